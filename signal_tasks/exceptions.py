@@ -1,0 +1,84 @@
+"""The errors and outcomes that callers and receivers of signal_tasks act on.
+
+One base class; one class for each thing a caller can do something about.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+
+class SignalTasksError(Exception):
+    """Anything that signal_tasks itself raises."""
+
+
+class PayloadError(SignalTasksError, TypeError):
+    """A value given to ``send()`` cannot travel; nothing has been written.
+
+    ``signal`` is the signal's name, ``path`` leads to the value
+    (``order.lines[2].photo``), ``problem`` says what is wrong and the way out.
+    """
+
+    def __init__(self, signal: str, path: str, problem: str) -> None:
+        super().__init__(signal, path, problem)
+        self.signal = signal
+        self.path = path
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"{self.signal}: {self.path}: {self.problem}"
+
+
+class DecodeError(SignalTasksError):
+    """A stored payload cannot be read here; its delivery is parked as dead."""
+
+
+class MissingInstance(SignalTasksError):
+    """A model row that a payload refers to is gone."""
+
+    def __init__(self, model: str, pk: object, database: str) -> None:
+        super().__init__(model, pk, database)
+        self.model = model
+        self.pk = pk
+        self.database = database
+
+    def __str__(self) -> str:
+        return f"{self.model} with pk {self.pk!r} is not in database {self.database!r}"
+
+
+class LeaseLost(SignalTasksError):
+    """This worker no longer holds the delivery; what it does for it cannot count."""
+
+
+class BrokerUnavailable(SignalTasksError):
+    """The broker did not take a message within the bounded time."""
+
+
+class NoCurrentDelivery(SignalTasksError, LookupError):
+    """``current_delivery()`` was called outside of a durable receiver."""
+
+
+class Retry(SignalTasksError):
+    """Raised by a receiver: run this delivery again later.
+
+    ``after`` is a number of seconds or a timedelta; None leaves the delay to the
+    receiver's ``RetryPolicy``. With ``counts=False`` no attempt is spent.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        after: float | timedelta | None = None,
+        counts: bool = True,
+    ) -> None:
+        super().__init__(message or "the receiver asked to be run again")
+        self.after = after.total_seconds() if isinstance(after, timedelta) else after
+        self.counts = counts
+
+
+class Reject(SignalTasksError):
+    """Raised by a receiver: never run this delivery again; it is a dead letter."""
+
+    def __init__(self, why: str = "the receiver rejected it") -> None:
+        super().__init__(why)
