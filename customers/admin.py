@@ -1,0 +1,16 @@
+"""Customers in the admin."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+
+from customers.models import Customer
+
+
+@admin.register(Customer)
+class CustomerAdmin(admin.ModelAdmin):
+    """Customers, by name or address."""
+
+    list_display = ("name", "email", "created_at")
+    search_fields = ("name", "email")
+    readonly_fields = ("created_at",)

@@ -1,0 +1,1 @@
+"""Orders: placed, confirmed, perhaps back-ordered. What follows hangs off signals."""

@@ -1,0 +1,72 @@
+"""What the order page shows of an order: gathered from all apps, never written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from notifications.models import Notification
+from orders.models import Order, OrderLine
+from signal_tasks import DeliveryHandle, deliveries_of
+
+ENDED = frozenset({"succeeded", "dead", "discarded"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One delivery, as a customer may read it."""
+
+    title: str
+    receiver: str
+    state: str
+    attempts: int
+    reason: str
+
+    @classmethod
+    def of(cls, delivery: DeliveryHandle) -> Step:
+        """Describe one delivery."""
+        return cls(
+            title=delivery.receiver.rpartition(".")[2].replace("_", " ").capitalize(),
+            receiver=delivery.receiver,
+            state=str(delivery.state),
+            attempts=delivery.attempts,
+            reason=str(delivery.reason or ""),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """An order and all that follows from it, as far as it has come."""
+
+    order: Order
+    steps: Sequence[Step]
+    lines: Sequence[OrderLine]
+    emails: Sequence[Notification]
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing on the page will change by itself any more."""
+        return all(step.state in ENDED for step in self.steps)
+
+
+def progress_of(order: Order) -> Progress:
+    """Read how far an order has come.
+
+    In this order: what a delivery writes is there when its end is seen, so whoever
+    sees the end first and then reads the rest has all of it.
+    """
+    steps = _steps(order.confirmation_event_id)
+    order.refresh_from_db(fields=["status", "back_order_event_id"])
+    steps += _steps(order.back_order_event_id)
+    return Progress(
+        order=order,
+        steps=steps,
+        lines=list(order.lines.select_related("product")),
+        emails=list(Notification.objects.filter(order=order)),
+    )
+
+
+def _steps(event_id: UUID | None) -> list[Step]:
+    deliveries = deliveries_of(event_id) if event_id else []
+    return sorted(map(Step.of, deliveries), key=lambda step: step.receiver)
