@@ -1,0 +1,153 @@
+"""What a server started as a child process has in common with the next one."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+import socket
+import subprocess
+import time
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any, Self
+
+from shop.processes import kill_group, spawn
+
+HOST = "127.0.0.1"
+
+
+class ServerError(Exception):
+    """A server did not start, or its wheel is not installed."""
+
+
+def free_port(preferred: int = 0) -> int:
+    """Return the preferred loopback port if nobody listens there, else a free one."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, preferred))
+        except OSError:
+            return free_port()
+        return int(probe.getsockname()[1])
+
+
+def wheel_folder(package: str) -> Path:
+    """Return where a package is installed, without importing it."""
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise ServerError(f"The package {package!r} is not installed.")
+    return Path(spec.submodule_search_locations[0])
+
+
+class Server(ABC):
+    """A server process: started, asked to stop, or killed and frozen by tests."""
+
+    stop_signal = signal.SIGTERM
+    patience = 20.0
+
+    def __init__(self, folder: Path, port: int | None = None) -> None:
+        self.folder = folder
+        self.port = port or free_port()
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    @abstractmethod
+    def url(self) -> str:
+        """Return the URL that clients connect to."""
+
+    @property
+    @abstractmethod
+    def command(self) -> tuple[str, ...]:
+        """Return the command that runs the server in the foreground."""
+
+    @abstractmethod
+    def answers(self) -> bool:
+        """Tell whether a client would be served now."""
+
+    @property
+    def pid(self) -> int:
+        """Return the id of the running process."""
+        if self.process is None:
+            raise ServerError("The server is not running.")
+        return self.process.pid
+
+    def start(self) -> Self:
+        """Start the server and return when it answers."""
+        deadline = time.monotonic() + self.patience
+        while True:
+            self._spawn()
+            if self._wait_for_answer(deadline):
+                return self
+            self.kill()
+            if time.monotonic() > deadline:
+                raise ServerError(f"No answer on port {self.port}: {self.log_tail()}")
+            time.sleep(0.2)  # what a killed predecessor held is not free at once
+
+    def stop(self) -> None:
+        """Ask the server to stop, and wait until it has."""
+        if self.process is not None:
+            self.process.send_signal(self.stop_signal)
+            self.resume()  # a frozen server would never hear of it
+            try:
+                self.process.wait(self.patience)
+            finally:
+                self.kill()
+
+    def kill(self) -> None:
+        """Kill the server as a power cut would."""
+        if self.process is not None:
+            kill_group(self.process.pid)
+            self.process.wait()
+            self.process = None
+
+    def restart(self) -> Self:
+        """Stop the server and start it again, on the same port and data."""
+        self.stop()
+        return self.start()
+
+    def pause(self) -> None:
+        """Freeze the server: it accepts connections and answers nothing."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let a frozen server go on."""
+        os.kill(self.pid, signal.SIGCONT)
+
+    def wait_until_ready(self) -> None:
+        """Return when the server answers, whoever started it."""
+        deadline = time.monotonic() + self.patience
+        while not self.answers():
+            if time.monotonic() > deadline:
+                raise ServerError(f"No answer on port {self.port}.")
+            time.sleep(0.05)
+
+    def log_tail(self) -> str:
+        """Return the end of what the server has said."""
+        return self.log.read_text(errors="replace")[-2000:] if self.log.exists() else ""
+
+    @property
+    def log(self) -> Path:
+        """Return the file that takes the server's output."""
+        return self.folder / "server.log"
+
+    def _spawn(self, **options: Any) -> None:
+        with self.log.open("ab") as log:
+            self.process = spawn(
+                self.command, stdout=log, stderr=subprocess.STDOUT, **options
+            )
+
+    def _wait_for_answer(self, deadline: float) -> bool:
+        while time.monotonic() < deadline:
+            if self.process is None or self.process.poll() is not None:
+                return False
+            if self.answers():
+                return True
+            time.sleep(0.02)
+        return False
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *exception: object) -> None:
+        self.stop()
