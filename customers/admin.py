@@ -8,7 +8,7 @@ from customers.models import Customer
 
 
 @admin.register(Customer)
-class CustomerAdmin(admin.ModelAdmin):
+class CustomerAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     """Customers, by name or address."""
 
     list_display = ("name", "email", "created_at")

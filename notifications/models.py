@@ -16,7 +16,7 @@ class Notification(models.Model):
         ORDER_CONFIRMATION = "order-confirmation", "order confirmation"
         BACK_ORDER = "back-order", "back-order notice"
 
-    key = models.UUIDField(editable=False)
+    key = models.UUIDField()
     kind = models.CharField(max_length=20, choices=Kind.choices)
     order = models.ForeignKey(
         Order, on_delete=models.PROTECT, related_name="notifications"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from django.contrib import admin
-from django.http import HttpRequest
 
 from orders.models import Order, OrderLine
+from products.admin import RecordAdmin
 
 
-class OrderLineInline(admin.TabularInline):
+class OrderLineInline(admin.TabularInline):  # type: ignore[type-arg]
     """The lines of an order."""
 
     model = OrderLine
@@ -16,24 +16,10 @@ class OrderLineInline(admin.TabularInline):
 
 
 @admin.register(Order)
-class OrderAdmin(admin.ModelAdmin):
+class OrderAdmin(RecordAdmin):
     """Orders, newest first."""
 
     list_display = ("__str__", "customer_name", "status", "created_at")
     list_filter = ("status",)
     search_fields = ("=reference", "customer_name", "customer_email")
-    show_full_result_count = False
     inlines = (OrderLineInline,)
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(
-        self, request: HttpRequest, obj: Order | None = None
-    ) -> bool:
-        return False
-
-    def has_delete_permission(
-        self, request: HttpRequest, obj: Order | None = None
-    ) -> bool:
-        return False

@@ -28,19 +28,19 @@ class Order(models.Model):
         CONFIRMED = "confirmed", "confirmed"
         BACK_ORDERED = "back-ordered", "back-ordered"
 
-    reference = models.UUIDField(default=uuid4, editable=False)
+    reference = models.UUIDField(default=uuid4)
     customer = models.ForeignKey(
         Customer, on_delete=models.PROTECT, related_name="orders"
     )
     customer_name = models.CharField(max_length=100)
     customer_email = models.EmailField()
     status = models.CharField(
-        max_length=12, choices=Status.choices, default=Status.PLACED, editable=False
+        max_length=12, choices=Status.choices, default=Status.PLACED
     )
     created_at = models.DateTimeField(auto_now_add=True)
-    confirmed_at = models.DateTimeField(null=True, editable=False)
-    confirmation_event_id = models.UUIDField(null=True, editable=False)
-    back_order_event_id = models.UUIDField(null=True, editable=False)
+    confirmed_at = models.DateTimeField(null=True)
+    confirmation_event_id = models.UUIDField(null=True)
+    back_order_event_id = models.UUIDField(null=True)
 
     class Meta:
         ordering = ("-pk",)
@@ -110,7 +110,7 @@ class OrderLine(models.Model):
     product = models.ForeignKey(Product, on_delete=models.PROTECT, related_name="+")
     quantity = models.PositiveIntegerField()
     unit_price = models.DecimalField(max_digits=10, decimal_places=2)
-    back_ordered = models.PositiveIntegerField(default=0, editable=False)
+    back_ordered = models.PositiveIntegerField(default=0)
 
     class Meta:
         ordering = ("pk",)
