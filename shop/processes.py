@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, Any
 
 TICK = 0.1
@@ -57,6 +58,7 @@ class Program:
     name: str
     command: tuple[str, ...]
     env: Mapping[str, str] | None = None
+    folder: Path | None = None  # where it runs
     stage: int = 1  # started in this order, stopped in the reverse order
     grace: float = 20.0  # seconds between asking and killing
     process: subprocess.Popen[bytes] | None = None
@@ -73,7 +75,11 @@ class Program:
     def start(self, say: Say) -> None:
         """Start the program, and pass its lines on as they come."""
         self.process = spawn(
-            self.command, env=self.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            self.command,
+            env=self.env,
+            cwd=self.folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
         )
         self.started, self.starts = time.monotonic(), self.starts + 1
         threading.Thread(

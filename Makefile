@@ -1,0 +1,68 @@
+# Everything a person does with this project. `make help` lists it.
+# Needs python3.11 or later with venv; installs into .venv and nowhere else.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+SOURCES := signal_tasks shop orders products customers notifications \
+	tests celery_app.py manage.py
+
+.DEFAULT_GOAL := help
+.PHONY: help run demo admin worker test check clean requirements
+
+help: ## list what can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+# Installed again only when the pins have changed.
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/run.stamp: requirements.txt | $(VENV)/bin/python
+	$(PIP) install -r requirements.txt
+	@touch $@
+
+$(VENV)/dev.stamp: requirements-dev.txt | $(VENV)/bin/python
+	$(PIP) install -r requirements-dev.txt
+	@touch $@
+
+run: $(VENV)/run.stamp ## start shop, workers, Flower and Redis; Ctrl-C stops them
+	@$(BIN)/python -m shop.stack
+
+demo: $(VENV)/run.stamp ## 200 orders, one worker killed meanwhile: is anything lost?
+	@$(BIN)/python -m shop.demo
+
+admin: $(VENV)/run.stamp ## create a user for /admin/
+	@$(BIN)/python manage.py createsuperuser
+
+worker: $(VENV)/run.stamp ## start one more worker beside a running stack
+	@$(BIN)/celery -A celery_app worker -Q shop,email -n extra-$$$$@%h -l INFO
+
+test: $(VENV)/dev.stamp ## the whole suite: on SQLite, then on PostgreSQL
+	TEST_DATABASE=sqlite $(BIN)/python -m pytest
+	TEST_DATABASE=postgres $(BIN)/python -m pytest
+
+check: $(VENV)/dev.stamp ## lint, types, layers, migrations, settings, package
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy $(SOURCES)
+	$(BIN)/lint-imports
+	DEBUG=1 $(BIN)/python manage.py makemigrations --check --dry-run
+	DEBUG=1 $(BIN)/python manage.py check --fail-level WARNING
+	SECRET_KEY=$$($(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(50))') \
+	ALLOWED_HOSTS=shop.example.com DEBUG=0 \
+	$(BIN)/python manage.py check --deploy --fail-level WARNING
+	.ci/check-package $(BIN)/python
+
+clean: ## remove what make has made (not the data in var/)
+	rm -rf $(VENV) build dist staticfiles *.egg-info
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+
+PIN = $(VENV)/uv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
+	--no-annotate --no-header --no-emit-index-url
+
+requirements: $(VENV)/bin/python ## pin the newest versions that fit requirements*.in
+	$(BIN)/python -m venv $(VENV)/uv
+	$(VENV)/uv/bin/python -m pip install --quiet uv
+	$(PIN) requirements.in -o requirements.txt
+	$(PIN) requirements-dev.in -o requirements-dev.txt

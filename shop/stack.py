@@ -1,0 +1,226 @@
+"""``make run``: the whole shop on one machine, from one command, in one terminal.
+
+Redis comes from a wheel, the database is a file in ``var/``; ``DATABASE_URL`` and
+``CELERY_BROKER_URL`` in the environment name better ones. Everything that this starts
+listens on the loopback interface only.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from typing import Self
+
+import environ
+
+from shop.embedded import RedisServer
+from shop.processes import Program, Supervisor
+from shop.servers import HOST, ServerError, free_port
+from shop.terminal import Screen, frame, show
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+PATIENCE = 90.0  # seconds that the web may take to answer the first time
+# What a command in another terminal must know to meet the same services.
+SHARED = ("DEBUG", "CELERY_BROKER_URL", "DATABASE_URL", "EMAIL_URL")
+
+
+class StackError(Exception):
+    """The stack cannot start; the message says why and what to do."""
+
+
+class Stopped(Exception):  # noqa: N818 -- no error: somebody asked for it
+    """Somebody wants to stop before the stack is up."""
+
+
+class Stack:
+    """The programs of the shop, their addresses, and the folder of their data."""
+
+    def __init__(
+        self,
+        var: Path,
+        *,
+        say: Callable[[str, str], None],
+        web_port: int = 8000,
+        flower_port: int = 5555,
+    ) -> None:
+        self.var = var
+        self.web_port, self.flower_port = free_port(web_port), free_port(flower_port)
+        broker = os.environ.get("CELERY_BROKER_URL") or os.environ.get("REDIS_URL")
+        self.redis = None if broker else RedisServer(var / "redis")
+        self.env = {
+            "DEBUG": "1",
+            **os.environ,
+            "SHOP_VAR": str(var),
+            "CELERY_BROKER_URL": broker or (self.redis.url if self.redis else ""),
+        }
+        self.supervisor = Supervisor(self._programs(), say)
+        self.wishes_to_stop = 0
+
+    @property
+    def url(self) -> str:
+        """Return the address of the shop."""
+        return f"http://{HOST}:{self.web_port}"
+
+    @property
+    def flower_url(self) -> str:
+        """Return the address of Flower."""
+        return f"http://{HOST}:{self.flower_port}"
+
+    def start(self) -> None:
+        """Start all programs, and return when the shop answers."""
+        self.supervisor.start(stage=0)
+        if self.redis:
+            self.redis.wait_until_ready()
+        self.manage("migrate", "--verbosity", "0")
+        self.manage("seed")
+        self._tell_other_terminals()
+        self.supervisor.start(stage=1)
+        deadline = time.monotonic() + PATIENCE
+        self.supervisor.run(until=lambda: self.answers() or time.monotonic() > deadline)
+        if not self.answers():
+            raise StackError(f"The shop did not answer in {PATIENCE:.0f} s.")
+
+    def run(self, until: Callable[[], bool] = lambda: False) -> None:
+        """Keep all programs running until somebody wants to stop, or it is over."""
+        self.supervisor.run(until=lambda: bool(self.wishes_to_stop) or until())
+
+    def stop(self) -> None:
+        """Stop all programs; a second Ctrl-C does so without waiting."""
+        enough = max(self.wishes_to_stop, 1)
+        self.supervisor.stop(hurry=lambda: self.wishes_to_stop > enough)
+
+    def manage(self, *arguments: str) -> None:
+        """Run one of Django's commands with the settings of this stack."""
+        command = [sys.executable, "manage.py", *arguments]
+        result = subprocess.run(  # noqa: S603 -- the command is ours
+            command, cwd=BASE_DIR, env=self.env, check=False
+        )
+        self._leave_if_stopped()
+        if result.returncode:
+            raise StackError(f"manage.py {arguments[0]} failed: see above.")
+
+    def answers(self) -> bool:
+        """Tell whether the shop serves its first page."""
+        self._leave_if_stopped()
+        connection = HTTPConnection(HOST, self.web_port, timeout=5)
+        try:
+            connection.request("GET", "/")
+            return connection.getresponse().status == 200
+        except (OSError, HTTPException):
+            return False
+        finally:
+            connection.close()
+
+    def heed_signals(self) -> None:
+        """Take Ctrl-C, SIGTERM and a closed terminal as a wish to stop."""
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, self._wish)
+
+    def _wish(self, *_: object) -> None:
+        self.wishes_to_stop += 1
+
+    def _leave_if_stopped(self) -> None:
+        if self.wishes_to_stop:
+            raise Stopped
+
+    def _tell_other_terminals(self) -> None:
+        note = self.var / "run.env"
+        note.touch(mode=0o600)
+        known = [f"{key}={self.env[key]}\n" for key in SHARED if key in self.env]
+        note.write_text("".join(known))
+
+    def _programs(self) -> list[Program]:
+        celery = (sys.executable, "-m", "celery", "-A", "celery_app")
+        worker = (*celery, "worker", "-c2", "-lINFO", "--without-gossip")
+        gunicorn = (sys.executable, "-m", "gunicorn", "-w2", "--threads=4")
+        flower = (*celery, "flower", f"--address={HOST}", f"--port={self.flower_port}")
+        bind = f"--bind={HOST}:{self.web_port}"
+        commands = {
+            "web": (*gunicorn, bind, "--no-control-socket", "shop.wsgi"),
+            "worker": (*worker, "-nshop@%h"),
+            "worker-email": (*worker, "-nemail@%h", "-Qemail"),
+            "flower": (*flower, "--read_only=True", "--purge_offline_workers=60"),
+        }
+        programs = [
+            Program(name=name, command=command, env=self.env, folder=BASE_DIR)
+            for name, command in commands.items()
+        ]
+        if self.redis:
+            programs.append(Program(name="redis", command=self.redis.command, stage=0))
+        return programs
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.stop()
+
+
+@contextmanager
+def only_one(var: Path) -> Iterator[None]:
+    """Refuse to start a second stack in the same folder."""
+    var.mkdir(parents=True, exist_ok=True)
+    with (var / "stack.lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise StackError(
+                f"A stack is running in {var} already (process {lock.read()}).\n"
+                "Stop that one, or give this one a folder: SHOP_VAR=var2 make run"
+            ) from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+
+
+def banner(stack: Stack) -> list[str]:
+    """Say where everything is."""
+    return frame(
+        [
+            f"The shop      {stack.url}/",
+            f"Its admin     {stack.url}/admin/   (create a user: make admin)",
+            f"Flower        {stack.flower_url}/",
+            f"Its emails    {stack.var / 'mail'}/",
+            "",
+            "Ctrl-C stops everything.",
+        ]
+    )
+
+
+def main() -> int:
+    """Run the shop until somebody wants to stop."""
+    environ.Env.read_env(BASE_DIR / ".env")
+    var = Path(os.environ.get("SHOP_VAR", BASE_DIR / "var")).resolve()
+    try:
+        with only_one(var):
+            stack = Stack(var, say=Screen())
+            stack.heed_signals()
+            with stack:
+                show(*banner(stack))
+                stack.run()
+                show("Stopping...")
+    except Stopped:
+        return 0
+    except (StackError, ServerError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,40 @@
+"""What ``make run`` and ``make demo`` show to a person."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterable
+from typing import TextIO
+
+COLOURS = {"web": 36, "worker": 32, "worker-email": 35, "flower": 33, "redis": 31}
+
+
+class Screen:
+    """Takes the lines of all programs, and tells which one said what."""
+
+    def __init__(self, stream: TextIO = sys.stdout) -> None:
+        self.stream = stream
+        self.lock = threading.Lock()
+
+    def __call__(self, name: str, line: str) -> None:
+        label = f"{name:<12} |"
+        if self.stream.isatty():
+            label = f"\033[{COLOURS.get(name, 37)}m{label}\033[0m"
+        with self.lock:
+            self.stream.write(f"{label} {line}\n")
+            self.stream.flush()
+
+
+def show(*lines: str) -> None:
+    """Write lines to the terminal at once, whoever reads it."""
+    sys.stdout.write("\n".join(lines) + "\n")
+    sys.stdout.flush()
+
+
+def frame(lines: Iterable[str]) -> list[str]:
+    """Draw a frame around a few lines."""
+    kept = list(lines)
+    width = max(map(len, kept))
+    rule = "+" + "-" * (width + 2) + "+"
+    return ["", rule, *(f"| {line:<{width}} |" for line in kept), rule, ""]
