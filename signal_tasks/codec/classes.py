@@ -1,0 +1,157 @@
+"""Classes, and the values whose class belongs to the payload's owner.
+
+Enum members, dataclass instances and named tuples carry the name of their class. That
+name is proved at send to lead back to the class, so that a worker finds it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import MISSING, Field, fields, is_dataclass
+from enum import Enum, Flag
+from functools import lru_cache
+from importlib import import_module
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
+
+from signal_tasks.codec.refusal import BUILTINS, Refused, title
+
+if TYPE_CHECKING:
+    from signal_tasks.codec.reader import Read, Reader
+    from signal_tasks.codec.writer import Write, Writer
+
+
+@lru_cache(maxsize=512)
+def name_of(kind: type) -> str:
+    """The ``module:qualname`` by which another process finds this class."""
+    module, path = kind.__module__, kind.__qualname__
+    if module == "__main__" or not _leads_to(module, path, kind):
+        raise Refused(
+            f"{title(kind)} cannot be imported by that name in a worker; "
+            "define it at the top level of a module"
+        )
+    return f"{module}:{path}"
+
+
+def _leads_to(module: str, path: str, kind: type) -> bool:
+    try:
+        return attrgetter(path)(sys.modules[module]) is kind
+    except (AttributeError, KeyError):
+        return False
+
+
+def class_of(name: str, base: type = object) -> type[Any]:
+    """The class of that name, which must be a kind of ``base``."""
+    module, path = name.split(":")
+    found = attrgetter(path)(import_module(module))
+    if not isinstance(found, type) or not issubclass(found, base):
+        raise TypeError(f"{name} is no longer a {base.__name__}")
+    return found
+
+
+def writer_for(kind: type) -> Write | None:
+    """How to write instances of this class, if it is one of ours."""
+    if issubclass(kind, type):
+        return write_class
+    if issubclass(kind, Enum):
+        return write_flag if issubclass(kind, Flag) else write_enum
+    if is_dataclass(kind):
+        return write_dataclass
+    if issubclass(kind, tuple) and hasattr(kind, "_fields"):
+        return write_namedtuple
+    return None
+
+
+def write_class(value: type, writer: Writer) -> object:
+    """A class, by its name."""
+    return {"$class": name_of(value)}
+
+
+def read_class(data: str, reader: Reader) -> type:
+    """A class."""
+    return class_of(data)
+
+
+def write_enum(value: Enum, writer: Writer) -> object:
+    """A member of an enum by name, since its value can be anything."""
+    return {"$enum": [name_of(type(value)), value._name_]}
+
+
+def read_enum(data: list[str], reader: Reader) -> Enum:
+    """A member of an enum."""
+    kind, name = data
+    return class_of(kind, Enum).__members__[name]  # type: ignore[no-any-return]
+
+
+def write_flag(value: Flag, writer: Writer) -> object:
+    """A flag or a combination of flags, which has no name of its own: by value."""
+    return {"$flag": [name_of(type(value)), writer.write(value._value_)]}
+
+
+def read_flag(data: list[Any], reader: Reader) -> Flag:
+    """A flag or a combination of flags."""
+    kind, value = data
+    return class_of(kind, Flag)(value)  # type: ignore[no-any-return]
+
+
+def write_dataclass(value: Any, writer: Writer) -> object:
+    """A dataclass instance: its class and the fields that are set."""
+    kind: Any = type(value)
+    if issubclass(kind, (*BUILTINS, BaseException)):
+        raise Refused(f"{title(kind)} is a dataclass on top of a builtin type")
+    names = [field.name for field in fields(kind) if hasattr(value, field.name)]
+    return {"$dataclass": [name_of(kind), _write_fields(value, names, writer)]}
+
+
+def write_namedtuple(value: Any, writer: Writer) -> object:
+    """A named tuple: its class, and its values by name."""
+    kind: Any = type(value)
+    return {"$namedtuple": [name_of(kind), _write_fields(value, value._fields, writer)]}
+
+
+def _write_fields(value: Any, names: Any, writer: Writer) -> dict[str, object]:
+    values = [getattr(value, name) for name in names]
+    written = writer.write_each(value, values, lambda i: f".{names[i]}")
+    return dict(zip(names, written, strict=True))
+
+
+def read_dataclass(data: list[Any], reader: Reader) -> object:
+    """A dataclass instance in the state it had: no ``__init__`` runs again.
+
+    A field added since takes its default; a field removed since is dropped.
+    """
+    name, values = data
+    kind = class_of(name)
+    made = object.__new__(kind)
+    for field in fields(kind):
+        value = values.get(field.name, MISSING)
+        value = _default(field) if value is MISSING else value
+        if value is not MISSING:
+            object.__setattr__(made, field.name, value)
+    return made
+
+
+def _default(field: Field[Any]) -> object:
+    if field.default_factory is not MISSING:
+        return field.default_factory()
+    if field.default is MISSING and field.init:
+        raise ValueError(f"the field {field.name} has neither a value nor a default")
+    return field.default
+
+
+def read_namedtuple(data: list[Any], reader: Reader) -> tuple[Any, ...]:
+    """A named tuple; a field added since takes its default."""
+    name, values = data
+    kind = class_of(name, tuple)
+    known: Mapping[str, Any] = {**kind._field_defaults, **values}
+    return tuple.__new__(kind, [known[field] for field in kind._fields])
+
+
+READERS: dict[str, Read] = {
+    "$class": read_class,
+    "$enum": read_enum,
+    "$flag": read_flag,
+    "$dataclass": read_dataclass,
+    "$namedtuple": read_namedtuple,
+}
