@@ -10,8 +10,6 @@ from notifications.models import Notification
 from orders.models import Order, OrderLine
 from signal_tasks import DeliveryHandle, deliveries_of
 
-ENDED = frozenset({"succeeded", "dead", "discarded"})
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
@@ -20,8 +18,9 @@ class Step:
     title: str
     receiver: str
     state: str
-    attempts: int
     reason: str
+    attempts: int
+    ended: bool
 
     @classmethod
     def of(cls, delivery: DeliveryHandle) -> Step:
@@ -29,9 +28,10 @@ class Step:
         return cls(
             title=delivery.receiver.rpartition(".")[2].replace("_", " ").capitalize(),
             receiver=delivery.receiver,
-            state=str(delivery.state),
+            state=delivery.state,
+            reason=delivery.reason,
             attempts=delivery.attempts,
-            reason=str(delivery.reason or ""),
+            ended=delivery.ended,
         )
 
 
@@ -47,7 +47,7 @@ class Progress:
     @property
     def ended(self) -> bool:
         """Whether nothing on the page will change by itself any more."""
-        return all(step.state in ENDED for step in self.steps)
+        return all(step.ended for step in self.steps)
 
 
 def progress_of(order: Order) -> Progress:

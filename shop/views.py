@@ -121,7 +121,7 @@ def confirm(request: HttpRequest, pk: int) -> HttpResponse:
 def health(request: HttpRequest) -> JsonResponse:
     """Tell a monitor whether orders are being worked on: 200, or 503 if not."""
     try:
-        report = dict(signal_health())
+        report = signal_health()
     except DatabaseError:
-        report = {"healthy": False, "problem": "the database does not answer"}
+        report = {"healthy": False, "problems": ["the database does not answer"]}
     return JsonResponse(report, status=200 if report["healthy"] else 503)

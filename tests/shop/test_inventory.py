@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import pytest
 from django.core import mail
-from django.db import IntegrityError, transaction
+from django.db import DatabaseError, transaction
 
 from notifications.models import Notification
 from orders.models import Order
@@ -85,7 +85,7 @@ def test_an_order_that_is_not_confirmed_cannot_be_back_ordered(mug, place):
 
 
 def test_the_database_itself_refuses_a_negative_stock(mug):
-    with pytest.raises(IntegrityError), transaction.atomic():
+    with pytest.raises(DatabaseError), transaction.atomic():
         Product.objects.filter(pk=mug.pk).update(stock=-1)
 
 
