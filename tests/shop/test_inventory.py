@@ -72,6 +72,20 @@ def test_the_same_delivery_again_takes_nothing_and_gives_the_same_answer(mug):
     assert StockMovement.objects.count() == 1
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_deliveries_that_come_twice_and_in_any_order_change_nothing_more(
+    add_product, confirmed, seed
+):
+    candle, mug = add_product("Candle", stock=3), add_product("Mug", stock=5)
+    orders = [confirmed((candle, 2), (mug, 1)) for _ in range(2)]
+    run_pending(twice=True, shuffle=seed)
+    assert stocks() == {"Candle": 0, "Mug": 3}
+    assert StockMovement.objects.count() == 4
+    found = Order.objects.filter(pk__in=[order.pk for order in orders])
+    assert sorted(order.status for order in found) == ["back-ordered", "confirmed"]
+    assert len(mail.outbox) == Notification.objects.count() == 3
+
+
 def test_an_order_is_back_ordered_once(add_product, confirmed):
     order = confirmed((add_product("Candle", stock=0), 2))
     run_pending()
