@@ -46,7 +46,7 @@ def class_of(name: str, base: type = object) -> type[Any]:
     module, path = name.split(":")
     found = attrgetter(path)(import_module(module))
     if not isinstance(found, type) or not issubclass(found, base):
-        raise TypeError(f"{name} is no longer a {base.__name__}")
+        raise TypeError(f"{name} is not a class of kind {base.__name__}")
     return found
 
 
@@ -58,7 +58,7 @@ def writer_for(kind: type) -> Write | None:
         return write_flag if issubclass(kind, Flag) else write_enum
     if is_dataclass(kind):
         return write_dataclass
-    if issubclass(kind, tuple) and hasattr(kind, "_fields"):
+    if issubclass(kind, tuple) and hasattr(kind, "_field_defaults"):
         return write_namedtuple
     return None
 
@@ -75,7 +75,10 @@ def read_class(data: str, reader: Reader) -> type:
 
 def write_enum(value: Enum, writer: Writer) -> object:
     """A member of an enum by name, since its value can be anything."""
-    return {"$enum": [name_of(type(value)), value._name_]}
+    kind: Any = type(value)
+    if value._name_ not in kind.__members__:
+        raise Refused(f"{value._name_} is not a member that {title(kind)} declares")
+    return {"$enum": [name_of(kind), value._name_]}
 
 
 def read_enum(data: list[str], reader: Reader) -> Enum:
@@ -123,8 +126,8 @@ def read_dataclass(data: list[Any], reader: Reader) -> object:
     """
     name, values = data
     kind = class_of(name)
-    made = object.__new__(kind)
-    for field in fields(kind):
+    known, made = fields(kind), object.__new__(kind)
+    for field in known:
         value = values.get(field.name, MISSING)
         value = _default(field) if value is MISSING else value
         if value is not MISSING:

@@ -15,6 +15,7 @@ from signal_tasks.codec.writer import TooLarge, Writer
 from signal_tasks.exceptions import DecodeError, PayloadError
 
 VERSION = 1
+STACK = "the values are nested too deeply for what is left of the call stack"
 
 # It stands first, so that it is known before anything of the rest is read.
 _VERSION = re.compile(r'\{"v":(\d+),')
@@ -41,26 +42,25 @@ def encode(
     Exceptions: encoders given to ``register_type``, and a lazy object or string, which
     is evaluated. Raises PayloadError for a value that cannot travel.
     """
-    writer = Writer(max_bytes)
     try:
-        head = _write(writer, "sender", sender)
-        body = {name: _write(writer, name, kwargs[name]) for name in kwargs}
-        text = _dumps({"v": VERSION, "sender": head, "kwargs": _keywords(body, writer)})
-        if len(text) > max_bytes:
-            _refuse_largest({"sender": head, **body}, max_bytes)
+        return _encode(Writer(max_bytes), sender, kwargs, max_bytes)
     except Refused as refused:
         path = _shortened(refused.path)
         raise PayloadError(signal_name, path, refused.problem) from refused.__cause__
-    return text
-
-
-def _write(writer: Writer, name: str, value: object) -> object:
-    try:
-        return writer.write_at(name, value)
     except RecursionError:
-        refused = Refused("it is nested too deeply for what is left of the call stack")
-        refused.path = name
-        raise refused from None
+        raise PayloadError(signal_name, "kwargs", STACK) from None
+
+
+def _encode(
+    writer: Writer, sender: object, kwargs: Mapping[str, object], limit: int
+) -> str:
+    head = writer.write_at("sender", sender)
+    body = {name: writer.write_at(name, kwargs[name]) for name in kwargs}
+    words = _keywords(body, writer)
+    text = _dumps({"v": VERSION, "sender": head, "kwargs": words})
+    if len(text) > limit:
+        _refuse_largest({"sender": head, **body}, limit)
+    return text
 
 
 def _keywords(written: dict[str, object], writer: Writer) -> object:

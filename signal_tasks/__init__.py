@@ -1,0 +1,73 @@
+"""Durable Django signals: receivers run after commit, out of process, as Celery tasks.
+
+This is the public face, importable before ``django.setup()``; testing tools are in
+``signal_tasks.testing``, lifecycle signals in ``signal_tasks.signals``.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from signal_tasks.codec import Snapshot, register_type
+from signal_tasks.context import CurrentDelivery, current_delivery
+from signal_tasks.dispatch import AsyncSignal
+from signal_tasks.exceptions import (
+    DecodeError,
+    LeaseLost,
+    MissingInstance,
+    NoCurrentDelivery,
+    PayloadError,
+    Reject,
+    Retry,
+    SignalTasksError,
+)
+from signal_tasks.forward import async_receiver
+from signal_tasks.handles import DeliveryHandle
+from signal_tasks.retry import RetryPolicy
+
+__all__ = [
+    "AsyncSignal",
+    "CurrentDelivery",
+    "DecodeError",
+    "DeliveryHandle",
+    "LeaseLost",
+    "MissingInstance",
+    "NoCurrentDelivery",
+    "PayloadError",
+    "Reject",
+    "Retry",
+    "RetryPolicy",
+    "SignalTasksError",
+    "Snapshot",
+    "async_receiver",
+    "current_delivery",
+    "deliveries_of",
+    "health",
+    "register_type",
+]
+
+__version__ = "0.1.0"
+
+
+def deliveries_of(
+    event_id: uuid.UUID | str, *, database: str | None = None
+) -> list[DeliveryHandle]:
+    """The deliveries of an event, as they stand, ordered by receiver.
+
+    One statement; on the first outbox, unless ``database`` names another.
+    """
+    from signal_tasks import outbox  # needs the app registry to be ready
+
+    return outbox.deliveries_of(event_id, database=database)
+
+
+def health() -> dict[str, Any]:
+    """Counts, the oldest wait, live workers, and whether all is ``healthy``.
+
+    The object that ``manage.py signal_tasks status --json`` prints, with
+    ``healthy`` and ``problems``. Reads every outbox; any process may ask.
+    """
+    from signal_tasks.status import status  # needs the app registry to be ready
+
+    return status()

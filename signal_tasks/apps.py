@@ -1,0 +1,23 @@
+"""The Django app: checks, logging, worker hooks, and the receivers of all apps."""
+
+from __future__ import annotations
+
+from django.apps import AppConfig
+from django.utils.module_loading import autodiscover_modules
+
+
+class SignalTasksConfig(AppConfig):
+    """Makes durable signals work wherever Django is set up, with nothing to import."""
+
+    name = "signal_tasks"
+    verbose_name = "Signal tasks"
+    default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Import every app's ``receivers`` module and listen for Celery workers."""
+        from signal_tasks import checks, telemetry, worker
+
+        checks.register()
+        telemetry.start()
+        worker.prepare()
+        autodiscover_modules("receivers")

@@ -1,0 +1,162 @@
+"""System checks: wrong set-up fails in ``manage.py check``, with the way out.
+
+One function per ID; each yields its messages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from django.conf import settings as django_settings
+from django.core import checks
+from django.db import connections
+
+from signal_tasks import broker
+from signal_tasks.conf import NAME, problems
+from signal_tasks.registry import registry
+
+Messages = Iterator[checks.CheckMessage]
+SERVERS = ("postgresql", "mysql")
+
+
+def register() -> None:
+    """Register every check below."""
+    checks.register(run_all, "signal_tasks")
+
+
+def run_all(**_: Any) -> list[checks.CheckMessage]:
+    """Every check of this module."""
+    return [message for check in ALL for message in check()]
+
+
+def settings_are_valid() -> Messages:
+    """E001: a key that is unknown, or a value that makes no sense."""
+    for problem in problems(getattr(django_settings, NAME, {})):
+        yield checks.Error(problem, id="signal_tasks.E001")
+
+
+def times_are_aware() -> Messages:
+    """E002: due times are compared with the database's clock, in UTC."""
+    if not django_settings.USE_TZ:
+        yield checks.Error(
+            "signal_tasks needs aware datetimes.",
+            hint="Set USE_TZ = True.",
+            id="signal_tasks.E002",
+        )
+
+
+def receivers_own_their_tasks() -> Messages:
+    """E003: another Celery task has the name of a receiver."""
+    for receiver in registry.receivers():
+        for name in receiver.names:
+            if not broker.owns_task(name):
+                yield checks.Error(
+                    f"The Celery task {name!r} is not the one of the receiver of "
+                    "that name.",
+                    hint="Give the receiver or the task another name with name=.",
+                    id="signal_tasks.E003",
+                )
+
+
+def celery_app_is_set() -> Messages:
+    """W001: no Celery app, so nothing knows where the broker is."""
+    if broker.app_is_missing():
+        yield checks.Warning(
+            "No Celery app is set in this process; events would be published to "
+            "Celery's default broker, amqp://localhost.",
+            hint="Import your Celery app in the project's __init__.py.",
+            id="signal_tasks.W001",
+        )
+
+
+def tasks_are_not_eager() -> Messages:
+    """W002: eager tasks run receivers in the sender's process."""
+    if broker.is_eager():
+        yield checks.Warning(
+            "CELERY_TASK_ALWAYS_EAGER runs receivers in the sender's process after "
+            "its commit; retries and delays then wait for a worker.",
+            hint="Unset it but in tests; signal_tasks.testing.run_pending() needs no "
+            "broker either.",
+            id="signal_tasks.W002",
+        )
+
+
+def connections_are_reused() -> Messages:
+    """W003: a connection that is opened anew for every message costs throughput."""
+    for alias in connections:
+        conf = connections[alias].settings_dict
+        if not any(server in conf["ENGINE"] for server in SERVERS):
+            continue
+        if conf.get("CONN_MAX_AGE") == 0 and not conf.get("OPTIONS", {}).get("pool"):
+            yield checks.Warning(
+                f"The database {alias!r} is connected to anew for every message and "
+                "request (CONN_MAX_AGE is 0).",
+                hint="Set CONN_MAX_AGE, e.g. 600, and CONN_HEALTH_CHECKS = True.",
+                id="signal_tasks.W003",
+            )
+
+
+def sqlite_can_share() -> Messages:
+    """W004: SQLite's defaults make concurrent workers fail with "locked"."""
+    for alias in connections:
+        conf = connections[alias].settings_dict
+        mode = str(conf.get("OPTIONS", {}).get("transaction_mode", "")).upper()
+        if "sqlite3" in conf["ENGINE"] and mode not in ("IMMEDIATE", "EXCLUSIVE"):
+            yield checks.Warning(
+                f"The SQLite database {alias!r} fails with 'database is locked' when "
+                "several processes write.",
+                hint='Set OPTIONS = {"transaction_mode": "IMMEDIATE", "timeout": 20, '
+                '"init_command": "PRAGMA journal_mode=WAL;"}.',
+                id="signal_tasks.W004",
+            )
+
+
+def content_is_json() -> Messages:
+    """W005: a worker that accepts pickle runs what a stranger writes."""
+    accepted = broker.unsafe_content()
+    if accepted:
+        yield checks.Warning(
+            f"Celery accepts {', '.join(accepted)} messages, with which whoever can "
+            "write to the broker can run code in the workers.",
+            hint='Set CELERY_ACCEPT_CONTENT = ["json"].',
+            id="signal_tasks.W005",
+        )
+
+
+def worker_outlives_outages() -> Messages:
+    """W006: a worker gives up when the broker stays away."""
+    if broker.reconnects_are_bounded():
+        yield checks.Warning(
+            "A Celery worker ends when its broker stays away for long "
+            "(broker_connection_max_retries).",
+            hint="Set CELERY_BROKER_CONNECTION_MAX_RETRIES = None, or make sure that "
+            "a supervisor starts workers again.",
+            id="signal_tasks.W006",
+        )
+
+
+def worker_consumer_survives() -> Messages:
+    """W007: celery 5.7.0 with Redis and a consumer of the project's own."""
+    if broker.consumer_may_die():
+        yield checks.Warning(
+            "With celery 5.7.0 on Redis a worker ends when Redis goes away; "
+            "signal_tasks mends that only for Celery's own consumer, and "
+            "worker_consumer names another.",
+            hint="Derive it from signal_tasks.worker.SurvivingConsumer.",
+            id="signal_tasks.W007",
+        )
+
+
+ALL: tuple[Callable[[], Messages], ...] = (
+    settings_are_valid,
+    times_are_aware,
+    receivers_own_their_tasks,
+    celery_app_is_set,
+    tasks_are_not_eager,
+    connections_are_reused,
+    sqlite_can_share,
+    content_is_json,
+    worker_outlives_outages,
+    worker_consumer_survives,
+)

@@ -1,0 +1,75 @@
+"""The delivery that the running receiver is working on."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from signal_tasks.exceptions import NoCurrentDelivery
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CurrentDelivery:
+    """What a durable receiver may know about the delivery that it runs for."""
+
+    id: uuid.UUID
+    event_id: uuid.UUID
+    signal: str
+    receiver: str
+    attempt: int
+    max_attempts: int
+    sent_at: datetime
+    headers: Mapping[str, Any]
+    database: str
+    _extend: Callable[[float], None] = field(repr=False)
+
+    @property
+    def idempotency_key(self) -> str:
+        """The same text in every attempt: pass it on to what must not act twice."""
+        return str(self.id)
+
+    def extend(self, seconds: float) -> None:
+        """Keep other workers away for ``seconds`` from now.
+
+        For a receiver that takes longer than its lease. Takes effect at once, also
+        inside an atomic receiver. Raises ``LeaseLost`` when another worker may
+        already have the delivery: stop then, nothing done here will count.
+        """
+        self._extend(seconds)
+
+
+_current: ContextVar[CurrentDelivery | None] = ContextVar(
+    "signal_tasks_delivery", default=None
+)
+
+
+def current_delivery() -> CurrentDelivery:
+    """The delivery that the calling receiver runs for.
+
+    Raises ``NoCurrentDelivery`` (a ``LookupError``) anywhere else.
+    """
+    delivery = _current.get()
+    if delivery is None:
+        raise NoCurrentDelivery("current_delivery() was called outside of a receiver")
+    return delivery
+
+
+def cause() -> uuid.UUID | None:
+    """The event in whose receiver this code runs, if it does."""
+    delivery = _current.get()
+    return delivery.event_id if delivery is not None else None
+
+
+@contextmanager
+def delivering(delivery: CurrentDelivery) -> Iterator[None]:
+    """Make ``delivery`` the current one."""
+    token = _current.set(delivery)
+    try:
+        yield
+    finally:
+        _current.reset(token)

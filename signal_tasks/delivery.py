@@ -1,0 +1,327 @@
+"""Works one message off: takes what is owed, runs it, hands the rest back.
+
+# Note [Groups]
+Deliveries are taken in small groups, as many as ran in ``GROUP_SECONDS`` the last
+time. Those of an atomic receiver share one transaction, each in a savepoint of its
+own, and commit together. When that transaction is lost (deadlock, serialization
+failure, broken connection, a lease that was over) nothing of it stands, and each
+is run again in a transaction of its own.
+
+# Note [Untouched deliveries]
+What a message names but the worker has not taken stays ``pending``: any other copy
+may take it. What was taken but not started goes back without an attempt.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import socket
+import time
+import uuid
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from django.db import DatabaseError, InterfaceError, connections, transaction
+
+from signal_tasks import signals
+from signal_tasks.attempts import (
+    BROKEN_TRANSACTION,
+    HandBack,
+    Job,
+    Outcome,
+    attempt,
+    attempt_in_savepoint,
+    failed,
+    settle,
+)
+from signal_tasks.broker import is_eager
+from signal_tasks.conf import settings
+from signal_tasks.exceptions import LeaseLost
+from signal_tasks.models import Delivery, Event
+from signal_tasks.outbox import aliases
+from signal_tasks.publisher import Parcel, publisher
+from signal_tasks.registry import Receiver, registry
+from signal_tasks.states import State
+
+#: Deliveries in the first group of a message.
+FIRST_GROUP = 10
+#: Most ids that are looked at in one message; ours never have more.
+MOST_IDS = 10_000
+#: A lease outlives the receiver's soft time limit by this long (seconds).
+LEASE_GRACE = 10.0
+#: Waits between attempts to write the end of a non-atomic delivery (seconds).
+SETTLE_AGAIN = (0.1, 0.5, 2.0)
+
+
+@dataclass(slots=True)
+class Process:
+    """This process as a worker: its name, and whether it has to stop."""
+
+    name: str = ""
+    stopping: bool = False
+    busy: bool = False
+
+    def label(self) -> str:
+        """Who is recorded as having run an attempt."""
+        return self.name or f"{socket.gethostname()}:{os.getpid()}"
+
+
+process = Process()
+
+
+@dataclass(slots=True)
+class Report:
+    """What became of the deliveries that a message named."""
+
+    outcomes: list[Outcome] = field(default_factory=list)
+    fenced: int = 0
+    handed_back: int = 0
+    not_owed: int = 0
+
+    @property
+    def failures(self) -> list[BaseException]:
+        """The errors of the failed attempts."""
+        return [o.error for o in self.outcomes if o.error is not None]
+
+    @property
+    def given_up(self) -> bool:
+        """Whether a delivery is dead now."""
+        return any(outcome.state is State.DEAD for outcome in self.outcomes)
+
+    def __str__(self) -> str:
+        counts = {
+            "succeeded": sum(outcome.succeeded for outcome in self.outcomes),
+            "failed": len(self.failures),
+            "fenced": self.fenced,
+            "handed back": self.handed_back,
+            "not owed": self.not_owed,
+        }
+        parts = [f"{count} {what}" for what, count in counts.items() if count]
+        return ", ".join(parts) or "nothing to do"
+
+
+def work_off(
+    name: str, ids: object, database: object, *, seconds: float | None = None
+) -> Report:
+    """Run those of ``ids`` that are owed to receiver ``name`` and due.
+
+    The body of every receiver's task. What is not a delivery of this receiver, or
+    not owed, is passed over, so any message may arrive any number of times. After
+    ``seconds`` (``MESSAGE_SECONDS``) the rest is published anew.
+    """
+    report = Report()
+    receiver = registry.receiver(name)
+    wanted = _delivery_ids(ids)
+    if receiver is None or database not in aliases():
+        report.not_owed = len(wanted)
+        return report
+    if seconds is None:
+        seconds = math.inf if is_eager() else settings().MESSAGE_SECONDS
+    process.busy = True
+    try:
+        Shift(receiver, str(database), report, seconds).work_off(wanted)
+    finally:
+        process.busy = False
+    return report
+
+
+def _delivery_ids(ids: object) -> list[uuid.UUID]:
+    """The ids in a message, of whatever a stranger may have put there."""
+    if not isinstance(ids, list | tuple):
+        return []
+    wanted: dict[uuid.UUID, None] = {}
+    for text in ids[:MOST_IDS]:
+        try:
+            wanted[uuid.UUID(text)] = None
+        except (ValueError, TypeError, AttributeError):
+            continue
+    return list(wanted)
+
+
+class Shift:
+    """One worker's work on one message."""
+
+    def __init__(
+        self, receiver: Receiver, database: str, report: Report, seconds: float
+    ) -> None:
+        self.receiver = receiver
+        self.database = database
+        self.report = report
+        self.until = time.monotonic() + seconds
+        timeout = receiver.options.timeout
+        self.lease = settings().LEASE if timeout is None else timeout + LEASE_GRACE
+
+    def work_off(self, ids: Sequence[uuid.UUID]) -> None:
+        """Take group after group until all is done or the time is up."""
+        rest = deque(ids)
+        size = FIRST_GROUP
+        while rest and not self._is_over():
+            group = [rest.popleft() for _ in range(min(size, len(rest)))]
+            started = time.monotonic()
+            self._work_off_group(group)
+            size = _next_size(len(group), time.monotonic() - started)
+        self._resubmit(rest)
+
+    def _is_over(self) -> bool:
+        """Whether to begin nothing more; one delivery is always begun."""
+        time_is_up = time.monotonic() >= self.until and bool(self.report.outcomes)
+        return process.stopping or time_is_up
+
+    def _work_off_group(self, ids: Sequence[uuid.UUID]) -> None:
+        jobs = self._take(ids)
+        self.report.not_owed += len(ids) - len(jobs)
+        try:
+            while jobs and not self._is_over():
+                self._run_next(jobs)
+        except HandBack:
+            process.stopping = True
+        finally:
+            self._hand_back(jobs)
+
+    def _take(self, ids: Sequence[uuid.UUID]) -> deque[Job]:
+        held_until = time.monotonic() + self.lease
+        rows = Delivery.objects.using(self.database)
+        taken = rows.take(ids, names=self.receiver.names, lease=self.lease)
+        events = Event._base_manager.using(self.database).in_bulk(
+            [delivery.event_id for delivery in taken]
+        )
+        return deque(
+            Job(
+                delivery=delivery,
+                event=events[delivery.event_id],
+                receiver=self.receiver,
+                database=self.database,
+                held_until=held_until,
+            )
+            for delivery in taken
+        )
+
+    def _run_next(self, jobs: deque[Job]) -> None:
+        """Run the first of ``jobs``, or the first few; they leave it when run."""
+        options = self.receiver.options
+        if jobs[0].is_late:
+            self._fenced(jobs.popleft())
+        elif not options.atomic:
+            outcome = attempt(jobs[0])
+            self._settle(jobs.popleft(), outcome)
+        elif options.group_commit and len(jobs) > 1:
+            self._run_together(jobs)
+        else:
+            self._run_alone(jobs)
+
+    def _run_together(self, jobs: deque[Job]) -> None:
+        """Run deliveries in one transaction; see Note [Groups]."""
+        ran: list[Job] = []
+        outcomes: list[Outcome] = []
+        try:
+            with transaction.atomic(using=self.database):
+                self._fill(jobs, ran, outcomes)
+                settle(outcomes, self.database, process.label())
+        except (LeaseLost, DatabaseError, InterfaceError):
+            self._one_by_one(ran, jobs)
+        except BaseException:
+            jobs.extendleft(reversed(ran))
+            raise
+        else:
+            self._count(outcomes)
+
+    def _fill(
+        self, jobs: deque[Job], ran: list[Job], outcomes: list[Outcome]
+    ) -> None:
+        """Run jobs until GROUP_SECONDS are over; move them from ``jobs`` to ``ran``."""
+        until = time.monotonic() + settings().GROUP_SECONDS
+        while jobs and not jobs[0].is_late and not process.stopping:
+            ran.append(jobs.popleft())
+            try:
+                outcomes.append(attempt_in_savepoint(ran[-1]))
+            except HandBack:
+                process.stopping = True
+                jobs.appendleft(ran.pop())
+            if time.monotonic() >= until:
+                break
+
+    def _one_by_one(self, ran: list[Job], jobs: deque[Job]) -> None:
+        """Run again, each in its own transaction, what a lost one had run."""
+        again = deque(ran)
+        try:
+            while again and not process.stopping:
+                self._run_alone(again)
+        finally:
+            jobs.extendleft(reversed(again))
+
+    def _run_alone(self, jobs: deque[Job]) -> None:
+        """Run one delivery in a transaction that also holds its end."""
+        job = jobs[0]
+        try:
+            with transaction.atomic(using=self.database):
+                outcome = attempt_in_savepoint(job)
+                settle([outcome], self.database, process.label())
+        except LeaseLost:
+            self._fenced(jobs.popleft())
+        except (DatabaseError, InterfaceError) as error:
+            self._settle(jobs.popleft(), failed(job, error))
+        else:
+            jobs.popleft()
+            self._count([outcome])
+
+    def _settle(self, job: Job, outcome: Outcome) -> None:
+        """Write an end of its own; one that was reached is worth waiting for."""
+        for wait in (*SETTLE_AGAIN, None):
+            try:
+                settle([outcome], self.database, process.label())
+            except LeaseLost:
+                self._fenced(job)
+                return
+            except BROKEN_TRANSACTION:
+                if wait is None or connections[self.database].in_atomic_block:
+                    raise
+                connections[self.database].close()
+                time.sleep(wait)
+            else:
+                self._count([outcome])
+                return
+
+    def _count(self, outcomes: Sequence[Outcome]) -> None:
+        self.report.outcomes.extend(outcomes)
+        for outcome in outcomes:
+            signals.attempt_ended.send_robust(sender=Delivery, outcome=outcome)
+
+    def _fenced(self, job: Job) -> None:
+        self.report.fenced += 1
+        signals.lease_lost.send_robust(
+            sender=Delivery, delivery_id=job.delivery.pk, receiver=self.receiver.name
+        )
+
+    def _hand_back(self, jobs: deque[Job]) -> None:
+        """Owe again what was taken and not run; see Note [Untouched deliveries]."""
+        if not jobs:
+            return
+        deliveries = [job.delivery for job in jobs]
+        held = Delivery.objects.using(self.database).held(deliveries)
+        self.report.handed_back += held.hand_back()
+        self._resubmit([delivery.pk for delivery in deliveries])
+
+    def _resubmit(self, ids: Sequence[uuid.UUID] | deque[uuid.UUID]) -> None:
+        """Publish again, in messages of about the size that was just managed."""
+        if not ids:
+            return
+        ran = max(len(self.report.outcomes), 1)
+        publisher.submit(
+            Parcel(
+                receiver=self.receiver.name,
+                database=self.database,
+                ids=[str(pk) for pk in ids],
+                chunk=ran,
+            )
+        )
+        signals.handed_back.send_robust(
+            sender=Delivery, receiver=self.receiver.name, count=len(ids)
+        )
+
+
+def _next_size(ran: int, seconds: float) -> int:
+    """As many as fit into GROUP_SECONDS at this speed, growing fourfold at most."""
+    fitting = int(ran * settings().GROUP_SECONDS / max(seconds, 1e-6))
+    return max(1, min(fitting, 4 * ran, settings().CHUNK_SIZE))

@@ -1,0 +1,507 @@
+"""``AsyncSignal``: a Django signal whose receivers run later, elsewhere, durably.
+
+Inline receivers are left to Django's ``Signal``; durable ones are kept here, and
+sending to them means writing to the outbox.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import uuid
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from asgiref.sync import sync_to_async
+from django.core.exceptions import ImproperlyConfigured
+from django.db import DatabaseError, connections, transaction
+from django.dispatch import Signal
+from django.utils.inspect import func_accepts_kwargs
+
+from signal_tasks import codec, signals
+from signal_tasks.broker import Report, register_task
+from signal_tasks.conf import settings
+from signal_tasks.registry import (
+    Options,
+    Receiver,
+    ReceiverFunction,
+    receiver_name,
+    registry,
+    signal_name,
+)
+
+if TYPE_CHECKING:
+    from signal_tasks.handles import DeliveryHandle
+    from signal_tasks.outbox import Envelope, SendOptions
+
+Responses = list[tuple[Any, Any]]
+When = Callable[..., bool]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Connection:
+    """A durable receiver on one signal."""
+
+    key: tuple[object, int | None]
+    receiver: Receiver
+    sender: Callable[[], object]
+    when: When | None
+
+    def is_for(self, sender: object) -> bool:
+        """Whether it is to hear of this sender, by identity, as in Django."""
+        if self.receiver.function() is None:
+            return False
+        wanted = self.key[1]
+        return wanted is None or (wanted == _id(sender) and self.sender() is sender)
+
+
+class AsyncSignal(Signal):
+    """A signal whose receivers run later, elsewhere, durably (not asyncio).
+
+    ``send()`` writes an event and one delivery for each connected receiver into the
+    database, in the caller's transaction; after the commit a Celery worker runs
+    each. Receivers connected with ``inline=True`` behave exactly as Django's.
+
+    ``name`` is what events are filed under, by default ``module.attribute`` of the
+    signal, found when first needed; ``aliases`` are its former names.
+    """
+
+    def __init__(
+        self,
+        use_caching: bool = False,
+        *,
+        name: str | None = None,
+        aliases: Iterable[str] = (),
+    ) -> None:
+        super().__init__(use_caching)
+        self._given_name = name
+        self._aliases = tuple(aliases)
+        self._module = _calling_module(self)
+        self._durable: tuple[Connection, ...] = ()
+        self._durable_lock = threading.Lock()
+        _signals.add(self)
+
+    @property
+    def name(self) -> str:
+        """The stable name; ``ImproperlyConfigured`` if there is none to be found."""
+        if self._given_name is None:
+            self._given_name = signal_name(self, self._module)
+        return self._given_name
+
+    @property
+    def durable_connections(self) -> tuple[Connection, ...]:
+        """The durable receivers that are connected and alive."""
+        return tuple(c for c in self._durable if c.receiver.function() is not None)
+
+    # -- connecting ---------------------------------------------------------------
+
+    def connect(  # noqa: PLR0913 - Django's signature, and one keyword per option
+        self,
+        receiver: ReceiverFunction,
+        sender: object = None,
+        weak: bool = True,
+        dispatch_uid: Any = None,
+        *,
+        inline: bool = False,
+        name: str | None = None,
+        aliases: Iterable[str] = (),
+        when: When | None = None,
+        **options: Any,
+    ) -> None:
+        """Connect a receiver; durable, unless ``inline=True`` leaves it to Django.
+
+        ``name``: stable name of the receiver and of its Celery task; by default a
+        string ``dispatch_uid``, else ``module.qualname``. ``aliases``: former names,
+        under which deliveries may still be owed. ``when(sender, **kwargs)``: called
+        in ``send()``; false means no delivery. Further options: ``queue`` (Celery
+        queue), ``atomic`` (run in one transaction with the delivery's end, default;
+        ``False`` runs outside of any transaction), ``retry`` (``RetryPolicy``),
+        ``timeout`` (seconds, becomes Celery's time limits), ``rate_limit``
+        (Celery's), ``on_missing`` (a row that the payload refers to is gone:
+        ``"reject"``, ``"skip"`` or ``"none"``), ``group_commit`` (atomic deliveries
+        may share a commit, default).
+
+        Raises ``ImproperlyConfigured`` for a receiver that has no stable name, a
+        name that is taken, or options that make no sense; ``TypeError`` and
+        ``ValueError`` as Django does. Touches no database.
+        """
+        if inline:
+            _refuse_durable_options(receiver, name, aliases, when, options)
+            super().connect(receiver, sender, weak, dispatch_uid)
+            return
+        chosen = _options(receiver, options)
+        _check_callable(receiver)
+        stable = receiver_name(receiver, name, dispatch_uid)
+        connection = Connection(
+            (_key(receiver, dispatch_uid), None if sender is None else _id(sender)),
+            Receiver(
+                name=stable,
+                aliases=tuple(aliases),
+                options=chosen,
+                function=_reference(receiver) if weak else _always(receiver),
+            ),
+            _weakly(sender),
+            when,
+        )
+        self._add(connection)
+
+    def _add(self, connection: Connection) -> None:
+        self._announce()
+        with self._durable_lock:
+            live = self.durable_connections
+            if any(known.key == connection.key for known in live):
+                return
+            receiver = connection.receiver
+            registry.add(receiver, (id(self), connection.key))
+            for name in receiver.names:
+                register_task(name, _work_off, rate_limit=receiver.options.rate_limit)
+            self._durable = (*live, connection)
+
+    def _announce(self) -> None:
+        for name in (self.name, *self._aliases):
+            registry.add_signal(name, self._handed_to_receivers())
+
+    def _handed_to_receivers(self) -> Signal:
+        return self
+
+    def disconnect(
+        self,
+        receiver: ReceiverFunction | None = None,
+        sender: object = None,
+        dispatch_uid: Any = None,
+    ) -> bool:
+        """Disconnect a durable or inline receiver; whether there was one.
+
+        What is owed to it stays owed, as an orphan, to a process that knows it.
+        """
+        key = (
+            _key(receiver, dispatch_uid),
+            None if sender is None else _id(sender),
+        )
+        with self._durable_lock:
+            gone = [c for c in self._durable if c.key == key]
+            self._durable = tuple(c for c in self._durable if c.key != key)
+        for connection in gone:
+            registry.release(connection.receiver, (id(self), connection.key))
+        inline = super().disconnect(receiver, sender, dispatch_uid)
+        return bool(gone) or inline
+
+    def has_listeners(self, sender: object = None) -> bool:
+        """Whether anybody, inline or durable, would hear of this sender."""
+        durable = any(c.is_for(sender) for c in self._durable)
+        return durable or super().has_listeners(sender)
+
+    # -- sending ------------------------------------------------------------------
+
+    def send(self, sender: Any, **named: Any) -> Responses:
+        """Call inline receivers now and owe the event to durable ones.
+
+        Runs in the caller's transaction, or is one of its own. Returns pairs of
+        receiver and response: what an inline receiver returned, a
+        ``DeliveryHandle`` for a durable one. An inline receiver's exception
+        propagates, and nothing is owed. Raises ``PayloadError``, before anything
+        is called or written, for a value that cannot travel.
+        """
+        return self._send(None, sender, named)
+
+    def send_robust(self, sender: Any, **named: Any) -> Responses:
+        """As ``send``, but an inline receiver's exception becomes its response.
+
+        The event is written first, so no inline receiver can keep it from durable
+        ones. When one leaves the transaction broken, what the inline receivers
+        wrote is undone.
+        """
+        return self._send_robust(None, sender, named)
+
+    async def asend(self, sender: Any, **named: Any) -> Responses:
+        """As ``send``, for async code."""
+        return await self._asend(None, sender, named)
+
+    async def asend_robust(self, sender: Any, **named: Any) -> Responses:
+        """As ``send_robust``, for async code."""
+        return await self._asend_robust(None, sender, named)
+
+    def send_many(
+        self, sender: Any, items: Iterable[Mapping[str, Any]]
+    ) -> list[uuid.UUID]:
+        """Send one event for each mapping of keywords; returns the event ids.
+
+        A constant number of statements per thousand events. Everything is encoded
+        before anything is written, and all of it is one transaction.
+        """
+        return self._send_many(None, sender, items)
+
+    def using(
+        self,
+        *,
+        delay: float | timedelta | None = None,
+        at: datetime | None = None,
+        database: str | None = None,
+        headers: Mapping[str, Any] | None = None,
+    ) -> BoundSignal:
+        """The same send methods with options for the durable deliveries.
+
+        ``delay`` (seconds or timedelta) or ``at`` (aware datetime): not to be run
+        before. ``database``: alias whose transaction the event belongs to.
+        ``headers``: JSON values that receivers find in ``current_delivery()``.
+        """
+        outbox = _outbox()
+        seconds, at = outbox.due_time(delay, at)
+        options = outbox.SendOptions(
+            delay=seconds,
+            at=at,
+            database=database,
+            headers=outbox.checked_headers(headers),
+        )
+        return BoundSignal(self, options)
+
+    def _send(self, options: Any, sender: Any, named: dict[str, Any]) -> Responses:
+        prepared = self._prepare(options, sender, named)
+        return [*super().send(sender, **named), *_write(prepared)]
+
+    def _send_robust(
+        self, options: Any, sender: Any, named: dict[str, Any]
+    ) -> Responses:
+        prepared = self._prepare(options, sender, named)
+        if prepared is None:
+            return super().send_robust(sender, **named)
+        durable = _write(prepared)
+        inline = _sheltered(
+            lambda: super(AsyncSignal, self).send_robust(sender, **named),
+            prepared.envelope.database,
+        )
+        return [*inline, *durable]
+
+    async def _asend(
+        self, options: Any, sender: Any, named: dict[str, Any]
+    ) -> Responses:
+        prepared = await sync_to_async(self._prepare)(options, sender, named)
+        inline = await super().asend(sender, **named)
+        if prepared is None:
+            return inline
+        return [*inline, *await sync_to_async(_write)(prepared)]
+
+    async def _asend_robust(
+        self, options: Any, sender: Any, named: dict[str, Any]
+    ) -> Responses:
+        prepared = await sync_to_async(self._prepare)(options, sender, named)
+        durable = [] if prepared is None else await sync_to_async(_write)(prepared)
+        return [*await super().asend_robust(sender, **named), *durable]
+
+    def _send_many(
+        self, options: Any, sender: Any, items: Iterable[Mapping[str, Any]]
+    ) -> list[uuid.UUID]:
+        named = [dict(item) for item in items]
+        prepared = [self._prepare(options, sender, each) for each in named]
+        for each in named:
+            super().send(sender, **each)
+        written = _outbox().write(p.envelope for p in prepared if p is not None)
+        return [handles[0].event_id for handles in written]
+
+    def _prepare(
+        self, options: SendOptions | None, sender: Any, named: dict[str, Any]
+    ) -> Prepared | None:
+        """Encode the event for the durable receivers that are to hear of it."""
+        if "signal" in named:
+            raise TypeError("'signal' is handed to receivers by Django; rename it")
+        signals.sending.send(sender=self, origin=sender, kwargs=named)
+        heard = list(self._hearing(sender, named))
+        if not heard:
+            return None
+        outbox = _outbox()
+        options = options or outbox.SendOptions()
+        name = self.name
+        payload = codec.encode(
+            name, sender, named, max_bytes=settings().MAX_PAYLOAD_BYTES
+        )
+        envelope = outbox.Envelope(
+            signal=name,
+            payload=payload,
+            receivers=tuple(r.name for r in heard),
+            options=options,
+            database=outbox.alias_for(options.database, sender),
+        )
+        return Prepared(envelope, {r.name: r.function() for r in heard})
+
+    def _hearing(self, sender: Any, named: dict[str, Any]) -> Iterator[Receiver]:
+        """The durable receivers that are to hear of this, each once."""
+        seen = set()
+        for connection in self._durable:
+            name = connection.receiver.name
+            if name in seen or not connection.is_for(sender):
+                continue
+            if connection.when is None or connection.when(sender, **named):
+                seen.add(name)
+                yield connection.receiver
+
+
+@dataclass(frozen=True, slots=True)
+class BoundSignal:
+    """A signal with the options of ``using()``; sends as the signal itself does."""
+
+    signal: AsyncSignal
+    options: SendOptions
+
+    def send(self, sender: Any, **named: Any) -> Responses:
+        """See ``AsyncSignal.send``."""
+        return self.signal._send(self.options, sender, named)
+
+    def send_robust(self, sender: Any, **named: Any) -> Responses:
+        """See ``AsyncSignal.send_robust``."""
+        return self.signal._send_robust(self.options, sender, named)
+
+    async def asend(self, sender: Any, **named: Any) -> Responses:
+        """See ``AsyncSignal.asend``."""
+        return await self.signal._asend(self.options, sender, named)
+
+    async def asend_robust(self, sender: Any, **named: Any) -> Responses:
+        """See ``AsyncSignal.asend_robust``."""
+        return await self.signal._asend_robust(self.options, sender, named)
+
+    def send_many(
+        self, sender: Any, items: Iterable[Mapping[str, Any]]
+    ) -> list[uuid.UUID]:
+        """See ``AsyncSignal.send_many``."""
+        return self.signal._send_many(self.options, sender, items)
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """An event ready to be written, and the functions that are to hear of it."""
+
+    envelope: Envelope
+    functions: Mapping[str, ReceiverFunction | None]
+
+
+_signals: weakref.WeakSet[AsyncSignal] = weakref.WeakSet()
+
+
+def all_signals() -> list[AsyncSignal]:
+    """The signals of this process that have a name, by name."""
+    named = []
+    for each in list(_signals):
+        try:
+            named.append((each.name, id(each), each))
+        except ImproperlyConfigured:
+            continue  # a local signal, which can have no durable receivers
+    return [each for _, _, each in sorted(named)]
+
+
+def _write(prepared: Prepared | None) -> list[tuple[Any, DeliveryHandle]]:
+    if prepared is None:
+        return []
+    (handles,) = _outbox().write([prepared.envelope])
+    return [(prepared.functions[handle.receiver], handle) for handle in handles]
+
+
+def _sheltered(send_inline: Callable[[], Responses], database: str) -> Responses:
+    """Call inline receivers so that the caller's transaction outlives them."""
+    if not connections[database].in_atomic_block:
+        return send_inline()
+    responses: Responses = []
+    try:
+        with transaction.atomic(using=database):
+            responses = send_inline()
+            if any(isinstance(answer, DatabaseError) for _, answer in responses):
+                transaction.set_rollback(True, using=database)
+    except DatabaseError:
+        # A receiver hid an error that its savepoint could not survive; Django has
+        # rolled back to before it, and the transaction is usable again.
+        return responses
+    return responses
+
+
+def _outbox() -> Any:
+    """The outbox, once the app registry is ready.
+
+    Signals are declared while Django still loads the apps, when models must not be
+    imported; by the time one is sent, they may.
+    """
+    from signal_tasks import outbox
+
+    return outbox
+
+
+def _work_off(name: str, ids: object, database: object) -> Report:
+    """The body of every receiver's task; imported late for the reason above."""
+    from signal_tasks import delivery
+
+    return delivery.work_off(name, ids, database)
+
+
+def _options(receiver: ReceiverFunction, given: dict[str, Any]) -> Options:
+    try:
+        options = Options(**given)
+    except TypeError as error:
+        unknown = sorted(set(given) - set(Options.__dataclass_fields__))
+        raise TypeError(f"connect() has no option {', '.join(unknown)}") from error
+    if problem := options.problem():
+        raise ImproperlyConfigured(f"{_shown(receiver)}: {problem}")
+    return options
+
+
+def _refuse_durable_options(
+    receiver: ReceiverFunction,
+    name: str | None,
+    aliases: Iterable[str],
+    when: When | None,
+    options: dict[str, Any],
+) -> None:
+    durable = {"name": name, "aliases": tuple(aliases), "when": when, **options}
+    given = sorted(key for key, value in durable.items() if value not in (None, ()))
+    if given:
+        raise ImproperlyConfigured(
+            f"{_shown(receiver)}: inline=True runs it in the sender's process, where "
+            f"{', '.join(given)} would mean nothing; drop either."
+        )
+
+
+def _check_callable(receiver: ReceiverFunction) -> None:
+    if not callable(receiver):
+        raise TypeError("Signal receivers must be callable.")
+    if not func_accepts_kwargs(receiver):
+        raise ValueError("Signal receivers must accept keyword arguments (**kwargs).")
+
+
+def _shown(receiver: object) -> str:
+    return f"Receiver {getattr(receiver, '__qualname__', repr(receiver))}"
+
+
+def _key(receiver: object, dispatch_uid: object) -> object:
+    return dispatch_uid or _id(receiver)
+
+
+def _id(target: object) -> Any:
+    """What tells one receiver or sender from another within this process."""
+    function = getattr(target, "__func__", None)
+    if function is not None:
+        return (id(getattr(target, "__self__", None)), id(function))
+    return id(target)
+
+
+def _reference(receiver: ReceiverFunction) -> Callable[[], ReceiverFunction | None]:
+    if hasattr(receiver, "__self__") and hasattr(receiver, "__func__"):
+        return weakref.WeakMethod(receiver)
+    return weakref.ref(receiver)
+
+
+def _always(target: Any) -> Callable[[], Any]:
+    return lambda: target
+
+
+def _weakly(target: object) -> Callable[[], object]:
+    try:
+        return weakref.ref(target)
+    except TypeError:  # None, strings and others that cannot be referred to weakly
+        return _always(target)
+
+
+def _calling_module(signal: Signal) -> str:
+    """The module whose code makes this signal: the first outside its constructors."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_locals.get("self") is signal:
+        frame = frame.f_back
+    return str(frame.f_globals.get("__name__", ""))

@@ -1,0 +1,252 @@
+"""The verbs of many deliveries; each is guarded by state, and by lease where held.
+
+All run on the alias of the queryset and open their own transaction where they
+need one. Nothing here knows a receiver, a policy or the broker.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Collection, Iterable, Mapping
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, cast
+
+from django.db import connections, transaction
+from django.db.models import Case, Count, F, Min, Q, QuerySet, Value, When
+from django.db.models.functions import Greatest
+
+from signal_tasks.clock import DatabaseNow, from_now
+from signal_tasks.states import LIVE, State
+
+if TYPE_CHECKING:
+    from signal_tasks.models import Delivery
+
+    Base = QuerySet[Delivery]
+else:
+    Base = QuerySet
+
+
+class DeliveryQuerySet(Base):
+    """Deliveries, and what the engine and its operators do to many of them."""
+
+    # -- a worker's verbs ---------------------------------------------------------
+
+    def take(
+        self, ids: Collection[uuid.UUID], *, names: Collection[str], lease: float
+    ) -> list[Delivery]:
+        """Win those of ``ids`` that are owed to these receivers and due.
+
+        They become ``running`` with one attempt more and a lease of their own. The
+        take is committed before this returns, so that a crash has been counted.
+        What was with a worker that died is taken alone or not at all.
+        """
+        due = Q(state=State.PENDING, available_at__lte=DatabaseNow())
+        wanted = self.filter(due, pk__in=ids, receiver__in=names)
+        alone = len(ids) == 1
+        if not alone:
+            wanted = wanted.filter(alone=False)
+        with transaction.atomic(using=self.db):
+            won = list(wanted.unlocked())
+            self.filter(pk__in=[d.pk for d in won]).update(
+                state=State.RUNNING,
+                attempts=F("attempts") + 1,
+                lease=F("lease") + 1,
+                relay_at=from_now(lease),
+                alone=alone,
+                orphaned=False,
+                relays=0,
+            )
+        for delivery in won:
+            delivery.state = State.RUNNING
+            delivery.attempts += 1
+            delivery.lease += 1
+            delivery.alone = alone
+        order = {pk: place for place, pk in enumerate(ids)}
+        return sorted(won, key=lambda delivery: order[delivery.pk])
+
+    def held(self, deliveries: Iterable[Delivery]) -> DeliveryQuerySet:
+        """Those of ``deliveries`` that still run under the lease they carry."""
+        by_lease: dict[int, list[uuid.UUID]] = {}
+        for delivery in deliveries:
+            by_lease.setdefault(delivery.lease, []).append(delivery.pk)
+        mine = Q(pk__in=[])
+        for lease, pks in by_lease.items():
+            mine |= Q(lease=lease, pk__in=pks)
+        return self.filter(mine, state=State.RUNNING)
+
+    def end(self, state: State, reason: str = "") -> int:
+        """End these deliveries; returns how many it were."""
+        return self.update(
+            state=state, reason=reason, relay_at=None, finished_at=DatabaseNow()
+        )
+
+    def postpone(
+        self, delay: float, *, counts: bool = True, alone: bool = False
+    ) -> int:
+        """Owe these running deliveries again, ``delay`` seconds from now."""
+        return self.update(
+            state=State.PENDING,
+            available_at=from_now(delay),
+            relay_at=from_now(delay),
+            alone=alone,
+            attempts=F("attempts") if counts else _one_less("attempts"),
+        )
+
+    def hand_back(self, *, alone: bool = False) -> int:
+        """Owe these running deliveries again at once, without the attempt."""
+        return self.update(
+            state=State.PENDING,
+            relay_at=DatabaseNow(),
+            alone=alone,
+            attempts=_one_less("attempts"),
+        )
+
+    def extend(self, seconds: float) -> int:
+        """Let the leases of these running deliveries end ``seconds`` from now."""
+        return self.update(relay_at=from_now(seconds))
+
+    # -- the relay's verbs --------------------------------------------------------
+
+    def expired(self, limit: int) -> list[Delivery]:
+        """Running deliveries whose lease is over, locked for this transaction."""
+        over = self.filter(state=State.RUNNING, relay_at__lte=DatabaseNow())
+        return list(over.order_by("relay_at").unlocked()[:limit])
+
+    def claim(
+        self, names: Collection[str], *, limit: int, after: float, longest: float
+    ) -> list[Delivery]:
+        """Due deliveries that are to be published now.
+
+        Each claim doubles the time until the delivery is claimed again, so that
+        what waits in a long queue is not published over and over.
+        """
+        with transaction.atomic(using=self.db):
+            due = self.filter(state=State.PENDING, relay_at__lte=DatabaseNow())
+            due = due.filter(receiver__in=names).order_by("relay_at")
+            rows = list(due.unlocked()[:limit])
+            for relays, pks in _grouped(rows, "relays").items():
+                wait = min(after * 2.0 ** min(relays, 30), longest)
+                self.filter(pk__in=pks).update(
+                    relay_at=from_now(wait), relays=F("relays") + 1, orphaned=False
+                )
+        return rows
+
+    def unclaim(self, ids: Collection[uuid.UUID], *, after: float) -> int:
+        """Take a claim back whose messages could not be published."""
+        return self.filter(pk__in=ids, state=State.PENDING).update(
+            relay_at=from_now(after),
+            relays=_one_less("relays"),
+        )
+
+    def orphan(self, names: Collection[str], *, limit: int, after: float) -> int:
+        """Mark due deliveries whose receiver nobody here knows."""
+        with transaction.atomic(using=self.db):
+            due = self.filter(state=State.PENDING, relay_at__lte=DatabaseNow())
+            rows = list(due.exclude(receiver__in=names).unlocked()[:limit])
+            return self.filter(pk__in=[d.pk for d in rows]).update(
+                orphaned=True, relay_at=from_now(after)
+            )
+
+    def adopt(self, names: Collection[str], *, limit: int) -> int:
+        """Bring orphans whose receiver is known here to the relay's attention."""
+        orphans = self.filter(state=State.PENDING, orphaned=True, receiver__in=names)
+        pks = list(orphans.filter(relay_at__isnull=False).values_list("pk")[:limit])
+        return self.filter(pk__in=[pk for (pk,) in pks], state=State.PENDING).update(
+            relay_at=Greatest(F("available_at"), DatabaseNow())
+        )
+
+    # -- an operator's verbs ------------------------------------------------------
+
+    def dead(self) -> DeliveryQuerySet:
+        """Dead letters."""
+        return self.filter(state=State.DEAD)
+
+    def replayable(self) -> DeliveryQuerySet:
+        """What ended without being done."""
+        return self.filter(state__in=(State.DEAD, State.DISCARDED))
+
+    def replay(self) -> int:
+        """Owe dead and discarded deliveries again, with all their attempts."""
+        return self.replayable().update(
+            state=State.PENDING,
+            reason="",
+            attempts=0,
+            lease=F("lease") + 1,
+            relays=0,
+            alone=False,
+            available_at=DatabaseNow(),
+            relay_at=DatabaseNow(),
+            finished_at=None,
+        )
+
+    def discard(self) -> int:
+        """End pending and dead deliveries without running them."""
+        doomed = self.filter(state__in=(State.PENDING, State.DEAD))
+        return doomed.update(
+            state=State.DISCARDED,
+            orphaned=False,
+            relay_at=None,
+            finished_at=DatabaseNow(),
+        )
+
+    def prune(self, state: State, *, older_than: timedelta, limit: int) -> int:
+        """Delete up to ``limit`` deliveries that ended so long ago.
+
+        Their events go with their last delivery. Each call is one transaction.
+        """
+        cutoff = from_now(-older_than.total_seconds())
+        old = self.filter(state=state, finished_at__lte=cutoff)
+        with transaction.atomic(using=self.db):
+            rows = list(old.order_by("finished_at").unlocked()[:limit])
+            events = {row.event_id for row in rows}
+            self.filter(pk__in=[row.pk for row in rows]).delete()
+            kept = self.filter(event_id__in=events).values_list("event_id", flat=True)
+            doomed = events - set(kept)
+            _event_model(self).using(self.db).filter(pk__in=doomed).delete()
+        return len(rows)
+
+    # -- what is seen -------------------------------------------------------------
+
+    def live(self) -> DeliveryQuerySet:
+        """What is still owed or running."""
+        return self.filter(state__in=LIVE, relay_at__isnull=False)
+
+    def counts(self) -> list[dict[str, Any]]:
+        """Rows of receiver, state, orphaned and the number of such deliveries."""
+        rows = self.values("receiver", "state", "orphaned")
+        return list(rows.annotate(n=Count("pk")).order_by())
+
+    def oldest_due(self) -> Any:
+        """Since when the longest waiting due delivery has been due, or None."""
+        due = self.live().filter(state=State.PENDING, available_at__lte=DatabaseNow())
+        return due.aggregate(oldest=Min("available_at"))["oldest"]
+
+    def unlocked(self) -> DeliveryQuerySet:
+        """Lock the rows for this transaction, passing over those locked by others.
+
+        On SQLite the transaction itself keeps all other writers out.
+        """
+        features = connections[self.db].features
+        if not features.has_select_for_update:
+            return self
+        return self.select_for_update(
+            skip_locked=features.has_select_for_update_skip_locked
+        )
+
+
+def _one_less(field: str) -> Case:
+    """The field less one, but never below zero, which unsigned columns refuse."""
+    return Case(When(**{f"{field}__gt": 0}, then=F(field) - 1), default=Value(0))
+
+
+def _grouped(rows: Iterable[Delivery], field: str) -> Mapping[Any, list[uuid.UUID]]:
+    groups: dict[Any, list[uuid.UUID]] = {}
+    for row in rows:
+        groups.setdefault(getattr(row, field), []).append(row.pk)
+    return groups
+
+
+def _event_model(queryset: DeliveryQuerySet) -> Any:
+    return cast("Any", queryset.model)._meta.get_field("event").related_model
+
+

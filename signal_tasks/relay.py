@@ -1,0 +1,248 @@
+"""The safety net: publishes what is owed, recovers what was lost, prunes.
+
+Any number of relays may run side by side; none is a leader. Each works on rows
+that it locked or claimed by a statement of its own, so nothing here needs another
+relay, a notification or a lock outside of the rows.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from django.db import connections, transaction
+
+from signal_tasks import signals
+from signal_tasks.broker import Link
+from signal_tasks.clock import DatabaseNow, from_now
+from signal_tasks.conf import settings
+from signal_tasks.exceptions import BrokerUnavailable
+from signal_tasks.models import Attempt, Delivery, Worker
+from signal_tasks.outbox import aliases
+from signal_tasks.publisher import Parcel, messages_for
+from signal_tasks.registry import registry
+from signal_tasks.retry import RetryPolicy
+from signal_tasks.states import Reason, State
+
+#: Rows that one statement of a pass works on.
+BATCH = 1000
+#: Most batches in one pass, so that a pass ends.
+BATCHES = 20
+#: Time between two looks at an orphan by relays that do not know its receiver.
+ORPHAN_AGAIN = 30.0
+HEARTBEAT_EVERY = 5.0
+PRUNE_EVERY = 60.0
+#: A worker's row is deleted when it was not seen for this long.
+FORGET_WORKER_AFTER = timedelta(days=1)
+
+_rng = random.Random()  # noqa: S311 - spreads retries; not a secret
+
+
+@dataclass(slots=True)
+class Passage:
+    """What one pass over one database did."""
+
+    published: int = 0
+    recovered: int = 0
+    orphaned: int = 0
+    pruned: int = 0
+
+
+@dataclass(slots=True)
+class Relay:
+    """One relay; ``run_once`` is a pass, ``run_forever`` the loop around it."""
+
+    name: str
+    id: uuid.UUID = field(default_factory=uuid.uuid4)
+    _link: Link | None = None
+    _broker_again_at: float = 0.0
+    _seen: dict[str, float] = field(default_factory=dict)
+    _pruned: dict[str, float] = field(default_factory=dict)
+    _adopted: set[str] = field(default_factory=set)
+
+    def run_forever(self, stop: threading.Event) -> None:
+        """Pass after pass until ``stop`` is set; no failure ends the loop."""
+        while not stop.is_set():
+            self.run_once()
+            stop.wait(settings().RELAY_INTERVAL)
+        self.leave()
+
+    def run_once(self) -> dict[str, Passage]:
+        """One pass over every database; the failure of one does not harm another."""
+        passages = {}
+        for database in aliases():
+            try:
+                passages[database] = self._pass(database)
+            # The relay outlives everything: a database that is down, read-only or
+            # not migrated is reported, and tried again in the next pass.
+            except Exception as error:  # noqa: BLE001
+                connections[database].close()
+                signals.relay_failed.send_robust(
+                    sender=Relay, database=database, error=error
+                )
+        return passages
+
+    def leave(self) -> None:
+        """Say that this relay is gone, as far as the databases can be reached."""
+        for database in self._seen:
+            try:
+                Worker._base_manager.using(database).filter(pk=self.id).delete()
+            # It is going in any case; WORKER_TTL will say so too.
+            except Exception:  # noqa: BLE001
+                continue
+            finally:
+                connections[database].close()
+        if self._link is not None:
+            self._link.close()
+
+    def _pass(self, database: str) -> Passage:
+        passage = Passage()
+        now = time.monotonic()
+        connections[database].close_if_unusable_or_obsolete()
+        if now >= self._seen.get(database, 0.0):
+            self._be_seen(database)
+            self._seen[database] = now + HEARTBEAT_EVERY
+        passage.recovered = recover(database)
+        passage.orphaned = self._see_to_orphans(database)
+        passage.published = self._publish_due(database)
+        if now >= self._pruned.get(database, 0.0):
+            passage.pruned = prune(database)
+            self._pruned[database] = now + PRUNE_EVERY
+        signals.relay_passed.send_robust(
+            sender=Relay, database=database, passage=passage
+        )
+        return passage
+
+    def _be_seen(self, database: str) -> None:
+        workers = Worker._base_manager.using(database)
+        mine = workers.filter(pk=self.id)
+        if not mine.update(seen_at=DatabaseNow()):
+            workers.create(pk=self.id, name=self.name)
+        old = from_now(-FORGET_WORKER_AFTER.total_seconds())
+        workers.filter(seen_at__lt=old).delete()
+
+    def _see_to_orphans(self, database: str) -> int:
+        names = registry.known_names()
+        rows = Delivery.objects.using(database)
+        if database not in self._adopted:
+            while rows.adopt(names, limit=BATCH) == BATCH:
+                continue
+            self._adopted.add(database)
+        return int(rows.orphan(names, limit=BATCH, after=ORPHAN_AGAIN))
+
+    def _publish_due(self, database: str) -> int:
+        """Publish what is due, unless the broker failed a moment ago."""
+        published = 0
+        for _ in range(BATCHES):
+            if time.monotonic() < self._broker_again_at:
+                break
+            claimed = self._claim(database)
+            if not claimed or not self._publish(claimed, database):
+                break
+            published += len(claimed)
+            if len(claimed) < BATCH:
+                break
+        return published
+
+    def _claim(self, database: str) -> list[Delivery]:
+        rows: list[Delivery] = Delivery.objects.using(database).claim(
+            registry.known_names(),
+            limit=BATCH,
+            after=settings().REPUBLISH_AFTER,
+            longest=settings().REPUBLISH_MAX,
+        )
+        return rows
+
+    def _publish(self, claimed: list[Delivery], database: str) -> bool:
+        """Publish the claimed; when the broker does not take them, owe them again."""
+        if self._link is None:
+            self._link = Link(settings().PUBLISH_TIMEOUT)
+        try:
+            self._link.publish(messages_for(_parcels(claimed, database)))
+        except BrokerUnavailable as error:
+            wait = min(settings().RELAY_INTERVAL, settings().BREAKER_SECONDS)
+            self._broker_again_at = time.monotonic() + wait
+            pks = [delivery.pk for delivery in claimed]
+            Delivery.objects.using(database).unclaim(pks, after=wait)
+            signals.broker_failed.send_robust(sender=Relay, error=error)
+            return False
+        return True
+
+
+def _parcels(claimed: list[Delivery], database: str) -> Iterator[Parcel]:
+    """A delivery that killed a worker goes alone, so that it harms no other."""
+    for delivery in claimed:
+        yield Parcel(
+            receiver=delivery.receiver,
+            database=database,
+            ids=[str(delivery.pk)],
+            chunk=1 if delivery.alone else None,
+        )
+
+
+def recover(database: str) -> int:
+    """Owe again, or give up, what was running under leases that are over.
+
+    A delivery that was taken among others goes back without an attempt, to be taken
+    alone from now on: which of them killed the worker is not known yet.
+    """
+    recovered = 0
+    for _ in range(BATCHES):
+        with transaction.atomic(using=database):
+            lost = Delivery.objects.using(database).expired(BATCH)
+            among_others = [d for d in lost if not d.alone]
+            held = Delivery.objects.using(database).held(among_others)
+            if among_others:
+                held.hand_back(alone=True)
+            for delivery in lost:
+                if delivery.alone:
+                    _count_lost(delivery, database)
+        recovered += len(lost)
+        if len(lost) < BATCH:
+            break
+    return recovered
+
+
+def _count_lost(delivery: Delivery, database: str) -> None:
+    policy = _policy(delivery.receiver)
+    held = Delivery.objects.using(database).held([delivery])
+    dead = delivery.attempts >= policy.max_attempts
+    if dead:
+        held.end(State.DEAD, Reason.LOST)
+    else:
+        held.postpone(policy.delay(delivery.attempts, _rng), alone=True)
+    Attempt._base_manager.using(database).create(
+        delivery=delivery,
+        number=delivery.attempts,
+        outcome=Attempt.Outcome.DEAD if dead else Attempt.Outcome.RETRIED,
+        error_type="WorkerLost",
+        error="The lease was over before the receiver ended: its worker died or hung.",
+    )
+
+
+def _policy(name: str) -> RetryPolicy:
+    receiver = registry.receiver(name)
+    return (receiver and receiver.options.retry) or settings().RETRY
+
+
+def prune(database: str, *, batches: int = BATCHES) -> int:
+    """Delete what ended longer ago than the settings keep it, in small batches."""
+    keep = {
+        State.SUCCEEDED: settings().KEEP_SUCCEEDED,
+        State.DISCARDED: settings().KEEP_DISCARDED,
+        State.DEAD: settings().KEEP_DEAD,
+    }
+    pruned = 0
+    for state, age in keep.items():
+        for _ in range(batches if age is not None else 0):
+            rows = Delivery.objects.using(database)
+            deleted = rows.prune(state, older_than=age, limit=BATCH)
+            pruned += deleted
+            if deleted < BATCH:
+                break
+    return pruned

@@ -1,0 +1,29 @@
+"""The states of a delivery, and the reasons for which it is dead."""
+
+from __future__ import annotations
+
+from django.db.models import TextChoices
+
+
+class State(TextChoices):
+    """Where a delivery stands; ``docs/state_machine.md`` draws the edges."""
+
+    PENDING = "pending"  # owed: waits for its time, for a message or for a worker
+    RUNNING = "running"  # a worker has taken it and holds its lease
+    SUCCEEDED = "succeeded"  # its receiver has returned
+    DEAD = "dead"  # given up; kept until it is replayed or discarded
+    DISCARDED = "discarded"  # ended without being done, on purpose
+
+
+class Reason(TextChoices):
+    """Why a delivery is dead (or, for ``missing``, was skipped)."""
+
+    EXHAUSTED = "exhausted"  # it failed as often as its policy allows
+    REJECTED = "rejected"  # the receiver or its policy refused it for good
+    LOST = "lost"  # the workers that ran it died
+    UNDECODABLE = "undecodable"  # its stored payload cannot be read
+    MISSING = "missing"  # a row that its payload refers to is gone
+
+
+LIVE = (State.PENDING, State.RUNNING)
+ENDED = (State.SUCCEEDED, State.DEAD, State.DISCARDED)

@@ -1,0 +1,223 @@
+"""What a Celery worker gets when ``signal_tasks`` is installed.
+
+Connected to Celery's own signals by ``apps``, so that ``celery -A <app> worker``
+needs no option: a relay in a thread of the main process, database connections
+that are kept between messages, the queues of all receivers, a consumer that
+outlives an outage of Redis, and a stop that hands deliveries back.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from typing import Any
+
+import celery
+from celery import bootsteps
+from celery import signals as celery_signals
+from celery.worker.consumer import Consumer
+from django.db import close_old_connections
+
+from signal_tasks import attempts
+from signal_tasks.broker import ReceiverTask
+from signal_tasks.conf import settings
+from signal_tasks.delivery import process
+from signal_tasks.registry import registry
+from signal_tasks.relay import Relay
+
+#: Longest wait for a pass of the relay before a fork or at the end (seconds).
+PASS_SECONDS = 5.0
+
+
+def prepare() -> None:
+    """Listen for the start of a Celery worker in this process."""
+    uid = "signal_tasks.worker"
+    celery_signals.worker_init.connect(_worker_init, weak=False, dispatch_uid=uid)
+    celery_signals.worker_process_init.connect(
+        _worker_process_init, weak=False, dispatch_uid=uid
+    )
+    celery_signals.worker_shutting_down.connect(
+        _worker_shutting_down, weak=False, dispatch_uid=uid
+    )
+
+
+def _worker_init(sender: Any, **_: object) -> None:
+    process.name = sender.hostname
+    process.stopping = False
+    _consume_all_queues(sender.app)
+    _keep_connections(sender.app)
+    if _needs_surviving_consumer(sender):
+        sender.consumer_cls = SurvivingConsumer
+    if settings().RELAY_IN_WORKER:
+        sender.app.steps["worker"].add(RelayStep)
+
+
+def _worker_shutting_down(**_: object) -> None:
+    process.stopping = True
+
+
+# -- queues -----------------------------------------------------------------------
+
+
+def _consume_all_queues(app: Any) -> None:
+    """Serve the queues that receivers name, unless ``-Q`` says which to serve."""
+    queues = app.amqp.queues
+    if getattr(queues, "_consume_from", None) is not None:
+        return
+    named = {settings().QUEUE, *(r.options.queue for r in registry.receivers())}
+    for queue in sorted(filter(None, named)):
+        queues.select_add(queue)
+
+
+# -- database connections ---------------------------------------------------------
+
+
+def _keep_connections(app: Any) -> None:
+    """Keep connections between messages, as CONN_MAX_AGE says.
+
+    Celery's Django fixup closes every connection before and after every task. For
+    the tasks of receivers Django's own rule is used instead, as between requests;
+    for all other tasks the fixup does what it did. Its place in the app is not
+    public: where it is not found, connections are closed as by stock Celery.
+    """
+    for fixup in getattr(app, "_fixups", ()):
+        worker_fixup = getattr(fixup, "worker_fixup", None)
+        stock_prerun = getattr(worker_fixup, "on_task_prerun", None)
+        stock_postrun = getattr(worker_fixup, "on_task_postrun", None)
+        if stock_prerun is not None and stock_postrun is not None:
+            _replace(celery_signals.task_prerun, stock_prerun)
+            _replace(celery_signals.task_postrun, stock_postrun)
+
+
+def _replace(task_signal: Any, stock: Any) -> None:
+    def around_task(sender: Any, **kwargs: Any) -> None:
+        if not isinstance(sender, ReceiverTask):
+            stock(sender=sender, **kwargs)
+        elif not getattr(sender.request, "is_eager", False):
+            close_old_connections()
+
+    if task_signal.disconnect(stock) is not False:
+        task_signal.connect(around_task, weak=False)
+
+
+# -- stop -------------------------------------------------------------------------
+
+
+def _worker_process_init(**_: object) -> None:
+    """In a child of the prefork pool: answer SIGTERM by handing back."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _stop_child)
+        celery_signals.task_postrun.connect(
+            _after_last_task, weak=False, dispatch_uid="signal_tasks.stop"
+        )
+
+
+def _stop_child(*_: object) -> None:
+    """Interrupt the receiver, if one runs; what has begun is handed back or ended."""
+    process.stopping = True
+    if attempts.in_receiver():
+        raise attempts.HandBack
+    if not process.busy:
+        _die()
+
+
+def _after_last_task(**_: object) -> None:
+    if process.stopping and signal.getsignal(signal.SIGTERM) is _stop_child:
+        _die()
+
+
+def _die() -> None:
+    """End this child as SIGTERM would have ended it."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+# -- relay ------------------------------------------------------------------------
+
+
+class RelayStep(bootsteps.StartStopStep):  # type: ignore[misc]
+    """A relay in a thread of the worker's main process.
+
+    No pass is under way while the pool forks: a child must not inherit a lock or a
+    connection in the middle of something.
+    """
+
+    label = "signal_tasks relay"
+    requires = ("celery.worker.components:Pool",)
+
+    def __init__(self, parent: Any, **kwargs: Any) -> None:
+        super().__init__(parent, **kwargs)
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self, parent: Any) -> None:
+        """Start the thread."""
+        relay = Relay(parent.hostname)
+        self._thread = threading.Thread(
+            target=_run_relay,
+            args=(relay, self._stop),
+            name="signal_tasks-relay",
+            daemon=True,
+        )
+        self._thread.start()
+
+    def stop(self, parent: Any) -> None:
+        """End the loop and wait for the pass that is under way, within bounds."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(PASS_SECONDS)
+
+    terminate = stop
+
+
+_passing = threading.Lock()
+
+
+def _run_relay(relay: Relay, stop: threading.Event) -> None:
+    while not stop.is_set():
+        with _passing:
+            relay.run_once()
+        stop.wait(settings().RELAY_INTERVAL)
+    relay.leave()
+
+
+_held_for_fork = threading.local()
+
+
+def _before_fork() -> None:
+    _held_for_fork.yes = _passing.acquire(timeout=PASS_SECONDS)
+
+
+def _after_fork() -> None:
+    if getattr(_held_for_fork, "yes", False):
+        _passing.release()
+
+
+os.register_at_fork(
+    before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork
+)
+
+
+# -- celery 5.7.0 -----------------------------------------------------------------
+
+
+def _needs_surviving_consumer(worker: Any) -> bool:
+    stock = worker.consumer_cls in ("celery.worker.consumer:Consumer", Consumer)
+    return stock and celery.__version__ == "5.7.0"
+
+
+class SurvivingConsumer(Consumer):  # type: ignore[misc]
+    """The consumer of celery 5.7.0 without its death when Redis goes away.
+
+    That release closes the broken connection before the messages that it holds are
+    given back, which then fails for want of a connection and ends the worker.
+    Earlier releases left the closing to the garbage collector, as is done here.
+    """
+
+    def on_connection_error_after_connected(self, exc: Exception) -> None:
+        """Leave the broken connection open for what still refers to it."""
+        connection = self.connection
+        if connection is not None and connection.transport.driver_type == "redis":
+            connection.close = lambda: None
+        super().on_connection_error_after_connected(exc)
