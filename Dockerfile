@@ -1,0 +1,20 @@
+# The shop as an image: web, workers and Flower are the same image, told apart by
+# their command (see docker-compose.yml).
+FROM python:3.11.14-slim-bookworm AS wheels
+COPY requirements.txt .
+RUN pip wheel --no-cache-dir --wheel-dir /wheels -r requirements.txt
+
+FROM python:3.11.14-slim-bookworm
+ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+RUN useradd --system --create-home --uid 10001 shop
+WORKDIR /app
+RUN --mount=type=bind,from=wheels,source=/wheels,target=/wheels \
+    pip install --no-cache-dir --no-index /wheels/*.whl
+COPY --chown=root:root . .
+# The key is for this one command; the image carries none.
+RUN SECRET_KEY=build ALLOWED_HOSTS=localhost python manage.py collectstatic --noinput
+USER shop
+EXPOSE 8000
+# Celery heeds SIGTERM in its main process: exec form, no shell in between.
+CMD ["gunicorn", "shop.wsgi", "--bind=0.0.0.0:8000", "--workers=2", "--threads=4", \
+     "--no-control-socket", "--worker-tmp-dir=/dev/shm"]
