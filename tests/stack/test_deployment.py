@@ -1,0 +1,165 @@
+"""What is shipped: the compose file, the image, the pins, the settings."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).resolve().parents[2]
+PINNED = re.compile(r"^[\w/.-]+:v?\d+\.\d+(\.\d+)?(-\w+)*$")
+SECRETS = ("SECRET_KEY", "POSTGRES_PASSWORD", "REDIS_PASSWORD", "FLOWER_BASIC_AUTH")
+PRODUCTION = {
+    "SECRET_KEY": "".join(map(chr, range(48, 123))),
+    "ALLOWED_HOSTS": "shop.example.com",
+}
+
+
+@pytest.fixture(scope="module")
+def compose():
+    return YAML(typ="safe").load(ROOT / "docker-compose.yml")
+
+
+def python(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run Python in the project with these settings, and no others of this shell."""
+    kept = {key: os.environ[key] for key in ("PATH", "HOME") if key in os.environ}
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=ROOT,
+        env={**kept, **env},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+
+
+def settings(expression: str, **env: str) -> str:
+    code = f"from shop import settings; print({expression})"
+    result = python("-c", code, **env)
+    assert result.returncode == 0, result.stderr
+    return result.stdout.strip()
+
+
+def test_the_compose_file_follows_the_compose_specification():
+    result = python(
+        "-m",
+        "check_jsonschema",
+        "--builtin-schema",
+        "vendor.compose-spec",
+        "docker-compose.yml",
+    )
+    assert result.returncode == 0, result.stdout
+
+
+def test_every_image_is_pinned(compose):
+    images = {service["image"] for service in compose["services"].values()}
+    assert [i for i in images - {"shop:local"} if not PINNED.match(i)] == []
+
+
+def test_the_base_of_the_image_is_pinned():
+    bases = re.findall(r"^FROM (\S+)", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    assert bases
+    assert all(PINNED.match(base) for base in bases)
+
+
+def test_the_image_does_not_run_as_root():
+    lines = (ROOT / "Dockerfile").read_text().splitlines()
+    users = [line for line in lines if line.startswith("USER ")]
+    assert users == ["USER shop"]
+
+
+def test_every_lasting_service_is_probed(compose):
+    lasting = set(compose["services"]) - {"migrate"}
+    probed = {name for name in lasting if "healthcheck" in compose["services"][name]}
+    assert probed == lasting
+
+
+def test_ports_are_published_on_the_loopback_interface_alone(compose):
+    ports = [p for s in compose["services"].values() for p in s.get("ports", [])]
+    assert ports
+    assert all(port.startswith("127.0.0.1:") for port in ports)
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+def test_compose_does_not_start_without_its_secrets(secret):
+    text = (ROOT / "docker-compose.yml").read_text()
+    uses = re.findall(rf"\$\{{{secret}[^}}]*\}}", text)
+    assert uses
+    assert all(":?" in use for use in uses)
+
+
+def test_flower_asks_for_a_password(compose):
+    assert "FLOWER_BASIC_AUTH" in compose["services"]["flower"]["environment"]
+
+
+def test_requirements_are_pinned_and_name_no_index():
+    for name in ("requirements.txt", "requirements-dev.txt"):
+        lines = (ROOT / name).read_text().splitlines()
+        assert lines
+        assert [line for line in lines if not re.match(r"^[\w.-]+==\S+", line)] == []
+
+
+def test_the_tests_run_on_the_versions_that_are_shipped():
+    shipped = set((ROOT / "requirements.txt").read_text().splitlines())
+    tested = set((ROOT / "requirements-dev.txt").read_text().splitlines())
+    assert shipped <= tested
+
+
+def test_production_does_not_start_without_a_secret_key(tmp_path):
+    result = python("-c", "from shop import settings", SHOP_VAR=str(tmp_path))
+    assert result.returncode != 0
+    assert "SECRET_KEY" in result.stderr
+
+
+def test_production_passes_the_deployment_check():
+    check = ("manage.py", "check", "--deploy", "--fail-level", "WARNING")
+    result = python(*check, **PRODUCTION)
+    assert result.returncode == 0, result.stderr
+
+
+def test_plain_http_is_possible_on_request():
+    assert settings("settings.SECURE_SSL_REDIRECT", **PRODUCTION) == "True"
+    assert settings("settings.SECURE_SSL_REDIRECT", HTTPS="0", **PRODUCTION) == "False"
+
+
+def test_a_terminal_beside_the_stack_meets_the_same_broker(tmp_path):
+    (tmp_path / "run.env").write_text("DEBUG=1\nCELERY_BROKER_URL=redis://there:1/0\n")
+    broker = settings("settings.CELERY_BROKER_URL", SHOP_VAR=str(tmp_path))
+    assert broker == "redis://there:1/0"
+
+
+def test_production_takes_nothing_from_a_development_stack(tmp_path):
+    (tmp_path / "run.env").write_text("DEBUG=1\nCELERY_BROKER_URL=redis://there:1/0\n")
+    env = {**PRODUCTION, "SHOP_VAR": str(tmp_path)}
+    assert settings("settings.DEBUG, settings.CELERY_BROKER_URL", **env) == (
+        "False redis://127.0.0.1:6379"
+    )
+
+
+def test_the_environment_chooses_database_and_mail_server():
+    env = {
+        "DATABASE_URL": "postgres://u:p@db.example.com:5433/shop",
+        "EMAIL_URL": "smtp+tls://u:p@mail.example.com:587",
+    }
+    shown = settings(
+        "settings.DATABASES['default']['HOST'], settings.EMAIL_HOST,"
+        "settings.DATABASES['default']['CONN_MAX_AGE']",
+        **env,
+        **PRODUCTION,
+    )
+    assert shown == "db.example.com mail.example.com 600"
+
+
+def test_every_wait_for_the_broker_is_bounded():
+    for url in ("redis://r:6379/0", "amqp://r:5672//"):
+        options = settings(
+            "settings.CELERY_BROKER_TRANSPORT_OPTIONS",
+            CELERY_BROKER_URL=url,
+            **PRODUCTION,
+        )
+        assert "timeout" in options

@@ -1,0 +1,158 @@
+"""``make run`` as a person meets it: starts, says where, stops, leaves nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from urllib.request import ProxyHandler, build_opener
+
+import psutil
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+UNSET = ("DATABASE_URL", "CELERY_BROKER_URL", "REDIS_URL", "EMAIL_URL", "SECRET_KEY")
+
+
+class Run:
+    """One ``make run``, without make."""
+
+    def __init__(self, var: Path, **env: str) -> None:
+        self.var = var
+        self.output = var.with_suffix(".out")
+        kept = {k: v for k, v in os.environ.items() if k not in UNSET}
+        kept.pop("DJANGO_SETTINGS_MODULE", None)
+        with self.output.open("wb") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "shop.stack"],
+                cwd=ROOT,
+                env={**kept, "SHOP_VAR": str(var), "DEBUG": "1", **env},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def said(self, text: str) -> bool:
+        return text in self.output.read_text()
+
+    def up(self) -> str:
+        eventually(lambda: self.said("Ctrl-C stops everything."), self.output)
+        line = next(
+            line for line in self.output.read_text().splitlines() if "The shop" in line
+        )
+        return line.split()[3]
+
+    def programs(self) -> set[int]:
+        """All processes that live in this stack's folder."""
+        return {p.pid for p in psutil.process_iter() if shop_var(p) == str(self.var)}
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(40)
+
+
+def shop_var(process: psutil.Process) -> str | None:
+    try:
+        return process.environ().get("SHOP_VAR")
+    except psutil.Error:
+        return None
+
+
+def eventually(condition: Callable[[], object], log: Path) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.1)
+
+
+def get(url: str) -> int:
+    with build_opener(ProxyHandler({})).open(url, timeout=20) as answer:
+        return int(answer.status)
+
+
+@pytest.fixture
+def run(tmp_path):
+    runs: list[Run] = []
+
+    def start(name: str = "var", **env: str) -> Run:
+        runs.append(Run(tmp_path / name, **env))
+        return runs[-1]
+
+    yield start
+    for one in runs:
+        if one.process.poll() is None:
+            one.stop()
+
+
+def test_it_starts_serves_and_leaves_no_process_behind(run):
+    stack = run()
+    assert get(stack.up()) == 200
+    assert len(stack.programs()) >= 7
+    assert stack.stop(signal.SIGINT) == 0
+    assert stack.programs() == set()
+
+
+def test_it_starts_again_at_once_with_its_data(run):
+    first = run()
+    first.up()
+    first.stop()
+    second = run()
+    assert get(second.up()) == 200
+    assert second.said("0 sample products added")
+
+
+def test_a_second_one_in_the_same_folder_is_refused(run):
+    first = run()
+    first.up()
+    second = run()
+    assert second.process.wait(30) == 1
+    assert second.said(f"process {first.process.pid}")
+
+
+def test_two_in_two_folders_take_other_ports(run):
+    one, two = run("one"), run("two")
+    assert one.up() != two.up()
+
+
+def test_a_killed_worker_comes_back(run):
+    stack = run()
+    stack.up()
+    workers = [p for p in stack.programs() if is_worker(psutil.Process(p))]
+    for pid in workers:
+        psutil.Process(pid).kill()
+    eventually(lambda: stack.said("starts again"), stack.output)
+    eventually(
+        lambda: any(is_worker(psutil.Process(p)) for p in stack.programs()),
+        stack.output,
+    )
+
+
+def test_a_request_to_stop_while_it_starts_is_heeded(run):
+    stack = run()
+    eventually(lambda: stack.var.joinpath("stack.lock").exists(), stack.output)
+    time.sleep(0.3)
+    assert stack.stop() == 0
+    assert stack.programs() == set()
+
+
+def test_with_a_broker_of_ones_own_no_redis_is_started(run, tmp_path):
+    from shop.embedded import RedisServer
+
+    with RedisServer(tmp_path / "own") as own:
+        stack = run(CELERY_BROKER_URL=own.url)
+        stack.up()
+        commands = [psutil.Process(pid).name() for pid in stack.programs()]
+        assert "redis-server" not in commands
+        assert not (stack.var / "redis").exists()
+        stack.stop()
+
+
+def is_worker(process: psutil.Process) -> bool:
+    try:
+        return "-nshop@%h" in process.cmdline()
+    except psutil.Error:
+        return False
