@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import uuid4
+
 import pytest
 from django.core import mail
 from django.core.management import call_command
@@ -167,6 +169,16 @@ def test_the_page_of_a_back_ordered_order_says_what_waits(
     assert "1 on back-order, 2 taken from stock" in page
     assert "Send back order notice" in page
     assert page.count('<li class="succeeded">') == 3
+
+
+def test_the_page_of_an_old_order_says_that_its_details_are_gone(
+    client, mug, confirmed
+):
+    order = confirmed((mug, 1))
+    Order.objects.update(confirmation_event_id=uuid4())  # as if they had been pruned
+    page = text(client.get(f"/orders/{order.pk}/"))
+    assert "no longer kept" in page
+    assert "data-ended" in page
 
 
 def test_a_name_with_markup_is_shown_as_text(client, mug):
