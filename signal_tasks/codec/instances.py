@@ -70,7 +70,7 @@ def _unwrapped(value: LazyObject[Any]) -> object:
 
 def write_model(value: type[Model], writer: Writer) -> object:
     """A model class by its label; an abstract one is a class like any other."""
-    if value._meta.abstract:
+    if value is Model or value._meta.abstract:
         return write_class(value, writer)
     return {"$model": _label(value)}
 
