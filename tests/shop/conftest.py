@@ -18,7 +18,9 @@ Place = Callable[..., Order]
 
 @pytest.fixture
 def add_product(db: None) -> AddProduct:
-    def add(name: str = "Enamel mug", *, stock: int = 10, price: str = "14.50"):
+    def add(
+        name: str = "Enamel mug", *, stock: int = 10, price: str = "14.50"
+    ) -> Product:
         return Product.objects.create(
             name=name, slug=slugify(name), stock=stock, price=Decimal(price)
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from uuid import UUID
 
 import pytest
 from django.core import mail
@@ -92,6 +93,7 @@ def test_a_rolled_back_confirmation_sends_nothing(mug, place):
     assert Order.objects.get(pk=order.pk).status == Order.Status.PLACED
 
 
-def order_event(order: Order):
+def order_event(order: Order) -> UUID:
     order.refresh_from_db()
+    assert order.confirmation_event_id is not None
     return order.confirmation_event_id

@@ -7,6 +7,7 @@ from uuid import uuid4
 import pytest
 from django.core import mail
 from django.core.management import call_command
+from django.http import HttpResponse
 from django.test import Client
 from django.urls import reverse
 
@@ -27,7 +28,7 @@ def form_for(product: Product, /, **changes: object) -> dict[str, object]:
     }
 
 
-def text(response) -> str:
+def text(response: HttpResponse) -> str:
     return response.content.decode()
 
 

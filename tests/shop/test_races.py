@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from threading import Barrier
 from typing import TypeVar
 from uuid import uuid4
@@ -60,7 +61,7 @@ def test_orders_of_the_same_products_in_any_order_share_the_stock(add_product):
 
 
 def test_the_same_delivery_twice_at_once_takes_once(mug):
-    same = {"key": uuid4(), "order_reference": uuid4(), "wanted": {mug.pk: 4}}
-    answers = at_once(*(lambda: take_stock(**same) for _ in range(3)))
+    take = partial(take_stock, key=uuid4(), order_reference=uuid4(), wanted={mug.pk: 4})
+    answers = at_once(take, take, take)
     assert answers == [{}, {}, {}]
     assert Product.objects.get().stock == 6
