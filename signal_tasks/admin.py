@@ -7,6 +7,7 @@ verb of the queryset, limited to what was ticked and to those who may.
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import Any
 
 from django.contrib import admin, messages
@@ -134,7 +135,9 @@ class DeliveryAdmin(WindowAdmin):
         """Whether this user may discard what is owed or dead."""
         return _may(request, "discard_delivery")
 
-    @admin.action(description=_("Replay selected dead deliveries"), permissions=["replay"])
+    @admin.action(
+        description=_("Replay selected dead deliveries"), permissions=["replay"]
+    )
     def replay(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> None:
         """Owe the ticked dead and discarded deliveries again."""
         self._change(request, queryset, "replay")
@@ -189,10 +192,8 @@ def _facts(attempt: Attempt) -> tuple[Any, ...]:
 
 def _laid_out(text: str) -> SafeString:
     if len(text) <= MOST_CHARS:
-        try:
+        with suppress(ValueError):  # what is not JSON is shown as it is
             text = json.dumps(json.loads(text), indent=2)
-        except ValueError:
-            pass  # shown as it is
     shown = text[:MOST_CHARS] + (" ..." if len(text) > MOST_CHARS else "")
     return format_html('<pre style="white-space: pre-wrap">{}</pre>', shown)
 

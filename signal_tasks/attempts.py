@@ -205,9 +205,7 @@ def _missing(job: Job, error: MissingInstance) -> Outcome:
 
 
 def _dead(job: Job, reason: Reason, error: BaseException) -> Outcome:
-    return Outcome(
-        delivery=job.delivery, state=State.DEAD, reason=reason, error=error
-    )
+    return Outcome(delivery=job.delivery, state=State.DEAD, reason=reason, error=error)
 
 
 def failed(job: Job, error: BaseException, seconds: float = 0.0) -> Outcome:
@@ -278,9 +276,7 @@ def _settle_failure(outcome: Outcome, database: str, worker: str) -> None:
         _record(outcome, outcome.error, database, worker)
 
 
-def _record(
-    outcome: Outcome, error: BaseException, database: str, worker: str
-) -> None:
+def _record(outcome: Outcome, error: BaseException, database: str, worker: str) -> None:
     dead = outcome.state is State.DEAD
     Attempt._base_manager.using(database).create(
         delivery_id=outcome.delivery.pk,

@@ -6,8 +6,8 @@ database that holds them; the rows decide what is owed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -89,7 +89,7 @@ def register_task(name: str, body: Body, *, rate_limit: str | int | None) -> Non
         return
     _registered.add(name)
 
-    @shared_task(name=name, base=ReceiverTask, rate_limit=rate_limit)
+    @shared_task(name=name, base=ReceiverTask, rate_limit=rate_limit)  # type: ignore[untyped-decorator]
     def run(ids: object, database: object = "default", *_: object, **__: object) -> str:
         return _shown(body(name, ids, database))
 
@@ -119,7 +119,10 @@ def app_is_missing() -> bool:
 
 def unsafe_content() -> list[str]:
     """The accepted content types that are not mere data."""
-    return sorted({"pickle", "application/x-python-serialize"} & set(current_app.conf.accept_content))
+    return sorted(
+        {"pickle", "application/x-python-serialize"}
+        & set(current_app.conf.accept_content)
+    )
 
 
 def reconnects_are_bounded() -> bool:
@@ -176,7 +179,9 @@ class Link:
             with _batch(producer):
                 for message in messages:
                     task = current_app.tasks[message.task]
-                    task.apply_async(producer=producer, retry=False, **message.options())
+                    task.apply_async(
+                        producer=producer, retry=False, **message.options()
+                    )
         # Transports raise what their client libraries raise; whatever it is, the
         # messages may not have gone, and the rows still owe them.
         except Exception as error:
@@ -187,7 +192,8 @@ class Link:
         """Drop the connection, whatever state it is in."""
         connection, self._connection, self._producer = self._connection, None, None
         if connection is not None:
-            with _whatever_happens():
+            # A broken connection may fail to close in any way; it is being dropped.
+            with suppress(Exception):
                 connection.collect(socket_timeout=self._timeout)
 
     def _open(self) -> Any:
@@ -226,12 +232,3 @@ def _batch(producer: Any) -> AbstractContextManager[Any]:
         batch: AbstractContextManager[Any] = producer.batch()
         return batch
     return nullcontext()
-
-
-@contextmanager
-def _whatever_happens() -> Iterator[None]:
-    try:
-        yield
-    # A broken connection may fail to close in any way; it is being dropped.
-    except Exception:  # noqa: BLE001, S110
-        pass

@@ -227,9 +227,7 @@ class Shift:
         else:
             self._count(outcomes)
 
-    def _fill(
-        self, jobs: deque[Job], ran: list[Job], outcomes: list[Outcome]
-    ) -> None:
+    def _fill(self, jobs: deque[Job], ran: list[Job], outcomes: list[Outcome]) -> None:
         """Run jobs until GROUP_SECONDS are over; move them from ``jobs`` to ``ran``."""
         until = time.monotonic() + settings().GROUP_SECONDS
         while jobs and not jobs[0].is_late and not process.stopping:

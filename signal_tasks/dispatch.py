@@ -6,24 +6,25 @@ sending to them means writing to the outbox.
 
 from __future__ import annotations
 
-import sys
 import threading
 import uuid
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from asgiref.sync import sync_to_async
 from django.core.exceptions import ImproperlyConfigured
-from django.db import DatabaseError, connections, transaction
 from django.dispatch import Signal
 from django.utils.inspect import func_accepts_kwargs
 
-from signal_tasks import codec, signals
 from signal_tasks.broker import Report, register_task
-from signal_tasks.conf import settings
+from signal_tasks.identity import (
+    calling_module,
+    identity,
+    receiver_reference,
+    sender_reference,
+)
 from signal_tasks.registry import (
     Options,
     Receiver,
@@ -32,12 +33,8 @@ from signal_tasks.registry import (
     registry,
     signal_name,
 )
+from signal_tasks.sending import BoundSignal, Responses, outbox
 
-if TYPE_CHECKING:
-    from signal_tasks.handles import DeliveryHandle
-    from signal_tasks.outbox import Envelope, SendOptions
-
-Responses = list[tuple[Any, Any]]
 When = Callable[..., bool]
 
 
@@ -45,7 +42,7 @@ When = Callable[..., bool]
 class Connection:
     """A durable receiver on one signal."""
 
-    key: tuple[object, int | None]
+    key: tuple[object, object]
     receiver: Receiver
     sender: Callable[[], object]
     when: When | None
@@ -55,7 +52,9 @@ class Connection:
         if self.receiver.function() is None:
             return False
         wanted = self.key[1]
-        return wanted is None or (wanted == _id(sender) and self.sender() is sender)
+        return wanted is None or (
+            wanted == identity(sender) and self.sender() is sender
+        )
 
 
 class AsyncSignal(Signal):
@@ -79,7 +78,7 @@ class AsyncSignal(Signal):
         super().__init__(use_caching)
         self._given_name = name
         self._aliases = tuple(aliases)
-        self._module = _calling_module(self)
+        self._module = calling_module(self)
         self._durable: tuple[Connection, ...] = ()
         self._durable_lock = threading.Lock()
         _signals.add(self)
@@ -136,14 +135,14 @@ class AsyncSignal(Signal):
         _check_callable(receiver)
         stable = receiver_name(receiver, name, dispatch_uid)
         connection = Connection(
-            (_key(receiver, dispatch_uid), None if sender is None else _id(sender)),
+            _key(receiver, sender, dispatch_uid),
             Receiver(
                 name=stable,
                 aliases=tuple(aliases),
                 options=chosen,
-                function=_reference(receiver) if weak else _always(receiver),
+                function=receiver_reference(receiver, weak=weak),
             ),
-            _weakly(sender),
+            sender_reference(sender),
             when,
         )
         self._add(connection)
@@ -177,10 +176,7 @@ class AsyncSignal(Signal):
 
         What is owed to it stays owed, as an orphan, to a process that knows it.
         """
-        key = (
-            _key(receiver, dispatch_uid),
-            None if sender is None else _id(sender),
-        )
+        key = _key(receiver, sender, dispatch_uid)
         with self._durable_lock:
             gone = [c for c in self._durable if c.key == key]
             self._durable = tuple(c for c in self._durable if c.key != key)
@@ -205,7 +201,7 @@ class AsyncSignal(Signal):
         propagates, and nothing is owed. Raises ``PayloadError``, before anything
         is called or written, for a value that cannot travel.
         """
-        return self._send(None, sender, named)
+        return BoundSignal(self).send(sender, **named)
 
     def send_robust(self, sender: Any, **named: Any) -> Responses:
         """As ``send``, but an inline receiver's exception becomes its response.
@@ -214,15 +210,15 @@ class AsyncSignal(Signal):
         ones. When one leaves the transaction broken, what the inline receivers
         wrote is undone.
         """
-        return self._send_robust(None, sender, named)
+        return BoundSignal(self).send_robust(sender, **named)
 
     async def asend(self, sender: Any, **named: Any) -> Responses:
         """As ``send``, for async code."""
-        return await self._asend(None, sender, named)
+        return await BoundSignal(self).asend(sender, **named)
 
     async def asend_robust(self, sender: Any, **named: Any) -> Responses:
         """As ``send_robust``, for async code."""
-        return await self._asend_robust(None, sender, named)
+        return await BoundSignal(self).asend_robust(sender, **named)
 
     def send_many(
         self, sender: Any, items: Iterable[Mapping[str, Any]]
@@ -232,7 +228,7 @@ class AsyncSignal(Signal):
         A constant number of statements per thousand events. Everything is encoded
         before anything is written, and all of it is one transaction.
         """
-        return self._send_many(None, sender, items)
+        return BoundSignal(self).send_many(sender, items)
 
     def using(
         self,
@@ -248,85 +244,16 @@ class AsyncSignal(Signal):
         before. ``database``: alias whose transaction the event belongs to.
         ``headers``: JSON values that receivers find in ``current_delivery()``.
         """
-        outbox = _outbox()
-        seconds, at = outbox.due_time(delay, at)
-        options = outbox.SendOptions(
+        seconds, at = outbox().due_time(delay, at)
+        options = outbox().SendOptions(
             delay=seconds,
             at=at,
             database=database,
-            headers=outbox.checked_headers(headers),
+            headers=outbox().checked_headers(headers),
         )
         return BoundSignal(self, options)
 
-    def _send(self, options: Any, sender: Any, named: dict[str, Any]) -> Responses:
-        prepared = self._prepare(options, sender, named)
-        return [*super().send(sender, **named), *_write(prepared)]
-
-    def _send_robust(
-        self, options: Any, sender: Any, named: dict[str, Any]
-    ) -> Responses:
-        prepared = self._prepare(options, sender, named)
-        if prepared is None:
-            return super().send_robust(sender, **named)
-        durable = _write(prepared)
-        inline = _sheltered(
-            lambda: super(AsyncSignal, self).send_robust(sender, **named),
-            prepared.envelope.database,
-        )
-        return [*inline, *durable]
-
-    async def _asend(
-        self, options: Any, sender: Any, named: dict[str, Any]
-    ) -> Responses:
-        prepared = await sync_to_async(self._prepare)(options, sender, named)
-        inline = await super().asend(sender, **named)
-        if prepared is None:
-            return inline
-        return [*inline, *await sync_to_async(_write)(prepared)]
-
-    async def _asend_robust(
-        self, options: Any, sender: Any, named: dict[str, Any]
-    ) -> Responses:
-        prepared = await sync_to_async(self._prepare)(options, sender, named)
-        durable = [] if prepared is None else await sync_to_async(_write)(prepared)
-        return [*await super().asend_robust(sender, **named), *durable]
-
-    def _send_many(
-        self, options: Any, sender: Any, items: Iterable[Mapping[str, Any]]
-    ) -> list[uuid.UUID]:
-        named = [dict(item) for item in items]
-        prepared = [self._prepare(options, sender, each) for each in named]
-        for each in named:
-            super().send(sender, **each)
-        written = _outbox().write(p.envelope for p in prepared if p is not None)
-        return [handles[0].event_id for handles in written]
-
-    def _prepare(
-        self, options: SendOptions | None, sender: Any, named: dict[str, Any]
-    ) -> Prepared | None:
-        """Encode the event for the durable receivers that are to hear of it."""
-        if "signal" in named:
-            raise TypeError("'signal' is handed to receivers by Django; rename it")
-        signals.sending.send(sender=self, origin=sender, kwargs=named)
-        heard = list(self._hearing(sender, named))
-        if not heard:
-            return None
-        outbox = _outbox()
-        options = options or outbox.SendOptions()
-        name = self.name
-        payload = codec.encode(
-            name, sender, named, max_bytes=settings().MAX_PAYLOAD_BYTES
-        )
-        envelope = outbox.Envelope(
-            signal=name,
-            payload=payload,
-            receivers=tuple(r.name for r in heard),
-            options=options,
-            database=outbox.alias_for(options.database, sender),
-        )
-        return Prepared(envelope, {r.name: r.function() for r in heard})
-
-    def _hearing(self, sender: Any, named: dict[str, Any]) -> Iterator[Receiver]:
+    def hearing(self, sender: Any, named: dict[str, Any]) -> Iterator[Receiver]:
         """The durable receivers that are to hear of this, each once."""
         seen = set()
         for connection in self._durable:
@@ -336,44 +263,6 @@ class AsyncSignal(Signal):
             if connection.when is None or connection.when(sender, **named):
                 seen.add(name)
                 yield connection.receiver
-
-
-@dataclass(frozen=True, slots=True)
-class BoundSignal:
-    """A signal with the options of ``using()``; sends as the signal itself does."""
-
-    signal: AsyncSignal
-    options: SendOptions
-
-    def send(self, sender: Any, **named: Any) -> Responses:
-        """See ``AsyncSignal.send``."""
-        return self.signal._send(self.options, sender, named)
-
-    def send_robust(self, sender: Any, **named: Any) -> Responses:
-        """See ``AsyncSignal.send_robust``."""
-        return self.signal._send_robust(self.options, sender, named)
-
-    async def asend(self, sender: Any, **named: Any) -> Responses:
-        """See ``AsyncSignal.asend``."""
-        return await self.signal._asend(self.options, sender, named)
-
-    async def asend_robust(self, sender: Any, **named: Any) -> Responses:
-        """See ``AsyncSignal.asend_robust``."""
-        return await self.signal._asend_robust(self.options, sender, named)
-
-    def send_many(
-        self, sender: Any, items: Iterable[Mapping[str, Any]]
-    ) -> list[uuid.UUID]:
-        """See ``AsyncSignal.send_many``."""
-        return self.signal._send_many(self.options, sender, items)
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """An event ready to be written, and the functions that are to hear of it."""
-
-    envelope: Envelope
-    functions: Mapping[str, ReceiverFunction | None]
 
 
 _signals: weakref.WeakSet[AsyncSignal] = weakref.WeakSet()
@@ -388,41 +277,6 @@ def all_signals() -> list[AsyncSignal]:
         except ImproperlyConfigured:
             continue  # a local signal, which can have no durable receivers
     return [each for _, _, each in sorted(named)]
-
-
-def _write(prepared: Prepared | None) -> list[tuple[Any, DeliveryHandle]]:
-    if prepared is None:
-        return []
-    (handles,) = _outbox().write([prepared.envelope])
-    return [(prepared.functions[handle.receiver], handle) for handle in handles]
-
-
-def _sheltered(send_inline: Callable[[], Responses], database: str) -> Responses:
-    """Call inline receivers so that the caller's transaction outlives them."""
-    if not connections[database].in_atomic_block:
-        return send_inline()
-    responses: Responses = []
-    try:
-        with transaction.atomic(using=database):
-            responses = send_inline()
-            if any(isinstance(answer, DatabaseError) for _, answer in responses):
-                transaction.set_rollback(True, using=database)
-    except DatabaseError:
-        # A receiver hid an error that its savepoint could not survive; Django has
-        # rolled back to before it, and the transaction is usable again.
-        return responses
-    return responses
-
-
-def _outbox() -> Any:
-    """The outbox, once the app registry is ready.
-
-    Signals are declared while Django still loads the apps, when models must not be
-    imported; by the time one is sent, they may.
-    """
-    from signal_tasks import outbox
-
-    return outbox
 
 
 def _work_off(name: str, ids: object, database: object) -> Report:
@@ -470,38 +324,8 @@ def _shown(receiver: object) -> str:
     return f"Receiver {getattr(receiver, '__qualname__', repr(receiver))}"
 
 
-def _key(receiver: object, dispatch_uid: object) -> object:
-    return dispatch_uid or _id(receiver)
-
-
-def _id(target: object) -> Any:
-    """What tells one receiver or sender from another within this process."""
-    function = getattr(target, "__func__", None)
-    if function is not None:
-        return (id(getattr(target, "__self__", None)), id(function))
-    return id(target)
-
-
-def _reference(receiver: ReceiverFunction) -> Callable[[], ReceiverFunction | None]:
-    if hasattr(receiver, "__self__") and hasattr(receiver, "__func__"):
-        return weakref.WeakMethod(receiver)
-    return weakref.ref(receiver)
-
-
-def _always(target: Any) -> Callable[[], Any]:
-    return lambda: target
-
-
-def _weakly(target: object) -> Callable[[], object]:
-    try:
-        return weakref.ref(target)
-    except TypeError:  # None, strings and others that cannot be referred to weakly
-        return _always(target)
-
-
-def _calling_module(signal: Signal) -> str:
-    """The module whose code makes this signal: the first outside its constructors."""
-    frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_locals.get("self") is signal:
-        frame = frame.f_back
-    return str(frame.f_globals.get("__name__", ""))
+def _key(
+    receiver: object, sender: object, dispatch_uid: object
+) -> tuple[object, object]:
+    sender_id = None if sender is None else identity(sender)
+    return dispatch_uid or identity(receiver), sender_id

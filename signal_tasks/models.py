@@ -15,7 +15,7 @@ from signal_tasks.querysets import DeliveryQuerySet
 from signal_tasks.states import Reason, State
 
 
-class Event(models.Model):
+class Event(models.Model):  # type: ignore[django-manager-missing]
     """One ``send`` of a signal: its payload, once for all its deliveries."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
@@ -51,9 +51,7 @@ class Delivery(models.Model):
         Event, on_delete=models.CASCADE, related_name="deliveries", db_index=False
     )
     receiver = models.CharField(max_length=255)
-    state = models.CharField(
-        max_length=9, choices=State.choices, default=State.PENDING
-    )
+    state = models.CharField(max_length=9, choices=State.choices, default=State.PENDING)
     reason = models.CharField(
         max_length=11, choices=Reason.choices, blank=True, default=""
     )

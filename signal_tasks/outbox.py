@@ -77,7 +77,10 @@ def write(envelopes: Iterable[Envelope]) -> list[list[DeliveryHandle]]:
 def _write(envelopes: Sequence[Envelope], database: str) -> list[list[DeliveryHandle]]:
     events = [_event(envelope) for envelope in envelopes]
     owed = [
-        [_delivery(event, receiver, envelope.options) for receiver in envelope.receivers]
+        [
+            _delivery(event, receiver, envelope.options)
+            for receiver in envelope.receivers
+        ]
         for event, envelope in zip(events, envelopes, strict=True)
     ]
     deliveries = [delivery for group in owed for delivery in group]
@@ -163,7 +166,9 @@ def alias_for(database: str | None, sender: object) -> str:
     open_ones = [a for a in candidates if connections[a].in_atomic_block]
     if len(open_ones) == 1:
         return open_ones[0]
-    return preferred if preferred in candidates else _known(DEFAULT_DB_ALIAS, candidates)
+    return (
+        preferred if preferred in candidates else _known(DEFAULT_DB_ALIAS, candidates)
+    )
 
 
 def _known(database: str, candidates: Sequence[str]) -> str:
@@ -195,14 +200,13 @@ def checked_headers(headers: Mapping[str, Any] | None) -> Mapping[str, Any] | No
     if headers is None:
         return None
     try:
-        if not isinstance(headers, Mapping):
-            raise TypeError(f"{type(headers).__name__} is not a mapping")
-        json.dumps(dict(headers), allow_nan=False)
+        copy = dict(headers)
+        json.dumps(copy, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise TypeError(
             f"using(): headers have to be a mapping of JSON values: {error}"
         ) from error
-    return dict(headers)
+    return copy
 
 
 def deliveries_of(
@@ -215,4 +219,3 @@ def deliveries_of(
     alias = alias_for(database, None) if database else aliases()[0]
     rows = Delivery._base_manager.using(alias).filter(event_id=event_id)
     return [DeliveryHandle.of(row, alias) for row in rows.order_by("receiver")]
-

@@ -202,7 +202,9 @@ class DeliveryQuerySet(Base):
             self.filter(pk__in=[row.pk for row in rows]).delete()
             kept = self.filter(event_id__in=events).values_list("event_id", flat=True)
             doomed = events - set(kept)
-            _event_model(self).using(self.db).filter(pk__in=doomed).delete()
+            _event_model(self)._base_manager.using(self.db).filter(
+                pk__in=doomed
+            ).delete()
         return len(rows)
 
     # -- what is seen -------------------------------------------------------------
@@ -213,7 +215,7 @@ class DeliveryQuerySet(Base):
 
     def counts(self) -> list[dict[str, Any]]:
         """Rows of receiver, state, orphaned and the number of such deliveries."""
-        rows = self.values("receiver", "state", "orphaned")
+        rows: Any = self.values("receiver", "state", "orphaned")
         return list(rows.annotate(n=Count("pk")).order_by())
 
     def oldest_due(self) -> Any:
@@ -248,5 +250,3 @@ def _grouped(rows: Iterable[Delivery], field: str) -> Mapping[Any, list[uuid.UUI
 
 def _event_model(queryset: DeliveryQuerySet) -> Any:
     return cast("Any", queryset.model)._meta.get_field("event").related_model
-
-

@@ -11,7 +11,7 @@ import threading
 import types
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from django.core.exceptions import ImproperlyConfigured
 from django.dispatch import Signal
@@ -36,11 +36,13 @@ class Options:
 
     def problem(self) -> str:
         """What is wrong with these options, or an empty string."""
-        if self.on_missing not in ("reject", "skip", "none"):
+        on_missing: object = self.on_missing
+        retry: object = self.retry
+        if on_missing not in get_args(OnMissing):
             return f"on_missing={self.on_missing!r}; give 'reject', 'skip' or 'none'"
         if self.timeout is not None and not self.timeout > 0:
             return f"timeout={self.timeout!r}; give a positive number of seconds"
-        if self.retry is not None and not isinstance(self.retry, RetryPolicy):
+        if retry is not None and not isinstance(retry, RetryPolicy):
             return f"retry={self.retry!r}; give a RetryPolicy"
         if self.queue is not None and not (isinstance(self.queue, str) and self.queue):
             return f"queue={self.queue!r}; give the name of a queue"

@@ -12,6 +12,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -90,13 +91,10 @@ class Relay:
     def leave(self) -> None:
         """Say that this relay is gone, as far as the databases can be reached."""
         for database in self._seen:
-            try:
+            # It is going in any case; if it cannot say so, WORKER_TTL will.
+            with suppress(Exception):
                 Worker._base_manager.using(database).filter(pk=self.id).delete()
-            # It is going in any case; WORKER_TTL will say so too.
-            except Exception:  # noqa: BLE001
-                continue
-            finally:
-                connections[database].close()
+            connections[database].close()
         if self._link is not None:
             self._link.close()
 

@@ -121,7 +121,7 @@ def _exception_types(policy: RetryPolicy, field: str) -> ExceptionTypes:
     types = (value,) if isinstance(value, type) else tuple(value)
     for item in types:
         if not (isinstance(item, type) and issubclass(item, BaseException)):
-            raise ValueError(
+            raise TypeError(
                 f"RetryPolicy: {field} holds {item!r}; give exception classes"
             )
     return types

@@ -37,7 +37,7 @@ def _attempt_ended(outcome: Any, **_: object) -> None:
         "seconds": round(outcome.seconds, 4),
     }
     if outcome.succeeded:
-        _log(logging.INFO, "delivery_succeeded", **facts)
+        _log(logging.DEBUG, "delivery_succeeded", **facts)
     elif outcome.state is State.DEAD:
         reason = str(outcome.reason)
         error = repr(outcome.error)
@@ -47,7 +47,9 @@ def _attempt_ended(outcome: Any, **_: object) -> None:
     else:
         again_in = round(outcome.verdict.delay, 3)
         error = repr(outcome.error)
-        _log(logging.WARNING, "delivery_failed", **facts, again_in=again_in, error=error)
+        _log(
+            logging.WARNING, "delivery_failed", **facts, again_in=again_in, error=error
+        )
 
 
 def _lease_lost(delivery_id: object, receiver: str, **_: object) -> None:

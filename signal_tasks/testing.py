@@ -49,7 +49,7 @@ def run_pending(
     crash before its end was written. ``shuffle``: a seed or random generator for
     the order. Raises ``AssertionError`` when receivers send without end.
     """
-    rng = random.Random(shuffle) if isinstance(shuffle, int) else shuffle
+    rng = random.Random(shuffle) if isinstance(shuffle, int) else shuffle  # noqa: S311
     ran: list[DeliveryHandle] = []
     for _ in range(MOST_ROUNDS):
         due = _due()
@@ -114,7 +114,9 @@ def capture_signals() -> Iterator[list[Sent]]:
             signals.sending.disconnect(dispatch_uid="signal_tasks.testing")
 
 
-def _capture(sender: AsyncSignal, origin: Any, kwargs: dict[str, Any], **_: Any) -> None:
+def _capture(
+    sender: AsyncSignal, origin: Any, kwargs: dict[str, Any], **_: Any
+) -> None:
     for sent in _captures:
         sent.append(Sent(signal=sender, sender=origin, kwargs=dict(kwargs)))
 

@@ -38,7 +38,7 @@ HINTS: tuple[tuple[Any, str], ...] = (
 )
 
 
-class Refused(Exception):  # noqa: N818 - not an error yet: a PayloadError in the making
+class Refused(Exception):
     """A value cannot travel; the path to it grows while this passes outwards."""
 
     def __init__(self, problem: str) -> None:

@@ -1,0 +1,1 @@
+"""The test suite of signal_tasks and of the shop."""

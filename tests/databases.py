@@ -1,0 +1,66 @@
+"""The databases of a test run, for the tests and for the workers they start.
+
+``TEST_DATABASE`` chooses: ``sqlite`` (the default), ``postgres`` (a server of our own
+from a wheel), or the URL of a server. A worker process is told by ``TEST_LIVE`` to use
+what the tests' own process has made.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import environ
+
+SQLITE_OPTIONS = {
+    "transaction_mode": "IMMEDIATE",
+    "timeout": 20,
+    "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+}
+
+
+def databases() -> dict[str, dict[str, Any]]:
+    """Django's DATABASES: default, another one, and a replica of the default."""
+    chosen = os.environ.get("TEST_DATABASE", "sqlite")
+    if chosen == "sqlite":
+        default, other = (_sqlite(alias) for alias in ("default", "other"))
+    else:
+        url = _started_postgres() if chosen == "postgres" else chosen
+        default, other = (_server(url, alias) for alias in ("default", "other"))
+    replica = {**default, "TEST": {"MIRROR": "default"}}
+    return {"default": default, "other": other, "replica": replica}
+
+
+def _sqlite(alias: str) -> dict[str, Any]:
+    folder = Path(os.environ.setdefault("TEST_FOLDER", tempfile.mkdtemp()))
+    name = str(folder / f"{alias}.sqlite3")
+    return {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": name,
+        "OPTIONS": SQLITE_OPTIONS,
+        "CONN_MAX_AGE": 600,
+        "TEST": {"NAME": name},
+    }
+
+
+def _server(url: str, alias: str) -> dict[str, Any]:
+    entry: dict[str, Any] = environ.Env.db_url_config(url)
+    test_name = f"test_signal_tasks_{alias}"
+    if "TEST_LIVE" in os.environ:
+        entry["NAME"] = test_name
+    entry |= {"CONN_MAX_AGE": 600, "TEST": {"NAME": test_name}}
+    return entry
+
+
+def _started_postgres() -> str:
+    if "TEST_POSTGRES_URL" not in os.environ:
+        from shop.embedded import PostgresServer
+
+        server = PostgresServer()
+        server.start()
+        atexit.register(server.close)
+        os.environ["TEST_POSTGRES_URL"] = server.url
+    return os.environ["TEST_POSTGRES_URL"]

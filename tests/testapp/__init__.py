@@ -1,0 +1,1 @@
+"""Signals, receivers and models that only the tests have."""
