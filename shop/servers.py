@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -30,6 +31,24 @@ def free_port(preferred: int = 0) -> int:
         except OSError:
             return free_port()
         return int(probe.getsockname()[1])
+
+
+def claim_port(preferred: int = 0) -> tuple[int, socket.socket]:
+    """Return a free port, and a lock that keeps the next caller off it.
+
+    Between choosing a port and listening on it there is time for another process to
+    choose the same. The lock (a name that Linux frees with its holder) closes it.
+    """
+    port = free_port(preferred)
+    lock = socket.socket(socket.AF_UNIX)
+    if sys.platform != "linux":
+        return port, lock
+    try:
+        lock.bind(f"\0shop-port-{port}")
+    except OSError:
+        lock.close()
+        return claim_port()
+    return port, lock
 
 
 def wheel_folder(package: str) -> Path:

@@ -23,7 +23,7 @@ import environ
 
 from shop.embedded import RedisServer
 from shop.processes import Program, Supervisor
-from shop.servers import HOST, ServerError, free_port
+from shop.servers import HOST, ServerError, claim_port
 from shop.terminal import Screen, frame, show
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -52,7 +52,8 @@ class Stack:
         flower_port: int = 5555,
     ) -> None:
         self.var = var
-        self.web_port, self.flower_port = free_port(web_port), free_port(flower_port)
+        self.web_port, self._web_lock = claim_port(web_port)
+        self.flower_port, self._flower_lock = claim_port(flower_port)
         broker = os.environ.get("CELERY_BROKER_URL") or os.environ.get("REDIS_URL")
         self.redis = None if broker else RedisServer(var / "redis")
         self.env = {
