@@ -36,7 +36,7 @@ class StackError(Exception):
     """The stack cannot start; the message says why and what to do."""
 
 
-class Stopped(Exception):  # noqa: N818 -- no error: somebody asked for it
+class Stopped(Exception):
     """Somebody wants to stop before the stack is up."""
 
 
