@@ -43,8 +43,8 @@ test: $(VENV)/dev.stamp ## the whole suite: on SQLite, then on PostgreSQL
 	TEST_DATABASE=postgres $(BIN)/python -m pytest
 
 check: $(VENV)/dev.stamp ## lint, types, layers, migrations, settings, package
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/mypy $(SOURCES)
 	$(BIN)/lint-imports
 	DEBUG=1 $(BIN)/python manage.py makemigrations --check --dry-run
