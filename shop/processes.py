@@ -17,7 +17,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -61,11 +61,11 @@ class Program:
     folder: Path | None = None  # where it runs
     stage: int = 1  # started in this order, stopped in the reverse order
     grace: float = 20.0  # seconds between asking and killing
-    process: subprocess.Popen[bytes] | None = None
-    started: float = 0.0
-    starts: int = 0
-    pause: float = FIRST_PAUSE / 2
-    due: float = 0.0
+    process: subprocess.Popen[bytes] | None = field(default=None, init=False)
+    starts: int = field(default=0, init=False)
+    started: float = field(default=0.0, init=False)
+    pause: float = field(default=FIRST_PAUSE / 2, init=False)
+    due: float = field(default=0.0, init=False)
 
     @property
     def alive(self) -> bool:

@@ -38,15 +38,16 @@ def eventually(condition: Callable[[], object], seconds: float = 10.0) -> None:
         time.sleep(0.02)
 
 
-def python(code: str, **options: object) -> Program:
-    return Program(name="program", command=(sys.executable, "-uc", code), **options)
+def python(code: str, grace: float = 20.0) -> Program:
+    command = (sys.executable, "-uc", code)
+    return Program(name="program", command=command, grace=grace)
 
 
-def family(note: Path, *, ignore: bool = False, **options: object) -> Program:
+def family(note: Path, *, ignore: bool = False, grace: float = 20.0) -> Program:
     """A program with a child, which stops when asked unless told to ignore it."""
     ignoring = "signal.signal(signal.SIGTERM, signal.SIG_IGN)" if ignore else ""
     code = FAMILY.format(ignore=ignoring, note=str(note), end="time.sleep(600)")
-    return python(code, **options)
+    return python(code, grace)
 
 
 def lives(pid: int) -> bool:
