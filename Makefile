@@ -8,6 +8,12 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SOURCES := signal_tasks shop orders products customers notifications \
 	tests celery_app.py manage.py
 
+# Two environments in which the settings have to make sense.
+DEVELOPMENT := DEBUG=1 DATABASE_URL=sqlite://:memory:
+PRODUCTION = DEBUG=0 DATABASE_URL=postgres://shop@db/shop \
+	ALLOWED_HOSTS=shop.example.com \
+	SECRET_KEY=$$($(BIN)/python -c 'import secrets; print(secrets.token_hex(50))')
+
 .DEFAULT_GOAL := help
 .PHONY: help run demo admin worker test check clean requirements
 
@@ -47,11 +53,9 @@ check: $(VENV)/dev.stamp ## lint, types, layers, migrations, settings, package
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/mypy $(SOURCES)
 	$(BIN)/lint-imports
-	DEBUG=1 $(BIN)/python manage.py makemigrations --check --dry-run
-	DEBUG=1 $(BIN)/python manage.py check --fail-level WARNING
-	SECRET_KEY=$$($(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(50))') \
-	ALLOWED_HOSTS=shop.example.com DEBUG=0 \
-	$(BIN)/python manage.py check --deploy --fail-level WARNING
+	$(DEVELOPMENT) $(BIN)/python manage.py makemigrations --check --dry-run
+	$(DEVELOPMENT) $(BIN)/python manage.py check --fail-level WARNING
+	$(PRODUCTION) $(BIN)/python manage.py check --deploy --fail-level WARNING
 	.ci/check-package $(BIN)/python
 
 clean: ## remove what make has made (not the data in var/)

@@ -99,6 +99,7 @@ def database(url: str) -> dict[str, Any]:
         "CONN_HEALTH_CHECKS": True,
     }
     if entry["ENGINE"].endswith("sqlite3"):
+        Path(entry["NAME"]).parent.mkdir(parents=True, exist_ok=True)
         # A write that begins as a read cannot wait for another writer: it fails at
         # once. IMMEDIATE takes the lock first and therefore honours the timeout.
         entry["OPTIONS"] = {
