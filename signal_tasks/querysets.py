@@ -112,24 +112,29 @@ class DeliveryQuerySet(Base):
         over = self.filter(state=State.RUNNING, relay_at__lte=DatabaseNow())
         return list(over.order_by("relay_at").unlocked()[:limit])
 
-    def claim(
-        self, names: Collection[str], *, limit: int, after: float, longest: float
-    ) -> list[Delivery]:
-        """Due deliveries that are to be published now.
+    def due(self, limit: int) -> list[Delivery]:
+        """Pending deliveries that the relay must see to, locked for this transaction."""
+        due = self.filter(state=State.PENDING, relay_at__lte=DatabaseNow())
+        return list(due.order_by("relay_at").unlocked()[:limit])
 
-        Each claim doubles the time until the delivery is claimed again, so that
-        what waits in a long queue is not published over and over.
+    def claim(
+        self,
+        due: Iterable[Delivery],
+        *,
+        after: float,
+        longest: float,
+        orphaned: bool = False,
+    ) -> None:
+        """Keep the relay away from these for ``after`` seconds, then twice that.
+
+        Each claim doubles the time, up to ``longest``, so that what waits in a long
+        queue is not published over and over, and orphans are not looked at often.
         """
-        with transaction.atomic(using=self.db):
-            due = self.filter(state=State.PENDING, relay_at__lte=DatabaseNow())
-            due = due.filter(receiver__in=names).order_by("relay_at")
-            rows = list(due.unlocked()[:limit])
-            for relays, pks in _grouped(rows, "relays").items():
-                wait = min(after * 2.0 ** min(relays, 30), longest)
-                self.filter(pk__in=pks).update(
-                    relay_at=from_now(wait), relays=F("relays") + 1, orphaned=False
-                )
-        return rows
+        for relays, pks in _grouped(due, "relays").items():
+            wait = min(after * 2.0 ** min(relays, 30), longest)
+            self.filter(pk__in=pks).update(
+                relay_at=from_now(wait), relays=min(relays + 1, 30), orphaned=orphaned
+            )
 
     def unclaim(self, ids: Collection[uuid.UUID], *, after: float) -> int:
         """Take a claim back whose messages could not be published."""
@@ -138,21 +143,14 @@ class DeliveryQuerySet(Base):
             relays=_one_less("relays"),
         )
 
-    def orphan(self, names: Collection[str], *, limit: int, after: float) -> int:
-        """Mark due deliveries whose receiver nobody here knows."""
-        with transaction.atomic(using=self.db):
-            due = self.filter(state=State.PENDING, relay_at__lte=DatabaseNow())
-            rows = list(due.exclude(receiver__in=names).unlocked()[:limit])
-            return self.filter(pk__in=[d.pk for d in rows]).update(
-                orphaned=True, relay_at=from_now(after)
-            )
-
     def adopt(self, names: Collection[str], *, limit: int) -> int:
         """Bring orphans whose receiver is known here to the relay's attention."""
         orphans = self.filter(state=State.PENDING, orphaned=True, receiver__in=names)
         pks = list(orphans.filter(relay_at__isnull=False).values_list("pk")[:limit])
         return self.filter(pk__in=[pk for (pk,) in pks], state=State.PENDING).update(
-            relay_at=Greatest(F("available_at"), DatabaseNow())
+            relay_at=Greatest(F("available_at"), DatabaseNow()),
+            relays=0,
+            orphaned=False,
         )
 
     # -- an operator's verbs ------------------------------------------------------

@@ -34,8 +34,10 @@ from signal_tasks.states import Reason, State
 BATCH = 1000
 #: Most batches in one pass, so that a pass ends.
 BATCHES = 20
-#: Time between two looks at an orphan by relays that do not know its receiver.
-ORPHAN_AGAIN = 30.0
+#: Relays that do not know a receiver look at its orphans after this time, then after
+#: twice that, and so on: in a rolling deploy one that does know it comes in between.
+ORPHAN_AFTER = 2.0
+ORPHAN_MAX = 60.0
 HEARTBEAT_EVERY = 5.0
 PRUNE_EVERY = 60.0
 #: A worker's row is deleted when it was not seen for this long.
@@ -106,8 +108,8 @@ class Relay:
             self._be_seen(database)
             self._seen[database] = now + HEARTBEAT_EVERY
         passage.recovered = recover(database)
-        passage.orphaned = self._see_to_orphans(database)
-        passage.published = self._publish_due(database)
+        self._adopt_orphans(database)
+        self._see_to_what_is_due(database, passage)
         if now >= self._pruned.get(database, 0.0):
             passage.pruned = prune(database)
             self._pruned[database] = now + PRUNE_EVERY
@@ -124,37 +126,30 @@ class Relay:
         old = from_now(-FORGET_WORKER_AFTER.total_seconds())
         workers.filter(seen_at__lt=old).delete()
 
-    def _see_to_orphans(self, database: str) -> int:
+    def _adopt_orphans(self, database: str) -> None:
+        """Once: what was owed to a receiver that only newer code knows is due now."""
+        if database in self._adopted:
+            return
         names = registry.known_names()
-        rows = Delivery.objects.using(database)
-        if database not in self._adopted:
-            while rows.adopt(names, limit=BATCH) == BATCH:
-                continue
-            self._adopted.add(database)
-        return int(rows.orphan(names, limit=BATCH, after=ORPHAN_AGAIN))
+        while Delivery.objects.using(database).adopt(names, limit=BATCH) == BATCH:
+            continue
+        self._adopted.add(database)
 
-    def _publish_due(self, database: str) -> int:
-        """Publish what is due, unless the broker failed a moment ago."""
-        published = 0
+    def _see_to_what_is_due(self, database: str, passage: Passage) -> None:
+        """Publish what is due, and mark what nobody here can run as orphaned.
+
+        Nothing is claimed while the broker is left alone after a failure.
+        """
         for _ in range(BATCHES):
             if time.monotonic() < self._broker_again_at:
-                break
-            claimed = self._claim(database)
-            if not claimed or not self._publish(claimed, database):
-                break
-            published += len(claimed)
-            if len(claimed) < BATCH:
-                break
-        return published
-
-    def _claim(self, database: str) -> list[Delivery]:
-        rows: list[Delivery] = Delivery.objects.using(database).claim(
-            registry.known_names(),
-            limit=BATCH,
-            after=settings().REPUBLISH_AFTER,
-            longest=settings().REPUBLISH_MAX,
-        )
-        return rows
+                return
+            claimed, orphans = _claim(database)
+            passage.orphaned += orphans
+            if claimed and not self._publish(claimed, database):
+                return
+            passage.published += len(claimed)
+            if len(claimed) + orphans < BATCH:
+                return
 
     def _publish(self, claimed: list[Delivery], database: str) -> bool:
         """Publish the claimed; when the broker does not take them, owe them again."""
@@ -170,6 +165,20 @@ class Relay:
             signals.broker_failed.send_robust(sender=Relay, error=error)
             return False
         return True
+
+
+def _claim(database: str) -> tuple[list[Delivery], int]:
+    """Claim a batch of what is due; what is for this process, and how many are not."""
+    names = frozenset(registry.known_names())
+    rows = Delivery.objects.using(database)
+    with transaction.atomic(using=database):
+        due = rows.due(BATCH)
+        known = [delivery for delivery in due if delivery.receiver in names]
+        orphans = [delivery for delivery in due if delivery.receiver not in names]
+        after, longest = settings().REPUBLISH_AFTER, settings().REPUBLISH_MAX
+        rows.claim(known, after=after, longest=longest)
+        rows.claim(orphans, after=ORPHAN_AFTER, longest=ORPHAN_MAX, orphaned=True)
+    return known, len(orphans)
 
 
 def _parcels(claimed: list[Delivery], database: str) -> Iterator[Parcel]:
