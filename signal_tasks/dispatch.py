@@ -150,11 +150,11 @@ class AsyncSignal(Signal):
     def _add(self, connection: Connection) -> None:
         self._announce()
         with self._durable_lock:
-            live = self.durable_connections
-            if any(known.key == connection.key for known in live):
-                return
             receiver = connection.receiver
             registry.add(receiver, (id(self), connection.key))
+            live = self.durable_connections
+            if any(known.key == connection.key for known in live):
+                return  # connected before; as in Django, once is enough
             for name in receiver.names:
                 register_task(name, _work_off, rate_limit=receiver.options.rate_limit)
             self._durable = (*live, connection)

@@ -20,6 +20,8 @@ from signal_tasks.retry import RetryPolicy
 
 ReceiverFunction = Callable[..., Any]
 OnMissing = Literal["reject", "skip", "none"]
+#: As many characters of a name as a row can hold.
+LONGEST_NAME = 255
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +82,8 @@ class Registry:
 
     def add(self, receiver: Receiver, holder: Hashable) -> None:
         """Make the receiver known for as long as ``holder`` does not release it."""
+        for name in receiver.names:
+            check_name(name)
         with self._lock:
             entry = None
             for name in receiver.names:
@@ -124,6 +128,7 @@ class Registry:
 
     def add_signal(self, name: str, signal: Signal) -> None:
         """Let receivers of that signal be handed the signal object itself."""
+        check_name(name)
         self._signals[name] = signal
 
     def signal(self, name: str) -> Signal | None:
@@ -156,6 +161,15 @@ def _origin(function: object) -> str:
 
 def _qualname(function: object) -> str:
     return getattr(function, "__qualname__", None) or repr(function)
+
+
+def check_name(name: object) -> None:
+    """Raise ``ImproperlyConfigured`` for what cannot be stored as a name."""
+    if not isinstance(name, str) or not 0 < len(name) <= LONGEST_NAME:
+        raise ImproperlyConfigured(
+            f"{name!r} cannot be the name of a signal or receiver; give a string of "
+            f"1 to {LONGEST_NAME} characters."
+        )
 
 
 def receiver_name(function: ReceiverFunction, name: str | None, uid: object) -> str:
