@@ -26,13 +26,17 @@ from signal_tasks.identity import (
     sender_reference,
 )
 from signal_tasks.registry import (
+    Holder,
+    OnMissing,
     Options,
     Receiver,
     ReceiverFunction,
+    names,
     receiver_name,
     registry,
     signal_name,
 )
+from signal_tasks.retry import RetryPolicy
 from signal_tasks.sending import BoundSignal, Responses, outbox
 
 When = Callable[..., bool]
@@ -53,7 +57,7 @@ class Connection:
             return False
         wanted = self.key[1]
         return wanted is None or (
-            wanted == identity(sender) and self.sender() is sender
+            wanted == identity(sender) and self.sender() is not None
         )
 
 
@@ -77,7 +81,7 @@ class AsyncSignal(Signal):
     ) -> None:
         super().__init__(use_caching)
         self._given_name = name
-        self._aliases = tuple(aliases)
+        self._aliases = names(aliases)
         self._module = calling_module(self)
         self._durable: tuple[Connection, ...] = ()
         self._durable_lock = threading.Lock()
@@ -107,57 +111,75 @@ class AsyncSignal(Signal):
         inline: bool = False,
         name: str | None = None,
         aliases: Iterable[str] = (),
+        queue: str | None = None,
+        atomic: bool = True,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        rate_limit: str | int | None = None,
+        on_missing: OnMissing = "reject",
         when: When | None = None,
-        **options: Any,
+        group_commit: bool = True,
     ) -> None:
         """Connect a receiver; durable, unless ``inline=True`` leaves it to Django.
 
         ``name``: stable name of the receiver and of its Celery task; by default a
         string ``dispatch_uid``, else ``module.qualname``. ``aliases``: former names,
-        under which deliveries may still be owed. ``when(sender, **kwargs)``: called
-        in ``send()``; false means no delivery. Further options: ``queue`` (Celery
-        queue), ``atomic`` (run in one transaction with the delivery's end, default;
-        ``False`` runs outside of any transaction), ``retry`` (``RetryPolicy``),
-        ``timeout`` (seconds, becomes Celery's time limits), ``rate_limit``
-        (Celery's), ``on_missing`` (a row that the payload refers to is gone:
-        ``"reject"``, ``"skip"`` or ``"none"``), ``group_commit`` (atomic deliveries
-        may share a commit, default).
+        under which deliveries may still be owed. ``queue``: Celery queue.
+        ``atomic``: run in one transaction with the delivery's end; ``False`` runs
+        outside of any transaction. ``retry``: policy, by default the project's.
+        ``timeout``: seconds, becomes Celery's time limits. ``rate_limit``: Celery's.
+        ``on_missing``: a row that the payload refers to is gone; ``"reject"`` makes
+        a dead letter, ``"skip"`` discards, ``"none"`` hands over None.
+        ``when(sender, **kwargs)``: called in ``send()``; false means no delivery.
+        ``group_commit``: atomic deliveries may share a commit.
 
         Raises ``ImproperlyConfigured`` for a receiver that has no stable name, a
         name that is taken, or options that make no sense; ``TypeError`` and
         ``ValueError`` as Django does. Touches no database.
         """
+        options = Options(
+            queue=queue,
+            atomic=atomic,
+            retry=retry,
+            timeout=timeout,
+            rate_limit=rate_limit,
+            on_missing=on_missing,
+            group_commit=group_commit,
+        )
         if inline:
-            _refuse_durable_options(receiver, name, aliases, when, options)
+            _refuse_durable(receiver, name, names(aliases), when, options)
             super().connect(receiver, sender, weak, dispatch_uid)
             return
-        chosen = _options(receiver, options)
-        _check_callable(receiver)
-        stable = receiver_name(receiver, name, dispatch_uid)
-        connection = Connection(
-            _key(receiver, sender, dispatch_uid),
-            Receiver(
-                name=stable,
-                aliases=tuple(aliases),
-                options=chosen,
-                function=receiver_reference(receiver, weak=weak),
-            ),
-            sender_reference(sender),
-            when,
+        _check(receiver, options, when)
+        durable = Receiver(
+            name=receiver_name(receiver, name, dispatch_uid),
+            aliases=names(aliases),
+            options=options,
+            function=receiver_reference(receiver, weak=weak),
         )
-        self._add(connection)
+        key = _key(receiver, sender, dispatch_uid)
+        self._add(Connection(key, durable, sender_reference(sender), when))
 
     def _add(self, connection: Connection) -> None:
+        """Add it, in the place of what it replaces: itself, or its reloaded module's.
+
+        The registry refuses a name that is taken, or known with other options.
+        """
         self._announce()
+        receiver = connection.receiver
         with self._durable_lock:
-            receiver = connection.receiver
-            registry.add(receiver, (id(self), connection.key))
-            live = self.durable_connections
-            if any(known.key == connection.key for known in live):
-                return  # connected before; as in Django, once is enough
+            registry.add(receiver, self._holder(connection))
             for name in receiver.names:
                 register_task(name, _work_off, rate_limit=receiver.options.rate_limit)
-            self._durable = (*live, connection)
+            kept = [c for c in self.durable_connections if c.key != connection.key]
+            gone = [c for c in self._durable if c not in kept]
+            self._durable = (*kept, connection)
+        for old in gone:
+            if old.key != connection.key:
+                registry.release(old.receiver, self._holder(old))
+
+    def _holder(self, connection: Connection) -> Holder:
+        return (weakref.ref(self), connection.key)
 
     def _announce(self) -> None:
         for name in (self.name, *self._aliases):
@@ -181,7 +203,7 @@ class AsyncSignal(Signal):
             gone = [c for c in self._durable if c.key == key]
             self._durable = tuple(c for c in self._durable if c.key != key)
         for connection in gone:
-            registry.release(connection.receiver, (id(self), connection.key))
+            registry.release(connection.receiver, self._holder(connection))
         inline = super().disconnect(receiver, sender, dispatch_uid)
         return bool(gone) or inline
 
@@ -286,38 +308,33 @@ def _work_off(name: str, ids: object, database: object) -> Report:
     return delivery.work_off(name, ids, database)
 
 
-def _options(receiver: ReceiverFunction, given: dict[str, Any]) -> Options:
-    try:
-        options = Options(**given)
-    except TypeError as error:
-        unknown = sorted(set(given) - set(Options.__dataclass_fields__))
-        raise TypeError(f"connect() has no option {', '.join(unknown)}") from error
-    if problem := options.problem():
-        raise ImproperlyConfigured(f"{_shown(receiver)}: {problem}")
-    return options
-
-
-def _refuse_durable_options(
+def _refuse_durable(
     receiver: ReceiverFunction,
     name: str | None,
-    aliases: Iterable[str],
+    aliases: tuple[str, ...],
     when: When | None,
-    options: dict[str, Any],
+    options: Options,
 ) -> None:
-    durable = {"name": name, "aliases": tuple(aliases), "when": when, **options}
-    given = sorted(key for key, value in durable.items() if value not in (None, ()))
+    given = [option for option, value in (("name", name), ("when", when)) if value]
+    given += ["aliases"] if aliases else []
+    given += options.unusual()
     if given:
         raise ImproperlyConfigured(
             f"{_shown(receiver)}: inline=True runs it in the sender's process, where "
-            f"{', '.join(given)} would mean nothing; drop either."
+            f"{', '.join(sorted(given))} would mean nothing; drop either."
         )
 
 
-def _check_callable(receiver: ReceiverFunction) -> None:
+def _check(receiver: ReceiverFunction, options: Options, when: object) -> None:
     if not callable(receiver):
         raise TypeError("Signal receivers must be callable.")
     if not func_accepts_kwargs(receiver):
         raise ValueError("Signal receivers must accept keyword arguments (**kwargs).")
+    problem = options.problem()
+    if when is not None and not callable(when):
+        problem = f"when={when!r}; give a function of sender and keywords"
+    if problem:
+        raise ImproperlyConfigured(f"{_shown(receiver)}: {problem}")
 
 
 def _shown(receiver: object) -> str:

@@ -30,7 +30,7 @@ def receiver_reference(receiver: Any, *, weak: bool) -> Reference:
 def sender_reference(sender: object) -> Reference:
     """How to reach a sender, without keeping it alive where that is possible."""
     try:
-        return weakref.ref(sender)
+        return receiver_reference(sender, weak=True)
     except TypeError:  # None, strings and others that cannot be referred to weakly
         return lambda: sender
 

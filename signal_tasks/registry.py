@@ -6,12 +6,14 @@ from a message or a row is looked up here and never imported.
 
 from __future__ import annotations
 
+import re
 import sys
 import threading
 import types
-from collections.abc import Callable, Hashable, Iterator
-from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+import weakref
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, cast, get_args
 
 from django.core.exceptions import ImproperlyConfigured
 from django.dispatch import Signal
@@ -20,8 +22,11 @@ from signal_tasks.retry import RetryPolicy
 
 ReceiverFunction = Callable[..., Any]
 OnMissing = Literal["reject", "skip", "none"]
+#: A signal, for as long as it lives, and what tells its connections apart.
+Holder = tuple["weakref.ref[Signal]", Hashable]
 #: As many characters of a name as a row can hold.
 LONGEST_NAME = 255
+YEAR = 366 * 24 * 3600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,17 +43,49 @@ class Options:
 
     def problem(self) -> str:
         """What is wrong with these options, or an empty string."""
-        on_missing: object = self.on_missing
-        retry: object = self.retry
-        if on_missing not in get_args(OnMissing):
-            return f"on_missing={self.on_missing!r}; give 'reject', 'skip' or 'none'"
-        if self.timeout is not None and not self.timeout > 0:
-            return f"timeout={self.timeout!r}; give a positive number of seconds"
-        if retry is not None and not isinstance(retry, RetryPolicy):
-            return f"retry={self.retry!r}; give a RetryPolicy"
-        if self.queue is not None and not (isinstance(self.queue, str) and self.queue):
-            return f"queue={self.queue!r}; give the name of a queue"
+        for option, (is_fine, wanted) in _CHECKS.items():
+            value = getattr(self, option)
+            if not is_fine(value):
+                return f"{option}={value!r}; give {wanted}"
         return ""
+
+    def unusual(self) -> list[str]:
+        """The options that were set to something else than their default."""
+        return [o.name for o in _all if getattr(self, o.name) != o.default]
+
+
+_all = fields(Options)
+_RATE = re.compile(r"\d+(\.\d+)?(/[smh])?")
+
+_CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "queue": (
+        lambda queue: queue is None or (isinstance(queue, str) and bool(queue)),
+        "the name of a queue",
+    ),
+    "atomic": (lambda atomic: isinstance(atomic, bool), "True or False"),
+    "retry": (
+        lambda retry: retry is None or isinstance(retry, RetryPolicy),
+        "a RetryPolicy",
+    ),
+    "timeout": (
+        lambda timeout: timeout is None or _is_duration(timeout),
+        "a positive number of seconds",
+    ),
+    "rate_limit": (
+        lambda rate: rate is None or _RATE.fullmatch(str(rate)) is not None,
+        'a number per second, or text such as "10/m"',
+    ),
+    "on_missing": (
+        lambda on_missing: on_missing in get_args(OnMissing),
+        "'reject', 'skip' or 'none'",
+    ),
+    "group_commit": (lambda group: isinstance(group, bool), "True or False"),
+}
+
+
+def _is_duration(value: object) -> bool:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and 0 < cast("float", value) <= YEAR
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +106,15 @@ class Receiver:
 @dataclass(slots=True)
 class _Entry:
     receiver: Receiver
-    holders: set[Hashable] = field(default_factory=set)
+    holders: set[Holder] = field(default_factory=set)
+
+    @property
+    def is_live(self) -> bool:
+        """Whether its function, and a signal that it is connected to, are there."""
+        signals = (signal() for signal, _ in list(self.holders))
+        return self.receiver.function() is not None and any(
+            signal is not None for signal in signals
+        )
 
 
 class Registry:
@@ -78,9 +123,11 @@ class Registry:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._entries: dict[str, _Entry] = {}
-        self._signals: dict[str, Signal] = {}
+        self._signals: weakref.WeakValueDictionary[str, Signal] = (
+            weakref.WeakValueDictionary()
+        )
 
-    def add(self, receiver: Receiver, holder: Hashable) -> None:
+    def add(self, receiver: Receiver, holder: Holder) -> None:
         """Make the receiver known for as long as ``holder`` does not release it."""
         for name in receiver.names:
             check_name(name)
@@ -88,7 +135,7 @@ class Registry:
             entry = None
             for name in receiver.names:
                 known = self._entries.get(name)
-                if known is None or known.receiver.function() is None:
+                if known is None or not known.is_live:
                     continue
                 _refuse_conflict(known.receiver, receiver, name)
                 entry = known
@@ -98,7 +145,7 @@ class Registry:
             for name in receiver.names:
                 self._entries[name] = entry
 
-    def release(self, receiver: Receiver, holder: Hashable) -> None:
+    def release(self, receiver: Receiver, holder: Holder) -> None:
         """Forget the receiver when this was its last holder."""
         with self._lock:
             entry = self._entries.get(receiver.name)
@@ -107,19 +154,18 @@ class Registry:
             entry.holders.discard(holder)
             if not entry.holders:
                 for name in entry.receiver.names:
-                    self._entries.pop(name, None)
+                    if self._entries.get(name) is entry:
+                        del self._entries[name]
 
     def receiver(self, name: str) -> Receiver | None:
         """The live receiver of that name or alias."""
         entry = self._entries.get(name)
-        if entry is None or entry.receiver.function() is None:
-            return None
-        return entry.receiver
+        return entry.receiver if entry is not None and entry.is_live else None
 
     def receivers(self) -> Iterator[Receiver]:
         """Every live receiver once."""
-        for name, entry in sorted(self._entries.items()):
-            if name == entry.receiver.name and entry.receiver.function() is not None:
+        for name, entry in sorted(self._entries.copy().items()):
+            if name == entry.receiver.name and entry.is_live:
                 yield entry.receiver
 
     def known_names(self) -> list[str]:
@@ -146,7 +192,7 @@ def _refuse_conflict(known: Receiver, new: Receiver, name: str) -> None:
             f"The receiver name {name!r} is taken by {_origin(old_function)}; "
             f"give {_origin(new_function)} another one with name=."
         )
-    same_function = old_function is new_function
+    same_function = old_function == new_function  # bound methods are made anew
     if same_function and (known.options, known.names) != (new.options, new.names):
         raise ImproperlyConfigured(
             f"The receiver {name!r} is already connected with other options; "
@@ -165,11 +211,17 @@ def _qualname(function: object) -> str:
 
 def check_name(name: object) -> None:
     """Raise ``ImproperlyConfigured`` for what cannot be stored as a name."""
-    if not isinstance(name, str) or not 0 < len(name) <= LONGEST_NAME:
+    is_text = isinstance(name, str) and name.isprintable()
+    if not is_text or not 0 < len(cast("str", name)) <= LONGEST_NAME:
         raise ImproperlyConfigured(
             f"{name!r} cannot be the name of a signal or receiver; give a string of "
-            f"1 to {LONGEST_NAME} characters."
+            f"1 to {LONGEST_NAME} printable characters."
         )
+
+
+def names(aliases: str | Iterable[str]) -> tuple[str, ...]:
+    """Former names, of which there may be only one."""
+    return (aliases,) if isinstance(aliases, str) else tuple(aliases)
 
 
 def receiver_name(function: ReceiverFunction, name: str | None, uid: object) -> str:
