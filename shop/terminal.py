@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import TextIO
 
 COLOURS = {"web": 36, "worker": 32, "worker-email": 35, "flower": 33, "redis": 31}
@@ -22,14 +23,19 @@ class Screen:
         if self.stream.isatty():
             label = f"\033[{COLOURS.get(name, 37)}m{label}\033[0m"
         with self.lock:
-            self.stream.write(f"{label} {line}\n")
-            self.stream.flush()
+            write(self.stream, f"{label} {line}")
 
 
 def show(*lines: str) -> None:
-    """Write lines to the terminal at once, whoever reads it."""
-    sys.stdout.write("\n".join(lines) + "\n")
-    sys.stdout.flush()
+    """Show lines at once."""
+    write(sys.stdout, "\n".join(lines))
+
+
+def write(stream: TextIO, text: str) -> None:
+    """Write to a stream; a terminal that was closed must not keep us from stopping."""
+    with suppress(OSError):
+        stream.write(f"{text}\n")
+        stream.flush()
 
 
 def frame(lines: Iterable[str]) -> list[str]:
