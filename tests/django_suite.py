@@ -26,8 +26,13 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = ROOT / "var" / "django-sdist"
+TIMEOUT = 600  # seconds
 LABELS = ("dispatch", "signals")
 VERSION = "import django; print(django.__version__)"
+
+
+class Unavailable(Exception):
+    """An interpreter, or the package index, is not to be had here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +63,7 @@ class Result:
 def run(python: str = sys.executable) -> Result:
     """Run the tests of the Django that this interpreter has."""
     version = _output(python, "-c", VERSION).strip()
-    tests = _fetched(version)
+    tests = _fetched(version, python)
     environment = {k: v for k, v in os.environ.items() if not k.startswith("DJANGO_")}
     done = subprocess.run(
         [python, "-m", "tests.django_suite", "--inside", str(tests)],
@@ -67,6 +72,7 @@ def run(python: str = sys.executable) -> Result:
         capture_output=True,
         text=True,
         check=False,
+        timeout=TIMEOUT,
     )
     output = done.stdout + done.stderr
     ran, calls = _number(r"^Ran (\d+) tests", output), _number(r"^Calls: (\d+)", output)
@@ -74,7 +80,27 @@ def run(python: str = sys.executable) -> Result:
 
 
 def _output(*command: str) -> str:
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    except OSError as error:
+        raise Unavailable(f"{command[0]}: {error.strerror}") from error
+    except subprocess.CalledProcessError as error:
+        last = error.stderr.strip().rpartition("\n")[2]
+        raise Unavailable(f"{' '.join(command)}: {last}") from error
+    return done.stdout
+
+
+def interpreter(name: str) -> str:
+    """The interpreter of that name on the path, or the one that pyenv keeps of it."""
+    try:
+        return _output(name, "-c", "import sys; print(sys.executable)").strip()
+    except Unavailable:
+        home = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+        wanted = name.removeprefix("python")
+        found = sorted(home.glob(f"versions/{wanted}.*/bin/python"))
+        if not found:
+            raise
+        return str(found[-1])
 
 
 def _number(pattern: str, text: str) -> int:
@@ -82,19 +108,20 @@ def _number(pattern: str, text: str) -> int:
     return int(found[1]) if found else 0
 
 
-def _fetched(version: str) -> Path:
+def _fetched(version: str, python: str) -> Path:
     """The folder with the tests of this release, downloaded once."""
     kept = CACHE / version
     if not kept.exists():
         CACHE.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=CACHE) as folder:
-            _unpacked(_downloaded(version, folder), folder).rename(kept)
+            archive = _downloaded(version, folder, python)
+            _unpacked(archive, folder).rename(kept)
     return kept / "tests"
 
 
-def _downloaded(version: str, folder: str) -> Path:
+def _downloaded(version: str, folder: str, python: str) -> Path:
     """The archive; of all that pip may fetch, only Django itself is to be source."""
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download"]
+    pip = [python, "-m", "pip", "--disable-pip-version-check", "download"]
     options = ["--no-deps", "--no-binary", "django", "--dest", folder]
     _output(*pip, *options, f"Django=={version}")
     return next(Path(folder).glob("*.tar.gz"))
@@ -102,19 +129,22 @@ def _downloaded(version: str, folder: str) -> Path:
 
 def _unpacked(archive: Path, folder: str) -> Path:
     with tarfile.open(archive) as packed:
-        packed.extractall(folder, filter="data")
+        tests = [member for member in packed if "/tests/" in member.name]
+        packed.extractall(folder, tests, filter="data")
     return next(path for path in Path(folder).iterdir() if path.is_dir())
 
 
 def scratch(python: str, django: str) -> str:
     """An interpreter with that Django and what we need, in a folder made once."""
-    home = ROOT / "var" / "django-suite" / f"{Path(python).name}-{django}"
+    python = interpreter(python)
+    series = _output(python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])")
+    home = ROOT / "var" / "django-suite" / f"python{series.strip()}-django{django}"
     inside = home / "bin" / "python"
     if not inside.exists():
         _output(python, "-m", "venv", str(home))
         try:
             _output(str(inside), "-m", "pip", "install", f"Django=={django}", "celery")
-        except subprocess.CalledProcessError:
+        except Unavailable:
             shutil.rmtree(home)
             raise
     return str(inside)
@@ -123,14 +153,18 @@ def scratch(python: str, django: str) -> str:
 # -- The process that the tests run in --------------------------------------------
 
 
-def _inside(tests: str) -> None:
-    """Become Django's ``runtests.py``, with every signal one of ours."""
+def _inside(tests: str) -> int:
+    """Become Django's ``runtests.py``, with every signal one of ours.
+
+    It exits by itself when tests fail, and returns when they pass.
+    """
     calls = _take_the_place_of_signal()
     atexit.register(lambda: sys.stdout.write(f"\nCalls: {sum(calls.values())}\n"))
     os.chdir(tests)
     sys.path.insert(0, tests)
     sys.argv = ["runtests.py", *LABELS, "--settings=test_sqlite", "--parallel=1"]
     runpy.run_path("runtests.py", run_name="__main__")
+    return 0
 
 
 def _take_the_place_of_signal() -> dict[str, int]:
@@ -189,9 +223,13 @@ def main() -> int:
     parser.add_argument("--inside", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.inside:
-        _inside(options.inside)
+        return _inside(options.inside)
     python = options.python
-    result = run(scratch(python, options.django) if options.django else python)
+    try:
+        result = run(scratch(python, options.django) if options.django else python)
+    except Unavailable as missing:
+        sys.stderr.write(f"{missing}\n")
+        return 2
     sys.stdout.write(result.output if not result.passed else "")
     sys.stdout.write(f"{result}\n")
     return 0 if result.passed else result.status or 1
