@@ -1,84 +1,21 @@
-"""A real Redis, and real Celery workers on the test's own database."""
+"""A real Redis, and real Celery workers on the databases of the test run."""
 
 from __future__ import annotations
 
+import itertools
 import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+import redis as redis_client
 from celery import current_app
 
 from shop.embedded import RedisServer
-from signal_tasks.models import Delivery, Worker
 from signal_tasks.publisher import publisher
-from signal_tasks.states import State
-
-ROOT = Path(__file__).resolve().parents[2]
-
-
-def eventually(true: Callable[[], Any], *, seconds: float = 20.0) -> Any:
-    """Wait until ``true()`` is, and return what it returned; fail in the end."""
-    deadline = time.monotonic() + seconds
-    while True:
-        result = true()
-        if result:
-            return result
-        if time.monotonic() > deadline:
-            pytest.fail(f"not so within {seconds} s: {true}")
-        time.sleep(0.05)
-
-
-def all_ended() -> bool:
-    """Whether nothing is owed any more."""
-    return not Delivery.objects.live().exists()
-
-
-def states() -> list[str]:
-    """The states of all deliveries."""
-    return sorted(Delivery.objects.values_list("state", flat=True))
-
-
-@dataclass
-class CeleryWorker:
-    """A worker process of its own, with its pool children."""
-
-    process: subprocess.Popen[bytes]
-    log: Path
-
-    @property
-    def pid(self) -> int:
-        """The main process."""
-        return self.process.pid
-
-    def children(self) -> list[int]:
-        """The processes of the pool."""
-        path = Path(f"/proc/{self.pid}/task/{self.pid}/children")
-        return [int(pid) for pid in path.read_text().split()]
-
-    def send(self, number: signal.Signals, *, children: bool = False) -> None:
-        """Send a signal to the main process, or first to all its children."""
-        for pid in self.children() if children else []:
-            os.kill(pid, number)
-        os.kill(self.pid, number)
-
-    def wait(self, seconds: float = 30) -> int:
-        """Wait for its end."""
-        return self.process.wait(seconds)
-
-    def kill(self) -> None:
-        """End it and its children now; the pool's children die with the parent."""
-        if self.process.poll() is None:
-            self.send(signal.SIGCONT, children=True)
-            self.process.kill()
-            self.process.wait(10)
-
+from tests.integration.workers import CeleryWorker, launch
+from tests.testapp.marks import clear
 
 StartWorker = Callable[..., CeleryWorker]
 
@@ -87,6 +24,22 @@ StartWorker = Callable[..., CeleryWorker]
 def redis_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     with RedisServer(tmp_path_factory.mktemp("redis")) as server:
         yield server
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _marks(tmp_path_factory: pytest.TempPathFactory) -> None:
+    os.environ["TEST_MARKS"] = str(tmp_path_factory.mktemp("marks"))
+
+
+@pytest.fixture(autouse=True)
+def _no_marks(_marks: None) -> None:
+    clear()
+
+
+@pytest.fixture(autouse=True)
+def _soon(settings: Any) -> None:
+    """Have what this process sends and the broker loses published again soon."""
+    settings.SIGNAL_TASKS = {**settings.SIGNAL_TASKS, "REPUBLISH_AFTER": 1.0}
 
 
 @pytest.fixture
@@ -104,9 +57,7 @@ def redis(redis_process: RedisServer) -> Iterator[RedisServer]:
 
 def flush(server: RedisServer) -> None:
     """Empty Redis."""
-    import redis
-
-    with redis.Redis.from_url(server.url) as client:
+    with redis_client.Redis.from_url(server.url) as client:
         client.flushall()
 
 
@@ -114,7 +65,37 @@ def _use_broker(url: str) -> None:
     current_app.conf.broker_url = url
     current_app.conf.broker_write_url = url
     current_app.conf.broker_read_url = url
-    publisher._reset()
+    publisher._link = None
+    publisher._closed_until = 0.0
+
+
+class Crew:
+    """Starts workers, and ends all that it started."""
+
+    def __init__(self, server: RedisServer, folder: Path) -> None:
+        self.server = server
+        self.folder = folder
+        self.workers: list[CeleryWorker] = []
+
+    def start(self, *options: str, ready: bool = True, **env: object) -> CeleryWorker:
+        """Start a worker; see ``launch``."""
+        name = f"w{next(_numbers)}"
+        log = self.folder / f"{name}.log"
+        worker = launch(name, *options, log=log, broker=self.server.url, **env)
+        self.workers.append(worker)
+        if ready:
+            worker.wait_until_ready()
+        return worker
+
+    def end(self) -> None:
+        """Kill the workers and show what they said."""
+        for worker in self.workers:
+            worker.kill()
+        for worker in self.workers:
+            print(worker.output)
+
+
+_numbers = itertools.count()
 
 
 @pytest.fixture
@@ -122,47 +103,29 @@ def start_worker(
     redis: RedisServer, transactional_db: None, tmp_path: Path
 ) -> Iterator[StartWorker]:
     """Start workers on this test's database; they are killed at the end."""
-    workers: list[CeleryWorker] = []
-
-    def start(*options: str, env: dict[str, str] | None = None) -> CeleryWorker:
-        log = tmp_path / f"worker-{len(workers)}.log"
-        known = Worker.objects.count()
-        name = f"w{len(workers)}@test"
-        celery = (sys.executable, "-m", "celery", "-A", "celery_app", "worker")
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                [*celery, "-n", name, "-l", "INFO", *_concurrency(options), *options],
-                cwd=ROOT,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env={**os.environ, **_live(redis), **(env or {})},
-                start_new_session=True,
-            )
-        worker = CeleryWorker(process, log)
-        workers.append(worker)
-        eventually(lambda: Worker.objects.count() > known, seconds=30)
-        return worker
-
-    yield start
-    for worker in workers:
-        worker.kill()
-    for worker in workers:
-        print(worker.log.read_text(errors="replace"))
+    crew = Crew(redis, tmp_path)
+    yield crew.start
+    crew.end()
 
 
-def _concurrency(options: tuple[str, ...]) -> tuple[str, ...]:
-    return () if "-c" in options else ("-c", "2")
+@pytest.fixture(scope="module")
+def shared_worker(
+    redis_process: RedisServer,
+    django_db_setup: None,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[CeleryWorker]:
+    """One worker for all tests of a module."""
+    if redis_process.process is None:
+        redis_process.start()
+    crew = Crew(redis_process, tmp_path_factory.mktemp("worker"))
+    yield crew.start(TEST_LEASE="2")
+    crew.end()
 
 
-def _live(redis: RedisServer) -> dict[str, str]:
-    return {
-        "DJANGO_SETTINGS_MODULE": "tests.settings",
-        "TEST_LIVE": "1",
-        "TEST_BROKER_URL": redis.url,
-        "TEST_RELAY_INTERVAL": "0.3",
-        "TEST_REPUBLISH_AFTER": "1",
-        "PYTHONWARNINGS": "ignore",
-    }
-
-
-__all__ = ["CeleryWorker", "StartWorker", "State", "all_ended", "eventually", "states"]
+@pytest.fixture
+def worker(
+    shared_worker: CeleryWorker, redis: RedisServer, transactional_db: None
+) -> CeleryWorker:
+    """The module's worker, alive, on an empty database and broker."""
+    assert shared_worker.is_running()
+    return shared_worker

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from typing import Any
 
+from django.db import connections
 from django.dispatch import receiver
 
-from signal_tasks import RetryPolicy, current_delivery
-from tests.testapp.models import Effect
+from signal_tasks import Reject, Retry, RetryPolicy, current_delivery
+from tests.testapp.marks import mark
+from tests.testapp.models import Effect, Thing
 from tests.testapp.signals import (
     awaited,
     chained,
-    crashed,
     failed,
     happened,
+    inside,
+    limited,
+    met,
+    novel,
+    outside,
     queued,
-    slept,
     timed,
 )
 
@@ -25,9 +31,36 @@ SOON = RetryPolicy(max_attempts=3, backoff=0.05, jitter=False)
 
 
 def leave(what: str, key: object = "") -> None:
-    """Leave an effect in the database of the current delivery."""
+    """Leave a mark, and an effect in the database of the current delivery."""
+    mark(what, key)
     database = current_delivery().database
     Effect.objects.using(database).create(what=what, key=str(key), worker=os.getpid())
+
+
+def do(what: str, seconds: float = 0.0) -> None:
+    """What an event tells its receiver to do, after it has left its effect."""
+    match what:
+        case "nap":
+            time.sleep(seconds)
+        case "doze":  # in the database, where no signal is heard
+            database = current_delivery().database
+            with connections[database].cursor() as cursor:
+                cursor.execute("SELECT pg_sleep(%s)", [seconds])
+        case "tell":  # which connection this is
+            with connections[current_delivery().database].cursor() as cursor:
+                cursor.execute("SELECT pg_backend_pid()")
+                leave("backend", cursor.fetchone()[0])
+        case "crash":
+            os._exit(3)
+        case "exit":
+            sys.exit(3)
+        case "raise":
+            raise RuntimeError("on purpose")
+        case "reject":
+            raise Reject("on purpose")
+        case "wait":
+            if current_delivery().sent_at.timestamp() > time.time() - seconds:
+                raise Retry(after=0.2, counts=False)
 
 
 @receiver(happened)
@@ -42,28 +75,22 @@ def note_outside(sender: object, key: object = "", **kwargs: Any) -> None:
     leave("outside", key)
 
 
-@receiver(slept)
-def sleep_atomically(
-    sender: object, seconds: float, key: object = "", **_: Any
+@receiver(inside, retry=SOON)
+def work_inside(
+    sender: object, key: object, task: str = "", seconds: float = 0.0, **_: Any
 ) -> None:
-    """An effect, then a nap inside of the transaction."""
-    leave("slept atomically", key)
-    time.sleep(seconds)
+    """An effect, then what the event says, in the transaction of the delivery."""
+    leave("inside", key)
+    do(task, seconds)
 
 
-@receiver(slept, atomic=False)
-def sleep_outside(sender: object, seconds: float, key: object = "", **_: Any) -> None:
-    """An effect, then a nap outside of any transaction."""
-    leave("slept outside", key)
-    time.sleep(seconds)
-
-
-@receiver(crashed, retry=SOON, atomic=False)
-def crash(sender: object, key: object = "", fatal: bool = True, **kwargs: Any) -> None:
-    """Kill the worker's process, if the event says so."""
-    leave("crash", key)
-    if fatal:
-        os._exit(3)
+@receiver(outside, retry=SOON, atomic=False)
+def work_outside(
+    sender: object, key: object, task: str = "", seconds: float = 0.0, **_: Any
+) -> None:
+    """An effect, then what the event says, outside of any transaction."""
+    leave("outside", key)
+    do(task, seconds)
 
 
 @receiver(failed, retry=SOON)
@@ -75,10 +102,24 @@ def fail(sender: object, key: object = "", times: int = 99, **kwargs: Any) -> No
 
 
 @receiver(timed, retry=SOON, timeout=1, atomic=False)
-def overrun(sender: object, seconds: float, key: object = "", **kwargs: Any) -> None:
-    """Sleep, perhaps for longer than allowed."""
+def overrun(
+    sender: object, seconds: float, key: object = "", deaf: bool = False, **kwargs: Any
+) -> None:
+    """Sleep, perhaps for longer than allowed, perhaps deaf to what says so."""
     leave("overrun", key)
-    time.sleep(seconds)
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        try:
+            time.sleep(until - time.monotonic())
+        except Exception:
+            if not deaf:
+                raise
+
+
+@receiver(limited, rate_limit="2/s")
+def note_slowly(sender: object, key: object = "", **kwargs: Any) -> None:
+    """An effect, twice per second and worker."""
+    leave("slowly", key)
 
 
 @receiver(queued, queue="elsewhere")
@@ -98,3 +139,31 @@ def send_on(sender: object, key: object = "", **kwargs: Any) -> None:
     """An event sent inside of a receiver."""
     leave("sent on", key)
     happened.send(sender=None, key=key)
+
+
+@receiver(met)
+def lock_forwards(sender: object, things: list[Thing], **kwargs: Any) -> None:
+    """Change the things one after the other."""
+    _change("forwards", things)
+
+
+@receiver(met)
+def lock_backwards(sender: object, things: list[Thing], **kwargs: Any) -> None:
+    """Change the things in the opposite order."""
+    _change("backwards", things[::-1])
+
+
+def _change(what: str, things: list[Thing]) -> None:
+    leave(what, things[0].pk)
+    for thing in things:
+        Thing.objects.filter(pk=thing.pk).update(name=what)
+        time.sleep(0.5)
+
+
+def note_novelty(sender: object, key: object = "", **kwargs: Any) -> None:
+    """An effect of a receiver that older code does not know."""
+    leave("novel", key)
+
+
+if os.environ.get("TEST_KNOWS_NOVEL"):
+    novel.connect(note_novelty)

@@ -5,10 +5,13 @@ from __future__ import annotations
 from signal_tasks import AsyncSignal
 
 happened = AsyncSignal()  # heard by an atomic and a non-atomic receiver
-slept = AsyncSignal()
-crashed = AsyncSignal()
+inside = AsyncSignal()  # heard by an atomic receiver that does as it is told
+outside = AsyncSignal()  # heard by a non-atomic one
 failed = AsyncSignal()
 timed = AsyncSignal()
+limited = AsyncSignal()
 queued = AsyncSignal()
 awaited = AsyncSignal()
 chained = AsyncSignal()
+met = AsyncSignal()  # heard by two receivers that lock rows in the given order
+novel = AsyncSignal()  # heard only where TEST_KNOWS_NOVEL is set

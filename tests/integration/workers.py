@@ -1,0 +1,202 @@
+"""Real Celery worker processes, and what tests do to them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from signal_tasks.models import Delivery
+from tests.testapp.marks import folder
+from tests.testapp.models import Effect
+
+ROOT = Path(__file__).resolve().parents[2]
+CELERY = (sys.executable, "-m", "celery", "-A", "celery_app", "worker", "-l", "INFO")
+#: What a worker of the tests does without, to start a second sooner.
+LEAN = ("--without-mingle", "--without-gossip")
+
+
+def eventually(true: Callable[[], Any], *, seconds: float = 30.0) -> Any:
+    """Wait until ``true()`` is, and return what it returned; fail in the end."""
+    deadline = time.monotonic() + seconds
+    while True:
+        result = true()
+        if result:
+            return result
+        if time.monotonic() > deadline:
+            pytest.fail(f"not so within {seconds} s: {true}; {overview()}")
+        time.sleep(0.05)
+
+
+def overview() -> list[tuple[object, ...]]:
+    """What is still owed, for the message of a test that failed."""
+    fields = ("receiver", "state", "attempts", "lease", "relays", "alone", "orphaned")
+    return list(Delivery.objects.live().values_list(*fields)[:10])
+
+
+def all_ended() -> bool:
+    """Whether nothing is owed any more."""
+    return not Delivery.objects.live().exists()
+
+
+def states() -> dict[str, int]:
+    """How many deliveries are in which state."""
+    return dict(Counter(Delivery.objects.values_list("state", flat=True)))
+
+
+def effects(what: str) -> list[str]:
+    """The keys of the effects that a receiver left, each as often as it is there."""
+    return sorted(Effect.objects.filter(what=what).values_list("key", flat=True))
+
+
+def keys(number: int) -> list[str]:
+    """The keys of ``number`` events, as ``effects`` returns them."""
+    return sorted(str(key) for key in range(number))
+
+
+@dataclass(frozen=True)
+class Run:
+    """One start of a receiver, whatever became of it."""
+
+    key: str
+    pid: int
+    at: float
+
+
+def runs(what: str = "*") -> list[Run]:
+    """The starts of a receiver, also those whose effects were undone."""
+    lines = [
+        line.split()
+        for path in folder().glob(what)
+        for line in path.read_text().splitlines()
+    ]
+    return [Run(key, int(pid), float(at)) for key, pid, at in lines]
+
+
+def runs_of(key: object, what: str = "*") -> int:
+    """How often a receiver was started for the event with that key."""
+    return sum(run.key == str(key) for run in runs(what))
+
+
+def is_alive(pid: int) -> bool:
+    """Whether the process is there and no zombie."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] != "Z"
+
+
+@dataclass
+class CeleryWorker:
+    """A worker process with its pool children, in a process group of its own."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    @property
+    def pid(self) -> int:
+        """The main process."""
+        return self.process.pid
+
+    @property
+    def output(self) -> str:
+        """All that it has said."""
+        return self.log.read_text(errors="replace")
+
+    def is_running(self) -> bool:
+        """Whether the main process has not ended."""
+        return self.process.poll() is None
+
+    def wait_until_ready(self) -> None:
+        """Wait until it consumes messages."""
+        deadline = time.monotonic() + 60
+        while " ready." not in self.output:
+            if not self.is_running() or time.monotonic() > deadline:
+                pytest.fail(f"the worker did not start:\n{self.output}")
+            time.sleep(0.02)
+
+    def children(self) -> list[int]:
+        """The processes of the pool."""
+        path = Path(f"/proc/{self.pid}/task/{self.pid}/children")
+        return [int(pid) for pid in path.read_text().split()]
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal to the main process alone."""
+        os.kill(self.pid, number)
+
+    def send_all(self, number: signal.Signals) -> None:
+        """Send a signal to all processes of the worker, as systemd does."""
+        os.killpg(self.pid, number)
+
+    def wait(self, seconds: float = 30) -> int:
+        """Wait for the end of the main process."""
+        return self.process.wait(seconds)
+
+    def kill(self) -> None:
+        """End it and its children now, as a power cut would."""
+        try:
+            self.send_all(signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        self.process.wait(10)
+
+
+def launch(
+    name: str, *options: str, log: Path, broker: str, **env: object
+) -> CeleryWorker:
+    """Start a worker on the databases of this test run.
+
+    ``SIGNAL_TASKS`` and ``CELERY`` in ``env`` override settings; the rest is its
+    environment.
+    """
+    concurrency = () if "-c" in options else ("-c", "2")
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [*CELERY, "-n", f"{name}@test", *LEAN, *concurrency, *options],
+            cwd=ROOT,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=environment(broker, **env),
+            start_new_session=True,
+        )
+    return CeleryWorker(process, log)
+
+
+def environment(broker: str, **env: object) -> dict[str, str]:
+    """The environment of a process on the databases and the broker of the tests."""
+    ours: dict[str, object] = {
+        "DJANGO_SETTINGS_MODULE": "tests.integration.live",
+        "TEST_LIVE": "1",
+        "TEST_BROKER_URL": broker,
+        "TEST_RELAY_INTERVAL": "0.2",
+        "TEST_REPUBLISH_AFTER": "1",
+        "PYTHONWARNINGS": "ignore",
+    }
+    given = {
+        key: value if isinstance(value, str) else json.dumps(value)
+        for key, value in {**ours, **env}.items()
+    }
+    return {**os.environ, **given}
+
+
+def python(code: str, broker: str, **env: object) -> subprocess.CompletedProcess[str]:
+    """Run code in a process of its own that has set up Django."""
+    return subprocess.run(
+        [sys.executable, "-c", f"import django; django.setup()\n{code}"],
+        cwd=ROOT,
+        env=environment(broker, **env),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
