@@ -16,6 +16,9 @@ from django.db.models import DateTimeField, DurationField, ExpressionWrapper, Va
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Now
 
+#: A hundred years: what is due later is due never, and overflows (seconds).
+LONGEST = 100 * 366 * 24 * 3600.0
+
 
 class DatabaseNow(Now):
     """``Now()``, in UTC on MySQL too, whose sessions keep the server's zone."""
@@ -25,10 +28,11 @@ class DatabaseNow(Now):
 
 
 def from_now(seconds: float) -> Combinable:
-    """The database's time, this many seconds from now."""
+    """The database's time, this many seconds from now, at most a hundred years."""
     if not seconds:
         return DatabaseNow()
-    delta = Value(timedelta(seconds=seconds), output_field=DurationField())
+    bounded = max(-LONGEST, min(seconds, LONGEST))
+    delta = Value(timedelta(seconds=bounded), output_field=DurationField())
     return ExpressionWrapper(DatabaseNow() + delta, output_field=DateTimeField())
 
 

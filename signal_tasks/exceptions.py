@@ -74,6 +74,8 @@ class Retry(SignalTasksError):
     ) -> None:
         super().__init__(message or "the receiver asked to be run again")
         self.after = after.total_seconds() if isinstance(after, timedelta) else after
+        if self.after is not None and not self.after >= 0:
+            raise ValueError(f"Retry: after is {after!r}; it cannot be negative")
         self.counts = counts
 
 

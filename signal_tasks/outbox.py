@@ -20,7 +20,7 @@ from django.utils import timezone
 
 from signal_tasks import context
 from signal_tasks.broker import is_eager, run_eagerly
-from signal_tasks.clock import from_now, uuid7
+from signal_tasks.clock import LONGEST, from_now, uuid7
 from signal_tasks.conf import settings
 from signal_tasks.handles import DeliveryHandle
 from signal_tasks.models import Delivery, Event
@@ -188,8 +188,8 @@ def due_time(
     if delay is not None and at is not None:
         raise ValueError("using(): give delay or at, not both")
     seconds = delay.total_seconds() if isinstance(delay, timedelta) else delay or 0.0
-    if seconds < 0:
-        raise ValueError(f"using(): delay is {delay!r}; it cannot be negative")
+    if not 0 <= seconds <= LONGEST:
+        raise ValueError(f"using(): delay is {delay!r}; give 0 to {LONGEST:.0f}")
     if at is not None and timezone.is_naive(at):
         raise ValueError(f"using(): at is {at!r}; give a datetime with a time zone")
     return seconds, at

@@ -7,9 +7,10 @@ says who listens.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from asgiref.sync import sync_to_async
 from django.db import DatabaseError, connections, transaction
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from signal_tasks.dispatch import AsyncSignal
     from signal_tasks.handles import DeliveryHandle
     from signal_tasks.outbox import Envelope, SendOptions
-    from signal_tasks.registry import ReceiverFunction
+    from signal_tasks.registry import Receiver, ReceiverFunction
 
 Responses = list[tuple[Any, Any]]
 
@@ -52,27 +53,25 @@ class BoundSignal:
 
     def send_robust(self, sender: Any, **named: Any) -> Responses:
         """See ``AsyncSignal.send_robust``."""
-
-        def inline() -> Responses:
-            return Signal.send_robust(self.signal, sender, **named)
-
         prepared = self._prepare(sender, named)
-        if prepared is None:
-            return inline()
         durable = _write(prepared)
-        return [*_sheltered(inline, prepared.envelope.database), *durable]
+        with Shelter(prepared) as shelter:
+            shelter.inline = Signal.send_robust(self.signal, sender, **named)
+        return [*shelter.inline, *durable]
 
     async def asend(self, sender: Any, **named: Any) -> Responses:
         """See ``AsyncSignal.asend``."""
-        prepared = await sync_to_async(self._prepare)(sender, named)
+        prepared = await self._aprepare(sender, named)
         inline = await Signal.asend(self.signal, sender, **named)
-        return [*inline, *await sync_to_async(_write)(prepared)]
+        return [*inline, *await _awrite(prepared)]
 
     async def asend_robust(self, sender: Any, **named: Any) -> Responses:
         """See ``AsyncSignal.asend_robust``."""
-        prepared = await sync_to_async(self._prepare)(sender, named)
-        durable = await sync_to_async(_write)(prepared)
-        return [*await Signal.asend_robust(self.signal, sender, **named), *durable]
+        prepared = await self._aprepare(sender, named)
+        durable = await _awrite(prepared)
+        async with Shelter(prepared) as shelter:
+            shelter.inline = await Signal.asend_robust(self.signal, sender, **named)
+        return [*shelter.inline, *durable]
 
     def send_many(
         self, sender: Any, items: Iterable[Mapping[str, Any]]
@@ -87,12 +86,21 @@ class BoundSignal:
 
     def _prepare(self, sender: Any, named: dict[str, Any]) -> Prepared | None:
         """Encode the event for the durable receivers that are to hear of it."""
+        heard = list(self.signal.hearing(sender, named))
+        prepared = self._encoded(sender, named, heard) if heard else None
+        signals.sending.send(sender=self.signal, origin=sender, kwargs=named)
+        return prepared
+
+    async def _aprepare(self, sender: Any, named: dict[str, Any]) -> Prepared | None:
+        if not self.signal.durable_connections:
+            return self._prepare(sender, named)
+        return await sync_to_async(self._prepare)(sender, named)
+
+    def _encoded(
+        self, sender: Any, named: dict[str, Any], heard: list[Receiver]
+    ) -> Prepared:
         if "signal" in named:
             raise TypeError("'signal' is handed to receivers by Django; rename it")
-        signals.sending.send(sender=self.signal, origin=sender, kwargs=named)
-        heard = list(self.signal.hearing(sender, named))
-        if not heard:
-            return None
         options = self.options or outbox().SendOptions()
         name = self.signal.name
         payload = codec.encode(
@@ -115,21 +123,40 @@ def _write(prepared: Prepared | None) -> list[tuple[Any, DeliveryHandle]]:
     return [(prepared.functions[handle.receiver], handle) for handle in handles]
 
 
-def _sheltered(send_inline: Callable[[], Responses], database: str) -> Responses:
-    """Call inline receivers so that the caller's transaction outlives them."""
-    if not connections[database].in_atomic_block:
-        return send_inline()
-    responses: Responses = []
-    try:
-        with transaction.atomic(using=database):
-            responses = send_inline()
-            if any(isinstance(answer, DatabaseError) for _, answer in responses):
-                transaction.set_rollback(True, using=database)
-    except DatabaseError:
-        # A receiver hid an error that its savepoint could not survive; Django has
-        # rolled back to before it, and the transaction is usable again.
-        return responses
-    return responses
+async def _awrite(prepared: Prepared | None) -> list[tuple[Any, DeliveryHandle]]:
+    return await sync_to_async(_write)(prepared) if prepared is not None else []
+
+
+class Shelter:
+    """Calls inline receivers so that the transaction with the event outlives them."""
+
+    def __init__(self, prepared: Prepared | None) -> None:
+        self._database = prepared.envelope.database if prepared is not None else None
+        self._atomic: transaction.Atomic | None = None
+        self.inline: Responses = []
+
+    def __enter__(self) -> Self:
+        if self._database and connections[self._database].in_atomic_block:
+            self._atomic = transaction.atomic(using=self._database)
+            self._atomic.__enter__()
+        return self
+
+    def __exit__(self, *raised: Any) -> None:
+        if self._atomic is None:
+            return
+        if any(isinstance(answer, DatabaseError) for _, answer in self.inline):
+            transaction.set_rollback(True, using=self._database)
+        # A receiver may hide an error that its savepoint cannot survive; Django then
+        # rolls back to before it and raises, and the transaction is usable again.
+        with suppress(DatabaseError):
+            self._atomic.__exit__(*raised)
+
+    async def __aenter__(self) -> Self:
+        return await sync_to_async(self.__enter__)() if self._database else self
+
+    async def __aexit__(self, *raised: Any) -> None:
+        if self._atomic is not None:
+            await sync_to_async(self.__exit__)(*raised)
 
 
 def outbox() -> Any:
