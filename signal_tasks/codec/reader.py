@@ -59,4 +59,4 @@ class Reader:
         try:
             return read(data, self)
         except UNREADABLE as error:
-            raise DecodeError(f"cannot read a {tag[1:]}: {error!r}") from error
+            raise DecodeError(f"cannot read a {tag} value: {error!r}") from error

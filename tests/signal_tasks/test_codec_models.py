@@ -101,6 +101,16 @@ class Ghost(models.Model):
         abstract = True
 
 
+class Stray(models.Model):
+    """Of an app that is not installed."""
+
+    class Meta:
+        app_label = "codec_nowhere"
+
+    def __str__(self) -> str:
+        return "stray"
+
+
 class ToReplica:
     """Reads go elsewhere; writes go to the default database."""
 
@@ -317,6 +327,10 @@ def test_a_historical_model_of_a_migration_is_refused() -> None:
     instance = historical(pk=1)
     instance._state.adding = False
     assert "send the primary key" in refusal(instance).problem
+
+
+def test_a_model_of_no_installed_app_is_refused() -> None:
+    assert "as codec_nowhere.stray" in refusal(Stray).problem
 
 
 # Snapshots
