@@ -15,7 +15,7 @@ PRODUCTION = DEBUG=0 DATABASE_URL=postgres://shop@db/shop \
 	SECRET_KEY=$$($(BIN)/python -c 'import secrets; print(secrets.token_hex(50))')
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo admin worker test check clean requirements
+.PHONY: help run demo admin worker started test check clean requirements
 
 help: ## list what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -38,11 +38,14 @@ run: $(VENV)/run.stamp ## start shop, workers, Flower and Redis; Ctrl-C stops th
 demo: $(VENV)/run.stamp ## 200 orders, one worker killed meanwhile: is anything lost?
 	@$(BIN)/python -m shop.demo
 
-admin: $(VENV)/run.stamp ## create a user for /admin/
+admin: $(VENV)/run.stamp started ## create a user for /admin/
 	@$(BIN)/python manage.py createsuperuser
 
-worker: $(VENV)/run.stamp ## start one more worker beside a running stack
+worker: $(VENV)/run.stamp started ## start one more worker beside a running stack
 	@$(BIN)/python -m celery -A celery_app worker -Q shop,email -n extra-$$$$@%h -l INFO
+
+started:
+	@test -e "$${SHOP_VAR:-var}/run.env" || { echo "Start the shop first: make run"; exit 1; }
 
 test: $(VENV)/dev.stamp ## the whole suite: on SQLite, then on PostgreSQL
 	TEST_DATABASE=sqlite $(BIN)/python -m pytest

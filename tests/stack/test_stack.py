@@ -14,6 +14,8 @@ from urllib.request import ProxyHandler, build_opener
 import psutil
 import pytest
 
+from shop.embedded import PostgresServer, RedisServer
+
 ROOT = Path(__file__).resolve().parents[2]
 UNSET = ("DATABASE_URL", "CELERY_BROKER_URL", "REDIS_URL", "EMAIL_URL", "SECRET_KEY")
 
@@ -140,14 +142,20 @@ def test_a_request_to_stop_while_it_starts_is_heeded(run):
 
 
 def test_with_a_broker_of_ones_own_no_redis_is_started(run, tmp_path):
-    from shop.embedded import RedisServer
-
     with RedisServer(tmp_path / "own") as own:
         stack = run(CELERY_BROKER_URL=own.url)
         stack.up()
         commands = [psutil.Process(pid).name() for pid in stack.programs()]
         assert "redis-server" not in commands
         assert not (stack.var / "redis").exists()
+        stack.stop()
+
+
+def test_with_a_database_of_ones_own_no_file_is_made(run):
+    with PostgresServer() as own:
+        stack = run(DATABASE_URL=own.url)
+        assert get(stack.up()) == 200
+        assert not (stack.var / "shop.sqlite3").exists()
         stack.stop()
 
 
