@@ -6,6 +6,7 @@ sending to them means writing to the outbox.
 
 from __future__ import annotations
 
+import inspect
 import threading
 import uuid
 import weakref
@@ -16,7 +17,6 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.dispatch import Signal
-from django.utils.inspect import func_accepts_kwargs
 
 from signal_tasks.broker import Report, register_task
 from signal_tasks.identity import (
@@ -171,12 +171,18 @@ class AsyncSignal(Signal):
             registry.add(receiver, self._holder(connection))
             for name in receiver.names:
                 register_task(name, _work_off, rate_limit=receiver.options.rate_limit)
-            kept = [c for c in self.durable_connections if c.key != connection.key]
-            gone = [c for c in self._durable if c not in kept]
-            self._durable = (*kept, connection)
+            self._forget(connection.key, keep_holder=True)
+            self._durable = (*self._durable, connection)
+
+    def _forget(self, key: object, *, keep_holder: bool = False) -> bool:
+        """Drop the connection of that key, and dead ones; whether there was one."""
+        kept = [c for c in self.durable_connections if c.key != key]
+        gone = [c for c in self._durable if c not in kept]
+        self._durable = tuple(kept)
         for old in gone:
-            if old.key != connection.key:
+            if old.key != key or not keep_holder:
                 registry.release(old.receiver, self._holder(old))
+        return any(old.key == key for old in gone)
 
     def _holder(self, connection: Connection) -> Holder:
         return (weakref.ref(self), connection.key)
@@ -200,12 +206,9 @@ class AsyncSignal(Signal):
         """
         key = _key(receiver, sender, dispatch_uid)
         with self._durable_lock:
-            gone = [c for c in self._durable if c.key == key]
-            self._durable = tuple(c for c in self._durable if c.key != key)
-        for connection in gone:
-            registry.release(connection.receiver, self._holder(connection))
+            durable = self._forget(key)
         inline = super().disconnect(receiver, sender, dispatch_uid)
-        return bool(gone) or inline
+        return durable or inline
 
     def has_listeners(self, sender: object = None) -> bool:
         """Whether anybody, inline or durable, would hear of this sender."""
@@ -328,13 +331,19 @@ def _refuse_durable(
 def _check(receiver: ReceiverFunction, options: Options, when: object) -> None:
     if not callable(receiver):
         raise TypeError("Signal receivers must be callable.")
-    if not func_accepts_kwargs(receiver):
+    if not _accepts_keywords(receiver):
         raise ValueError("Signal receivers must accept keyword arguments (**kwargs).")
     problem = options.problem()
     if when is not None and not callable(when):
         problem = f"when={when!r}; give a function of sender and keywords"
     if problem:
         raise ImproperlyConfigured(f"{_shown(receiver)}: {problem}")
+
+
+def _accepts_keywords(receiver: ReceiverFunction) -> bool:
+    """As Django's ``func_accepts_kwargs``, whose cache keeps receivers alive."""
+    parameters = inspect.signature(receiver).parameters.values()
+    return any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
 
 
 def _shown(receiver: object) -> str:

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db import connections
-from django.test.testcases import (
-    DatabaseOperationForbidden,  # type: ignore[attr-defined]
+from django.test.testcases import (  # type: ignore[attr-defined]
+    DatabaseOperationForbidden,
 )
 
 from signal_tasks import codec, signals

@@ -1,0 +1,57 @@
+"""Signals and receivers made in a test, and gone with it."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from django.dispatch import Signal
+
+from signal_tasks import AsyncSignal
+
+Connect = Callable[..., list[dict[str, Any]]]
+
+
+@pytest.fixture
+def signal() -> AsyncSignal:
+    """A signal with a name that no other test uses."""
+    return AsyncSignal(name=f"tests.signal_{uuid.uuid4().hex}")
+
+
+@pytest.fixture
+def heard(signal: AsyncSignal) -> list[dict[str, Any]]:
+    """What a durable receiver of ``signal`` was called with, call by call."""
+    return listen(signal)
+
+
+def listen(signal: AsyncSignal, sender: object = None, **options: Any) -> list[Any]:
+    """Connect a receiver for as long as its signal lives; the calls it gets."""
+    calls: list[dict[str, Any]] = []
+
+    def receiver(sender: object, **kwargs: Any) -> str:
+        kwargs.pop("signal")
+        calls.append({"sender": sender, **kwargs})
+        return "heard"
+
+    options = {"name": f"tests.receiver_{uuid.uuid4().hex}"} | options
+    if options.get("inline"):
+        del options["name"]
+    signal.connect(receiver, sender=sender, weak=False, **options)
+    return calls
+
+
+@pytest.fixture
+def connected() -> Iterator[Callable[..., None]]:
+    """Connect to signals that outlive the test, for this test only."""
+    done: list[tuple[Signal, dict[str, Any]]] = []
+
+    def connect(signal: Signal, receiver: Any, **options: Any) -> None:
+        signal.connect(receiver, **options)
+        done.append((signal, {"receiver": receiver, **options}))
+
+    yield connect
+    for signal, how in done:
+        keys = ("receiver", "sender", "dispatch_uid")
+        signal.disconnect(**{key: how[key] for key in keys if key in how})
