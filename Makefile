@@ -42,7 +42,7 @@ admin: $(VENV)/run.stamp started ## create a user for /admin/
 	@$(BIN)/python manage.py createsuperuser
 
 worker: $(VENV)/run.stamp started ## start one more worker beside a running stack
-	@$(BIN)/python -m celery -A celery_app worker -Q shop,email -n extra-$$$$@%h -l INFO
+	@$(BIN)/python -m celery -A celery_app worker -n extra-$$$$@%h -l INFO
 
 started:
 	@test -e "$${SHOP_VAR:-var}/run.env" || { echo "Start the shop first: make run"; exit 1; }

@@ -29,7 +29,9 @@ from shop.terminal import Screen, show
 
 ORDERS = 200
 SHOPPERS = 4
-LEASE = 10  # seconds after which the work of a killed worker is taken up again
+# Seconds after which the work of a killed worker is taken up again. An email that it
+# was sending waits longer: for its time limit of 30 seconds, and 10 more.
+LEASE = 10
 PATIENCE = 180.0
 # The demo brings its own of these, so that it counts nobody else's orders.
 OWN = (
@@ -75,7 +77,7 @@ class Demo:
                 self.kill_a_worker()
 
     def kill_a_worker(self) -> None:
-        """Kill the worker that takes the stock: its main process and its children."""
+        """Kill the worker that serves all queues: its main process and its children."""
         worker = self.stack.supervisor.programs["worker"]
         show(f"  {self.bought} orders confirmed: kill -9 of one whole worker")
         worker.kill()

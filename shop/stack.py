@@ -145,6 +145,8 @@ class Stack:
         gunicorn = (sys.executable, "-m", "gunicorn", "-w2", "--threads=4")
         flower = (*celery, "flower", f"--address={HOST}", f"--port={self.flower_port}")
         bind = f"--bind={HOST}:{self.web_port}"
+        # Without -Q a worker serves every queue that a receiver names. The second one
+        # keeps emails going when the first has its hands full.
         commands = {
             "web": (*gunicorn, bind, "--no-control-socket", "shop.wsgi"),
             "worker": (*worker, "-nshop@%h"),
