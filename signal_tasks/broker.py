@@ -102,9 +102,12 @@ def _shown(report: Report) -> str:
     if not report.failures:
         return str(report)
     first = report.failures[0]
+    if not isinstance(first, Exception):
+        # ``SystemExit`` and its like would end the worker, not the task.
+        first = RuntimeError(f"{type(first).__name__}: {first}")
     if report.given_up:
         raise first
-    raise Retry(str(report), exc=first if isinstance(first, Exception) else None)
+    raise Retry(str(report), exc=first)
 
 
 def owns_task(name: str) -> bool:
@@ -193,8 +196,9 @@ class Link:
         connection, self._connection, self._producer = self._connection, None, None
         if connection is not None:
             # A broken connection may fail to close in any way; it is being dropped.
+            # Not ``collect()``: it changes the timeout of all sockets of the process.
             with suppress(Exception):
-                connection.collect(socket_timeout=self._timeout)
+                connection.release()
 
     def _open(self) -> Any:
         if self._producer is None:

@@ -59,6 +59,8 @@ def _chunks(name: str, database: str, ids: list[str], size: int) -> Iterator[Mes
     if receiver is None:
         return
     options = receiver.options
+    if options.rate_limit is not None:
+        size = 1  # Celery counts messages
     for start in range(0, len(ids), size):
         chunk = tuple(ids[start : start + size])
         yield Message(
