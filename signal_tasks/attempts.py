@@ -43,6 +43,8 @@ SPOILT = (
     "own around the statement, or called set_rollback(True); its writes are undone"
 )
 
+OVERRUN = "the receiver went on past its time limit, and its process was ended"
+
 _rng = random.Random()  # noqa: S311 - spreads retries; not a secret
 
 
@@ -97,8 +99,12 @@ def attempt(job: Job) -> Outcome:
     started = time.monotonic()
     try:
         _call(job)
-    except (HandBack, KeyboardInterrupt, *SHUTDOWN):
+    except (KeyboardInterrupt, *SHUTDOWN):
         raise
+    except HandBack:
+        if not _overran(job, started):
+            raise
+        return failed(job, TimeoutError(OVERRUN), time.monotonic() - started)
     except MissingInstance as error:
         return _missing(job, error)
     except DecodeError as error:
@@ -114,6 +120,12 @@ def attempt(job: Job) -> Outcome:
         state=State.SUCCEEDED,
         seconds=time.monotonic() - started,
     )
+
+
+def _overran(job: Job, started: float) -> bool:
+    """Whether the process is being ended for the sake of this receiver's limit."""
+    timeout = job.receiver.options.timeout
+    return timeout is not None and time.monotonic() - started >= timeout
 
 
 def _call(job: Job) -> None:

@@ -60,6 +60,7 @@ class Process:
     """This process as a worker: its name, and whether it has to stop."""
 
     name: str = ""
+    main_pid: int = 0
     stopping: bool = False
     busy: bool = False
 
@@ -177,6 +178,8 @@ class Shift:
                 self._run_next(jobs)
         except HandBack:
             process.stopping = True
+            # The receiver may have been in the middle of a statement.
+            connections[self.database].close()
         finally:
             self._hand_back(jobs)
 
@@ -252,6 +255,7 @@ class Shift:
     def _run_alone(self, jobs: deque[Job]) -> None:
         """Run one delivery in a transaction that also holds its end."""
         job = jobs[0]
+        outcome = None
         try:
             with transaction.atomic(using=self.database):
                 outcome = attempt_in_savepoint(job)
@@ -259,7 +263,9 @@ class Shift:
         except LeaseLost:
             self._fenced(jobs.popleft())
         except (DatabaseError, InterfaceError) as error:
-            self._settle(jobs.popleft(), failed(job, error))
+            if outcome is None or outcome.succeeded:
+                outcome = failed(job, error)
+            self._settle(jobs.popleft(), outcome)
         else:
             jobs.popleft()
             self._count([outcome])

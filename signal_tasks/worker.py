@@ -16,6 +16,7 @@ from typing import Any
 import celery
 from celery import bootsteps
 from celery import signals as celery_signals
+from celery.concurrency import solo
 from celery.worker.consumer import Consumer
 from django.db import close_old_connections
 
@@ -23,6 +24,7 @@ from signal_tasks import attempts
 from signal_tasks.broker import ReceiverTask
 from signal_tasks.conf import settings
 from signal_tasks.delivery import process
+from signal_tasks.publisher import publisher
 from signal_tasks.registry import registry
 from signal_tasks.relay import Relay
 
@@ -44,11 +46,14 @@ def prepare() -> None:
 
 def _worker_init(sender: Any, **_: object) -> None:
     process.name = sender.hostname
+    process.main_pid = os.getpid()
     process.stopping = False
     _consume_all_queues(sender.app)
     _keep_connections(sender.app)
     if _needs_surviving_consumer(sender):
         sender.consumer_cls = SurvivingConsumer
+    if sender.pool_cls in ("solo", solo.TaskPool):
+        sender.pool_cls = StoppableSolo
     if settings().RELAY_IN_WORKER:
         sender.app.steps["worker"].add(RelayStep)
 
@@ -104,33 +109,74 @@ def _replace(task_signal: Any, stock: Any) -> None:
 # -- stop -------------------------------------------------------------------------
 
 
+#: What asks a child of the prefork pool to end; Celery ignores one of them when
+#: ``REMAP_SIGTERM`` is set.
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGQUIT)
+#: Longest wait for the publication of what a child hands back (seconds).
+FLUSH_SECONDS = 0.5
+
+_stock_handlers: dict[int, Any] = {}
+
+
 def _worker_process_init(**_: object) -> None:
-    """In a child of the prefork pool: answer SIGTERM by handing back."""
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _stop_child)
-        celery_signals.task_postrun.connect(
-            _after_last_task, weak=False, dispatch_uid="signal_tasks.stop"
-        )
+    """In a child of the prefork pool: be told of every message, before and after.
+
+    The solo pool says the same of the main process, whose signals are Celery's.
+    """
+    if os.getpid() == process.main_pid:
+        return
+    uid = "signal_tasks.stop"
+    celery_signals.task_prerun.connect(_listen, weak=False, dispatch_uid=uid)
+    celery_signals.task_postrun.connect(_end_if_stopped, weak=False, dispatch_uid=uid)
 
 
-def _stop_child(*_: object) -> None:
+def _listen(**_: object) -> None:
+    """Before the first message: put our handlers in front of those of the pool.
+
+    Not earlier, because the pool installs its own after the child is initialised.
+    """
+    if _stock_handlers:
+        return
+    for number in (*STOP_SIGNALS, signal.SIGUSR1):
+        stock = signal.getsignal(number)
+        if callable(stock):
+            _stock_handlers[number] = stock
+            ours = _overrun if number == signal.SIGUSR1 else _stop
+            signal.signal(number, ours)
+
+
+def _stop(number: int, frame: Any) -> None:
     """Interrupt the receiver, if one runs; what has begun is handed back or ended."""
     process.stopping = True
     if attempts.in_receiver():
         raise attempts.HandBack
     if not process.busy:
-        _die()
+        _stock_handlers[number](number, frame)
 
 
-def _after_last_task(**_: object) -> None:
-    if process.stopping and signal.getsignal(signal.SIGTERM) is _stop_child:
-        _die()
+def _overrun(number: int, frame: Any) -> None:
+    """Celery's soft time limit: it is for the receiver, not for its bookkeeping."""
+    if attempts.in_receiver() or not process.busy:
+        _stock_handlers[number](number, frame)
 
 
-def _die() -> None:
-    """End this child as SIGTERM would have ended it."""
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    os.kill(os.getpid(), signal.SIGTERM)
+def _end_if_stopped(**_: object) -> None:
+    """After the message that was being worked off: end as the pool would have."""
+    if process.stopping:
+        publisher.flush(FLUSH_SECONDS)
+        _stock_handlers[signal.SIGTERM](signal.SIGTERM, None)
+
+
+class StoppableSolo(solo.TaskPool):  # type: ignore[misc]
+    """The solo pool, whose one task is stopped by handing back what it runs.
+
+    Stock Celery raises ``NotImplementedError`` in the middle of the receiver.
+    """
+
+    def terminate_job(self, pid: int, signal: int | None = None) -> None:
+        """Celery's cold shutdown, called by a signal handler."""
+        if attempts.in_receiver():
+            raise attempts.HandBack
 
 
 # -- relay ------------------------------------------------------------------------
