@@ -43,6 +43,13 @@ PRUNE_EVERY = 60.0
 #: A worker's row is deleted when it was not seen for this long.
 FORGET_WORKER_AFTER = timedelta(days=1)
 
+WORKER_LOST = "WorkerLost"
+ALONE = "The lease was over before the receiver ended: its worker died or hung."
+AMONG_OTHERS = (
+    "The lease was over while the worker held several deliveries: it died or hung in "
+    "one of them. This one is run again, alone, without having lost an attempt."
+)
+
 _rng = random.Random()  # noqa: S311 - spreads retries; not a secret
 
 
@@ -84,7 +91,8 @@ class Relay:
             # The relay outlives everything: a database that is down, read-only or
             # not migrated is reported, and tried again in the next pass.
             except Exception as error:  # noqa: BLE001
-                connections[database].close()
+                with suppress(Exception):
+                    connections[database].close()
                 signals.relay_failed.send_robust(
                     sender=Relay, database=database, error=error
                 )
@@ -196,7 +204,8 @@ def recover(database: str) -> int:
     """Owe again, or give up, what was running under leases that are over.
 
     A delivery that was taken among others goes back without an attempt, to be taken
-    alone from now on: which of them killed the worker is not known yet.
+    alone from now on: which of them killed the worker is not known yet. The one that
+    is then lost alone did it, and pays for both times.
     """
     recovered = 0
     for _ in range(BATCHES):
@@ -209,6 +218,8 @@ def recover(database: str) -> int:
             for delivery in lost:
                 if delivery.alone:
                     _count_lost(delivery, database)
+                else:
+                    _record_lost(delivery, database, AMONG_OTHERS)
         recovered += len(lost)
         if len(lost) < BATCH:
             break
@@ -218,17 +229,33 @@ def recover(database: str) -> int:
 def _count_lost(delivery: Delivery, database: str) -> None:
     policy = _policy(delivery.receiver)
     held = Delivery.objects.using(database).held([delivery])
+    if _was_lost_among_others(delivery, database):
+        delivery.attempts += 1
+        held.update(attempts=delivery.attempts)
     dead = delivery.attempts >= policy.max_attempts
     if dead:
         held.end(State.DEAD, Reason.LOST)
     else:
         held.postpone(policy.delay(delivery.attempts, _rng), alone=True)
+    _record_lost(delivery, database, ALONE, dead=dead)
+
+
+def _was_lost_among_others(delivery: Delivery, database: str) -> bool:
+    """Whether this very attempt was lost before, and given back uncounted."""
+    attempts = Attempt._base_manager.using(database)
+    same = attempts.filter(delivery=delivery, number=delivery.attempts)
+    return same.filter(error_type=WORKER_LOST).exists()
+
+
+def _record_lost(
+    delivery: Delivery, database: str, error: str, *, dead: bool = False
+) -> None:
     Attempt._base_manager.using(database).create(
         delivery=delivery,
         number=delivery.attempts,
         outcome=Attempt.Outcome.DEAD if dead else Attempt.Outcome.RETRIED,
-        error_type="WorkerLost",
-        error="The lease was over before the receiver ended: its worker died or hung.",
+        error_type=WORKER_LOST,
+        error=error,
     )
 
 

@@ -1,0 +1,149 @@
+"""What becomes of deliveries whose worker dies, hangs or is paused."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+from django.db import connection, transaction
+
+from signal_tasks import AsyncSignal
+from signal_tasks.models import Attempt, Delivery
+from tests.integration.conftest import StartWorker
+from tests.integration.workers import (
+    all_ended,
+    effects,
+    eventually,
+    keys,
+    runs,
+    runs_of,
+    states,
+)
+from tests.testapp.signals import inside, outside, timed
+
+BOTH = pytest.mark.parametrize("sent", [inside, outside], ids=["inside", "outside"])
+
+
+@BOTH
+def test_a_receiver_that_kills_its_process_is_given_up_as_lost(
+    sent: AsyncSignal, start_worker: StartWorker
+) -> None:
+    start_worker(TEST_LEASE="0.5")
+    sent.send(sender=None, key="c", task="crash")
+    eventually(all_ended)
+    assert runs_of("c") == 3
+    assert Delivery.objects.get().reason == "lost"
+    assert Delivery.objects.get().attempts == 3
+    assert {a.error_type for a in Attempt.objects.all()} == {"WorkerLost"}
+
+
+@BOTH
+def test_what_shared_a_message_with_a_killer_succeeds_and_loses_no_attempt(
+    sent: AsyncSignal, start_worker: StartWorker
+) -> None:
+    with transaction.atomic():
+        for number in range(20):
+            sent.send(sender=None, key=number, task="crash" if number == 7 else "")
+    start_worker(TEST_LEASE="1")
+    eventually(all_ended)
+    assert states() == {"succeeded": 19, "dead": 1}
+    assert Delivery.objects.get(state="dead").reason == "lost"
+    assert runs_of(7) == Delivery.objects.get(state="dead").attempts == 3
+    assert Delivery.objects.filter(state="succeeded", attempts=1).count() == 19
+    assert set(effects(sent.name.rpartition(".")[2])) >= set(keys(20)) - {"7"}
+
+
+@BOTH
+def test_a_killed_pool_process_loses_nothing(
+    sent: AsyncSignal, start_worker: StartWorker
+) -> None:
+    start_worker(TEST_LEASE="1")
+    sent.send(sender=None, key="k", task="nap", seconds=0.7)
+    (run,) = eventually(runs)
+    os.kill(run.pid, signal.SIGKILL)
+    eventually(all_ended)
+    check_end("k", sent)
+
+
+@BOTH
+def test_a_killed_worker_loses_nothing(
+    sent: AsyncSignal, start_worker: StartWorker
+) -> None:
+    first = start_worker(TEST_LEASE="1")
+    sent.send(sender=None, key="k", task="nap", seconds=0.7)
+    eventually(runs)
+    first.kill()
+    start_worker(TEST_LEASE="1")
+    eventually(all_ended)
+    check_end("k", sent)
+
+
+def check_end(key: str, sent: AsyncSignal) -> None:
+    what = sent.name.rpartition(".")[2]
+    assert states() == {"succeeded": 1}
+    assert runs_of(key) == 2
+    # What ran outside of a transaction had its effect when its process was killed.
+    assert effects(what) == [key] * (1 if sent is inside else 2)
+
+
+def test_a_receiver_deaf_to_its_limit_is_ended_and_given_up(
+    start_worker: StartWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("signal_tasks.broker.HARD_LIMIT_GRACE", 0.5)
+    start_worker()
+    timed.send(sender=None, key="deaf", seconds=60, deaf=True)
+    eventually(lambda: runs_of("deaf") == 2)
+    # Recorded by the process itself, if it gets to it before it is killed.
+    assert Attempt.objects.get().error_type in ("TimeoutError", "WorkerLost")
+    assert Delivery.objects.get().attempts == 2
+
+
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="it locks all of SQLite")
+def test_a_worker_paused_past_its_lease_neither_doubles_nor_overwrites(
+    start_worker: StartWorker,
+) -> None:
+    first = start_worker(TEST_LEASE="1")
+    inside.send(sender=None, key="p", task="nap", seconds=0.5)
+    eventually(runs)
+    first.send_all(signal.SIGSTOP)
+    second = start_worker(TEST_LEASE="5")
+    eventually(all_ended)
+    ended = Delivery.objects.values().get()
+    first.send_all(signal.SIGCONT)
+    eventually(lambda: "1 fenced" in first.output)
+    assert effects("inside") == ["p"]
+    assert Delivery.objects.values().get() == ended
+    assert len(runs("inside")) == 2
+    assert first.is_running()
+    assert second.is_running()
+
+
+def test_a_worker_paused_outside_of_a_transaction_does_not_overwrite(
+    start_worker: StartWorker,
+) -> None:
+    first = start_worker(TEST_LEASE="1")
+    outside.send(sender=None, key="p", task="nap", seconds=0.5)
+    eventually(lambda: effects("outside"))
+    first.send_all(signal.SIGSTOP)
+    start_worker(TEST_LEASE="5")
+    eventually(all_ended)
+    ended = Delivery.objects.values().get()
+    first.send_all(signal.SIGCONT)
+    eventually(lambda: "1 fenced" in first.output)
+    assert Delivery.objects.values().get() == ended
+    assert runs_of("p") == 2
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="others go on meanwhile")
+def test_a_worker_paused_while_it_locks_sqlite_goes_on_where_it_was(
+    start_worker: StartWorker,
+) -> None:
+    first = start_worker(TEST_LEASE="1")
+    inside.send(sender=None, key="p", task="nap", seconds=0.5)
+    (run,) = eventually(runs)
+    first.send_all(signal.SIGSTOP)
+    start_worker(TEST_LEASE="5")
+    first.send_all(signal.SIGCONT)
+    eventually(all_ended)
+    assert effects("inside") == ["p"]
