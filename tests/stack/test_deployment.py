@@ -111,7 +111,9 @@ def test_the_tests_run_on_the_versions_that_are_shipped():
 
 
 def test_production_does_not_start_without_a_secret_key(tmp_path):
-    result = python("-c", "from shop import settings", SHOP_VAR=str(tmp_path))
+    result = python(
+        "-c", "from shop import settings", SHOP_VAR=str(tmp_path), DEBUG="0"
+    )
     assert result.returncode != 0
     assert "SECRET_KEY" in result.stderr
 
@@ -163,3 +165,8 @@ def test_every_wait_for_the_broker_is_bounded():
             **PRODUCTION,
         )
         assert "timeout" in options
+
+
+def test_a_secret_key_means_production(tmp_path):
+    env = {"SHOP_VAR": str(tmp_path), "SECRET_KEY": "given"}
+    assert settings("settings.DEBUG, settings.HTTPS", **env) == "False True"
