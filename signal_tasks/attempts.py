@@ -11,7 +11,7 @@ import inspect
 import random
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from threading import Thread
 from typing import Any
@@ -134,12 +134,15 @@ def _call(job: Job) -> None:
     if function is None:
         raise LookupError(f"{job.receiver.name} was disconnected meanwhile")
     payload = codec.decode(job.event.payload, on_missing=options.on_missing)
-    call: Callable[..., Any] = function
-    if inspect.iscoroutinefunction(function):
-        call = async_to_sync(function)
     signal = registry.signal(job.event.signal)
     with context.delivering(_current(job)), _interruptible:
-        call(signal=signal, sender=payload.sender, **payload.kwargs)
+        result = function(signal=signal, sender=payload.sender, **payload.kwargs)
+        if inspect.isawaitable(result):  # also of a wrapper that is no async function
+            async_to_sync(_awaited)(result)
+
+
+async def _awaited(result: Awaitable[Any]) -> None:
+    await result
 
 
 class _Interruptible:
