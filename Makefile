@@ -15,7 +15,8 @@ PRODUCTION = DEBUG=0 DATABASE_URL=postgres://shop@db/shop \
 	SECRET_KEY=$$($(BIN)/python -c 'import secrets; print(secrets.token_hex(50))')
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo admin worker started test check clean requirements
+.PHONY: help run demo admin worker started test check clean requirements \
+	bench bench-quick
 
 help: ## list what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -60,6 +61,16 @@ check: $(VENV)/dev.stamp ## lint, types, layers, migrations, settings, package
 	$(DEVELOPMENT) $(BIN)/python manage.py check --fail-level WARNING
 	$(PRODUCTION) $(BIN)/python manage.py check --deploy --fail-level WARNING
 	.ci/check-package $(BIN)/python
+
+bench: $(VENV)/bench.stamp ## how fast it is beside others: about 15 minutes
+	@$(BIN)/python -m benchmarks
+
+bench-quick: $(VENV)/bench.stamp ## the same beside plain Celery only: about 2 minutes
+	@$(BIN)/python -m benchmarks --quick
+
+$(VENV)/bench.stamp: benchmarks/requirements.txt $(VENV)/dev.stamp
+	$(PIP) install -r benchmarks/requirements.txt
+	@touch $@
 
 clean: ## remove what make has made (not the data in var/)
 	rm -rf $(VENV) build dist staticfiles *.egg-info

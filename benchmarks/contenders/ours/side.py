@@ -1,0 +1,72 @@
+"""Our side: a signal for each kind of work, with its durable receivers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from django.dispatch import receiver
+
+from benchmarks.project import work
+from benchmarks.project.celery_app import app as app  # the app that tasks belong to
+from benchmarks.project.models import Order
+from signal_tasks import AsyncSignal
+from signal_tasks.publisher import publisher
+
+order_placed = AsyncSignal()
+order_placed_singly = AsyncSignal()
+order_placed_outside = AsyncSignal()
+order_placed_thrice = AsyncSignal()
+
+
+@receiver(order_placed)
+def take_stock(sender: object, order_id: int, stock_id: int, **kwargs: Any) -> None:
+    work.take_stock(order_id, stock_id)
+
+
+@receiver(order_placed_singly, group_commit=False)
+def take_singly(sender: object, order_id: int, stock_id: int, **kwargs: Any) -> None:
+    work.take_stock(order_id, stock_id)
+
+
+@receiver(order_placed_outside, atomic=False)
+def tell_outside(sender: object, order_id: int, **kwargs: Any) -> None:
+    work.tell_outside(order_id)
+
+
+@receiver(order_placed_thrice)
+def first(sender: object, order_id: int, stock_id: int, **kwargs: Any) -> None:
+    work.take_stock(order_id, stock_id)
+
+
+@receiver(order_placed_thrice)
+def second(sender: object, order_id: int, stock_id: int, **kwargs: Any) -> None:
+    work.take_stock(order_id, stock_id)
+
+
+@receiver(order_placed_thrice, atomic=False)
+def third(sender: object, order_id: int, **kwargs: Any) -> None:
+    work.tell_outside(order_id)
+
+
+SIGNALS = {
+    "atomic": order_placed,
+    "single": order_placed_singly,
+    "outside": order_placed_outside,
+    "thrice": order_placed_thrice,
+}
+
+
+def send(kind: str, order_id: int, stock_id: int) -> None:
+    SIGNALS[kind].send(sender=Order, order_id=order_id, stock_id=stock_id)
+
+
+def send_many(rows: Iterable[tuple[int, int]]) -> None:
+    order_placed.send_many(
+        sender=Order,
+        items=[{"order_id": order, "stock_id": stock} for order, stock in rows],
+    )
+
+
+def flush() -> None:
+    publisher.flush(10.0)

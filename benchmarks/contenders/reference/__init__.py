@@ -1,0 +1,1 @@
+"""Plain Celery with ``delay_on_commit``, tuned: what all others are compared with."""

@@ -1,0 +1,162 @@
+"""Samples of a run, their medians, and the goals that they are held against."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from benchmarks.load import Load
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What one run of one measure found for one contender."""
+
+    contender: str
+    measure: str
+    figures: dict[str, float]
+    load: Load
+
+
+@dataclass(frozen=True, slots=True)
+class Median:
+    """The median of a figure, with its spread and how many runs were disturbed."""
+
+    value: float
+    low: float
+    high: float
+    runs: int
+    disturbed: int
+
+    def __str__(self) -> str:
+        mark = f" ({self.disturbed}/{self.runs} disturbed)" if self.disturbed else ""
+        return f"{self.value:,.4g} [{self.low:,.4g}-{self.high:,.4g}]{mark}"
+
+
+@dataclass(slots=True)
+class Results:
+    """All samples so far."""
+
+    samples: list[Sample] = field(default_factory=list)
+
+    def add(
+        self, contender: str, measure: str, found: tuple[dict[str, float], Load]
+    ) -> Sample:
+        """Keep a sample."""
+        sample = Sample(contender, measure, *found)
+        self.samples.append(sample)
+        return sample
+
+    def median(self, contender: str, measure: str, figure: str) -> Median | None:
+        """The median of what was found, of the quiet runs where they are enough."""
+        runs = [
+            sample
+            for sample in self.samples
+            if (sample.contender, sample.measure) == (contender, measure)
+            and figure in sample.figures
+        ]
+        quiet = [sample for sample in runs if not sample.load.disturbed]
+        used = quiet if 2 * len(quiet) > len(runs) else runs
+        if not used:
+            return None
+        values = [sample.figures[figure] for sample in used]
+        return Median(
+            statistics.median(values),
+            min(values),
+            max(values),
+            len(runs),
+            len(runs) - len(quiet),
+        )
+
+    def names(self) -> Iterable[tuple[str, str, str]]:
+        """Each contender, measure and figure once, in the order of their appearance."""
+        return dict.fromkeys(
+            (sample.contender, sample.measure, figure)
+            for sample in self.samples
+            for figure in sample.figures
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Goal:
+    """A figure of ours, held against one of another (or against a plain number)."""
+
+    title: str
+    ours: tuple[str, str]
+    goal: float
+    stretch: float | None = None
+    other: tuple[str, str, str] | None = None
+    at_least: bool = False
+
+    def measured(self, results: Results) -> float | None:
+        """The ratio of the medians, or the median where there is nothing to divide by."""
+        ours = results.median("ours", *self.ours)
+        if ours is None or self.other is None:
+            return None if ours is None else ours.value
+        other = results.median(*self.other)
+        return None if other is None else ours.value / other.value
+
+    def met(self, measured: float) -> bool:
+        """Whether that is as good as it has to be."""
+        return measured >= self.goal if self.at_least else measured <= self.goal
+
+    def wanted(self) -> str:
+        """The goal as text."""
+        sign = ">=" if self.at_least else "<="
+        stretch = f" ({self.stretch:g})" if self.stretch is not None else ""
+        return f"{sign} {self.goal:g}{' x' if self.other else ''}{stretch}"
+
+
+def _faster(title: str, kind: str, than: str, goal: float, stretch: float) -> Goal:
+    return Goal(
+        title=title,
+        ours=(f"drain {kind}", "events/s"),
+        other=("reference", f"drain {than}", "events/s"),
+        goal=goal,
+        stretch=stretch,
+        at_least=True,
+    )
+
+
+def _cheaper(title: str, figure: str, goal: float, stretch: float | None) -> Goal:
+    return Goal(
+        title=title,
+        ours=("send", figure),
+        other=("reference", "send", "atomic us"),
+        goal=goal,
+        stretch=stretch,
+    )
+
+
+def _sooner(figure: str, goal: float, stretch: float | None) -> Goal:
+    return Goal(
+        title=f"commit to receiver start at 50/s, {figure.removesuffix(' ms')}",
+        ours=("latency", figure),
+        other=("reference", "latency", figure),
+        goal=goal,
+        stretch=stretch,
+    )
+
+
+GOALS = (
+    _faster("drain of a backlog, atomic receiver", "atomic", "atomic", 4.0, 6.0),
+    _faster("the same with group_commit=False", "single", "atomic", 2.0, 3.0),
+    _faster("atomic=False receiver", "outside", "outside", 1.5, 2.5),
+    _cheaper("added to the transaction, one receiver", "atomic us", 0.55, 0.45),
+    _cheaper("the same with three receivers", "thrice us", 0.70, None),
+    _cheaper("send_many of 1,000, per event", "many us", 0.05, 0.03),
+    _sooner("p50 ms", 1.3, 1.0),
+    _sooner("p95 ms", 2.0, None),
+    Goal(
+        title="idle worker, statements per second",
+        ours=("idle", "statements/s"),
+        goal=3.0,
+        stretch=1.0,
+    ),
+    Goal(
+        title="idle worker, slowest statement in ms",
+        ours=("idle", "slowest ms"),
+        goal=1.0,
+    ),
+)

@@ -1,0 +1,95 @@
+"""How much of the machine others used while something was measured."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import psutil
+
+#: A run in which others had more than this share of the machine is disturbed.
+TOLERATED = 0.08
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What a stretch of time cost: ours, and what others took of the machine."""
+
+    seconds: float
+    own_cpu: float
+    foreign_share: float
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether others were busy enough to have changed the result."""
+        return self.foreign_share > TOLERATED
+
+
+class Meter:
+    """Measures the load from its making until ``stop``."""
+
+    def __init__(self) -> None:
+        self._started = time.monotonic()
+        self._busy = _machine_cpu()
+        self._own = _own_cpu()
+
+    def stop(self) -> Load:
+        """Return the load since the start."""
+        seconds = time.monotonic() - self._started
+        own = _own_cpu() - self._own
+        foreign = max(0.0, _machine_cpu() - self._busy - own)
+        return Load(seconds, own, foreign / (seconds * (os.cpu_count() or 1)))
+
+    @classmethod
+    def start(cls) -> Self:
+        """Begin now."""
+        return cls()
+
+
+def _machine_cpu() -> float:
+    """Seconds of CPU that anybody has used, stolen ones included."""
+    fields = Path("/proc/stat").read_text().splitlines()[0].split()[1:]
+    user, nice, system, _, _, irq, softirq, steal = map(int, fields[:8])
+    return (user + nice + system + irq + softirq + steal) / TICKS
+
+
+def _own_cpu() -> float:
+    """Seconds of CPU of this process and all that it started, ended ones included."""
+    return sum(cpu_of(process) for process in family(os.getpid()))
+
+
+def family(pid: int) -> list[psutil.Process]:
+    """A process and all its descendants."""
+    try:
+        process = psutil.Process(pid)
+        return [process, *process.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def cpu_of(process: psutil.Process) -> float:
+    """Seconds of CPU of a process and of its children that have ended."""
+    try:
+        times = process.cpu_times()
+    except psutil.NoSuchProcess:
+        return 0.0
+    ended = times.children_user + times.children_system
+    return float(times.user + times.system + ended)
+
+
+def pss(pid: int) -> float:
+    """Proportional set size of a process and its descendants, in MB."""
+    return sum(_pss(process.pid) for process in family(pid)) / 1024
+
+
+def _pss(pid: int) -> int:
+    try:
+        rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    except OSError:
+        return 0
+    lines = (line.split() for line in rollup.splitlines())
+    return sum(int(line[1]) for line in lines if line[0] == "Pss:")

@@ -1,0 +1,44 @@
+"""The drain of a backlog: events per second, from the first start to the last effect."""
+
+from __future__ import annotations
+
+import time
+
+from benchmarks.load import Load, Meter
+from benchmarks.stand import BenchmarkError, Seat
+
+
+def drain(seat: Seat, kind: str, events: int) -> tuple[dict[str, float], Load]:
+    """Place orders while the workers are frozen, thaw them, and time the work."""
+    in_database = kind != "outside"
+    seat.freeze()
+    seat.reset()
+    filled = seat.probe("fill", events=events, kind=kind)
+    meter = Meter.start()
+    seat.thaw()
+    seat.wait_for(events, in_database=in_database)
+    ended = time.time_ns()
+    load = meter.stop()
+    wrong = seat.check(events, in_database=in_database)
+    if wrong:
+        raise BenchmarkError(f"{seat.database}, drain of {kind}: {wrong}")
+    seconds = (ended - seat.read_marks("ran")[0][1]) / 1e9
+    rate = events / seconds
+    return {
+        "events/s": rate,
+        "CPU us/event": 1e6 * load.own_cpu / events,
+        "filled/s": events / filled["seconds"],
+    }, load
+
+
+def rest(seat: Seat, seconds: float = 10.0) -> None:
+    """Let the workers take what is left in the broker, and freeze them."""
+    deadline = time.monotonic() + seconds
+    while _messages(seat) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    seat.freeze()
+
+
+def _messages(seat: Seat) -> int:
+    """How many of Redis's keys hold messages that wait or that are being worked off."""
+    return sum(not key.startswith(b"_kombu") for key in seat.broker.keys("*"))

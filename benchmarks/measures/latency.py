@@ -1,0 +1,35 @@
+"""From the commit to the start of the receiver, at a steady rate."""
+
+from __future__ import annotations
+
+import statistics
+
+from benchmarks.load import Load, Meter
+from benchmarks.stand import BenchmarkError, Seat
+
+RATE = 50
+
+
+def latency(seat: Seat, seconds: float) -> tuple[dict[str, float], Load]:
+    """Place orders at 50/s with the workers running; p50 and p95 in milliseconds."""
+    events = int(RATE * seconds)
+    seat.freeze()
+    seat.reset()
+    seat.thaw()
+    meter = Meter.start()
+    seat.probe("pace", events=events, rate=RATE)
+    load = meter.stop()
+    seat.wait_for(events, in_database=True)
+    wrong = seat.check(events, in_database=True)
+    if wrong:
+        raise BenchmarkError(f"{seat.database}, latency: {wrong}")
+    return _percentiles(seat), load
+
+
+def _percentiles(seat: Seat) -> dict[str, float]:
+    committed = dict(seat.read_marks("committed"))
+    waits = sorted(
+        (at - committed[order]) / 1e6 for order, at in seat.read_marks("ran")
+    )
+    steps = statistics.quantiles(waits[:], n=100, method="inclusive")
+    return {"p50 ms": steps[49], "p95 ms": steps[94], "p99 ms": steps[98]}

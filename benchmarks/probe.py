@@ -1,0 +1,168 @@
+"""Runs in a contender's environment: places orders, and times what sending adds.
+
+Started by the harness as ``python -m benchmarks.probe <command> ...``; prints one
+JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import statistics
+import sys
+import time
+from collections.abc import Iterator
+from itertools import count
+from typing import Any
+
+
+def _setup() -> Any:
+    os.environ["DJANGO_SETTINGS_MODULE"] = "benchmarks.project.settings"
+    import django
+
+    django.setup()
+    return importlib.import_module(
+        f"benchmarks.contenders.{os.environ['BENCH_CONTENDER']}.side"
+    )
+
+
+def prepare(_: argparse.Namespace) -> dict[str, Any]:
+    """Make the tables."""
+    from django.core.management import call_command
+
+    call_command("migrate", run_syncdb=True, verbosity=0, interactive=False)
+    return {}
+
+
+def fill(options: argparse.Namespace) -> dict[str, Any]:
+    """Place orders one by one, each with its event, as fast as it goes."""
+    started = time.monotonic()
+    for number in range(options.events):
+        _place(number, options.kind)
+    side.flush()
+    return {"seconds": time.monotonic() - started}
+
+
+def pace(options: argparse.Namespace) -> dict[str, Any]:
+    """Place orders at a steady rate; each commit leaves a mark."""
+    started = time.monotonic()
+    for number in range(options.events):
+        due = started + number / options.rate
+        time.sleep(max(0.0, due - time.monotonic()))
+        _place(number, options.kind, marked=True)
+    side.flush()
+    return {"seconds": time.monotonic() - started}
+
+
+def flow(options: argparse.Namespace) -> dict[str, Any]:
+    """Place orders as fast as it goes, never more than a window ahead of the work."""
+    number, ran, started = 0, 0, time.monotonic()
+    while number < options.events:
+        if number - ran >= options.window:
+            ran = _ran()
+            time.sleep(0.002 if number - ran >= options.window else 0)
+            continue
+        _place(number, options.kind)
+        number += 1
+    side.flush()
+    return {"seconds": time.monotonic() - started}
+
+
+def cost(options: argparse.Namespace) -> dict[str, Any]:
+    """Time transactions with and without a send, in alternating blocks."""
+    numbers = count()
+    kinds: list[str | None] = [None, *options.kinds.split(",")]
+    seconds: dict[str, list[float]] = {str(kind): [] for kind in kinds}
+    for _ in range(options.blocks + 1):
+        for kind in kinds:
+            seconds[str(kind)].append(_block(kind, options.events, numbers))
+    means = {kind: statistics.median(took[1:]) for kind, took in seconds.items()}
+    base = means.pop("None")
+    added = {kind: 1e6 * (mean - base) for kind, mean in means.items()}
+    return {"base_us": 1e6 * base, "added_us": added}
+
+
+def _block(kind: str | None, events: int, numbers: Iterator[int]) -> float:
+    """Mean time of a transaction, without the slowest that the disk has to answer for."""
+    times = []
+    for _ in range(events):
+        started = time.perf_counter()
+        _place(next(numbers), kind)
+        times.append(time.perf_counter() - started)
+    side.flush()
+    kept = sorted(times)[: max(1, round(0.95 * len(times)))]
+    return statistics.fmean(kept)
+
+
+def many(options: argparse.Namespace) -> dict[str, Any]:
+    """Time the insert of many orders at once with and without their events."""
+    took: dict[bool, list[float]] = {False: [], True: []}
+    for _ in range(options.blocks + 1):
+        for sends in took:
+            took[sends].append(_place_many(options.events, sends=sends))
+    added = statistics.median(took[True][1:]) - statistics.median(took[False][1:])
+    return {"added_us": {"many": 1e6 * added / options.events}}
+
+
+def _place(number: int, kind: str | None, *, marked: bool = False) -> None:
+    from django.db import transaction
+
+    from benchmarks.project.models import ROWS, Order
+    from benchmarks.project.work import mark
+
+    stock_id = number % ROWS + 1
+    with transaction.atomic():
+        order = Order.objects.create(stock_id=stock_id)
+        if marked:  # the first hook: runs right after the commit
+            transaction.on_commit(lambda: mark("committed", order.pk))
+        if kind is not None:
+            side.send(kind, order.pk, stock_id)
+
+
+def _place_many(events: int, *, sends: bool) -> float:
+    from django.db import transaction
+
+    from benchmarks.project.models import ROWS, Order
+
+    orders = [Order(stock_id=number % ROWS + 1) for number in range(events)]
+    started = time.perf_counter()
+    with transaction.atomic():
+        Order.objects.bulk_create(orders)
+        if sends:
+            side.send_many((order.pk, order.stock_id) for order in orders)
+    took = time.perf_counter() - started
+    side.flush()
+    return took
+
+
+def _ran() -> int:
+    from benchmarks.project.work import MARK
+
+    with os.scandir(os.environ["BENCH_MARKS"]) as files:
+        sizes = [f.stat().st_size for f in files if f.name.startswith("ran.")]
+    return sum(sizes) // MARK.size
+
+
+COMMANDS = {
+    command.__name__: command for command in (prepare, fill, pace, flow, cost, many)
+}
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("command", choices=COMMANDS)
+    parser.add_argument("--kind", default="atomic")
+    parser.add_argument("--kinds", default="atomic")
+    parser.add_argument("--events", type=int, default=0)
+    parser.add_argument("--blocks", type=int, default=5)
+    parser.add_argument("--rate", type=float, default=50)
+    parser.add_argument("--window", type=int, default=500)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    side = _setup()
+    given = _options()
+    json.dump(COMMANDS[given.command](given), sys.stdout)

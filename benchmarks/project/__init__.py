@@ -1,0 +1,1 @@
+"""The smallest Django project that places orders; each contender reacts to them."""

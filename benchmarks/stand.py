@@ -1,0 +1,279 @@
+"""The test stand: PostgreSQL and Redis of its own, databases, probes and workers."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+import psycopg
+import redis
+
+from benchmarks.load import family, pss
+from benchmarks.roster import ROOT, Contender
+from shop.embedded import PostgresServer, RedisServer
+from shop.processes import kill_group, spawn
+
+PATIENCE = 180.0
+MARK_BYTES = 16
+WARM_UP = 200
+ROWS = 1000
+
+
+class BenchmarkError(Exception):
+    """Something that was measured went wrong: the figure would mean nothing."""
+
+
+class Stand:
+    """The servers, started for this run and gone with it."""
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="benchmark-"))
+        self.postgres = PostgresServer(fsync=True)
+        self.redis = RedisServer(self.folder / "redis")
+        self.seats: list[Seat] = []
+
+    def __enter__(self) -> Self:
+        self.postgres.start()
+        self.redis.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for seat in self.seats:
+            seat.stop()
+        self.redis.stop()
+        self.postgres.close()
+
+    def seat(self, contender: Contender, variant: str = "") -> Seat:
+        """A database of its own for this contender, with its tables."""
+        seat = Seat(self, contender, variant)
+        self.seats.append(seat)
+        return seat
+
+    def sql(self, database: str) -> psycopg.Connection[Any]:
+        """A connection that commits each statement."""
+        return psycopg.connect(
+            host="127.0.0.1",
+            port=self.postgres.port,
+            user="postgres",
+            dbname=database,
+            autocommit=True,
+            application_name="harness",
+        )
+
+    @contextmanager
+    def statement_log(self) -> Iterator[list[str]]:
+        """Collect what the server executes meanwhile, one line per statement."""
+        lines: list[str] = []
+        with self.sql("postgres") as connection:
+            connection.execute("ALTER SYSTEM SET log_line_prefix = '%a|'")
+            connection.execute("ALTER SYSTEM SET log_min_duration_statement = 0")
+            connection.execute("SELECT pg_reload_conf()")
+            time.sleep(0.5)
+            size = self.postgres.log.stat().st_size
+            yield lines
+            with self.postgres.log.open(errors="replace") as log:
+                log.seek(size)
+                lines.extend(log.read().splitlines())
+            connection.execute("ALTER SYSTEM SET log_min_duration_statement = -1")
+            connection.execute("SELECT pg_reload_conf()")
+
+
+class Seat:
+    """A contender on the stand: its database, its probes, its workers."""
+
+    def __init__(self, stand: Stand, contender: Contender, variant: str) -> None:
+        self.stand = stand
+        self.contender = contender
+        self.database = f"bench_{contender.name}{variant}"
+        self.marks = stand.folder / f"marks-{contender.name}{variant}"
+        self.marks.mkdir(exist_ok=True)
+        self.workers: list[subprocess.Popen[bytes]] = []
+        with stand.sql("postgres") as connection:
+            connection.execute(f'CREATE DATABASE "{self.database}"')
+        self.probe("prepare")
+        self.sql = stand.sql(self.database)
+        self.broker = redis.Redis(port=stand.redis.port, db=contender.redis)
+
+    # -- processes ----------------------------------------------------------------
+
+    def environment(self, name: str) -> dict[str, str]:
+        """The environment of a probe or a worker."""
+        return {
+            "PATH": os.environ["PATH"],
+            "HOME": os.environ.get("HOME", "/tmp"),  # noqa: S108
+            "BENCH_CONTENDER": self.contender.name,
+            "BENCH_PG_HOST": "127.0.0.1",
+            "BENCH_PG_PORT": str(self.stand.postgres.port),
+            "BENCH_PG_NAME": self.database,
+            "BENCH_REDIS_URL": self._redis_url(),
+            "BENCH_MARKS": str(self.marks),
+            "DJANGO_SETTINGS_MODULE": "benchmarks.project.settings",
+            "PGAPPNAME": name,
+        }
+
+    def _redis_url(self) -> str:
+        return f"redis://127.0.0.1:{self.stand.redis.port}/{self.contender.redis}"
+
+    def probe(self, command: str, **options: object) -> dict[str, Any]:
+        """Run a probe to its end, and return what it found."""
+        probe = self.start_probe(command, **options)
+        output, _ = probe.communicate(timeout=PATIENCE)
+        if probe.returncode:
+            raise BenchmarkError(f"{self.contender.name}: probe {command} failed")
+        return dict(json.loads(output))
+
+    def start_probe(self, command: str, **options: object) -> subprocess.Popen[bytes]:
+        """Start a probe, whose output the caller has to read."""
+        given = [f"--{name}={value}" for name, value in options.items()]
+        return subprocess.Popen(  # noqa: S603 -- the command is ours
+            [str(self.contender.python), "-m", "benchmarks.probe", command, *given],
+            cwd=ROOT,
+            env=self.environment("producer"),
+            stdout=subprocess.PIPE,
+        )
+
+    def start(self) -> None:
+        """Start the workers."""
+        for number, command in enumerate(self.contender.workers):
+            log = self.stand.folder / f"{self.database}-worker{number}.log"
+            self.workers.append(
+                spawn(
+                    [str(self.contender.python), *command],
+                    cwd=ROOT,
+                    env=self.environment("worker"),
+                    stdout=log.open("wb"),
+                    stderr=subprocess.STDOUT,
+                )
+            )
+
+    def warm_up(self, kinds: Iterable[str]) -> None:
+        """Have the workers do some of each kind, so that all is loaded; freeze them."""
+        for kind in kinds:
+            self.reset()
+            self.probe("fill", events=WARM_UP, kind=kind)
+            self.wait_for(WARM_UP, in_database=kind != "outside")
+        self.freeze()
+
+    def freeze(self) -> None:
+        """Stop the workers where they are, but not in the middle of a transaction."""
+        self._signal(signal.SIGSTOP)
+        while self._holds_locks():
+            self._signal(signal.SIGCONT)
+            time.sleep(0.02)
+            self._signal(signal.SIGSTOP)
+            time.sleep(0.02)
+
+    def _holds_locks(self) -> bool:
+        return bool(
+            self.sql.execute(
+                "SELECT 1 FROM pg_stat_activity WHERE datname = current_database()"
+                " AND application_name = 'worker' AND xact_start IS NOT NULL"
+            ).fetchall()
+        )
+
+    def thaw(self) -> None:
+        """Let the workers go on."""
+        self._signal(signal.SIGCONT)
+
+    def stop(self) -> None:
+        """End the workers."""
+        for worker in self.workers:
+            kill_group(worker.pid)
+            worker.wait()
+        self.workers.clear()
+
+    def _signal(self, number: signal.Signals) -> None:
+        for worker in self.workers:
+            for process in family(worker.pid):
+                process.send_signal(number)
+
+    def pss(self) -> float:
+        """Memory of the workers, in MB."""
+        return sum(pss(worker.pid) for worker in self.workers)
+
+    # -- effects ------------------------------------------------------------------
+
+    def reset(self) -> None:
+        """Empty tables, 1,000 rows of stock, no messages, no marks."""
+        self.sql.execute(self._truncate())
+        self.sql.execute(
+            f"INSERT INTO bench_stock (id, taken) SELECT n, 0 "  # noqa: S608
+            f"FROM generate_series(1, {ROWS}) n"
+        )
+        self.sql.execute("VACUUM ANALYZE")
+        self.sql.execute("CHECKPOINT")
+        self.broker.flushdb()
+        for path in self.marks.iterdir():
+            os.truncate(path, 0)
+
+    def _truncate(self) -> str:
+        tables = self.sql.execute(
+            "SELECT quote_ident(tablename) FROM pg_tables WHERE schemaname = 'public'"
+            " AND tablename <> 'django_migrations'"
+        ).fetchall()
+        return f"TRUNCATE {', '.join(name for (name,) in tables)} RESTART IDENTITY"
+
+    def ran(self) -> int:
+        """How many receivers have started, by their marks."""
+        sizes = [path.stat().st_size for path in self.marks.glob("ran.*")]
+        return sum(sizes) // MARK_BYTES
+
+    def read_marks(self, kind: str) -> list[tuple[int, int]]:
+        """Pairs of order and time, in nanoseconds, in the order of time."""
+        data = b"".join(path.read_bytes() for path in self.marks.glob(f"{kind}.*"))
+        marks = [
+            (
+                int.from_bytes(data[n : n + 8], "little"),
+                int.from_bytes(data[n + 8 : n + 16], "little"),
+            )
+            for n in range(0, len(data), MARK_BYTES)
+        ]
+        return sorted(marks, key=lambda pair: pair[1])
+
+    def taken(self) -> int:
+        """How many effects are committed."""
+        ((total,),) = self.sql.execute("SELECT sum(taken) FROM bench_stock").fetchall()
+        return int(total)
+
+    def owed(self) -> int:
+        """How many events are not done yet, where the database knows."""
+        if not self.contender.owed:
+            return 0
+        ((total,),) = self.sql.execute(self.contender.owed.encode()).fetchall()
+        return int(total)
+
+    def wait_for(self, events: int, *, in_database: bool) -> None:
+        """Wait until so many effects are there and nothing is owed."""
+        deadline = time.monotonic() + PATIENCE
+        while not self._done(events, in_database=in_database):
+            if time.monotonic() > deadline:
+                raise BenchmarkError(
+                    f"{self.database}: {self.ran()} of {events} ran, "
+                    f"{self.taken()} taken, {self.owed()} owed"
+                )
+            time.sleep(0.01)
+
+    def _done(self, events: int, *, in_database: bool) -> bool:
+        if self.ran() < events or (in_database and self.taken() < events):
+            return False
+        return self.owed() == 0
+
+    def check(self, events: int, *, in_database: bool) -> str:
+        """What is wrong with the effects, or an empty string: exactly one per event."""
+        if in_database:
+            rows = self.sql.execute("SELECT id, taken FROM bench_stock").fetchall()
+            wanted = Counter(number % ROWS + 1 for number in range(events))
+            wrong = sum(taken != wanted[row] for row, taken in rows)
+            return f"{wrong} rows of stock are wrong" if wrong else ""
+        counts = Counter(order for order, _ in self.read_marks("ran"))
+        missing, twice = events - len(counts), sum(n > 1 for n in counts.values())
+        return f"{missing} missing, {twice} twice" if missing or twice else ""
