@@ -14,6 +14,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from signal_tasks import signals
@@ -114,7 +115,12 @@ class Publisher:
 
     def flush(self, timeout: float) -> bool:
         """Wait until all is published or given up; False when time ran out."""
-        return self._idle.wait(timeout)
+        until = time.monotonic() + timeout
+        # Idle for a moment between two bursts is not idle yet.
+        while not self._idle.wait(until - time.monotonic()) or self._waiting:
+            if time.monotonic() >= until:
+                return False
+        return True
 
     def close(self) -> None:
         """Publish what waits, within a bounded time; for the end of the process."""
@@ -127,7 +133,9 @@ class Publisher:
                 self._thread = threading.Thread(
                     target=self._run, name="signal_tasks-publisher", daemon=True
                 )
-                self._thread.start()
+                # No threads are to be had, or the interpreter is ending.
+                with suppress(RuntimeError):
+                    self._thread.start()
 
     def _run(self) -> None:
         while True:

@@ -18,7 +18,7 @@ from celery import bootsteps
 from celery import signals as celery_signals
 from celery.concurrency import solo
 from celery.worker.consumer import Consumer
-from django.db import close_old_connections
+from django.db import close_old_connections, connections
 
 from signal_tasks import attempts
 from signal_tasks.broker import ReceiverTask
@@ -224,8 +224,20 @@ def _run_relay(relay: Relay, stop: threading.Event) -> None:
     while not stop.is_set():
         with _passing:
             relay.run_once()
+            _close_files()
         stop.wait(settings().RELAY_INTERVAL)
     relay.leave()
+
+
+def _close_files() -> None:
+    """Hold no database file open when the pool forks.
+
+    A child that inherited SQLite's view of the file would take the locks of this
+    process for its own.
+    """
+    for connection in connections.all(initialized_only=True):
+        if connection.vendor == "sqlite":
+            connection.close()
 
 
 _held_for_fork = threading.local()
@@ -240,8 +252,15 @@ def _after_fork() -> None:
         _passing.release()
 
 
+def _after_fork_in_child() -> None:
+    global _passing
+    _passing = threading.Lock()  # no relay runs here, whatever it was doing there
+
+
 os.register_at_fork(
-    before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork
+    before=_before_fork,
+    after_in_parent=_after_fork,
+    after_in_child=_after_fork_in_child,
 )
 
 

@@ -141,7 +141,7 @@ def test_a_worker_paused_while_it_locks_sqlite_goes_on_where_it_was(
 ) -> None:
     first = start_worker(TEST_LEASE="1")
     inside.send(sender=None, key="p", task="nap", seconds=0.5)
-    (run,) = eventually(runs)
+    eventually(runs)
     first.send_all(signal.SIGSTOP)
     start_worker(TEST_LEASE="5")
     first.send_all(signal.SIGCONT)

@@ -10,6 +10,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -145,10 +146,8 @@ class CeleryWorker:
 
     def kill(self) -> None:
         """End it and its children now, as a power cut would."""
-        try:
+        with suppress(ProcessLookupError):
             self.send_all(signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self.process.wait(10)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 from django.db import connections
@@ -37,30 +38,57 @@ def leave(what: str, key: object = "") -> None:
     Effect.objects.using(database).create(what=what, key=str(key), worker=os.getpid())
 
 
-def do(what: str, seconds: float = 0.0) -> None:
-    """What an event tells its receiver to do, after it has left its effect."""
-    match what:
-        case "nap":
-            time.sleep(seconds)
-        case "doze":  # in the database, where no signal is heard
-            database = current_delivery().database
-            with connections[database].cursor() as cursor:
-                cursor.execute("SELECT pg_sleep(%s)", [seconds])
-        case "tell":  # which connection this is
-            with connections[current_delivery().database].cursor() as cursor:
-                cursor.execute("SELECT pg_backend_pid()")
-                leave("backend", cursor.fetchone()[0])
-        case "crash":
-            os._exit(3)
-        case "exit":
-            sys.exit(3)
-        case "raise":
-            raise RuntimeError("on purpose")
-        case "reject":
-            raise Reject("on purpose")
-        case "wait":
-            if current_delivery().sent_at.timestamp() > time.time() - seconds:
-                raise Retry(after=0.2, counts=False)
+def nap(seconds: float) -> None:
+    time.sleep(seconds)
+
+
+def doze(seconds: float) -> None:
+    """Nap in the database."""
+    with connections[current_delivery().database].cursor() as cursor:
+        cursor.execute("SELECT pg_sleep(%s)", [seconds])
+
+
+def tell(seconds: float) -> None:
+    """Leave the number of the database connection as an effect."""
+    with connections[current_delivery().database].cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        leave("backend", cursor.fetchone()[0])
+
+
+def crash(seconds: float) -> None:
+    os._exit(3)
+
+
+def leave_process(seconds: float) -> None:
+    sys.exit(3)
+
+
+def stumble(seconds: float) -> None:
+    raise RuntimeError("on purpose")
+
+
+def reject(seconds: float) -> None:
+    raise Reject("on purpose")
+
+
+def wait(seconds: float) -> None:
+    """Ask to be run again until the event is old enough."""
+    if current_delivery().sent_at.timestamp() > time.time() - seconds:
+        raise Retry(after=0.2, counts=False)
+
+
+#: What an event may tell its receiver to do, after that has left its effect.
+TASKS: dict[str, Callable[[float], None]] = {
+    "nap": nap,
+    "doze": doze,
+    "tell": tell,
+    "crash": crash,
+    "exit": leave_process,
+    "raise": stumble,
+    "reject": reject,
+    "wait": wait,
+    "": lambda seconds: None,
+}
 
 
 @receiver(happened)
@@ -81,7 +109,7 @@ def work_inside(
 ) -> None:
     """An effect, then what the event says, in the transaction of the delivery."""
     leave("inside", key)
-    do(task, seconds)
+    TASKS[task](seconds)
 
 
 @receiver(outside, retry=SOON, atomic=False)
@@ -90,7 +118,7 @@ def work_outside(
 ) -> None:
     """An effect, then what the event says, outside of any transaction."""
     leave("outside", key)
-    do(task, seconds)
+    TASKS[task](seconds)
 
 
 @receiver(failed, retry=SOON)

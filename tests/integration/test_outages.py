@@ -1,0 +1,204 @@
+"""What happens while the broker is away, empty or mute."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import redis as redis_client
+from django.db import transaction
+
+from shop.embedded import RedisServer
+from signal_tasks.publisher import publisher
+from tests.integration.conftest import StartWorker, flush
+from tests.integration.workers import (
+    all_ended,
+    effects,
+    eventually,
+    keys,
+    python,
+    runs,
+    runs_of,
+    states,
+)
+from tests.testapp.signals import happened, inside
+
+#: What a send and its commit may cost on a busy machine, broker or no broker.
+A_MOMENT = 0.3
+
+
+@contextmanager
+def no_connection_from_here() -> Iterator[None]:
+    """Fail when this thread opens a connection; others may."""
+    this = threading.get_ident()
+    connect = socket.socket.connect
+
+    def refuse(self: socket.socket, address: Any) -> None:
+        if threading.get_ident() == this:
+            pytest.fail(f"the sending thread connects to {address}")
+        connect(self, address)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", refuse)
+        yield
+
+
+def send_and_commit(number: int) -> float:
+    """Send so many events in a transaction each; the longest time one took."""
+    longest = 0.0
+    for key in range(number):
+        start = time.perf_counter()
+        with transaction.atomic():
+            happened.send(sender=None, key=key)
+        longest = max(longest, time.perf_counter() - start)
+    return longest
+
+
+def send_singly(number: int, *, seconds: float) -> None:
+    """Send events to a napping receiver, each in a message of its own."""
+    for key in range(number):
+        inside.send(sender=None, key=key, task="nap", seconds=seconds)
+        assert publisher.flush(5)
+
+
+def test_the_sending_thread_opens_no_connection_to_the_broker(
+    redis: RedisServer, transactional_db: None
+) -> None:
+    with no_connection_from_here():
+        send_and_commit(3)
+    assert publisher.flush(5)
+    with redis_client.Redis.from_url(redis.url) as client:
+        assert client.llen("shop") > 0
+
+
+def test_events_sent_before_any_worker_runs_are_delivered_when_one_starts(
+    redis: RedisServer, start_worker: StartWorker
+) -> None:
+    send_and_commit(20)
+    start_worker()
+    eventually(all_ended)
+    assert effects("atomic") == effects("outside") == keys(20)
+
+
+def test_events_sent_while_the_broker_is_down_are_delivered_when_it_is_back(
+    redis: RedisServer, start_worker: StartWorker
+) -> None:
+    worker = start_worker()
+    redis.kill()
+    assert send_and_commit(20) < A_MOMENT
+    assert states() == {"pending": 40}
+    redis.start()
+    eventually(all_ended)
+    assert effects("atomic") == effects("outside") == keys(20)
+    assert worker.is_running()
+
+
+def test_events_sent_while_the_broker_hangs_cost_no_more(
+    redis: RedisServer, start_worker: StartWorker
+) -> None:
+    start_worker()
+    happened.send(sender=None, key="before")  # the connection is open now
+    eventually(all_ended)
+    redis.pause()
+    try:
+        with no_connection_from_here():
+            assert send_and_commit(20) < A_MOMENT
+        assert states() == {"pending": 40, "succeeded": 2}
+    finally:
+        redis.resume()
+    eventually(all_ended)
+    assert effects("atomic") == [*keys(20), "before"]
+
+
+def test_what_was_queued_in_a_broker_that_is_emptied_is_delivered(
+    redis: RedisServer, start_worker: StartWorker
+) -> None:
+    start_worker("-c", "1")
+    send_singly(12, seconds=0.2)
+    with redis_client.Redis.from_url(redis.url) as client:
+        assert client.llen("shop") > 4
+    flush(redis)
+    start = time.monotonic()
+    eventually(all_ended)
+    assert effects("inside") == keys(12)
+    assert time.monotonic() - start < 10
+
+
+def test_a_busy_worker_survives_a_broker_that_comes_back_empty(
+    redis: RedisServer, start_worker: StartWorker
+) -> None:
+    worker = start_worker()
+    send_singly(8, seconds=0.6)  # two run, the others are held unacked
+    eventually(lambda: len(runs()) > 1)
+    redis.kill()
+    time.sleep(0.5)
+    (redis.folder / "appendonly.aof").unlink()
+    redis.start()
+    eventually(all_ended, seconds=60)
+    assert effects("inside") == keys(8)
+    assert worker.is_running()
+    inside.send(sender=None, key="after")
+    eventually(all_ended)
+    assert "after" in effects("inside")
+
+
+def test_a_pool_of_threads_survives_it_too(
+    redis: RedisServer, start_worker: StartWorker
+) -> None:
+    worker = start_worker("--pool", "threads")
+    send_singly(6, seconds=0.4)
+    eventually(runs)
+    redis.kill()
+    time.sleep(0.5)
+    redis.start()
+    eventually(all_ended, seconds=60)
+    assert effects("inside") == keys(6)
+    assert worker.is_running()
+
+
+def test_a_process_that_ends_does_not_wait_for_a_mute_broker(
+    redis: RedisServer, transactional_db: None
+) -> None:
+    redis.pause()
+    try:
+        start = time.monotonic()
+        done = python(SEND, redis.url)
+        took = time.monotonic() - start
+    finally:
+        redis.resume()
+    assert done.returncode == 0
+    assert states() == {"pending": 2}
+    assert took < 6  # two of them to start
+
+
+def test_what_a_process_publishes_as_it_ends_arrives(
+    redis: RedisServer, start_worker: StartWorker
+) -> None:
+    start_worker(SIGNAL_TASKS={"RELAY_IN_WORKER": False})
+    assert python(SEND, redis.url).returncode == 0
+    eventually(all_ended)
+    assert runs_of("web") == 2
+
+
+def test_a_process_that_dies_right_after_its_commit_has_lost_nothing(
+    redis: RedisServer, start_worker: StartWorker
+) -> None:
+    start_worker()
+    done = python(f"{SEND}\nimport os; os._exit(7)", redis.url)
+    assert done.returncode == 7
+    assert set(states()) <= {"pending", "running", "succeeded"}
+    eventually(all_ended)
+    assert runs_of("web") == 2
+
+
+SEND = """
+from django.db import transaction
+from tests.testapp.signals import happened
+with transaction.atomic():
+    happened.send(sender=None, key="web")
+"""
