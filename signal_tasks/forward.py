@@ -11,12 +11,16 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from django.core.exceptions import ImproperlyConfigured
-from django.db.models import Model
+from django.db.models import Model, QuerySet
 from django.dispatch import Signal
 
 from signal_tasks.codec import Snapshot
 from signal_tasks.dispatch import AsyncSignal
-from signal_tasks.registry import ReceiverFunction, foreign_signal_name, receiver_name
+from signal_tasks.registry import (
+    ReceiverFunction,
+    foreign_signal_names,
+    receiver_name,
+)
 
 F = TypeVar("F", bound=ReceiverFunction)
 
@@ -45,8 +49,9 @@ SNAPSHOT = frozenset({"django.db.models.signals.post_delete"})
 class ForwardedSignal(AsyncSignal):
     """The durable side of a signal that is not ours, for one receiver."""
 
-    def __init__(self, foreign: Signal, name: str) -> None:
-        super().__init__(name=name)
+    def __init__(self, foreign: Signal) -> None:
+        name, *others = foreign_signal_names(foreign)
+        super().__init__(name=name, aliases=others)
         self.foreign = foreign
 
     def _handed_to_receivers(self) -> Signal:
@@ -63,10 +68,13 @@ class Forwarder:
     raw: bool
 
     def __call__(self, signal: Signal, sender: Any, **named: Any) -> None:
-        if _is_ours(sender) or (named.get("raw") is True and not self.raw):
+        is_raw = named.get("raw") is True and not self.raw
+        if is_raw or _is_ours(sender) or _is_historical(sender):
             return
         for keyword in self.exclude:
             named.pop(keyword, None)
+        if isinstance(named.get("origin"), QuerySet):
+            named["origin"] = None  # what post_delete says of QuerySet.delete()
         if self.snapshot:
             named = {key: _frozen(value) for key, value in named.items()}
         self.durable.using(database=_alias(named)).send(sender, **named)
@@ -99,9 +107,11 @@ def async_receiver(
     def decorate(function: F) -> F:
         for each in signals:
             if isinstance(each, AsyncSignal):
+                _refuse_options(each, exclude=excluded, snapshot=snapshot, raw=raw)
                 each.connect(function, sender=sender, **connect_options)
                 continue
-            durable = ForwardedSignal(each, _allowed_name(each))
+            durable = ForwardedSignal(each)
+            _refuse_meaningless(durable.name)
             forwarder = Forwarder(
                 durable=durable,
                 exclude=excluded,
@@ -132,8 +142,16 @@ def _forward(
     signal.connect(forwarder, sender=sender, weak=False, dispatch_uid=name)
 
 
-def _allowed_name(signal: Signal) -> str:
-    name = foreign_signal_name(signal)
+def _refuse_options(signal: AsyncSignal, **options: object) -> None:
+    given = [name for name, value in options.items() if value]
+    if given:
+        raise ImproperlyConfigured(
+            f"{signal.name} is an AsyncSignal, whose sender decides what travels: "
+            f"{', '.join(given)} would mean nothing here."
+        )
+
+
+def _refuse_meaningless(name: str) -> None:
     module, _, attribute = name.rpartition(".")
     reason = REFUSED.get(attribute) if module.startswith("django.") else None
     if reason is None and attribute.startswith("pre_"):
@@ -143,13 +161,17 @@ def _allowed_name(signal: Signal) -> str:
             f"{name} cannot have durable receivers: {reason}. For an inline receiver "
             "use django.dispatch.receiver."
         )
-    return name
 
 
 def _is_ours(sender: Any) -> bool:
     """Whether it is a row of the outbox, whose every change would make another."""
     meta = getattr(sender, "_meta", None)
     return getattr(meta, "app_label", None) == "signal_tasks"
+
+
+def _is_historical(sender: Any) -> bool:
+    """Whether a migration made this model for itself: no worker has it."""
+    return getattr(sender, "__module__", None) == "__fake__"
 
 
 def _frozen(value: Any) -> Any:

@@ -268,8 +268,12 @@ def signal_name(signal: Signal, module: str) -> str:
     )
 
 
-def foreign_signal_name(signal: Signal) -> str:
-    """The name of a signal that is not ours: where a loaded module holds it."""
+def foreign_signal_names(signal: Signal) -> list[str]:
+    """The names of a signal that is not ours: where loaded modules hold it.
+
+    First the likely home; another process may have loaded other modules, and file
+    its events under another of these names.
+    """
     names = {
         f"{module_name}.{attribute}"
         for module_name, module in list(sys.modules.items())
@@ -282,9 +286,10 @@ def foreign_signal_name(signal: Signal) -> str:
             f"No loaded module holds the signal {signal!r} under a name; assign it "
             "to a name at the top of a module first."
         )
-    return min(names, key=_likely_home)
+    return sorted(names, key=_likely_home)
 
 
-def _likely_home(name: str) -> tuple[bool, int, str]:
+def _likely_home(name: str) -> tuple[bool, bool, int, str]:
     module = name.rpartition(".")[0]
-    return (not module.endswith("signals"), len(name), name)
+    elsewhere = not module.startswith("django.")  # Django imports only its own
+    return (elsewhere, not module.endswith("signals"), len(name), name)
