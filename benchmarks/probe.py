@@ -7,9 +7,12 @@ JSON object.
 from __future__ import annotations
 
 import argparse
+import cProfile
 import importlib
+import io
 import json
 import os
+import pstats
 import statistics
 import sys
 import time
@@ -84,6 +87,22 @@ def cost(options: argparse.Namespace) -> dict[str, Any]:
     return {"base_us": 1e6 * base, "added_us": added}
 
 
+def profile(options: argparse.Namespace) -> dict[str, Any]:
+    """Profile the sending thread."""
+    for number in range(200):
+        _place(number, options.kind)
+    profiler = cProfile.Profile()
+    profiler.enable()
+    for number in range(options.events):
+        _place(number, options.kind)
+    profiler.disable()
+    text = io.StringIO()
+    found = pstats.Stats(profiler, stream=text).strip_dirs()
+    found.sort_stats("cumulative").print_stats(90)
+    found.sort_stats("tottime").print_stats(40)
+    return {"text": text.getvalue()}
+
+
 def _block(kind: str | None, events: int, numbers: Iterator[int]) -> float:
     """Mean time of a transaction, without the slowest that the disk has to answer for."""
     times = []
@@ -146,7 +165,8 @@ def _ran() -> int:
 
 
 COMMANDS = {
-    command.__name__: command for command in (prepare, fill, pace, flow, cost, many)
+    command.__name__: command
+    for command in (prepare, fill, pace, flow, cost, many, profile)
 }
 
 

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from benchmarks.load import Load, Meter
 from benchmarks.stand import BenchmarkError, Seat
 
 
-def drain(seat: Seat, kind: str, events: int) -> tuple[dict[str, float], Load]:
-    """Place orders while the workers are frozen, thaw them, and time the work."""
+def drain(
+    seat: Seat, kind: str, events: int, before: Callable[[], object] = bool
+) -> tuple[dict[str, float], Load]:
+    """Place orders while the workers are frozen, thaw them, and time the work.
+
+    ``before`` is called when all is ready.
+    """
     in_database = kind != "outside"
     seat.freeze()
     seat.reset()
     filled = seat.probe("fill", events=events, kind=kind)
+    before()
     meter = Meter.start()
     seat.thaw()
     seat.wait_for(events, in_database=in_database)
