@@ -1,0 +1,25 @@
+"""The Django app of the fault suite."""
+
+from __future__ import annotations
+
+import os
+
+from django.apps import AppConfig
+
+from chaos import celery_app, points, witness
+
+__all__ = ["ChaosConfig", "celery_app"]
+
+
+class ChaosConfig(AppConfig):
+    """Installs, from outside of the engine, what strikes it and what watches it."""
+
+    name = "chaos"
+    default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Make this process one that can be struck, unless it is the conductor."""
+        role = os.environ.get("CHAOS_ROLE")
+        if role:
+            points.install(role)
+            witness.install()

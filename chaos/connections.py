@@ -1,0 +1,55 @@
+"""What a URL of a database or broker means to Django and Celery."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import environ
+
+
+def database_entry(url: str) -> dict[str, Any]:
+    """Django's entry for a URL, with connections that are kept and checked."""
+    entry: dict[str, Any] = environ.Env.db_url_config(url)
+    entry |= {"CONN_MAX_AGE": 600, "CONN_HEALTH_CHECKS": True}
+    if entry["ENGINE"].endswith("sqlite3"):
+        entry["OPTIONS"] = {
+            "transaction_mode": "IMMEDIATE",
+            "timeout": 20,
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+        }
+    if entry["ENGINE"].endswith("postgresql"):
+        entry["OPTIONS"] = {"connect_timeout": 5}
+    if entry["ENGINE"].endswith("mysql"):
+        use_pymysql()
+        entry["OPTIONS"] = {"charset": "utf8mb4", "connect_timeout": 5}
+    return entry
+
+
+def use_pymysql() -> None:
+    """Stand in for mysqlclient where that is not installed: it needs a compiler."""
+    try:
+        import MySQLdb  # noqa: F401 - only whether it is there
+    except ImportError:
+        import pymysql
+
+        pymysql.install_as_MySQLdb()
+
+
+def transport_options(url: str) -> dict[str, Any]:
+    """Options with which no wait for the broker is without an end."""
+    if url.startswith("redis:"):
+        return {
+            "socket_timeout": 2,
+            "socket_connect_timeout": 1,
+            "health_check_interval": 5,
+            "visibility_timeout": 60,
+            "unacked_restore_interval": 2,
+            "unacked_restore_throttle": 1,
+            "max_retries": 1,
+            "interval_start": 0,
+            "interval_step": 0.1,
+            "interval_max": 0.2,
+        }
+    if url.startswith("amqp:"):
+        return {"read_timeout": 2, "write_timeout": 2, "max_retries": 1}
+    return {}

@@ -1,0 +1,238 @@
+"""Faults of the database: gone, full, locked, and statements that fail."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Any
+
+from django.db import DatabaseError, connection, transaction
+from django.db.models import Sum
+
+from chaos.faults.catalogue import POSTGRES, SERVERS, SQLITE, fault
+from chaos.models import Account, Effect
+from chaos.signals import fought_over
+from chaos.stage import Broken, NotMade, Stage
+from shop.servers import Server
+from signal_tasks.models import Delivery
+
+#: Events that two receivers fight over in one fault.
+FIGHTS = 12
+
+
+@fault("database killed, recovers", needs=("database",), databases=SERVERS)
+def database_killed(stage: Stage) -> None:
+    """Kill the database as a power cut would (PostgreSQL: immediate mode)."""
+    stage.until_busy()
+    database = _database(stage)
+    if stage.vendor == POSTGRES and database.process is not None:
+        database.process.send_signal(signal.SIGQUIT)
+        database.process.wait(20)
+    database.kill()
+    stage.wait(stage.rng.uniform(0.2, 1.0))
+    database.start()
+
+
+@fault("database stopped, started again", needs=("database",), databases=SERVERS)
+def database_restarted(stage: Stage) -> None:
+    """Stop the database without waiting for its clients."""
+    stage.until_busy()
+    database = _database(stage)
+    database.stop()
+    stage.wait(stage.rng.uniform(0.2, 1.0))
+    database.start()
+
+
+@fault("database paused: accepts and does not answer", needs=("database",), databases=SERVERS)
+def database_paused(stage: Stage) -> None:
+    """Freeze the database past every lease, and let it go on."""
+    stage.until_busy()
+    database = _database(stage)
+    os.killpg(database.pid, signal.SIGSTOP)
+    try:
+        time.sleep(2.5)
+    finally:
+        os.killpg(database.pid, signal.SIGCONT)
+
+
+@fault("all database connections terminated, three times", databases=SERVERS)
+def connections_terminated(stage: Stage) -> None:
+    """Cut everybody's connection but ours."""
+    for _ in range(3):
+        stage.until_busy()
+        stage.until(_cut_all, "termination of connections")
+        stage.wait(0.5)
+
+
+@fault("database connections exhausted", databases=SERVERS)
+def connections_exhausted(stage: Stage) -> None:
+    """Cut what the others hold, and hold every connection that there is."""
+    stage.until_busy()
+    with ExitStack() as held:
+        ours = _take_all_connections(held)
+        _cut_all(spare=ours)
+        _take_all_connections(held)
+        stage.wait(2)
+
+
+@fault("deadlocks between two receivers", databases=SERVERS, mixed=False)
+def deadlock(stage: Stage) -> None:
+    """Have two receivers change the same rows in opposite order."""
+    before = _deadlocks()
+    _have_them_fight(stage)
+    # PostgreSQL counts with a delay.
+    stage.until(lambda: _deadlocks() > before, "deadlock", 5)
+
+
+@fault("serialization failures between receivers", databases=[POSTGRES], mixed=False)
+def serialization(stage: Stage) -> None:
+    """The same, where the second to change a row fails at once."""
+    level = "ALTER ROLE CURRENT_USER SET default_transaction_isolation TO "
+    _execute(f"{level} 'repeatable read'")
+    try:
+        _cut_all()
+        _have_them_fight(stage)
+    finally:
+        _execute(f"{level} 'read committed'")
+        _cut_all()
+
+
+@fault("database locked by another program for 3 s", databases=[SQLITE])
+def locked(stage: Stage) -> None:
+    """Hold SQLite's only lock."""
+    stage.until_busy()
+    with transaction.atomic():
+        Account.objects.get_or_create(name="lock")
+        stage.wait(3)
+
+
+@fault("disk full: the writes of receivers fail")
+def disk_full_for_effects(stage: Stage) -> None:
+    """Have the database refuse what receivers write."""
+    stage.until_busy()
+    with _refusing(Effect._meta.db_table, "INSERT", stage):
+        stage.wait(2)
+
+
+@fault("disk full: the engine's own writes fail")
+def disk_full_for_ends(stage: Stage) -> None:
+    """Have the database refuse every change of a delivery."""
+    stage.until_busy()
+    with _refusing(Delivery._meta.db_table, "UPDATE", stage):
+        stage.wait(2)
+
+
+def _database(stage: Stage) -> Server:
+    if stage.database is None:
+        raise NotMade("the database is not ours")
+    return stage.database
+
+
+def _cut_all(spare: Collection[int] = ()) -> bool:
+    """End every connection but this one and those to spare."""
+    kill = "SELECT pg_terminate_backend({})"
+    others = (
+        "SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' "
+        "AND pid <> pg_backend_pid()"
+    )
+    if connection.vendor == "mysql":
+        kill = "KILL {}"
+        others = (
+            "SELECT id FROM information_schema.processlist "
+            "WHERE id <> CONNECTION_ID() AND user <> 'system user'"
+        )
+    for pid in {row[0] for row in _execute(others)} - set(spare):
+        with suppress(DatabaseError):  # it has gone by itself
+            _execute(kill.format(pid))
+    return True
+
+
+def _take_all_connections(held: ExitStack) -> list[int]:
+    """Connect until the database refuses; returns the ids of the connections."""
+    mine = "CONNECTION_ID()" if connection.vendor == "mysql" else "pg_backend_pid()"
+    pids: list[int] = []
+    while True:
+        one = connection.copy()
+        try:
+            with one.cursor() as cursor:
+                cursor.execute(f"SELECT {mine}")
+                pids.append(cursor.fetchone()[0])
+        except DatabaseError:
+            return pids
+        held.callback(one.close)
+
+
+def _have_them_fight(stage: Stage) -> None:
+    """Let two receivers change two accounts, and count the changes."""
+    names = ["one", "other"]
+    for name in names:
+        Account.objects.update_or_create(name=name, defaults={"changes": 0})
+    Effect.objects.filter(what__in=("forwards", "backwards")).delete()
+    for number in range(FIGHTS):
+        fought_over.send(None, key=f"fight-{number}", names=names)
+    owed = Delivery.objects.live().filter(event__signal=fought_over.name)
+    stage.until(lambda: not owed.exists(), "end of the fight", 60)
+    changes = Account.objects.filter(name__in=names).aggregate(n=Sum("changes"))["n"]
+    effects = Effect.objects.filter(what__in=("forwards", "backwards")).count()
+    if (changes, effects) != (FIGHTS * 4, FIGHTS * 2):
+        raise Broken(f"{changes} changes and {effects} effects of {FIGHTS} fights")
+
+
+def _deadlocks() -> int:
+    """How many deadlocks the server has seen."""
+    if connection.vendor == "mysql":
+        return int(_execute("SHOW GLOBAL STATUS LIKE 'Innodb_deadlocks'")[0][1])
+    _execute("SELECT pg_stat_clear_snapshot()")
+    counted = _execute("SELECT sum(deadlocks) FROM pg_stat_database")
+    return int(counted[0][0])
+
+
+@contextmanager
+def _refusing(table: str, verb: str, stage: Stage) -> Iterator[None]:
+    """Have the server fail every such statement on this table, as if it were full."""
+    create, drop = TRIGGERS[connection.vendor]
+    for statement in create:
+        _execute(statement.format(table=table, verb=verb))
+    try:
+        yield
+    finally:
+        for statement in drop:
+            _execute(statement.format(table=table))
+
+
+TRIGGERS: dict[str, tuple[list[str], list[str]]] = {
+    "postgresql": (
+        [
+            "CREATE OR REPLACE FUNCTION chaos_refuse() RETURNS trigger AS $$ BEGIN "
+            "RAISE EXCEPTION 'No space left on device' USING ERRCODE = '53100'; "
+            "END $$ LANGUAGE plpgsql",
+            "CREATE TRIGGER chaos_full BEFORE {verb} ON {table} "
+            "FOR EACH ROW EXECUTE FUNCTION chaos_refuse()",
+        ],
+        ["DROP TRIGGER chaos_full ON {table}"],
+    ),
+    "mysql": (
+        [
+            "CREATE TRIGGER chaos_full BEFORE {verb} ON {table} FOR EACH ROW "
+            "SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = 1114, "
+            "MESSAGE_TEXT = 'The table is full'"
+        ],
+        ["DROP TRIGGER chaos_full"],
+    ),
+    "sqlite": (
+        [
+            "CREATE TRIGGER chaos_full BEFORE {verb} ON {table} "
+            "BEGIN SELECT RAISE(ABORT, 'database or disk is full'); END"
+        ],
+        ["DROP TRIGGER chaos_full"],
+    ),
+}
+
+
+def _execute(statement: str) -> list[tuple[Any, ...]]:
+    with connection.cursor() as cursor:
+        cursor.execute(statement)
+        return list(cursor.fetchall()) if cursor.description else []

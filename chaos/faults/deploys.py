@@ -1,0 +1,124 @@
+"""Faults of deploys: old code beside new, old payloads, clocks that disagree."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from django.db import transaction
+from django.db.models import F
+from django.utils import timezone
+
+from chaos.crew import ROOT, Crew
+from chaos.faults.catalogue import SERVERS, fault
+from chaos.models import Effect
+from chaos.signals import novel, ordered
+from chaos.stage import Broken, NotMade, Stage
+from signal_tasks.models import Delivery, Event
+
+#: A payload as version 1 of the format writes it, before ``task`` was added.
+OLD_PAYLOAD = '{"v":1,"sender":null,"kwargs":{"key":"%s"}}'
+FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1")
+DELAY = 3.0
+
+SEND_RENAMED = """
+import django; django.setup()
+from chaos.signals import renamed
+renamed.send(None, key={key!r})
+"""
+
+
+@fault("workers that do not know a receiver yet, and a renamed one", mixed=False)
+def old_code(stage: Stage) -> None:
+    """P9: an unknown receiver's delivery waits as an orphan; an alias finds its own."""
+    key = f"deploy-{stage.rng.getrandbits(64)}"
+    stage.until_busy()
+    names = _replace_workers(stage, CHAOS_CODE="old")
+    novel.send(None, key=key)
+    orphan = Delivery.objects.filter(event__signal=novel.name, orphaned=True)
+    stage.until(orphan.exists, "orphan", 20)
+    _send_by_old_code(stage, key)
+    _dismiss_workers(stage)
+    for name in names:
+        stage.crew.add_worker(name)
+    for what in ("welcome", "greet"):
+        done = Effect.objects.filter(what=what, key=key)
+        stage.until(lambda done=done: done.count() == 1, f"effect of {what}", 30)  # type: ignore[misc]
+
+
+@fault("a payload that an older version wrote", spends=False, repeats=False)
+def old_payload(stage: Stage) -> None:
+    """A row as it was written before the receivers got another argument."""
+    key = f"old-{stage.rng.getrandbits(64)}"
+    with transaction.atomic():
+        event = Event.objects.create(signal=ordered.name, payload=OLD_PAYLOAD % key)
+        Delivery.objects.create(
+            event=event, receiver="chaos.receivers.obey_inside", relay_at=timezone.now()
+        )
+    done = Effect.objects.filter(what="obeyed", key=key)
+    stage.until(lambda: done.count() == 1, "effect of an old payload", 20)
+
+
+@fault(
+    "workers' clocks an hour fast and an hour slow", databases=SERVERS, mixed=False
+)
+def wrong_clocks(stage: Stage) -> None:
+    """Due times are the database's: what is delayed runs at its time."""
+    if not FAKETIME.exists():
+        raise NotMade("libfaketime is not installed")
+    stage.until_busy()
+    names = _dismiss_workers(stage)
+    for name, offset in zip(names, ("+3600", "-3600"), strict=True):
+        stage.crew.add_worker(name, **_clock(offset))
+    key = f"later-{stage.rng.getrandbits(64)}"
+    ordered.using(delay=DELAY).send(None, key=key)
+    later = Delivery.objects.filter(event__payload__contains=f'"key":"{key}"')
+    ended = later.filter(state="succeeded")
+    stage.until(lambda: ended.count() == later.count(), "end of what was delayed", 30)
+    waits = later.annotate(wait=F("finished_at") - F("event__sent_at"))
+    early = [w for w in waits.values_list("wait", flat=True) if w < timedelta(seconds=DELAY)]
+    _replace_workers(stage)
+    if early:
+        raise Broken(f"ran after {early} instead of {DELAY} s")
+
+
+def _clock(offset: str) -> dict[str, str]:
+    return {
+        "LD_PRELOAD": str(FAKETIME),
+        "FAKETIME": offset,
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        "DONT_FAKE_MONOTONIC": "1",
+    }
+
+
+def _replace_workers(stage: Stage, **env: str) -> list[str]:
+    names = _dismiss_workers(stage)
+    for name in names:
+        stage.crew.add_worker(name, **env)
+    return names
+
+
+def _dismiss_workers(stage: Stage) -> list[str]:
+    """Ask the workers to go, and forget them; returns their names."""
+    crew: Crew = stage.crew
+    going = list(crew.workers)
+    for worker in going:
+        worker.wanted = False
+        if worker.alive:
+            worker.send(signal.SIGTERM)
+    for worker in going:
+        stage.until(lambda worker=worker: not worker.alive, "end of worker", 20)  # type: ignore[misc]
+        crew.dismiss(worker)
+    return [worker.name for worker in going]
+
+
+def _send_by_old_code(stage: Stage, key: str) -> None:
+    env: dict[str, Any] = {**stage.crew.environment, "CHAOS_CODE": "old"}
+    code = SEND_RENAMED.format(key=key)
+    subprocess.run(  # noqa: S603 - the code is ours
+        [sys.executable, "-c", code], cwd=ROOT, env=env, check=True, timeout=60
+    )

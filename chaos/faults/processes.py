@@ -1,0 +1,150 @@
+"""Faults of processes: killed, paused and asked to stop in the middle of work."""
+
+from __future__ import annotations
+
+import os
+import signal
+import uuid
+
+from chaos.crew import Member
+from chaos.faults.catalogue import SQLITE, fault
+from chaos.models import Effect
+from chaos.signals import ordered
+from chaos.stage import Broken, NotMade, Stage
+from signal_tasks.models import Attempt, Delivery
+
+#: How long a paused worker is left so when nobody can go on without it (seconds).
+LONGEST_PAUSE = 5.0
+
+
+@fault("nothing at all", spends=False, repeats=False, mixed=False)
+def calm(stage: Stage) -> None:
+    """Show what the count says when all is well."""
+    stage.until_busy()
+
+
+@fault("SIGKILL of pool processes, three times")
+def pool_killed(stage: Stage) -> None:
+    """Kill a random pool process of a random worker."""
+    for _ in range(3):
+        stage.until_busy()
+        victims = [pid for worker in stage.workers for pid in worker.children()]
+        if not victims:
+            raise NotMade("no pool process")
+        os.kill(stage.rng.choice(victims), signal.SIGKILL)
+        stage.wait(stage.rng.uniform(0.1, 0.4))
+
+
+@fault("SIGKILL of a whole worker")
+def worker_killed(stage: Stage) -> None:
+    """Kill a worker with all its pool processes."""
+    stage.until_busy()
+    _any_worker(stage).kill()
+
+
+@fault("SIGKILL of a worker's main process; its pool lives on")
+def main_killed(stage: Stage) -> None:
+    """Kill the main process alone: orphans may end what they run."""
+    stage.until_busy()
+    _any_worker(stage).send(signal.SIGKILL)
+
+
+@fault("SIGKILL of every worker and the web server at once")
+def all_killed(stage: Stage) -> None:
+    """Kill everything but the servers."""
+    stage.until_busy()
+    for member in stage.crew.members.values():
+        member.kill()
+
+
+@fault("SIGKILL of the web server", spends=False, repeats=False)
+def web_killed(stage: Stage) -> None:
+    """Kill the web processes in the middle of whatever they do."""
+    stage.until_busy()
+    stage.crew.members["web"].kill()
+
+
+@fault("SIGSTOP of a worker past its lease, then SIGCONT")
+def worker_paused(stage: Stage) -> None:
+    """Pause a worker in the middle of a receiver until another has run it."""
+    key = f"paused-{uuid.UUID(int=stage.rng.getrandbits(128))}"
+    stage.until_busy()
+    ordered.send(None, key=key, task="nap")
+    (pid, *_) = stage.until(lambda: stage.runs(key), "run to be paused", 10)
+    worker = _owner(stage, pid)
+    worker.send_all(signal.SIGSTOP)
+    try:
+        seconds = 2.5 if stage.vendor == SQLITE else LONGEST_PAUSE
+        _pass_time(stage, key, seconds)
+    finally:
+        worker.send_all(signal.SIGCONT)
+    stage.until(lambda: _all_ended(key), "end of what was paused", 20)
+    if Effect.objects.filter(what="obeyed", key=key).count() != 1:
+        raise Broken(f"{key}: the atomic effect is not there exactly once")
+
+
+@fault("SIGTERM to a worker's main process (warm stop)", spends=False, repeats=False)
+def worker_stopped(stage: Stage) -> None:
+    """Ask a worker to stop, as a supervisor of one process does."""
+    stage.until_busy()
+    _stop(stage, _any_worker(stage), whole_group=False)
+
+
+@fault("SIGTERM to all processes of a worker", spends=False)
+def group_stopped(stage: Stage) -> None:
+    """Ask a worker with its pool to stop, as systemd does: it hands back."""
+    stage.until_busy()
+    _stop(stage, _any_worker(stage), whole_group=True)
+
+
+@fault("deploy: every worker stopped, one after the other", spends=False, repeats=False)
+def deployed(stage: Stage) -> None:
+    """Replace worker by worker."""
+    stage.until_busy()
+    for worker in list(stage.workers):
+        _stop(stage, worker, whole_group=False)
+        stage.until(lambda worker=worker: worker.ready, "new worker", 30)  # type: ignore[misc]
+
+
+def _any_worker(stage: Stage) -> Member:
+    if not stage.workers:
+        raise NotMade("no worker is up")
+    return stage.rng.choice(stage.workers)
+
+
+def _stop(stage: Stage, worker: Member, *, whole_group: bool) -> None:
+    """Ask a worker to stop and see that it does, within a bounded time."""
+    before = Attempt.objects.filter(error_type="WorkerLost").count()
+    process = worker.process
+    worker.wanted = False
+    (worker.send_all if whole_group else worker.send)(signal.SIGTERM)
+    try:
+        stage.until(lambda: not worker.alive, "end of the worker", 20)
+    finally:
+        worker.wanted = True
+    if process is not None and process.returncode not in (0, -signal.SIGTERM):
+        raise Broken(f"a worker that was asked to stop ended with {process.returncode}")
+    stage.wait(1.0)
+    if Attempt.objects.filter(error_type="WorkerLost").count() != before:
+        raise Broken("a stop was counted as an attempt")
+
+
+def _owner(stage: Stage, pid: int) -> Member:
+    for worker in stage.workers:
+        if pid in worker.children():
+            return worker
+    raise NotMade("the run had already ended")
+
+
+def _pass_time(stage: Stage, key: str, seconds: float) -> None:
+    """Wait until another worker has run it, or for so long."""
+    try:
+        stage.until(lambda: len(stage.runs(key)) > 1, "second run", seconds)
+    except NotMade:
+        return
+
+
+def _all_ended(key: str) -> bool:
+    text = f'"key":"{key}"'
+    owed = Delivery.objects.filter(event__payload__contains=text)
+    return owed.exists() and not owed.exclude(state="succeeded").exists()

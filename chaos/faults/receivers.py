@@ -1,0 +1,115 @@
+"""Faults of receivers: they end, eat up or hold on to the process that runs them."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from chaos.faults.catalogue import fault
+from chaos.signals import ordered, timed
+from chaos.stage import Broken, Stage
+from signal_tasks import AsyncSignal
+from signal_tasks.models import Delivery
+
+#: A pool process that is fatter than this is killed, as the kernel would (bytes).
+FATTEST = 300 * 1024 * 1024
+PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+@fault("a receiver that ends its process (os._exit)", mixed=False)
+def receiver_exits(stage: Stage) -> None:
+    """P6: given up as lost; those it shared messages with succeed."""
+    _misbehave(stage, ordered, ["exit"], reason="lost")
+
+
+@fault("a receiver that eats memory until it is killed", mixed=False)
+def receiver_eats(stage: Stage) -> None:
+    """As above; the kernel's part (it kills the fattest) is played by this process."""
+    stage.until_busy()
+    keys = _send(stage, ordered, ["eat"])
+    stage.until(lambda: _kill_the_fat(stage) or _ended(keys), "end of the eaters", 60)
+    while not _ended(keys):
+        stage.wait(0.05)
+        _kill_the_fat(stage)
+    _expect_dead(keys, "lost")
+
+
+@fault("a receiver that never returns (soft limit)", mixed=False)
+def receiver_hangs(stage: Stage) -> None:
+    """It is interrupted by its limit, and given up as exhausted."""
+    _misbehave(stage, timed, ["hang"], reason="exhausted")
+
+
+@fault("a receiver that never returns, deaf to its limit", mixed=False, short=False)
+def receiver_deaf(stage: Stage) -> None:
+    """It is killed by the hard limit, and given up as lost."""
+    _misbehave(stage, timed, ["hang deaf"], reason="lost", seconds=60)
+
+
+@fault("receivers that raise SystemExit, KeyboardInterrupt, GeneratorExit, ...", mixed=False)
+def receiver_raises(stage: Stage) -> None:
+    """They end their delivery, and harm no other."""
+    tasks = ["leave", "stop generator", "unforeseen"]
+    _misbehave(stage, ordered, tasks, reason="exhausted")
+
+
+def _misbehave(
+    stage: Stage,
+    sent: AsyncSignal,
+    tasks: Iterable[str],
+    *,
+    reason: str,
+    seconds: float = 40.0,
+) -> None:
+    stage.until_busy()
+    keys = _send(stage, sent, tasks)
+    stage.until(lambda: _ended(keys), "end of those that misbehave", seconds)
+    _expect_dead(keys, reason)
+
+
+def _send(stage: Stage, sent: AsyncSignal, tasks: Iterable[str]) -> list[str]:
+    """Send an event for each misdeed; returns the keys."""
+    keys = []
+    for task in tasks:
+        key = f"{task.replace(' ', '-')}-{stage.rng.getrandbits(64)}"
+        sent.send(None, key=key, task=task)
+        keys.append(key)
+    return keys
+
+
+def _deliveries(key: str) -> Any:
+    return Delivery.objects.filter(event__payload__contains=f'"key":"{key}"')
+
+
+def _ended(keys: Iterable[str]) -> bool:
+    return not any(_deliveries(key).live().exists() for key in keys)
+
+
+def _expect_dead(keys: Iterable[str], reason: str) -> None:
+    for key in keys:
+        ends = set(_deliveries(key).values_list("state", "reason"))
+        if ends != {("dead", reason)}:
+            raise Broken(f"{key} ended {ends}, not dead and {reason}")
+
+
+def _kill_the_fat(stage: Stage) -> bool:
+    """Kill pool processes that are too fat; says so if there was one."""
+    fat = [
+        pid
+        for worker in stage.workers
+        for pid in worker.children()
+        if _resident(pid) > FATTEST
+    ]
+    for pid in fat:
+        os.kill(pid, signal.SIGKILL)
+    return bool(fat)
+
+
+def _resident(pid: int) -> int:
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE
+    except OSError:
+        return 0

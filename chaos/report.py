@@ -1,0 +1,102 @@
+"""The table of a run: for the terminal, as Markdown, and as JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+
+from chaos.conductor import Row
+
+PACKAGES = ("Django", "celery", "kombu", "redis", "psycopg", "PyMySQL", "amqp")
+HEADINGS = (
+    "fault",
+    "events",
+    "lost",
+    "doubled",
+    "repeated",
+    "unexplained",
+    "s",
+    "slowest request",
+    "",
+)
+WIDTHS = (60, 6, 5, 8, 8, 11, 6, 15, 0)
+
+
+def line(row: Row) -> str:
+    """One line for the terminal."""
+    return "  ".join(
+        cell.ljust(width) if not index else cell.rjust(width)
+        for index, (cell, width) in enumerate(zip(_cells(row), WIDTHS, strict=True))
+    ).rstrip()
+
+
+def head() -> str:
+    """The heading for the terminal."""
+    return "  ".join(
+        cell.ljust(width) if not index else cell.rjust(width)
+        for index, (cell, width) in enumerate(zip(HEADINGS, WIDTHS, strict=True))
+    ).rstrip()
+
+
+def remarks(row: Row) -> list[str]:
+    """What is wrong, in words."""
+    return row.findings.remarks
+
+
+def markdown(rows: Sequence[Row], facts: Sequence[str]) -> str:
+    """The run as a table in Markdown, below the facts about it."""
+    table = [HEADINGS[:-1], ["---"] * (len(HEADINGS) - 1)]
+    table += [[*_cells(row)[:-1]] for row in rows]
+    body = "\n".join("| " + " | ".join(cells) + " |" for cells in table)
+    made = [f"Mixed: {', '.join(row.made)}." for row in rows if row.made]
+    bullets = "\n".join(f"- {fact}" for fact in facts)
+    return "\n\n".join([bullets, body, *made]) + "\n"
+
+
+def as_json(rows: Sequence[Row]) -> str:
+    """The run for programs."""
+    return json.dumps([{**asdict(row), "passed": row.passed} for row in rows], indent=1)
+
+
+def machine() -> str:
+    """The machine and the versions that a run was made with."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    versions = ", ".join(f"{name} {version(name)}" for name in _installed())
+    system = f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"
+    return f"{os.cpu_count()} cores, {memory:.0f} GiB, {system}; {versions}"
+
+
+def write(path: Path, text: str) -> None:
+    """Write a file, with its folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def _installed() -> list[str]:
+    from importlib.metadata import PackageNotFoundError
+
+    found = []
+    for name in PACKAGES:
+        try:
+            version(name)
+        except PackageNotFoundError:
+            continue
+        found.append(name)
+    return found
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    found = row.findings
+    counts = (found.events, found.lost, found.doubled, found.repeated, found.unexplained)
+    return (
+        row.title,
+        *map(str, counts),
+        f"{row.seconds:.1f}",
+        f"{row.slowest * 1000:.0f} ms",
+        "ok" if row.passed else "BROKEN",
+    )

@@ -1,0 +1,165 @@
+"""The stage of the attack: servers, processes and load, and waiting for things on it."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import redis
+from django.conf import settings
+from django.db import DatabaseError, InterfaceError, connection
+
+from chaos import journal
+from chaos.crew import Crew, Member
+from chaos.load import Load
+from chaos.points import Point
+from shop.servers import Server
+from signal_tasks.models import Delivery, Worker
+
+T = TypeVar("T")
+
+
+class NotMade(Exception):
+    """The fault could not be made, so that its absence of harm shows nothing."""
+
+
+class Broken(Exception):
+    """A promise was broken; the message says which."""
+
+
+@dataclass
+class Stage:
+    """All that a fault can strike, and the means to strike it."""
+
+    folder: Path
+    crew: Crew
+    database: Server | None  # None: not ours to kill
+    broker: Server | None
+    seed: str
+    short: bool = False
+    url: str = ""
+    load: Load | None = None
+    rng: random.Random = field(default_factory=random.Random)
+
+    @property
+    def vendor(self) -> str:
+        """What Django calls the database."""
+        return "mariadb" if connection.vendor == "mysql" else connection.vendor
+
+    @property
+    def broker_url(self) -> str:
+        """Where the broker is."""
+        return str(settings.CELERY_BROKER_URL)
+
+    @property
+    def transport(self) -> str:
+        """What Celery calls the broker."""
+        return self.broker_url.partition(":")[0]
+
+    @property
+    def workers(self) -> list[Member]:
+        """The workers that are up."""
+        return [worker for worker in self.crew.workers if worker.alive]
+
+    # -- time ---------------------------------------------------------------------
+
+    def until(self, true: Callable[[], T], what: str, seconds: float = 30.0) -> T:
+        """Wait until ``true()`` is, while what has died is started again."""
+        deadline = time.monotonic() + seconds
+        while True:
+            self.crew.tend()
+            found = self.ask(true)
+            if found:
+                return found
+            if time.monotonic() > deadline:
+                raise NotMade(f"no {what} within {seconds:g} s")
+            time.sleep(0.05)
+
+    def ask(self, question: Callable[[], T]) -> T | None:
+        """The answer of a database that may just be down."""
+        try:
+            return question()
+        except (DatabaseError, InterfaceError):
+            connection.close()
+            return None
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            self.crew.tend()
+            time.sleep(0.05)
+
+    def settle(self, seconds: float = 60.0) -> float:
+        """Wait until nothing is owed; how long that took."""
+        started = time.monotonic()
+        if self.load is not None:
+            self.until(lambda: self.load is None or self.load.done, "end of load", 90)
+        try:
+            self.until(all_ended, "end of all deliveries", seconds)
+        except NotMade:
+            return time.monotonic() - started  # the audit says what is still owed
+        return time.monotonic() - started
+
+    def until_ready(self) -> None:
+        """Wait until every process is up, and the workers have passed once."""
+        self.until(lambda: all(m.ready for m in self.crew.members.values()), "crew", 60)
+        self.until(lambda: Worker.objects.exists(), "relay", 30)
+
+    # -- messages and receivers ---------------------------------------------------
+
+    def push(self, text: str) -> None:
+        """Put a text into the queue, past Celery (Redis only)."""
+        with redis.Redis.from_url(self.broker_url) as client:
+            client.lpush(str(settings.CELERY_TASK_DEFAULT_QUEUE), text)
+
+    def runs(self, key: str) -> list[int]:
+        """The processes in which a receiver ran and had an effect outside."""
+        return [
+            line.pid
+            for line in journal.read(self.folder)
+            if line.what == "effect" and line.facts["key"] == key
+        ]
+
+    # -- load ---------------------------------------------------------------------
+
+    @contextmanager
+    def under_load(self, prefix: str, count: int, seconds: float) -> Iterator[Load]:
+        """Have events sent meanwhile."""
+        self.load = Load(self.url, prefix, count, seconds, self.seed)
+        self.load.start()
+        try:
+            yield self.load
+        finally:
+            self.until(lambda: self.load is None or self.load.done, "end of load", 90)
+
+    def until_busy(self) -> None:
+        """Wait until the load has got under way."""
+        load = self.load
+        if load is not None:
+            goal = min(load.sent + 5, load.count)
+            self.until(lambda: load.sent >= goal or load.done, "load", 30)
+
+    # -- crash points -------------------------------------------------------------
+
+    def order(self, point: Point) -> None:
+        """Order the next process that comes to this point to die there."""
+        point.order.parent.mkdir(exist_ok=True)
+        point.order.touch()
+
+    def until_crashed(self, point: Point, seconds: float = 20.0) -> None:
+        """Wait until a process has obeyed."""
+        try:
+            self.until(lambda: not point.order.exists(), f"crash: {point.name}", seconds)
+        finally:
+            point.order.unlink(missing_ok=True)
+
+
+def all_ended() -> bool:
+    """Whether nothing is owed any more."""
+    return not Delivery.objects.live().exists()

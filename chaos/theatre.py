@@ -1,0 +1,193 @@
+"""Puts up the servers, sets up Django for them, and lets the conductor begin.
+
+Nothing of Django's may be imported here before the servers are known: the settings
+read their addresses from the environment.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import django
+from django.core.management import call_command
+
+from chaos.servers import MariaServer, RabbitServer
+from shop.embedded import PostgresServer, RedisServer
+from shop.servers import Server
+
+if TYPE_CHECKING:
+    from chaos.conductor import Row
+    from chaos.stage import Stage
+
+#: Events of the mix in the short form.
+SHORT_MIX = 120
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What is to be run, on what."""
+
+    database: str
+    broker: str
+    seed: str
+    events: int
+    faults: list[str]
+    short: bool
+    markdown: Path | None
+    json: Path | None
+    list: bool
+
+
+def perform(plan: Plan) -> int:
+    """Run the plan; 1 when a promise was broken, 0 when none was."""
+    with ExitStack() as closing:
+        folder = Path(tempfile.mkdtemp(prefix="chaos-"))
+        os.environ["CHAOS_FOLDER"] = str(folder)
+        os.environ["CHAOS_SEED"] = plan.seed
+        database = _database(plan.database, folder, closing)
+        broker = _broker(plan.broker, folder, closing)
+        django.setup()
+        if plan.list:
+            return _list_faults()
+        stage = _stage(plan, folder, database, broker, closing)
+        started = time.monotonic()
+        rows = list(_rows(plan, stage))
+        passed = _report(plan, rows, time.monotonic() - started)
+    if passed:
+        shutil.rmtree(folder, ignore_errors=True)
+    else:
+        _say(f"The logs and the journal are in {folder}.")
+    return 0 if passed else 1
+
+
+def _database(name: str, folder: Path, closing: ExitStack) -> Server | None:
+    """Start the database of that name, unless it is a URL."""
+    os.environ["DJANGO_SETTINGS_MODULE"] = "chaos.settings"
+    server: Server | None = None
+    match name:
+        case "postgres":
+            server = PostgresServer(fsync=True)
+        case "mariadb":
+            server = MariaServer()
+        case "sqlite":
+            os.environ["CHAOS_DATABASE"] = f"sqlite:///{folder / 'chaos.sqlite3'}"
+        case url:
+            os.environ["CHAOS_DATABASE"] = url
+    if server is not None:
+        closing.enter_context(server)
+        os.environ["CHAOS_DATABASE"] = server.url
+    return server
+
+
+def _broker(name: str, folder: Path, closing: ExitStack) -> Server | None:
+    """Start the broker of that name, unless it is a URL."""
+    server: Server | None = None
+    match name:
+        case "redis":
+            server = RedisServer(folder / "redis")
+        case "rabbitmq" | "rabbitmq-classic":
+            server = RabbitServer()
+            kind = "classic" if name.endswith("classic") else "quorum"
+            os.environ["CHAOS_QUEUE_TYPE"] = kind
+        case url:
+            os.environ["CHAOS_BROKER"] = url
+    if server is not None:
+        closing.enter_context(server)
+        os.environ["CHAOS_BROKER"] = server.url
+    return server
+
+
+def _stage(
+    plan: Plan,
+    folder: Path,
+    database: Server | None,
+    broker: Server | None,
+    closing: ExitStack,
+) -> Stage:
+    """Make the tables and start workers and web."""
+    from chaos.crew import Crew
+    from chaos.stage import Stage
+    from signal_tasks.models import Event
+
+    call_command("migrate", verbosity=0)
+    if Event.objects.exists():
+        raise SystemExit("This database has events in it: give one that is empty.")
+    crew = Crew(folder, {})
+    closing.callback(crew.end)
+    stage = Stage(folder, crew, database, broker, plan.seed, plan.short)
+    stage.url = crew.add_web()
+    for name in ("w1", "w2"):
+        crew.add_worker(name)
+    stage.until_ready()
+    return stage
+
+
+def _rows(plan: Plan, stage: Stage) -> list[Row]:
+    """Make the faults and print each line as it comes."""
+    from chaos import conductor, report
+    from chaos.faults import chosen
+
+    faults = list(chosen(plan.faults, stage))
+    _say(report.head())
+    rows = []
+    for row in conductor.play(stage, faults):
+        rows.append(_said(row))
+    mixable = [fault for fault in faults if fault.mixed]
+    sent = sum(row.findings.events for row in rows)
+    events = SHORT_MIX if plan.short else max(plan.events - sent, SHORT_MIX)
+    if mixable and len(faults) > 1:
+        rows.append(_said(conductor.play_mixed(stage, mixable, events)))
+    return rows
+
+
+def _said(row: Row) -> Row:
+    from chaos import report
+
+    _say(report.line(row))
+    for remark in row.findings.remarks:
+        _say(f"    {remark}")
+    return row
+
+
+def _report(plan: Plan, rows: list[Row], seconds: float) -> bool:
+    """Write the files that were asked for, and say how it went."""
+    from chaos import audit, report
+
+    stray = audit.stray_events()
+    events = sum(row.findings.events for row in rows)
+    passed = all(row.passed for row in rows) and not stray
+    facts = [
+        f"database {plan.database}, broker {plan.broker}, seed {plan.seed}",
+        f"{events} events, {3 * events} deliveries, {len(rows)} rows, {seconds:.0f} s",
+        f"events of transactions that were rolled back: {stray}",
+        report.machine(),
+    ]
+    for fact in facts:
+        _say(fact)
+    if plan.markdown:
+        report.write(plan.markdown, report.markdown(rows, facts))
+    if plan.json:
+        report.write(plan.json, report.as_json(rows))
+    _say("Every promise was kept." if passed else "A promise was broken.")
+    return passed
+
+
+def _list_faults() -> int:
+    from chaos.faults import CATALOGUE
+
+    for fault in CATALOGUE.values():
+        _say(f"{fault.group:12} {fault.name:24} {fault.title}")
+    return 0
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()

@@ -1,0 +1,78 @@
+"""What the journal must know to explain a repetition: which leases were given up.
+
+Put around functions of ``signal_tasks`` from outside, like the crash points. A line
+is written before the thing it tells of is committed: it may tell of a release that
+was rolled back and made again, but no release goes without its line.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from chaos import journal
+
+#: The lease under which a receiver runs in this process, by the delivery's id.
+leases: dict[str, int] = {}
+
+
+def install() -> None:
+    """Have this process write down every lease that ends without a success."""
+    from signal_tasks import attempts, broker, delivery
+    from signal_tasks.querysets import DeliveryQuerySet
+
+    _before(attempts, "_call", _note_lease)
+    _before(attempts, "_settle_failure", _note_failure)
+    _before(delivery.Shift, "_hand_back", _note_hand_back)
+    _after(DeliveryQuerySet, "expired", _note_expired)
+    # Patience that is not a setting: a deployment waits longer before it kills.
+    broker.HARD_LIMIT_GRACE = 0.5
+    delivery.LEASE_GRACE = 1.5
+
+
+def _before(holder: Any, name: str, note: Callable[..., None]) -> None:
+    function = getattr(holder, name)
+
+    @functools.wraps(function)
+    def watched(*args: Any, **kwargs: Any) -> Any:
+        note(*args)
+        return function(*args, **kwargs)
+
+    setattr(holder, name, watched)
+
+
+def _after(holder: Any, name: str, note: Callable[[Any], None]) -> None:
+    function = getattr(holder, name)
+
+    @functools.wraps(function)
+    def watched(*args: Any, **kwargs: Any) -> Any:
+        result = function(*args, **kwargs)
+        note(result)
+        return result
+
+    setattr(holder, name, watched)
+
+
+def _note_lease(job: Any) -> None:
+    leases.clear()
+    leases[str(job.delivery.pk)] = job.delivery.lease
+
+
+def _note_failure(outcome: Any, *_: object) -> None:
+    _note_released([outcome.delivery], f"failed: {type(outcome.error).__name__}")
+
+
+def _note_hand_back(_shift: object, jobs: Iterable[Any]) -> None:
+    _note_released([job.delivery for job in jobs], "handed back")
+
+
+def _note_expired(deliveries: Iterable[Any]) -> None:
+    _note_released(deliveries, "lease over")
+
+
+def _note_released(deliveries: Iterable[Any], why: str) -> None:
+    for delivery in deliveries:
+        journal.write(
+            "released", delivery=delivery.pk, lease=delivery.lease, why=why
+        )
