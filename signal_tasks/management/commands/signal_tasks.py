@@ -1,4 +1,4 @@
-"""``manage.py signal_tasks``: see, relay, replay, discard and prune deliveries."""
+"""``manage.py signal_tasks``: see, relay, replay, discard, prune deliveries."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ import signal
 import socket
 import threading
 import uuid
+from dataclasses import fields
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from signal_tasks.dispatch import AsyncSignal, all_signals
-from signal_tasks.models import Delivery
+from signal_tasks.models import Delivery, Event
 from signal_tasks.outbox import aliases
 from signal_tasks.querysets import DeliveryQuerySet
 from signal_tasks.relay import Passage, Relay, prune
+from signal_tasks.retry import RetryPolicy
 from signal_tasks.states import Reason, State
 from signal_tasks.status import status
 
@@ -43,6 +45,8 @@ class Command(BaseCommand):
         ):
             _add_selection(verbs.add_parser(verb, help=text))
         verbs.add_parser("prune", help="delete what ended longer ago than it is kept")
+        inspect = verbs.add_parser("inspect", help="print all about an event")
+        inspect.add_argument("id", type=uuid.UUID, help="of an event or a delivery")
 
     def handle(self, *args: Any, verb: str, **options: Any) -> None:
         """Call the verb's method."""
@@ -65,9 +69,12 @@ class Command(BaseCommand):
     def _status(self, options: dict[str, Any]) -> None:
         seen = status()
         if options["json"]:
-            self.stdout.write(json.dumps(seen, indent=2))
+            shown = {k: v for k, v in seen.items() if k not in ("healthy", "problems")}
+            self.stdout.write(json.dumps(shown, indent=2))
         else:
             self._print_status(seen)
+        for problem in seen["problems"]:
+            self.stderr.write(f"unhealthy: {problem}")
         if not seen["healthy"]:
             raise SystemExit(1)
 
@@ -83,8 +90,6 @@ class Command(BaseCommand):
         waiting = "nothing is due" if age is None else f"{age:.1f} s"
         self.stdout.write(f"oldest due delivery waits: {waiting}")
         self.stdout.write(f"workers: {', '.join(seen['workers']) or 'none'}")
-        for problem in seen["problems"]:
-            self.stdout.write(self.style.ERROR(f"unhealthy: {problem}"))
 
     def _relay(self, options: dict[str, Any]) -> None:
         relay = Relay(f"relay@{socket.gethostname()}")
@@ -120,6 +125,15 @@ class Command(BaseCommand):
     def _prune(self, options: dict[str, Any]) -> None:
         total = sum(prune(database, batches=1_000_000) for database in aliases())
         self.stdout.write(f"{total} deliveries pruned")
+
+    def _inspect(self, options: dict[str, Any]) -> None:
+        for database in aliases():
+            events = Event._base_manager.using(database)
+            for found in ({"pk": options["id"]}, {"deliveries": options["id"]}):
+                if event := events.filter(**found).first():
+                    self.stdout.write(json.dumps(_told(event, database), indent=2))
+                    return
+        raise CommandError(f"There is no event or delivery {options['id']}.")
 
 
 def _add_selection(parser: argparse.ArgumentParser) -> None:
@@ -158,12 +172,61 @@ def _described(each: AsyncSignal) -> list[dict[str, Any]]:
             "rate_limit": connection.receiver.options.rate_limit,
             "on_missing": connection.receiver.options.on_missing,
             "group_commit": connection.receiver.options.group_commit,
-            "max_attempts": getattr(
-                connection.receiver.options.retry, "max_attempts", None
-            ),
+            "retry": _policy(connection.receiver.options.retry),
         }
         for connection in each.durable_connections
     ]
+
+
+def _policy(policy: RetryPolicy | None) -> dict[str, Any] | None:
+    if policy is None:
+        return None
+    facts = {field.name: getattr(policy, field.name) for field in fields(policy)}
+    for name in ("retry_on", "give_up_on"):
+        facts[name] = [kind.__qualname__ for kind in facts[name]]
+    return facts
+
+
+def _told(event: Event, database: str) -> dict[str, Any]:
+    """An event with all that hangs on it, as JSON can say it."""
+    return {
+        "event": str(event.pk),
+        "database": database,
+        "signal": event.signal,
+        "sent_at": event.sent_at.isoformat(),
+        "cause": event.cause_id and str(event.cause_id),
+        "headers": event.header_mapping(),
+        "payload": _json_or_text(event.payload),
+        "deliveries": [
+            _told_delivery(delivery)
+            for delivery in event.deliveries.order_by("receiver")
+        ],
+    }
+
+
+def _told_delivery(delivery: Delivery) -> dict[str, Any]:
+    ended = delivery.finished_at
+    failures = delivery.failures.values(
+        "number", "outcome", "error_type", "error", "worker", "seconds", "traceback"
+    )
+    return {
+        "delivery": str(delivery.pk),
+        "receiver": delivery.receiver,
+        "state": delivery.state,
+        "reason": delivery.reason,
+        "attempts": delivery.attempts,
+        "orphaned": delivery.orphaned,
+        "available_at": delivery.available_at.isoformat(),
+        "finished_at": ended and ended.isoformat(),
+        "failures": list(failures),
+    }
+
+
+def _json_or_text(payload: str) -> Any:
+    try:
+        return json.loads(payload)
+    except ValueError:
+        return payload
 
 
 def _shown(passage: Passage) -> str:

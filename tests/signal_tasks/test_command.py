@@ -1,0 +1,323 @@
+"""``manage.py signal_tasks``: what each verb prints, does and exits with."""
+
+from __future__ import annotations
+
+import io
+import json
+import uuid
+from contextlib import nullcontext
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db.models import F
+
+from signal_tasks import AsyncSignal, DeliveryHandle, RetryPolicy, health
+from signal_tasks.models import Delivery, Event, Worker
+from signal_tasks.testing import run_pending
+from tests.signal_tasks.conftest import listen
+from tests.testapp.models import Effect
+
+pytestmark = pytest.mark.django_db
+
+COUNTS = {"pending", "running", "succeeded", "dead", "discarded", "orphaned"}
+
+
+def command(*args: str, status: int = 0) -> str:
+    """Run the command, expecting that exit status; what it printed."""
+    out = io.StringIO()
+    with pytest.raises(SystemExit) if status else nullcontext() as stopped:
+        call_command("signal_tasks", *args, stdout=out, stderr=io.StringIO())
+    assert stopped is None or stopped.value.code == status
+    return out.getvalue()
+
+
+def send(signal: AsyncSignal, **kwargs: Any) -> DeliveryHandle:
+    ((_, handle),) = signal.send(sender=None, **kwargs)
+    assert isinstance(handle, DeliveryHandle)
+    return handle
+
+
+@pytest.fixture
+def failing(signal: AsyncSignal) -> AsyncSignal:
+    """A signal whose receiver, t.failing, fails for good."""
+
+    def fail(sender: object, **kwargs: Any) -> None:
+        raise ValueError("on purpose")
+
+    policy = RetryPolicy(max_attempts=1)
+    signal.connect(fail, name="t.failing", weak=False, retry=policy)
+    return signal
+
+
+# -- status -----------------------------------------------------------------------
+
+
+def test_status_without_a_worker_is_unhealthy() -> None:
+    text = command("status", status=1)
+    assert "workers: none" in text
+    assert "nothing is due" in text
+
+
+def test_status_with_a_worker_is_healthy() -> None:
+    Worker.objects.create(name="celery@here")
+    assert "workers: celery@here" in command("status")
+
+
+def test_a_worker_that_was_not_seen_for_long_does_not_count(settings: Any) -> None:
+    settings.SIGNAL_TASKS = {**settings.SIGNAL_TASKS, "WORKER_TTL": 30}
+    Worker.objects.create(name="celery@gone")
+    Worker.objects.update(seen_at=F("seen_at") - timedelta(seconds=31))
+    command("status", status=1)
+
+
+def test_what_waits_too_long_is_unhealthy_though_a_worker_lives(
+    signal: AsyncSignal,
+) -> None:
+    Worker.objects.create(name="celery@here")
+    listen(signal)
+    send(signal)
+    assert json.loads(command("status", "--json"))["oldest_pending_age_s"] < 60
+    Delivery.objects.update(available_at=F("available_at") - timedelta(hours=1))
+    told = json.loads(command("status", "--json", status=1))
+    assert 3500 < told["oldest_pending_age_s"] < 3700
+
+
+def test_the_object_of_status_has_the_keys_that_were_promised(
+    signal: AsyncSignal, failing: AsyncSignal
+) -> None:
+    listen(signal, name="t.status")
+    Worker.objects.create(name="celery@here")
+    send_both = signal.send(sender=None)
+    assert len(send_both) == 2
+    run_pending()
+    signal.send(sender=None)
+    told = json.loads(command("status", "--json"))
+    assert set(told) == COUNTS | {"oldest_pending_age_s", "workers", "receivers"}
+    assert told["workers"] == ["celery@here"]
+    assert (told["pending"], told["succeeded"], told["dead"]) == (2, 1, 1)
+    assert all(set(counts) == COUNTS for counts in told["receivers"].values())
+    assert told["receivers"]["t.failing"]["dead"] == 1
+    assert told["receivers"]["t.status"]["pending"] == 1
+
+
+def test_a_receiver_that_is_owed_nothing_is_listed_with_zeros(
+    signal: AsyncSignal,
+) -> None:
+    listen(signal, name="t.idle")
+    told = json.loads(command("status", "--json", status=1))
+    assert set(told["receivers"]["t.idle"].values()) == {0}
+    assert told["oldest_pending_age_s"] is None
+
+
+def test_what_is_delayed_does_not_wait_yet(signal: AsyncSignal) -> None:
+    listen(signal)
+    signal.using(delay=3600).send(sender=None)
+    told = json.loads(command("status", "--json", status=1))
+    assert (told["pending"], told["oldest_pending_age_s"]) == (1, None)
+
+
+def test_any_process_may_ask_for_the_health(signal: AsyncSignal) -> None:
+    assert health()["healthy"] is False
+    assert "no live worker" in health()["problems"][0]
+    Worker.objects.create(name="celery@here")
+    assert health()["healthy"] is True
+    assert health()["problems"] == []
+
+
+# -- list -------------------------------------------------------------------------
+
+
+def test_list_tells_signals_with_their_receivers_and_options(
+    signal: AsyncSignal,
+) -> None:
+    listen(
+        signal,
+        name="t.listed",
+        aliases=["t.former"],
+        queue="email",
+        atomic=False,
+        timeout=30,
+        retry=RetryPolicy(max_attempts=8, give_up_on=(KeyError,)),
+    )
+    told = json.loads(command("list", "--json"))
+    (receiver,) = told[signal.name]
+    assert (receiver["name"], receiver["aliases"]) == ("t.listed", ["t.former"])
+    assert (receiver["queue"], receiver["atomic"]) == ("email", False)
+    assert receiver["timeout"] == 30
+    assert receiver["retry"]["max_attempts"] == 8
+    assert receiver["retry"]["give_up_on"] == ["KeyError"]
+    text = command("list")
+    assert signal.name in text
+    assert "t.listed" in text
+
+
+def test_list_knows_the_signals_of_the_shop() -> None:
+    told = json.loads(command("list", "--json"))
+    names = [receiver["name"] for receiver in told["orders.signals.order_confirmed"]]
+    assert "products.receivers.update_inventory" in names
+
+
+# -- replay and discard -----------------------------------------------------------
+
+
+def test_a_dead_delivery_is_replayed_with_all_its_attempts(
+    failing: AsyncSignal,
+) -> None:
+    handle = send(failing)
+    run_pending()
+    assert command("replay", str(handle.id)) == "1 deliveries replayed\n"
+    handle.refresh()
+    assert (handle.state, handle.attempts, handle.reason) == ("pending", 0, "")
+    run_pending()
+    assert handle.refresh().state == "dead"
+
+
+@pytest.mark.parametrize(
+    "selection",
+    [
+        ["--receiver", "t.failing"],
+        ["--reason", "exhausted"],
+        ["--all"],
+        ["--receiver", "t.failing", "--reason", "exhausted"],
+    ],
+)
+def test_dead_deliveries_are_selected_by_what_they_have_in_common(
+    selection: list[str], failing: AsyncSignal
+) -> None:
+    for _ in range(3):
+        send(failing)
+    run_pending()
+    dry = command("replay", *selection, "--dry-run")
+    assert dry == "3 deliveries would be replayed\n"
+    assert Delivery.objects.dead().count() == 3
+    assert command("replay", *selection) == "3 deliveries replayed\n"
+
+
+def test_they_are_selected_by_signal(failing: AsyncSignal) -> None:
+    send(failing)
+    run_pending()
+    assert command("replay", "--signal", "no.such").startswith("0")
+    assert command("replay", "--signal", failing.name).startswith("1")
+
+
+def test_without_a_selection_nothing_is_changed(failing: AsyncSignal) -> None:
+    with pytest.raises(CommandError, match="Which deliveries"):
+        command("replay")
+    with pytest.raises(CommandError, match="Which deliveries"):
+        command("discard")
+
+
+def test_what_is_done_or_owed_is_not_replayed(signal: AsyncSignal) -> None:
+    listen(signal)
+    handle = send(signal)
+    assert command("replay", str(handle.id)).startswith("0")
+    run_pending()
+    assert command("replay", str(handle.id)).startswith("0")
+    assert command("replay", "--all").startswith("0")
+
+
+def test_a_discarded_delivery_is_replayed_only_by_its_id(signal: AsyncSignal) -> None:
+    calls = listen(signal)
+    handle = send(signal)
+    assert command("discard", str(handle.id)) == "1 deliveries discarded\n"
+    assert handle.refresh().state == "discarded"
+    assert run_pending() == []
+    assert command("replay", "--all").startswith("0")
+    assert command("replay", str(handle.id)).startswith("1")
+    run_pending()
+    assert len(calls) == 1
+
+
+def test_what_runs_or_is_done_is_not_discarded(signal: AsyncSignal) -> None:
+    def discard_myself(sender: object, **kwargs: Any) -> None:
+        assert command("discard", "--all").startswith("0")
+
+    signal.connect(discard_myself, name="t.discard_myself")
+    handle = send(signal)
+    run_pending()
+    assert handle.refresh().state == "succeeded"
+    assert command("discard", "--all").startswith("0")
+
+
+def test_an_id_has_to_be_one() -> None:
+    with pytest.raises(CommandError, match="invalid UUID value"):
+        command("replay", "nonsense")
+
+
+# -- prune ------------------------------------------------------------------------
+
+
+def test_prune_deletes_what_ended_longer_ago_than_it_is_kept(
+    signal: AsyncSignal, failing: AsyncSignal, settings: Any
+) -> None:
+    settings.SIGNAL_TASKS = {
+        **settings.SIGNAL_TASKS,
+        "KEEP_SUCCEEDED": timedelta(days=1),
+    }
+    listen(signal, name="t.pruned")
+    signal.send(sender=None)
+    run_pending()
+    assert command("prune") == "0 deliveries pruned\n"
+    Delivery.objects.update(finished_at=F("finished_at") - timedelta(days=2))
+    assert command("prune") == "1 deliveries pruned\n"
+    assert Delivery.objects.get().receiver == "t.failing"  # the dead are kept
+    assert Event.objects.count() == 1
+
+
+# -- relay ------------------------------------------------------------------------
+
+
+def test_relay_once_says_what_it_did_and_leaves() -> None:
+    text = command("relay", "--once")
+    assert text == "default: 0 published, 0 recovered, 0 orphaned, 0 pruned\n"
+    assert not Worker.objects.exists()
+
+
+# -- inspect ----------------------------------------------------------------------
+
+
+def test_inspect_tells_all_about_an_event(failing: AsyncSignal) -> None:
+    bound = failing.using(headers={"trace": "abc"})
+    ((_, handle),) = bound.send(sender=None, number=7)
+    run_pending()
+    by_event = json.loads(command("inspect", str(handle.event_id)))
+    by_delivery = json.loads(command("inspect", str(handle.id)))
+    assert by_event == by_delivery
+    assert by_event["signal"] == failing.name
+    assert by_event["headers"] == {"trace": "abc"}
+    assert by_event["payload"]["kwargs"] == {"number": 7}
+    (delivery,) = by_event["deliveries"]
+    assert (delivery["receiver"], delivery["state"]) == ("t.failing", "dead")
+    (failure,) = delivery["failures"]
+    assert (failure["error_type"], failure["error"]) == ("ValueError", "on purpose")
+
+
+def test_inspect_shows_a_damaged_payload_as_it_is(failing: AsyncSignal) -> None:
+    handle = send(failing)
+    Event.objects.update(payload="{damaged")
+    assert json.loads(command("inspect", str(handle.id)))["payload"] == "{damaged"
+
+
+def test_inspect_says_when_there_is_none() -> None:
+    with pytest.raises(CommandError, match="no event or delivery"):
+        command("inspect", str(uuid.uuid4()))
+
+
+# -- several databases ------------------------------------------------------------
+
+
+@pytest.mark.django_db(databases=["default", "other"])
+def test_every_database_is_counted_and_changed(
+    failing: AsyncSignal, settings: Any
+) -> None:
+    settings.SIGNAL_TASKS = {"DATABASES": None}
+    for database in ("default", "other"):
+        Worker.objects.using(database).create(name="celery@here")
+        failing.using(database=database).send(sender=None)
+    told = json.loads(command("status", "--json"))
+    assert (told["pending"], told["workers"]) == (2, ["celery@here"])
+    run_pending()
+    assert command("replay", "--all").startswith("2")
+    assert not Effect.objects.exists()
