@@ -112,9 +112,17 @@ class DeliveryQuerySet(Base):
         over = self.filter(state=State.RUNNING, relay_at__lte=DatabaseNow())
         return list(over.order_by("relay_at").unlocked()[:limit])
 
-    def due(self, limit: int) -> list[Delivery]:
-        """Pending deliveries that the relay must see to, locked for this transaction."""
-        due = self.filter(state=State.PENDING, relay_at__lte=DatabaseNow())
+    def due(
+        self, limit: int, *, names: Collection[str], early: float
+    ) -> list[Delivery]:
+        """Pending deliveries that the relay must see to, locked for this transaction.
+
+        Orphans of these receivers are due ``early``: before those who do not know
+        their receiver see them.
+        """
+        soon = self.filter(state=State.PENDING, relay_at__lte=from_now(early))
+        mine = Q(orphaned=True, receiver__in=names)
+        due = soon.filter(mine | Q(relay_at__lte=DatabaseNow()))
         return list(due.order_by("relay_at").unlocked()[:limit])
 
     def claim(
@@ -143,14 +151,15 @@ class DeliveryQuerySet(Base):
             relays=_one_less("relays"),
         )
 
-    def adopt(self, names: Collection[str], *, limit: int) -> int:
-        """Bring orphans whose receiver is known here to the relay's attention."""
+    def adopt(self, names: Collection[str]) -> int:
+        """Bring orphans whose receiver is known here to the relay's attention.
+
+        They stay orphans until they are taken: workers that do not know them may
+        still drop their messages.
+        """
         orphans = self.filter(state=State.PENDING, orphaned=True, receiver__in=names)
-        pks = list(orphans.filter(relay_at__isnull=False).values_list("pk")[:limit])
-        return self.filter(pk__in=[pk for (pk,) in pks], state=State.PENDING).update(
-            relay_at=Greatest(F("available_at"), DatabaseNow()),
-            relays=0,
-            orphaned=False,
+        return orphans.filter(relay_at__isnull=False).update(
+            relay_at=Greatest(F("available_at"), DatabaseNow()), relays=0
         )
 
     # -- an operator's verbs ------------------------------------------------------

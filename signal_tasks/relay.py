@@ -34,10 +34,12 @@ from signal_tasks.states import Reason, State
 BATCH = 1000
 #: Most batches in one pass, so that a pass ends.
 BATCHES = 20
-#: Relays that do not know a receiver look at its orphans after this time, then after
-#: twice that, and so on: in a rolling deploy one that does know it comes in between.
+#: Orphans are looked at again after this time, then after twice that, and so on.
 ORPHAN_AFTER = 2.0
 ORPHAN_MAX = 60.0
+#: Those who know an orphan's receiver publish for it again before long: during a
+#: rolling deploy, older workers drop the messages that they do not understand.
+ADOPTED_MAX = 15.0
 HEARTBEAT_EVERY = 5.0
 PRUNE_EVERY = 60.0
 #: A worker's row is deleted when it was not seen for this long.
@@ -92,7 +94,7 @@ class Relay:
             # not migrated is reported, and tried again in the next pass.
             except Exception as error:  # noqa: BLE001
                 with suppress(Exception):
-                    connections[database].close()
+                    _let_go(database)
                 signals.relay_failed.send_robust(
                     sender=Relay, database=database, error=error
                 )
@@ -104,14 +106,15 @@ class Relay:
             # It is going in any case; if it cannot say so, WORKER_TTL will.
             with suppress(Exception):
                 Worker._base_manager.using(database).filter(pk=self.id).delete()
-            connections[database].close()
+            _let_go(database)
         if self._link is not None:
             self._link.close()
 
     def _pass(self, database: str) -> Passage:
         passage = Passage()
         now = time.monotonic()
-        connections[database].close_if_unusable_or_obsolete()
+        if not connections[database].in_atomic_block:
+            connections[database].close_if_unusable_or_obsolete()
         if now >= self._seen.get(database, 0.0):
             self._be_seen(database)
             self._seen[database] = now + HEARTBEAT_EVERY
@@ -138,9 +141,7 @@ class Relay:
         """Once: what was owed to a receiver that only newer code knows is due now."""
         if database in self._adopted:
             return
-        names = registry.known_names()
-        while Delivery.objects.using(database).adopt(names, limit=BATCH) == BATCH:
-            continue
+        Delivery.objects.using(database).adopt(registry.known_names())
         self._adopted.add(database)
 
     def _see_to_what_is_due(self, database: str, passage: Passage) -> None:
@@ -175,17 +176,26 @@ class Relay:
         return True
 
 
+def _let_go(database: str) -> None:
+    """Close the connection, unless a test has a transaction open around us."""
+    if not connections[database].in_atomic_block:
+        connections[database].close()
+
+
 def _claim(database: str) -> tuple[list[Delivery], int]:
-    """Claim a batch of what is due; what is for this process, and how many are not."""
+    """Claim a batch of what is due; what is for us, and how many are orphans."""
     names = frozenset(registry.known_names())
-    rows = Delivery.objects.using(database)
     with transaction.atomic(using=database):
-        due = rows.due(BATCH)
+        rows = Delivery.objects.using(database)
+        due = rows.due(BATCH, names=names, early=ORPHAN_AFTER)
         known = [delivery for delivery in due if delivery.receiver in names]
         orphans = [delivery for delivery in due if delivery.receiver not in names]
         after, longest = settings().REPUBLISH_AFTER, settings().REPUBLISH_MAX
-        rows.claim(known, after=after, longest=longest)
-        rows.claim(orphans, after=ORPHAN_AFTER, longest=ORPHAN_MAX, orphaned=True)
+        ordinary = [delivery for delivery in known if not delivery.orphaned]
+        rows.claim(ordinary, after=after, longest=longest)
+        adopted = [delivery for delivery in known if delivery.orphaned]
+        for some, most in ((adopted, ADOPTED_MAX), (orphans, ORPHAN_MAX)):
+            rows.claim(some, after=ORPHAN_AFTER, longest=most, orphaned=True)
     return known, len(orphans)
 
 
