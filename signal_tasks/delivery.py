@@ -185,12 +185,14 @@ class Shift:
 
     def _take(self, ids: Sequence[uuid.UUID]) -> deque[Job]:
         """Take; once more with a new connection if the kept one was broken."""
+        connection = connections[self.database]
+        kept = connection.connection
         try:
             return self._taken(ids)
         except BROKEN_TRANSACTION:
-            if not _close_if_broken(self.database):
+            if connection.connection is kept or connection.in_atomic_block:
                 raise
-            return self._taken(ids)
+            return self._taken(ids)  # Django has replaced it while it rolled back
 
     def _taken(self, ids: Sequence[uuid.UUID]) -> deque[Job]:
         held_until = time.monotonic() + self.lease
@@ -332,17 +334,6 @@ class Shift:
         signals.handed_back.send_robust(
             sender=Delivery, receiver=self.receiver.name, count=len(ids)
         )
-
-
-def _close_if_broken(database: str) -> bool:
-    """Whether the connection was broken, so that the next one may do better."""
-    connection = connections[database]
-    if connection.in_atomic_block:
-        return False
-    broken = connection.connection is None or not connection.is_usable()
-    if broken:
-        connection.close()
-    return broken
 
 
 def _next_size(ran: int, seconds: float) -> int:
