@@ -20,9 +20,10 @@ from django.utils import timezone
 
 from signal_tasks import context
 from signal_tasks.broker import is_eager, run_eagerly
-from signal_tasks.clock import LONGEST, from_now, uuid7
+from signal_tasks.clock import LONGEST, uuid7
 from signal_tasks.conf import settings
 from signal_tasks.handles import DeliveryHandle
+from signal_tasks.inserts import NewDelivery, NewEvent, insert
 from signal_tasks.models import Delivery, Event
 from signal_tasks.publisher import Parcel, messages_for, publisher
 
@@ -76,51 +77,35 @@ def write(envelopes: Iterable[Envelope]) -> list[list[DeliveryHandle]]:
 
 def _write(envelopes: Sequence[Envelope], database: str) -> list[list[DeliveryHandle]]:
     events = [_event(envelope) for envelope in envelopes]
-    owed = [
-        [
-            _delivery(event, receiver, envelope.options)
-            for receiver in envelope.receivers
-        ]
-        for event, envelope in zip(events, envelopes, strict=True)
-    ]
-    deliveries = [delivery for group in owed for delivery in group]
-    Event._base_manager.using(database).bulk_create(events)
-    Delivery._base_manager.using(database).bulk_create(deliveries)
-    if envelopes[0].options.immediate:
-        _publish_after_commit(deliveries, database)
+    options = envelopes[0].options
+    due = options.at or options.delay
+    watched = settings().REPUBLISH_AFTER if options.immediate else due
+    insert(events, available=due, watched=watched, database=database)
+    if options.immediate:
+        _publish_after_commit(events, database)
     return [
-        [DeliveryHandle(d.pk, d.event_id, d.receiver, database) for d in group]
-        for group in owed
+        [DeliveryHandle(d.id, event.id, d.receiver, database) for d in event.deliveries]
+        for event in events
     ]
 
 
-def _event(envelope: Envelope) -> Event:
+def _event(envelope: Envelope) -> NewEvent:
     headers = envelope.options.headers
-    return Event(
+    return NewEvent(
         id=uuid7(),
         signal=envelope.signal,
         payload=envelope.payload,
         headers=json.dumps(headers) if headers else "",
         cause_id=context.cause(),
+        deliveries=[NewDelivery(uuid7(), name) for name in envelope.receivers],
     )
 
 
-def _delivery(event: Event, receiver: str, options: SendOptions) -> Delivery:
-    due: Any = options.at or from_now(options.delay)
-    grace = settings().REPUBLISH_AFTER
-    return Delivery(
-        id=uuid7(),
-        event=event,
-        receiver=receiver,
-        available_at=due,
-        relay_at=from_now(grace) if options.immediate else due,
-    )
-
-
-def _publish_after_commit(deliveries: Iterable[Delivery], database: str) -> None:
+def _publish_after_commit(events: Iterable[NewEvent], database: str) -> None:
     grouped: dict[str, list[str]] = {}
-    for delivery in deliveries:
-        grouped.setdefault(delivery.receiver, []).append(str(delivery.pk))
+    for event in events:
+        for delivery in event.deliveries:
+            grouped.setdefault(delivery.receiver, []).append(str(delivery.id))
     parcels = [
         Parcel(receiver=receiver, database=database, ids=ids)
         for receiver, ids in grouped.items()
