@@ -1,0 +1,229 @@
+"""System checks: each speaks up when it should, and is silent when not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import celery
+import pytest
+from celery import Celery, current_app
+from django.core import checks as django_checks
+from django.db import connections
+
+from signal_tasks import AsyncSignal, checks
+from signal_tasks.registry import registry
+from tests.signal_tasks.conftest import listen
+
+
+def ids() -> set[str]:
+    """What the checks of ours have to say, as ``manage.py check`` asks them."""
+    messages = django_checks.run_checks(tags=["signal_tasks"])
+    assert all(
+        message.hint or message.id == "signal_tasks.E001" for message in messages
+    )
+    return {str(message.id).removeprefix("signal_tasks.") for message in messages}
+
+
+@pytest.fixture
+def celery_conf() -> Iterator[Callable[..., None]]:
+    """Change the configuration of the Celery app for this test."""
+    before: dict[str, Any] = {}
+
+    def change(**options: Any) -> None:
+        for name, value in options.items():
+            before.setdefault(name, getattr(current_app.conf, name))
+            setattr(current_app.conf, name, value)
+
+    yield change
+    for name, value in before.items():
+        setattr(current_app.conf, name, value)
+
+
+@pytest.fixture
+def database(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Change what Django knows of the default database for this test."""
+
+    def change(**settings: Any) -> None:
+        for name, value in settings.items():
+            monkeypatch.setitem(connections["default"].settings_dict, name, value)
+
+    return change
+
+
+def test_the_set_up_of_the_tests_is_in_order() -> None:
+    assert ids() == set()
+
+
+def test_each_check_is_registered_under_one_id_that_it_tells() -> None:
+    told = [(check.__doc__ or "").partition(":")[0] for check in checks.ALL]
+    assert len(set(told)) == len(told) == 10
+
+
+# -- E001: settings ---------------------------------------------------------------
+
+
+def test_e001_a_misspelt_setting(settings: Any) -> None:
+    settings.SIGNAL_TASKS = {"LEESE": 5}
+    (message,) = checks.settings_are_valid()
+    assert message.id == "signal_tasks.E001"
+    assert "Did you mean 'LEASE'?" in message.msg
+    assert message.is_serious()
+
+
+def test_e001_a_project_that_sets_nothing_is_fine(settings: Any) -> None:
+    del settings.SIGNAL_TASKS
+    assert ids() == set()
+
+
+def test_e001_something_else_than_a_dict(settings: Any) -> None:
+    settings.SIGNAL_TASKS = ["LEASE"]
+    assert "E001" in ids()
+
+
+# -- E002: time zones -------------------------------------------------------------
+
+
+def test_e002_naive_times(settings: Any) -> None:
+    settings.USE_TZ = False
+    assert "E002" in ids()
+
+
+# -- E003: task names -------------------------------------------------------------
+
+
+@pytest.fixture
+def _foreign_task() -> Iterator[None]:
+    def task() -> None: ...
+
+    current_app.task(task, name="t.taken_by_a_task")
+    yield
+    current_app.tasks.pop("t.taken_by_a_task", None)
+
+
+@pytest.mark.usefixtures("_foreign_task")
+@pytest.mark.filterwarnings("ignore:Task name:UserWarning")  # celery 5.7 warns, too
+def test_e003_another_task_has_the_name_of_a_receiver(signal: AsyncSignal) -> None:
+    listen(signal, name="t.taken_by_a_task")
+    assert "E003" in ids()
+
+
+def test_e003_is_silent_about_receivers_of_ours(signal: AsyncSignal) -> None:
+    listen(signal, name="t.fine", aliases=["t.fine_once"])
+    assert list(checks.receivers_own_their_tasks()) == []
+    assert list(registry.receivers())
+
+
+# -- W001: the Celery app ---------------------------------------------------------
+
+
+def test_w001_no_celery_app(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = Celery("default", set_as_current=False)
+    monkeypatch.setattr("signal_tasks.broker.current_app", app)
+    assert [m.id for m in checks.celery_app_is_set()] == ["signal_tasks.W001"]
+
+
+def test_w001_an_app_of_the_project_is_fine(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = Celery("shop", set_as_current=False)
+    monkeypatch.setattr("signal_tasks.broker.current_app", app)
+    assert list(checks.celery_app_is_set()) == []
+
+
+# -- W002: eager tasks ------------------------------------------------------------
+
+
+def test_w002_eager_tasks(celery_conf: Callable[..., None]) -> None:
+    celery_conf(task_always_eager=True)
+    assert ids() == {"W002"}
+
+
+# -- W003: connections ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("engine", ["postgresql", "mysql"])
+def test_w003_connections_that_are_not_kept(
+    engine: str, database: Callable[..., None]
+) -> None:
+    database(ENGINE=f"django.db.backends.{engine}", CONN_MAX_AGE=0, OPTIONS={})
+    assert "W003" in ids()
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [{"CONN_MAX_AGE": 600}, {"CONN_MAX_AGE": None}, {"OPTIONS": {"pool": True}}],
+)
+def test_w003_connections_that_are_kept_or_pooled_are_fine(
+    kept: dict[str, Any], database: Callable[..., None]
+) -> None:
+    plain = {"CONN_MAX_AGE": 0, "OPTIONS": {}}
+    database(**{"ENGINE": "django.db.backends.postgresql", **plain, **kept})
+    assert "W003" not in ids()
+
+
+# -- W004: SQLite -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", [{}, {"transaction_mode": "DEFERRED"}])
+def test_w004_sqlite_that_cannot_be_shared(
+    options: dict[str, str], database: Callable[..., None]
+) -> None:
+    database(ENGINE="django.db.backends.sqlite3", OPTIONS=options)
+    assert "W004" in ids()
+
+
+@pytest.mark.parametrize("mode", ["IMMEDIATE", "immediate", "EXCLUSIVE"])
+def test_w004_sqlite_that_takes_its_lock_first_is_fine(
+    mode: str, database: Callable[..., None]
+) -> None:
+    options = {"transaction_mode": mode}
+    database(ENGINE="django.db.backends.sqlite3", OPTIONS=options)
+    assert "W004" not in ids()
+
+
+# -- W005: content ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("content", ["pickle", "application/x-python-serialize"])
+def test_w005_pickle_is_accepted(
+    content: str, celery_conf: Callable[..., None]
+) -> None:
+    celery_conf(accept_content=["json", content])
+    assert ids() == {"W005"}
+
+
+# -- W006: reconnecting -----------------------------------------------------------
+
+
+def test_w006_workers_that_give_up(celery_conf: Callable[..., None]) -> None:
+    celery_conf(broker_connection_max_retries=100)
+    assert ids() == {"W006"}
+
+
+# -- W007: the consumer of celery 5.7.0 -------------------------------------------
+
+
+def test_w007_a_consumer_that_may_die(
+    celery_conf: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(celery, "__version__", "5.7.0")
+    celery_conf(broker_url="redis://localhost", worker_consumer="ours:Consumer")
+    assert ids() == {"W007"}
+
+
+@pytest.mark.parametrize(
+    "fine",
+    [
+        {"version": "5.6.3"},
+        {"broker_url": "amqp://localhost"},
+        {"worker_consumer": "celery.worker.consumer:Consumer"},
+    ],
+)
+def test_w007_all_other_combinations_are_fine(
+    fine: dict[str, str],
+    celery_conf: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(celery, "__version__", fine.pop("version", "5.7.0"))
+    bad = {"broker_url": "redis://localhost", "worker_consumer": "ours:Consumer"}
+    celery_conf(**bad | fine)
+    assert ids() == set()
