@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from benchmarks.big import big
 from benchmarks.figures import Results, Sample
 from benchmarks.load import Load
 from benchmarks.measures.drain import drain, rest
+from benchmarks.measures.flow import flow
 from benchmarks.measures.idle import idle
 from benchmarks.measures.latency import latency
 from benchmarks.measures.send import added
@@ -28,6 +30,9 @@ class Size:
     sends: int
     latency_seconds: float
     idle_seconds: float
+    flow_seconds: float
+    finished: int
+    owed: int
 
 
 QUICK = Size(
@@ -36,6 +41,9 @@ QUICK = Size(
     sends=150,
     latency_seconds=4,
     idle_seconds=8,
+    flow_seconds=4,
+    finished=500_000,
+    owed=100_000,
 )
 FULL = Size(
     repeat=5,
@@ -43,6 +51,9 @@ FULL = Size(
     sends=300,
     latency_seconds=15,
     idle_seconds=20,
+    flow_seconds=8,
+    finished=5_000_000,
+    owed=1_000_000,
 )
 
 Found = tuple[dict[str, float], Load]
@@ -51,9 +62,9 @@ Measure = Callable[[Seat, Size], Found]
 
 def _drain(kind: str) -> Measure:
     def measure(seat: Seat, size: Size) -> Found:
-        found = drain(seat, kind, size.drained[seat.contender.name])
+        figures, load = drain(seat, kind, size.drained[seat.contender.name])
         rest(seat)
-        return found
+        return {**figures, "PSS MB": seat.pss()}, load
 
     return measure
 
@@ -65,6 +76,12 @@ def _send(seat: Seat, size: Size) -> Found:
 
 def _latency(seat: Seat, size: Size) -> Found:
     found = latency(seat, size.latency_seconds)
+    rest(seat)
+    return found
+
+
+def _flow(seat: Seat, size: Size) -> Found:
+    found = flow(seat, size.flow_seconds)
     rest(seat)
     return found
 
@@ -93,11 +110,12 @@ STEPS = (
         contenders=(OURS,),
     ),
     Step(group="outside", name="drain outside", measure=_drain("outside")),
+    Step(group="flow", name="flow", measure=_flow),
     Step(group="send", name="send", measure=_send),
     Step(group="latency", name="latency", measure=_latency),
     Step(group="idle", name="idle", measure=_idle, contenders=(OURS,), repeats=False),
 )
-GROUPS = tuple(dict.fromkeys(step.group for step in STEPS))
+GROUPS = (*dict.fromkeys(step.group for step in STEPS), "big")
 #: What a group needs to have been measured as well, to be compared with.
 NEEDS = {"single": "drain"}
 
@@ -113,6 +131,21 @@ def run(stand: Stand, groups: Sequence[str], size: Size) -> Iterator[Sample]:
             for contender in step.contenders if step.repeats or not number else ():
                 found = step.measure(seats[contender.name], size)
                 yield results.add(contender.name, step.name, found)
+    if "big" in groups:
+        for seat in seats.values():
+            seat.stop()
+        for name, found in _big(stand, size):
+            yield results.add(OURS.name, name, found)
+
+
+def _big(stand: Stand, size: Size) -> Iterator[tuple[str, Found]]:
+    return big(
+        stand,
+        finished=size.finished,
+        owed=size.owed,
+        events=size.drained[OURS.name],
+        repeat=min(size.repeat, 3),
+    )
 
 
 def _seats(stand: Stand, steps: Sequence[Step]) -> dict[str, Seat]:

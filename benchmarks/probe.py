@@ -48,6 +48,13 @@ def fill(options: argparse.Namespace) -> dict[str, Any]:
     return {"seconds": time.monotonic() - started}
 
 
+def one(options: argparse.Namespace) -> dict[str, Any]:
+    """Send one event about an order that need not exist."""
+    side.send(options.kind, options.order, options.stock)
+    side.flush()
+    return {}
+
+
 def pace(options: argparse.Namespace) -> dict[str, Any]:
     """Place orders at a steady rate; each commit leaves a mark."""
     started = time.monotonic()
@@ -60,17 +67,19 @@ def pace(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def flow(options: argparse.Namespace) -> dict[str, Any]:
-    """Place orders as fast as it goes, never more than a window ahead of the work."""
-    number, ran, started = 0, 0, time.monotonic()
-    while number < options.events:
-        if number - ran >= options.window:
-            ran = _ran()
-            time.sleep(0.002 if number - ran >= options.window else 0)
-            continue
-        _place(number, options.kind)
-        number += 1
+    """Place orders as fast as it goes, never more than a window ahead of the work.
+
+    One of several producers, which are taken to be equally fast.
+    """
+    number, until = 0, time.monotonic() + options.seconds
+    while time.monotonic() < until:
+        while options.producers * number - _ran() >= options.window:
+            time.sleep(0.005)
+        for _ in range(10):
+            _place(number, options.kind)
+            number += 1
     side.flush()
-    return {"seconds": time.monotonic() - started}
+    return {"events": number}
 
 
 def cost(options: argparse.Namespace) -> dict[str, Any]:
@@ -166,7 +175,7 @@ def _ran() -> int:
 
 COMMANDS = {
     command.__name__: command
-    for command in (prepare, fill, pace, flow, cost, many, profile)
+    for command in (prepare, fill, one, pace, flow, cost, many, profile)
 }
 
 
@@ -178,7 +187,11 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--events", type=int, default=0)
     parser.add_argument("--blocks", type=int, default=5)
     parser.add_argument("--rate", type=float, default=50)
+    parser.add_argument("--order", type=int)
+    parser.add_argument("--stock", type=int)
     parser.add_argument("--window", type=int, default=500)
+    parser.add_argument("--seconds", type=float, default=5)
+    parser.add_argument("--producers", type=int, default=1)
     return parser.parse_args()
 
 

@@ -26,6 +26,7 @@ LINE = re.compile(
     r"(worker|producer)\|LOG:  duration: ([\d.]+) ms  (?:statement|execute \S+): (.*)"
 )
 VALUES = re.compile(r"'[^']*'(::\w+)?|\b\d+\b")
+SAVEPOINTS = re.compile(r'"s\d+_x\d+"')
 LISTS = re.compile(r"\((\?(, )?)+\)(, \((\?(, )?)+\))*")
 
 
@@ -63,7 +64,7 @@ def _workers(seat: Seat, kind: str, events: int) -> None:
         spies.extend(_spy(pid, path) for pid, path in files.items())
         time.sleep(1.0)
 
-    figures, _ = drain(seat, kind, events, start_spies)
+    figures, _ = drain(seat, kind, events, before=start_spies)
     used = {p.pid: cpu_of(p) - before[p.pid] for p in processes}
     for spy in spies:
         spy.send_signal(signal.SIGINT)
@@ -120,7 +121,7 @@ def _statements(seat: Seat, kind: str, events: int) -> None:
 
 def _normal(sql: str) -> str:
     """A statement without its values, so that the same ones fall together."""
-    return LISTS.sub("(...)", VALUES.sub("?", sql))
+    return LISTS.sub("(...)", VALUES.sub("?", SAVEPOINTS.sub("savepoint", sql)))
 
 
 def _send(seat: Seat) -> None:

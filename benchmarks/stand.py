@@ -191,6 +191,13 @@ class Seat:
             worker.wait()
         self.workers.clear()
 
+    def close(self) -> None:
+        """End the workers, and make room on the disk."""
+        self.stop()
+        self.sql.close()
+        with self.stand.sql("postgres") as connection:
+            connection.execute(f'DROP DATABASE "{self.database}" WITH (FORCE)')
+
     def _signal(self, number: signal.Signals) -> None:
         for worker in self.workers:
             for process in family(worker.pid):
@@ -202,9 +209,9 @@ class Seat:
 
     # -- effects ------------------------------------------------------------------
 
-    def reset(self) -> None:
+    def reset(self, *, tables: str = "%") -> None:
         """Empty tables, 1,000 rows of stock, no messages, no marks."""
-        self.sql.execute(self._truncate())
+        self.sql.execute(self._truncate(tables))
         self.sql.execute(
             f"INSERT INTO bench_stock (id, taken) SELECT n, 0 "  # noqa: S608
             f"FROM generate_series(1, {ROWS}) n"
@@ -215,10 +222,11 @@ class Seat:
         for path in self.marks.iterdir():
             os.truncate(path, 0)
 
-    def _truncate(self) -> str:
+    def _truncate(self, like: str) -> str:
         tables = self.sql.execute(
             "SELECT quote_ident(tablename) FROM pg_tables WHERE schemaname = 'public'"
-            " AND tablename <> 'django_migrations'"
+            " AND tablename <> 'django_migrations' AND tablename LIKE %s",
+            [like],
         ).fetchall()
         return f"TRUNCATE {', '.join(name for (name,) in tables)} RESTART IDENTITY"
 
@@ -267,11 +275,15 @@ class Seat:
             return False
         return self.owed() == 0
 
-    def check(self, events: int, *, in_database: bool) -> str:
-        """What is wrong with the effects, or an empty string: exactly one per event."""
+    def check(self, *producers: int, in_database: bool = True) -> str:
+        """What is wrong with the effects, or an empty string: exactly one per event.
+
+        Given is how many events each producer has sent, counting from zero.
+        """
+        events = sum(producers)
         if in_database:
             rows = self.sql.execute("SELECT id, taken FROM bench_stock").fetchall()
-            wanted = Counter(number % ROWS + 1 for number in range(events))
+            wanted = Counter(n % ROWS + 1 for sent in producers for n in range(sent))
             wrong = sum(taken != wanted[row] for row, taken in rows)
             return f"{wrong} rows of stock are wrong" if wrong else ""
         counts = Counter(order for order, _ in self.read_marks("ran"))

@@ -10,15 +10,20 @@ from benchmarks.stand import BenchmarkError, Seat
 
 
 def drain(
-    seat: Seat, kind: str, events: int, before: Callable[[], object] = bool
+    seat: Seat,
+    kind: str,
+    events: int,
+    *,
+    tables: str = "%",
+    before: Callable[[], object] = bool,
 ) -> tuple[dict[str, float], Load]:
     """Place orders while the workers are frozen, thaw them, and time the work.
 
-    ``before`` is called when all is ready.
+    ``tables`` (of which names) are emptied before; ``before`` is called at last.
     """
     in_database = kind != "outside"
     seat.freeze()
-    seat.reset()
+    seat.reset(tables=tables)
     filled = seat.probe("fill", events=events, kind=kind)
     before()
     meter = Meter.start()

@@ -1,0 +1,50 @@
+"""The measures that need millions of rows: ours alone, on databases of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from benchmarks.load import Load
+from benchmarks.measures import filled
+from benchmarks.measures.drain import drain, rest
+from benchmarks.measures.pruned import pruned
+from benchmarks.measures.relayed import relayed
+from benchmarks.roster import OURS
+from benchmarks.stand import Seat, Stand
+
+Found = tuple[str, tuple[dict[str, float], Load]]
+FEW = 10_000
+
+
+def big(
+    stand: Stand, *, finished: int, owed: int, events: int, repeat: int
+) -> Iterator[Found]:
+    """Drains of full tables, each beside the same on empty ones; then a prune."""
+    yield from _owed(stand, owed, repeat)
+    seat = _seat(stand, "_full")
+    for _ in range(repeat):
+        yield "empty tables", drain(seat, "atomic", events)
+        rest(seat)
+    seat.reset()
+    filled.finished(seat, finished - finished // 5, days=1)
+    filled.finished(seat, finished // 5, days=8)  # more than they are kept for
+    for _ in range(repeat):
+        yield "full tables", drain(seat, "atomic", events, tables=r"bench\_%")
+        rest(seat)
+    yield "prune", pruned(seat, events)
+    seat.close()
+
+
+def _owed(stand: Stand, owed: int, repeat: int) -> Iterator[Found]:
+    seat = _seat(stand, "_owed")
+    for _ in range(repeat):
+        yield "few owed", relayed(seat, FEW, most=30)
+    yield "many owed", relayed(seat, owed, most=15)
+    seat.close()
+
+
+def _seat(stand: Stand, variant: str) -> Seat:
+    seat = stand.seat(OURS, variant)
+    seat.start()
+    seat.warm_up(["atomic"])
+    return seat

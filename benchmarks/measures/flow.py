@@ -1,0 +1,38 @@
+"""Producers and workers together: events per second before the backlog grows."""
+
+from __future__ import annotations
+
+import json
+import time
+
+from benchmarks.load import Load, Meter
+from benchmarks.stand import BenchmarkError, Seat
+
+PRODUCERS = 2
+#: Most events that are sent and not yet run; more means that the backlog grows.
+WINDOW = 500
+RAMP = 1.5
+
+
+def flow(seat: Seat, seconds: float) -> tuple[dict[str, float], Load]:
+    """Producers as fast as the workers keep up; the rate after the first moments."""
+    seat.freeze()
+    seat.reset()
+    seat.thaw()
+    options = {"seconds": seconds + RAMP, "producers": PRODUCERS, "window": WINDOW}
+    probes = [seat.start_probe("flow", **options) for _ in range(PRODUCERS)]
+    while seat.ran() < WINDOW:
+        time.sleep(0.01)
+    time.sleep(RAMP / 2)
+    meter, ran = Meter.start(), seat.ran()
+    time.sleep(seconds)
+    load, ran = meter.stop(), seat.ran() - ran
+    sent = [int(json.loads(probe.communicate()[0])["events"]) for probe in probes]
+    seat.wait_for(sum(sent), in_database=True)
+    wrong = seat.check(*sent)
+    if wrong:
+        raise BenchmarkError(f"{seat.database}, flow: {wrong}")
+    return {
+        "events/s": ran / load.seconds,
+        "CPU us/event": 1e6 * load.own_cpu / ran,
+    }, load

@@ -1,0 +1,52 @@
+"""A backlog that only the database knows of: the relay publishes it, workers drain it."""
+
+from __future__ import annotations
+
+import time
+
+from benchmarks.load import Load, Meter
+from benchmarks.measures import filled
+from benchmarks.stand import BenchmarkError, Seat
+
+TICK = 0.2
+
+
+def relayed(seat: Seat, rows: int, most: float) -> tuple[dict[str, float], Load]:
+    """Drain owed rows, for ``most`` seconds at most; rate, and peak memory."""
+    seat.freeze()
+    seat.reset()
+    filled.owed(seat, rows)
+    meter = Meter.start()
+    seat.thaw()
+    peak = _watch(seat, rows, time.monotonic() + most)
+    seat.freeze()
+    load = meter.stop()
+    marks = seat.read_marks("ran")
+    _check(seat)
+    tenth = len(marks) // 10  # the first moments are for the relay to begin
+    seconds = (marks[-1][1] - marks[tenth][1]) / 1e9
+    return {
+        "events/s": (len(marks) - tenth) / seconds,
+        "CPU us/event": 1e6 * load.own_cpu / len(marks),
+        "peak PSS MB": peak,
+    }, load
+
+
+def _watch(seat: Seat, rows: int, until: float) -> float:
+    """Look at the memory until all have run or the time is up; its peak."""
+    peak = 0.0
+    while time.monotonic() < until:
+        peak = max(peak, seat.pss())
+        if seat.ran() >= rows and not seat.owed():
+            break
+        time.sleep(TICK)
+    return peak
+
+
+def _check(seat: Seat) -> None:
+    """As many effects as deliveries that succeeded, none of them twice."""
+    ((done,),) = seat.sql.execute(
+        "SELECT count(*) FROM signal_tasks_delivery WHERE state = 'succeeded'"
+    ).fetchall()
+    if not done or done != seat.taken():
+        raise BenchmarkError(f"{done} succeeded, {seat.taken()} effects")
