@@ -145,5 +145,3 @@ def test_a_worker_serves_only_the_queues_it_is_told_to(
     assert states() == {"pending": 2, "succeeded": 1}
     start_worker()
     eventually(all_ended)
-
-

@@ -169,13 +169,16 @@ def send_on(sender: object, key: object = "", **kwargs: Any) -> None:
     happened.send(sender=None, key=key)
 
 
-@receiver(met)
+PATIENTLY = RetryPolicy(max_attempts=30, backoff=0.2)
+
+
+@receiver(met, retry=PATIENTLY)
 def lock_forwards(sender: object, things: list[Thing], **kwargs: Any) -> None:
     """Change the things one after the other."""
     _change("forwards", things)
 
 
-@receiver(met)
+@receiver(met, retry=PATIENTLY)
 def lock_backwards(sender: object, things: list[Thing], **kwargs: Any) -> None:
     """Change the things in the opposite order."""
     _change("backwards", things[::-1])
@@ -185,7 +188,7 @@ def _change(what: str, things: list[Thing]) -> None:
     leave(what, things[0].pk)
     for thing in things:
         Thing.objects.filter(pk=thing.pk).update(name=what)
-        time.sleep(0.5)
+        time.sleep(0.3)
 
 
 def note_novelty(sender: object, key: object = "", **kwargs: Any) -> None:
