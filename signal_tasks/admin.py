@@ -7,12 +7,14 @@ verb of the queryset, limited to what was ticked and to those who may.
 from __future__ import annotations
 
 import json
+import uuid
 from contextlib import suppress
 from typing import Any
 
 from django.contrib import admin, messages
+from django.contrib.admin.models import CHANGE, LogEntry
 from django.core.paginator import Paginator
-from django.db.models import Model, QuerySet
+from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest
 from django.utils.functional import cached_property
 from django.utils.html import format_html, format_html_join
@@ -38,7 +40,7 @@ class BoundedPaginator(Paginator):  # type: ignore[type-arg]
     def count(self) -> int:
         """The number of rows, or ``MOST_COUNTED`` if there are more."""
         rows: Any = self.object_list
-        return len(rows.order_by().values_list("pk")[:MOST_COUNTED])
+        return int(rows.order_by()[:MOST_COUNTED].count())
 
 
 class WindowAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
@@ -49,6 +51,26 @@ class WindowAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     list_per_page = 50
     list_max_show_all = 50
     actions_on_bottom = False
+    ids: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+
+    def get_search_fields(self, request: HttpRequest) -> tuple[str, ...]:
+        """What a search looks at: whole ids, whole names."""
+        return (*self.ids, *self.names)
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        """Compare an id as an id: Django would turn every row's into text first."""
+        term = search_term.strip()
+        if not term:
+            return queryset, False
+        fields: dict[str, object] = dict.fromkeys(self.names, term)
+        with suppress(ValueError):
+            fields = dict.fromkeys(self.ids, uuid.UUID(term))
+        found = Q.create(list(fields.items()), connector=Q.OR)
+        is_storable = term.isprintable()
+        return (queryset.filter(found) if is_storable else queryset.none()), False
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Rows come from sends only."""
@@ -72,7 +94,8 @@ class EventAdmin(WindowAdmin):
     """Events: what was sent."""
 
     list_display = ("id", "signal", "sent_at")
-    search_fields = ("id__exact", "signal__exact")
+    ids = ("id",)
+    names = ("signal",)
     search_help_text = _("The full id of an event, or the full name of a signal")
     ordering = ("-id",)
     fields = ("id", "signal", "sent_at", "cause_id", "shown_headers", "shown_payload")
@@ -103,7 +126,8 @@ class DeliveryAdmin(WindowAdmin):
         "finished_at",
     )
     list_filter = ("state", "reason", "orphaned")
-    search_fields = ("id__exact", "event__id__exact", "receiver__exact")
+    ids = ("id", "event")
+    names = ("receiver",)
     search_help_text = _(
         "The full id of a delivery or an event, or the full name of a receiver"
     )
@@ -150,9 +174,13 @@ class DeliveryAdmin(WindowAdmin):
     def _change(
         self, request: HttpRequest, queryset: QuerySet[Delivery], verb: str
     ) -> None:
-        pks = list(queryset.order_by().values_list("pk", flat=True)[:MOST_CHANGED])
-        rows = Delivery.objects.using(queryset.db).filter(pk__in=pks)
-        changed = getattr(rows, verb)()
+        possible = getattr(queryset.order_by(), f"{verb}able")()[:MOST_CHANGED]
+        chosen = list(possible.only("pk", "receiver"))
+        rows = Delivery.objects.using(queryset.db)
+        changed = getattr(rows.filter(pk__in=[row.pk for row in chosen]), verb)()
+        LogEntry.objects.log_actions(
+            str(request.user.pk), chosen, CHANGE, change_message=f"{verb} in a list"
+        )
         text = ngettext("%d delivery changed.", "%d deliveries changed.", changed)
         level = messages.SUCCESS if changed else messages.WARNING
         self.message_user(request, text % changed, level)

@@ -186,10 +186,13 @@ class DeliveryQuerySet(Base):
             finished_at=None,
         )
 
+    def discardable(self) -> DeliveryQuerySet:
+        """What is not done, and not being done."""
+        return self.filter(state__in=(State.PENDING, State.DEAD))
+
     def discard(self) -> int:
         """End pending and dead deliveries without running them."""
-        doomed = self.filter(state__in=(State.PENDING, State.DEAD))
-        return doomed.update(
+        return self.discardable().update(
             state=State.DISCARDED,
             orphaned=False,
             relay_at=None,

@@ -1,0 +1,355 @@
+"""The admin: a window with two verbs, for those who may, within bounds."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Permission, User
+from django.db import connection
+from django.http import HttpResponse
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+
+from signal_tasks import AsyncSignal, RetryPolicy, admin
+from signal_tasks.models import Attempt, Delivery, Event, Worker
+from signal_tasks.testing import run_pending
+from tests.signal_tasks.conftest import listen
+
+pytestmark = pytest.mark.django_db
+
+MODELS = ("event", "delivery", "worker")
+LISTS = [reverse(f"admin:signal_tasks_{model}_changelist") for model in MODELS]
+DELIVERIES = reverse("admin:signal_tasks_delivery_changelist")
+VIEW = ["view_event", "view_delivery", "view_worker"]
+
+
+def page(model: str, pk: object, verb: str = "change") -> str:
+    return reverse(f"admin:signal_tasks_{model}_{verb}", args=[pk])
+
+
+@pytest.fixture
+def staff(client: Client) -> Callable[..., Client]:
+    """A client logged in as staff with these permissions of ours."""
+
+    def log_in(*codenames: str) -> Client:
+        user = User.objects.create_user("staff", is_staff=True)
+        permissions = Permission.objects.filter(
+            content_type__app_label="signal_tasks", codename__in=codenames
+        )
+        assert len(permissions) == len(codenames)
+        user.user_permissions.set(permissions)
+        client.force_login(user)
+        return client
+
+    return log_in
+
+
+@pytest.fixture
+def dead(signal: AsyncSignal) -> Delivery:
+    """A dead delivery, with one failed attempt, of an event."""
+
+    def fail(sender: object, **kwargs: Any) -> None:
+        raise ValueError("on purpose")
+
+    signal.connect(fail, name="t.admin", weak=False, retry=RetryPolicy(max_attempts=1))
+    signal.using(headers={"trace": "abc"}).send(sender=None, number=7)
+    run_pending()
+    delivery: Delivery = Delivery.objects.get()
+    assert delivery.state == "dead"
+    return delivery
+
+
+def act(client: Client, verb: str, *pks: object) -> HttpResponse:
+    data = {"action": verb, "_selected_action": [str(pk) for pk in pks]}
+    response = client.post(DELIVERIES, data, follow=True)
+    assert isinstance(response, HttpResponse)
+    return response
+
+
+def text(response: Any) -> str:
+    return str(response.content.decode())
+
+
+# -- who may see ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("url", LISTS)
+def test_nobody_sees_anything_without_logging_in(url: str, client: Client) -> None:
+    assert client.get(url).status_code == 302
+
+
+@pytest.mark.parametrize("url", LISTS)
+def test_staff_without_the_permission_sees_nothing(
+    url: str, staff: Callable[..., Client]
+) -> None:
+    assert staff().get(url).status_code == 403
+
+
+@pytest.mark.parametrize("url", LISTS)
+def test_staff_with_the_permission_sees_the_lists(
+    url: str, staff: Callable[..., Client], dead: Delivery
+) -> None:
+    Worker.objects.create(name="celery@here")
+    response = staff(*VIEW).get(url)
+    assert response.status_code == 200
+    assert "0 results" not in text(response)
+
+
+def test_an_event_is_shown_with_what_was_sent(
+    admin_client: Client, dead: Delivery
+) -> None:
+    shown = text(admin_client.get(page("event", dead.event_id)))
+    assert "number" in shown
+    assert "trace" in shown
+    assert dead.event.signal in shown
+
+
+def test_a_delivery_is_shown_with_its_failures(
+    admin_client: Client, dead: Delivery
+) -> None:
+    shown = text(admin_client.get(page("delivery", dead.pk)))
+    assert "ValueError: on purpose" in shown
+    assert "Traceback (most recent call last)" in shown
+
+
+# -- who may change ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_nobody_adds_changes_or_deletes(
+    model: str, admin_client: Client, dead: Delivery
+) -> None:
+    worker = Worker.objects.create(name="celery@here")
+    pks = {"event": dead.event_id, "delivery": dead.pk, "worker": worker.pk}
+    add = reverse(f"admin:signal_tasks_{model}_add")
+    assert admin_client.post(add, {"name": "x"}).status_code == 403
+    url = page(model, pks[model])
+    assert admin_client.post(url, {"name": "changed"}).status_code == 403
+    delete = page(model, pks[model], "delete")
+    assert admin_client.post(delete, {"post": "yes"}).status_code == 403
+    assert "delete_selected" not in text(admin_client.get(LISTS[0]))
+    worker.refresh_from_db()
+    assert worker.name == "celery@here"
+
+
+def test_staff_that_may_only_look_is_offered_no_action(
+    staff: Callable[..., Client], dead: Delivery
+) -> None:
+    client = staff(*VIEW)
+    assert 'name="action"' not in text(client.get(DELIVERIES))
+    for verb in ("replay", "discard", "delete_selected"):
+        act(client, verb, dead.pk)
+    dead.refresh_from_db()
+    assert dead.state == "dead"
+
+
+@pytest.mark.parametrize(
+    ("permission", "verb", "state"),
+    [
+        ("replay_delivery", "replay", "pending"),
+        ("discard_delivery", "discard", "discarded"),
+    ],
+)
+def test_each_action_takes_its_own_permission(
+    permission: str,
+    verb: str,
+    state: str,
+    staff: Callable[..., Client],
+    dead: Delivery,
+) -> None:
+    client = staff(*VIEW, permission)
+    offered = re.findall(r'<option value="(\w+)"', text(client.get(DELIVERIES)))
+    assert offered == [verb]
+    other = {"replay": "discard", "discard": "replay"}[verb]
+    act(client, other, dead.pk)
+    dead.refresh_from_db()
+    assert dead.state == "dead"
+    assert "1 delivery changed." in text(act(client, verb, dead.pk))
+    dead.refresh_from_db()
+    assert dead.state == state
+
+
+def test_an_action_changes_only_what_it_can(
+    admin_client: Client, signal: AsyncSignal
+) -> None:
+    listen(signal)
+    signal.send(sender=None)
+    run_pending()
+    done = Delivery.objects.get()
+    for verb in ("replay", "discard"):
+        assert "0 deliveries changed." in text(act(admin_client, verb, done.pk))
+    done.refresh_from_db()
+    assert done.state == "succeeded"
+
+
+def test_an_action_says_how_many_it_changed(
+    admin_client: Client, signal: AsyncSignal
+) -> None:
+    listen(signal)
+    signal.send_many(sender=None, items=[{}] * 3)
+    pks = Delivery.objects.values_list("pk", flat=True)
+    assert "3 deliveries changed." in text(act(admin_client, "discard", *pks))
+
+
+def test_an_action_is_written_into_the_log_of_the_admin(
+    admin_client: Client, dead: Delivery
+) -> None:
+    act(admin_client, "replay", dead.pk)
+    entry = LogEntry.objects.get()
+    assert entry.object_id == str(dead.pk)
+    assert "replay" in entry.get_change_message().lower()
+
+
+# -- searching and filtering ------------------------------------------------------
+
+
+def found(client: Client, url: str, query: str) -> int:
+    shown = text(client.get(url, {"q": query}))
+    return shown.count('<input type="checkbox" name="_selected_action"')
+
+
+@pytest.mark.parametrize(
+    "what", ["nonsense", "7", "' OR 1=1 --", "\0", "x" * 500, "a b c", "{}"]
+)
+@pytest.mark.parametrize("url", LISTS)
+def test_a_search_for_anything_is_answered(
+    url: str, what: str, admin_client: Client, dead: Delivery
+) -> None:
+    assert admin_client.get(url, {"q": what}).status_code == 200
+
+
+def test_a_delivery_is_found_by_ids_and_receiver(
+    admin_client: Client, dead: Delivery
+) -> None:
+    assert found(admin_client, DELIVERIES, str(dead.pk)) == 1
+    assert found(admin_client, DELIVERIES, str(dead.event_id)) == 1
+    assert found(admin_client, DELIVERIES, "t.admin") == 1
+    assert found(admin_client, DELIVERIES, str(uuid.uuid4())) == 0
+
+
+@pytest.mark.parametrize(
+    "query", ["state__exact=dead", "reason__exact=exhausted", "orphaned__exact=0"]
+)
+def test_deliveries_are_filtered(
+    query: str, admin_client: Client, dead: Delivery
+) -> None:
+    assert str(dead.pk) in text(admin_client.get(f"{DELIVERIES}?{query}"))
+
+
+@pytest.mark.parametrize("pk", ["nonsense", uuid.uuid4()])
+def test_a_page_of_nothing_is_not_an_error(pk: object, admin_client: Client) -> None:
+    assert admin_client.get(page("delivery", pk)).status_code == 302
+
+
+# -- hostile content --------------------------------------------------------------
+
+MARKUP = "<script>alert('x')</script>"
+
+
+def test_markup_is_shown_as_text_wherever_it_comes_from(
+    admin_client: Client, signal: AsyncSignal
+) -> None:
+    def fail(sender: object, **kwargs: Any) -> None:
+        raise ValueError(MARKUP)
+
+    signal.connect(fail, name=f"t.{MARKUP}", weak=False)
+    signal.using(headers={"h": MARKUP}).send(sender=MARKUP, value=MARKUP)
+    run_pending()
+    Attempt.objects.update(error_type=MARKUP, worker=MARKUP)
+    Event.objects.update(signal=MARKUP)
+    delivery = Delivery.objects.get()
+    pages = [*LISTS, page("delivery", delivery.pk), page("event", delivery.event_id)]
+    for url in pages:
+        assert "<script>alert" not in text(admin_client.get(url))
+
+
+@pytest.mark.parametrize("payload", ["\x1b[31m\x07\u202e", "\ud800", "{", "null", ""])
+def test_a_strange_payload_is_shown(
+    payload: str, admin_client: Client, dead: Delivery
+) -> None:
+    stored = payload.encode(errors="backslashreplace").decode()
+    Event.objects.update(payload=stored, headers=stored)
+    assert admin_client.get(page("event", dead.event_id)).status_code == 200
+
+
+def test_a_huge_payload_is_cut(admin_client: Client, signal: AsyncSignal) -> None:
+    listen(signal)
+    signal.send(sender=None, value="x" * 200_000)
+    shown = text(admin_client.get(page("event", Event.objects.get().pk)))
+    assert len(shown) < 50_000
+    assert " ...</pre>" in shown
+
+
+def test_many_failures_and_long_tracebacks_are_cut(
+    admin_client: Client, dead: Delivery
+) -> None:
+    Attempt.objects.bulk_create(
+        Attempt(
+            delivery=dead,
+            number=number,
+            outcome="retried",
+            error_type="E",
+            error="e" * 2000,
+            traceback="t" * 5000,
+        )
+        for number in range(200)
+    )
+    shown = text(admin_client.get(page("delivery", dead.pk)))
+    assert shown.count("<details>") == admin.MOST_CHILDREN
+
+
+# -- bounds -----------------------------------------------------------------------
+
+
+def statements(client: Client, url: str) -> list[str]:
+    with CaptureQueriesContext(connection) as queries:
+        assert client.get(url).status_code == 200
+    return [query["sql"] for query in queries.captured_queries]
+
+
+def test_a_list_takes_as_many_statements_for_many_rows_as_for_one(
+    admin_client: Client, signal: AsyncSignal
+) -> None:
+    listen(signal)
+    signal.send(sender=None)
+    one = [len(statements(admin_client, url)) for url in LISTS]
+    signal.send_many(sender=None, items=[{}] * 120)
+    assert [len(statements(admin_client, url)) for url in LISTS] == one
+
+
+def test_no_page_counts_a_whole_table(
+    admin_client: Client, dead: Delivery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    urls = [*LISTS, f"{DELIVERIES}?state__exact=dead", f"{DELIVERIES}?q=t.admin"]
+    asked = [sql for url in urls for sql in statements(admin_client, url)]
+    counts = [sql for sql in asked if "COUNT(" in sql and "signal_tasks" in sql]
+    assert counts
+    assert all(f"LIMIT {admin.MOST_COUNTED}" in sql for sql in counts)
+
+
+def test_a_long_list_ends_where_counting_ends(
+    admin_client: Client, signal: AsyncSignal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(admin, "MOST_COUNTED", 60)
+    listen(signal)
+    signal.send_many(sender=None, items=[{}] * 120)
+    assert "60 deliveries" in text(admin_client.get(DELIVERIES))
+
+
+def test_an_action_on_all_pages_is_capped(
+    admin_client: Client, signal: AsyncSignal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(admin, "MOST_CHANGED", 70)
+    listen(signal)
+    signal.send_many(sender=None, items=[{}] * 120)
+    pk = str(Delivery.objects.order_by("pk")[0].pk)
+    data = {"action": "discard", "_selected_action": [pk], "select_across": "1"}
+    response = admin_client.post(DELIVERIES, data, follow=True)
+    assert "70 deliveries changed." in text(response)
+    assert Delivery.objects.filter(state="discarded").count() == 70
