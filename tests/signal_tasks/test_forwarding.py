@@ -443,8 +443,8 @@ class TestDatabases:
             Thing.objects.using("other").create(name="there")
 
 
-def test_forwarding_adds_two_statements(forward: Forward) -> None:
+def test_forwarding_adds_two_statements_at_most(forward: Forward) -> None:
     forward(post_save, Thing)
     with transaction.atomic(), CaptureQueriesContext(connection) as queries:
         Thing.objects.create(name="one")
-    assert len(queries) == 3
+    assert len(queries) <= 3
