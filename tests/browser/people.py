@@ -1,0 +1,53 @@
+"""What a person does in the shop, and what stands on the page then."""
+
+from __future__ import annotations
+
+from playwright.sync_api import Page
+
+BOTH = ["Send order confirmation succeeded", "Update inventory succeeded"]
+
+
+def accept(complaints: list[str], status: str) -> None:
+    """Forget what the browser says about an answer that had to be an error."""
+    complaints[:] = [text for text in complaints if f"status of {status}" not in text]
+
+
+class Person:
+    """Somebody in front of one window of a browser."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+
+    def order(self, product: str, quantity: int = 1) -> None:
+        """Choose from the catalogue, fill in the form, and send it."""
+        self.page.goto("/")
+        self.page.get_by_role("link", name=product).click()
+        self.page.get_by_label("Quantity").fill(str(quantity))
+        self.page.get_by_label("Your name").fill("Ada Muster")
+        self.page.get_by_label("Your email address").fill("ada@example.com")
+        self.page.get_by_role("button", name="Place order").click()
+
+    def confirm(self) -> None:
+        """Press the button of the order page."""
+        self.page.get_by_role("button", name="Confirm order").click()
+
+    def message(self) -> str:
+        """What the shop says on top of the page."""
+        return self.page.get_by_role("status").inner_text()
+
+    def steps(self) -> list[str]:
+        """Each delivery with its state, as the order page lists them."""
+        rows = self.page.locator(".steps li")
+        return [
+            f"{row.locator('strong').inner_text()} {row.locator('.state').inner_text()}"
+            for row in rows.all()
+        ]
+
+    def see(self, *texts: str) -> None:
+        """Wait until all of this is on the page."""
+        for text in texts:
+            self.page.get_by_text(text).first.wait_for()
+
+    def wait_for_the_end(self) -> None:
+        """Wait until the page says that all that follows from the order has ended."""
+        self.page.locator("[data-ended]").wait_for()

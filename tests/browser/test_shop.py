@@ -1,0 +1,103 @@
+"""The shop as a person meets it: a real browser, real workers, a real broker."""
+
+from __future__ import annotations
+
+from playwright.sync_api import BrowserContext, Page
+
+from tests.browser.conftest import RunningShop
+from tests.browser.people import BOTH, Person, accept
+
+CANDLE = "Last winter's candle"  # of which two are left
+PAGES = ("/", "/products/enamel-camp-mug/", "/orders/", "/health/", "/nowhere/")
+
+
+def test_a_person_watches_inventory_and_email_happen(
+    person: Person, stack: RunningShop
+) -> None:
+    person.order("Olive wood spoon", 2)
+    assert "is placed" in person.message()
+    assert person.steps() == []
+    with stack.sleeping_workers():
+        person.confirm()
+        assert "is confirmed" in person.message()
+        assert all(step.endswith("pending") for step in person.steps())
+        person.page.evaluate("window.loadedOnce = true")
+    person.wait_for_the_end()
+    assert sorted(person.steps()) == BOTH
+    person.see("Your order", "to ada@example.com")
+    assert person.page.evaluate("window.loadedOnce")
+
+
+def test_whoever_confirms_again_is_told(person: Person, visit: BrowserContext) -> None:
+    person.order("Linen tea towel")
+    twin = Person(visit.new_page())
+    twin.page.goto(person.page.url)
+    person.confirm()
+    person.wait_for_the_end()
+    twin.confirm()
+    assert "was already confirmed. Nothing was sent again." in twin.message()
+    assert sorted(twin.steps()) == BOTH
+    assert twin.page.locator(".emails li").count() == 1
+
+
+def test_an_order_of_more_than_there_is_says_so(person: Person) -> None:
+    person.order(CANDLE, 5)
+    person.confirm()
+    person.see("back-ordered", "Some of it is out of stock", "on back-order, ")
+    person.see("Part of your order")
+    person.wait_for_the_end()
+    assert "Send back order notice succeeded" in person.steps()
+
+
+def test_an_order_that_makes_no_sense_is_not_placed(
+    person: Person, complaints: list[str]
+) -> None:
+    person.page.goto("/products/enamel-camp-mug/")
+    person.page.locator("form").evaluate("form => form.noValidate = true")
+    person.page.get_by_label("Quantity").fill("0")
+    person.page.get_by_role("button", name="Place order").click()
+    person.see("greater than or equal to 1", "This field is required")
+    accept(complaints, "422")
+
+
+def test_a_link_to_confirm_says_to_use_the_button(
+    person: Person, complaints: list[str]
+) -> None:
+    person.order("Brass egg timer")
+    answer = person.page.goto(f"{person.page.url}confirm/")
+    assert answer is not None
+    assert answer.status == 405
+    person.see("Please use POST here, not GET.")
+    person.page.go_back()
+    assert person.page.get_by_role("button", name="Confirm order").is_visible()
+    accept(complaints, "405")
+
+
+def test_it_all_works_without_javascript(plain_person: Person) -> None:
+    plain_person.order("Beeswax wraps")
+    plain_person.confirm()
+    reload = plain_person.page.get_by_role("link", name="Reload")
+    while reload.count():
+        reload.click()
+    assert sorted(plain_person.steps()) == BOTH
+    plain_person.see("Your order")
+
+
+def test_no_page_is_wider_than_a_telephone(
+    phone: Page, person: Person, complaints: list[str]
+) -> None:
+    person.order("Notebook of recipes")
+    addresses = [phone.url, *PAGES]
+    for address in addresses:
+        phone.goto(address)
+        width = phone.evaluate("document.documentElement.scrollWidth")
+        assert width <= 390, address
+    accept(complaints, "404")
+
+
+def test_a_newcomer_finds_the_admin_and_the_health_of_the_stack(page: Page) -> None:
+    page.goto("/")
+    page.get_by_role("link", name="Admin").click()
+    page.get_by_label("Username").wait_for()
+    page.goto("/health/")
+    page.get_by_text('"healthy": true').wait_for()
