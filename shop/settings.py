@@ -215,4 +215,6 @@ LOGGING = {
         "handlers": ["console"],
         "level": env.str("LOG_LEVEL", default="INFO"),
     },
+    # Django's own handler would show each of its lines a second time.
+    "loggers": {"django": {"handlers": []}},
 }

@@ -97,6 +97,8 @@ class Stack:
         """Stop all programs; a second Ctrl-C does so without waiting."""
         enough = max(self.wishes_to_stop, 1)
         self.supervisor.stop(hurry=lambda: self.wishes_to_stop > enough)
+        self._web_lock.close()
+        self._flower_lock.close()
 
     def manage(self, *arguments: str) -> None:
         """Run one of Django's commands with the settings of this stack."""
@@ -194,12 +196,13 @@ def only_one(var: Path) -> Iterator[None]:
 
 def banner(stack: Stack) -> list[str]:
     """Say where everything is."""
+    emails = "go to EMAIL_URL" if "EMAIL_URL" in stack.env else f"{stack.var / 'mail'}/"
     return frame(
         [
             f"The shop      {stack.url}/",
             f"Its admin     {stack.url}/admin/   (create a user: make admin)",
             f"Flower        {stack.flower_url}/",
-            f"Its emails    {stack.var / 'mail'}/",
+            f"Its emails    {emails}",
             "",
             "Ctrl-C stops everything.",
         ]

@@ -14,6 +14,7 @@ urlpatterns = [
     path("orders/<int:pk>/", views.order, name="order"),
     path("orders/<int:pk>/confirm/", views.confirm, name="confirm"),
     path("orders/<int:pk>/deliveries/", views.deliveries, name="deliveries"),
+    path("favicon.ico", views.icon, name="icon"),
     path("health/", views.health, name="health"),
     path("admin/", admin.site.urls),
 ]

@@ -17,6 +17,7 @@ from django.http import (
 )
 from django.shortcuts import get_object_or_404, redirect, render
 from django.template.loader import render_to_string
+from django.templatetags.static import static
 from django.views.decorators.cache import never_cache
 
 from orders.models import Order
@@ -114,6 +115,12 @@ def confirm(request: HttpRequest, pk: int) -> HttpResponse:
             request, f"Order {pk} was already confirmed. Nothing was sent again."
         )
     return redirect(found)
+
+
+@allow("GET", "HEAD")
+def icon(request: HttpRequest) -> HttpResponse:
+    """Lead browsers to the icon from pages that name none, such as the admin's."""
+    return redirect(static("shop/icon.svg"))
 
 
 @never_cache
