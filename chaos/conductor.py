@@ -112,6 +112,7 @@ def _played(
             remarks = [str(error)]
         except NotMade as error:
             remarks = [f"the fault was not made: {error}"]
+        stage.restore()
     stage.settle()
     findings = audit.take_stock(name, stage.folder)
     findings.remarks += remarks

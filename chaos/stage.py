@@ -22,6 +22,7 @@ from shop.servers import Server
 from signal_tasks.models import Delivery, Worker
 
 T = TypeVar("T")
+USUAL_WORKERS = ("w1", "w2")
 
 
 class NotMade(Exception):
@@ -125,6 +126,18 @@ class Stage:
             for line in journal.read(self.folder)
             if line.what == "effect" and line.facts["key"] == key
         ]
+
+    # -- crew ---------------------------------------------------------------------
+
+    def restore(self) -> None:
+        """Have the usual workers at work, and no others."""
+        for worker in self.crew.workers:
+            if worker.name not in USUAL_WORKERS:
+                self.crew.dismiss(worker)
+            worker.wanted = True
+        for name in USUAL_WORKERS:
+            if name not in self.crew.members:
+                self.crew.add_worker(name)
 
     # -- load ---------------------------------------------------------------------
 

@@ -124,8 +124,7 @@ def _stage(
     closing.callback(crew.end)
     stage = Stage(folder, crew, database, broker, plan.seed, plan.short)
     stage.url = crew.add_web()
-    for name in ("w1", "w2"):
-        crew.add_worker(name)
+    stage.restore()
     stage.until_ready()
     return stage
 

@@ -8,8 +8,13 @@ was rolled back and made again, but no release goes without its line.
 from __future__ import annotations
 
 import functools
+import os
+import select
+import time
 from collections.abc import Callable, Iterable
 from typing import Any
+
+from billiard import pool
 
 from chaos import journal
 
@@ -26,9 +31,18 @@ def install() -> None:
     _before(attempts, "_settle_failure", _note_failure)
     _before(delivery.Shift, "_hand_back", _note_hand_back)
     _after(DeliveryQuerySet, "expired", _note_expired)
-    # Patience that is not a setting: a deployment waits longer before it kills.
+    # Patience that is not a setting: a deployment waits longer before it kills, and
+    # a pool process of Celery's that stops sometimes waits 30 s for an answer.
     broker.HARD_LIMIT_GRACE = 0.5
     delivery.LEASE_GRACE = 1.5
+    pool.GUARANTEE_MESSAGE_CONSUMPTION_RETRY_LIMIT = 30
+    if "FAKETIME" in os.environ:
+        time.sleep = _sleep
+
+
+def _sleep(seconds: float) -> None:
+    """``time.sleep``, which libfaketime breaks from Python 3.11 on."""
+    select.select([], [], [], seconds)
 
 
 def _before(holder: Any, name: str, note: Callable[..., None]) -> None:

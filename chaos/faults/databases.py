@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 from django.db import DatabaseError, connection, transaction
@@ -51,11 +52,12 @@ def database_paused(stage: Stage) -> None:
     """Freeze the database past every lease, and let it go on."""
     stage.until_busy()
     database = _database(stage)
-    os.killpg(database.pid, signal.SIGSTOP)
+    frozen = _family(database.pid)
+    _signal(frozen, signal.SIGSTOP)
     try:
         time.sleep(2.5)
     finally:
-        os.killpg(database.pid, signal.SIGCONT)
+        _signal(frozen, signal.SIGCONT)
 
 
 @fault("all database connections terminated, three times", databases=SERVERS)
@@ -82,7 +84,8 @@ def connections_exhausted(stage: Stage) -> None:
 def deadlock(stage: Stage) -> None:
     """Have two receivers change the same rows in opposite order."""
     before = _deadlocks()
-    _have_them_fight(stage)
+    with _sessions_with("deadlock_timeout", "100ms", "1s"):
+        _have_them_fight(stage)
     # PostgreSQL counts with a delay.
     stage.until(lambda: _deadlocks() > before, "deadlock", 5)
 
@@ -90,14 +93,12 @@ def deadlock(stage: Stage) -> None:
 @fault("serialization failures between receivers", databases=[POSTGRES], mixed=False)
 def serialization(stage: Stage) -> None:
     """The same, where the second to change a row fails at once."""
-    level = "ALTER ROLE CURRENT_USER SET default_transaction_isolation TO "
-    _execute(f"{level} 'repeatable read'")
-    try:
-        _cut_all()
+    name = "default_transaction_isolation"
+    with (
+        _sessions_with("deadlock_timeout", "100ms", "1s"),
+        _sessions_with(name, "repeatable read", "read committed"),
+    ):
         _have_them_fight(stage)
-    finally:
-        _execute(f"{level} 'read committed'")
-        _cut_all()
 
 
 @fault("database locked by another program for 3 s", databases=[SQLITE])
@@ -129,6 +130,18 @@ def _database(stage: Stage) -> Server:
     if stage.database is None:
         raise NotMade("the database is not ours")
     return stage.database
+
+
+def _family(pid: int) -> list[int]:
+    """The process and its children: each of PostgreSQL's has a group of its own."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [pid, *map(int, children)]
+
+
+def _signal(pids: Collection[int], number: signal.Signals) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 def _cut_all(spare: Collection[int] = ()) -> bool:
@@ -163,6 +176,21 @@ def _take_all_connections(held: ExitStack) -> list[int]:
         except DatabaseError:
             return pids
         held.callback(one.close)
+
+
+@contextmanager
+def _sessions_with(name: str, value: str, usual: str) -> Iterator[None]:
+    """Have everybody's PostgreSQL sessions begin with a setting of this value."""
+    if connection.vendor != "postgresql":
+        yield
+        return
+    _execute(f"ALTER ROLE CURRENT_USER SET {name} TO '{value}'")
+    _cut_all()
+    try:
+        yield
+    finally:
+        _execute(f"ALTER ROLE CURRENT_USER SET {name} TO '{usual}'")
+        _cut_all()
 
 
 def _have_them_fight(stage: Stage) -> None:

@@ -13,7 +13,7 @@ from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
-from chaos.crew import ROOT, Crew
+from chaos.crew import ROOT
 from chaos.faults.catalogue import SERVERS, fault
 from chaos.models import Effect
 from chaos.signals import novel, ordered
@@ -37,14 +37,12 @@ def old_code(stage: Stage) -> None:
     """P9: an unknown receiver's delivery waits as an orphan; an alias finds its own."""
     key = f"deploy-{stage.rng.getrandbits(64)}"
     stage.until_busy()
-    names = _replace_workers(stage, CHAOS_CODE="old")
+    _replace_workers(stage, CHAOS_CODE="old")
     novel.send(None, key=key)
     orphan = Delivery.objects.filter(event__signal=novel.name, orphaned=True)
     stage.until(orphan.exists, "orphan", 20)
     _send_by_old_code(stage, key)
-    _dismiss_workers(stage)
-    for name in names:
-        stage.crew.add_worker(name)
+    stage.restore()
     for what in ("welcome", "greet"):
         done = Effect.objects.filter(what=what, key=key)
         stage.until(lambda done=done: done.count() == 1, f"effect of {what}", 30)  # type: ignore[misc]
@@ -71,9 +69,9 @@ def wrong_clocks(stage: Stage) -> None:
     if not FAKETIME.exists():
         raise NotMade("libfaketime is not installed")
     stage.until_busy()
-    names = _dismiss_workers(stage)
-    for name, offset in zip(names, ("+3600", "-3600"), strict=True):
-        stage.crew.add_worker(name, **_clock(offset))
+    _dismiss_workers(stage)
+    for offset in ("+3600", "-3600"):
+        stage.crew.add_worker(f"clock{offset}", **_clock(offset))
     key = f"later-{stage.rng.getrandbits(64)}"
     ordered.using(delay=DELAY).send(None, key=key)
     later = Delivery.objects.filter(event__payload__contains=f'"key":"{key}"')
@@ -81,7 +79,6 @@ def wrong_clocks(stage: Stage) -> None:
     stage.until(lambda: ended.count() == later.count(), "end of what was delayed", 30)
     waits = later.annotate(wait=F("finished_at") - F("event__sent_at"))
     early = [w for w in waits.values_list("wait", flat=True) if w < timedelta(seconds=DELAY)]
-    _replace_workers(stage)
     if early:
         raise Broken(f"ran after {early} instead of {DELAY} s")
 
@@ -95,25 +92,21 @@ def _clock(offset: str) -> dict[str, str]:
     }
 
 
-def _replace_workers(stage: Stage, **env: str) -> list[str]:
-    names = _dismiss_workers(stage)
-    for name in names:
-        stage.crew.add_worker(name, **env)
-    return names
+def _replace_workers(stage: Stage, **env: str) -> None:
+    _dismiss_workers(stage)
+    stage.crew.add_worker("other", **env)
 
 
-def _dismiss_workers(stage: Stage) -> list[str]:
-    """Ask the workers to go, and forget them; returns their names."""
-    crew: Crew = stage.crew
-    going = list(crew.workers)
+def _dismiss_workers(stage: Stage) -> None:
+    """Ask the workers to go, and forget them; the conductor restores the crew."""
+    going = list(stage.crew.workers)
     for worker in going:
         worker.wanted = False
         if worker.alive:
             worker.send(signal.SIGTERM)
     for worker in going:
         stage.until(lambda worker=worker: not worker.alive, "end of worker", 20)  # type: ignore[misc]
-        crew.dismiss(worker)
-    return [worker.name for worker in going]
+        stage.crew.dismiss(worker)
 
 
 def _send_by_old_code(stage: Stage, key: str) -> None:

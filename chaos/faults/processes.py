@@ -119,7 +119,7 @@ def _stop(stage: Stage, worker: Member, *, whole_group: bool) -> None:
     worker.wanted = False
     (worker.send_all if whole_group else worker.send)(signal.SIGTERM)
     try:
-        stage.until(lambda: not worker.alive, "end of the worker", 20)
+        stage.until(lambda: not worker.alive, "end of the worker", 30)
     finally:
         worker.wanted = True
     if process is not None and process.returncode not in (0, -signal.SIGTERM):
