@@ -7,11 +7,13 @@ happens is decided in ``delivery``.
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import random
 import time
 import traceback
 from collections.abc import Awaitable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from threading import Thread
 from typing import Any
@@ -138,11 +140,28 @@ def _call(job: Job) -> None:
     with context.delivering(_current(job)), _interruptible:
         result = function(signal=signal, sender=payload.sender, **payload.kwargs)
         if inspect.isawaitable(result):  # also of a wrapper that is no async function
-            async_to_sync(_awaited)(result)
+            _await(result)
 
 
-async def _awaited(result: Awaitable[Any]) -> None:
-    await result
+def _await(result: Awaitable[Any]) -> None:
+    """Run an async receiver to its end, or cancel it when that is interrupted.
+
+    Its event loop has a thread of its own, which hears of no signal.
+    """
+    running: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any] | None]] = []
+
+    async def run() -> None:
+        running.append((asyncio.get_running_loop(), asyncio.current_task()))
+        await result
+
+    try:
+        async_to_sync(run)()
+    except BaseException:
+        for loop, task in running:
+            with suppress(RuntimeError):  # it has ended, and its loop with it
+                if task is not None:
+                    loop.call_soon_threadsafe(task.cancel)
+        raise
 
 
 class _Interruptible:

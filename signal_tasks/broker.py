@@ -13,8 +13,15 @@ from typing import Any, Protocol
 
 import celery
 from celery import Task, current_app, shared_task
-from celery.exceptions import Retry, WorkerShutdown, WorkerTerminate
+from celery.exceptions import (
+    NotRegistered,
+    QueueNotFound,
+    Retry,
+    WorkerShutdown,
+    WorkerTerminate,
+)
 
+from signal_tasks import signals
 from signal_tasks.exceptions import BrokerUnavailable
 
 #: What Celery raises in the middle of a task to end the process.
@@ -181,10 +188,7 @@ class Link:
             producer = self._open()
             with _batch(producer):
                 for message in messages:
-                    task = current_app.tasks[message.task]
-                    task.apply_async(
-                        producer=producer, retry=False, **message.options()
-                    )
+                    _apply(message, producer)
         # Transports raise what their client libraries raise; whatever it is, the
         # messages may not have gone, and the rows still owe them.
         except Exception as error:
@@ -228,6 +232,15 @@ class Link:
                 options["read_timeout"] = timeout
                 options["write_timeout"] = timeout
         return options
+
+
+def _apply(message: Message, producer: Any) -> None:
+    """Send one message; one that Celery cannot route harms no other."""
+    try:
+        task = current_app.tasks[message.task]
+        task.apply_async(producer=producer, retry=False, **message.options())
+    except (QueueNotFound, NotRegistered) as error:
+        signals.broker_failed.send_robust(sender=Link, error=error)
 
 
 def _batch(producer: Any) -> AbstractContextManager[Any]:

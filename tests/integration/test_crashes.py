@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import time
+from pathlib import Path
 
 import pytest
 from django.db import connection, transaction
@@ -85,6 +87,23 @@ def check_end(key: str, sent: AsyncSignal) -> None:
     assert runs_of(key) == 2
     # What ran outside of a transaction had its effect when its process was killed.
     assert effects(what) == [key] * (1 if sent is inside else 2)
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="SQLite locks by process")
+def test_a_replaced_pool_process_inherits_no_open_file_of_the_database(
+    start_worker: StartWorker,
+) -> None:
+    worker = start_worker("-c", "1")
+    (child,) = worker.children()
+    time.sleep(0.5)  # several passes of the relay
+    os.kill(child, signal.SIGKILL)
+    eventually(lambda: worker.children() not in ([], [child]))
+    (child,) = worker.children()
+    files = [str(fd.readlink()) for fd in Path(f"/proc/{child}/fd").iterdir()]
+    assert not [file for file in files if ".sqlite3" in file]
+    inside.send(sender=None, key="i")
+    eventually(all_ended)
+    assert {run.pid for run in runs()} == {child}
 
 
 def test_a_receiver_deaf_to_its_limit_is_ended_and_given_up(

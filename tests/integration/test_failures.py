@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from django.db import transaction
 
@@ -17,7 +19,7 @@ from tests.integration.workers import (
     states,
 )
 from tests.testapp.models import Thing
-from tests.testapp.signals import failed, inside, limited, outside, timed
+from tests.testapp.signals import awaited, failed, inside, limited, outside, timed
 
 
 def reasons() -> list[str]:
@@ -120,6 +122,16 @@ def test_a_receiver_that_overruns_its_limit_has_failed(worker: CeleryWorker) -> 
     assert (len(runs("overrun")), reasons()) == (3, ["exhausted"])
     assert {a.error_type for a in Attempt.objects.all()} == {"SoftTimeLimitExceeded"}
     assert set(worker.children()) == children
+
+
+def test_an_async_receiver_that_overruns_has_failed(worker: CeleryWorker) -> None:
+    awaited.send(sender=None, key="t", seconds=2.5)
+    eventually(lambda: Attempt.objects.exists())
+    time.sleep(0.8)  # had it not been cancelled, it would have ended by now
+    assert Attempt.objects.get().error_type == "SoftTimeLimitExceeded"
+    assert runs("async to the end") == []
+    assert effects("async") == []
+    Delivery.objects.update(state="discarded", relay_at=None)
 
 
 def test_a_limited_receiver_keeps_to_its_rate(worker: CeleryWorker) -> None:

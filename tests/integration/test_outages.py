@@ -196,6 +196,23 @@ def test_a_process_that_dies_right_after_its_commit_has_lost_nothing(
     assert runs_of("web") == 2
 
 
+def test_a_receiver_that_cannot_be_routed_harms_no_other(
+    redis: RedisServer, start_worker: StartWorker
+) -> None:
+    start_worker(SIGNAL_TASKS={"RELAY_IN_WORKER": False})
+    strict = {"TASK_CREATE_MISSING_QUEUES": False}
+    sent = "from tests.testapp.signals import happened, queued\n"
+    sent += "with __import__('django').db.transaction.atomic():\n"
+    sent += " queued.send(sender=None, key='q'); happened.send(sender=None, key='h')"
+    done = python(sent, redis.url, CELERY=strict)
+    assert "QueueNotFound" in done.stderr or "elsewhere" in done.stderr, done
+    eventually(lambda: effects("atomic") == effects("outside") == ["h"])
+    assert effects("elsewhere") == []
+    start_worker()
+    eventually(all_ended)
+    assert effects("elsewhere") == ["q"]
+
+
 SEND = """
 from django.db import transaction
 from tests.testapp.signals import happened

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Callable
 
 import pytest
@@ -22,7 +23,7 @@ from tests.integration.workers import (
     runs_of,
     states,
 )
-from tests.testapp.signals import inside, outside
+from tests.testapp.signals import awaited, inside, outside
 
 BOTH = pytest.mark.parametrize("sent", [inside, outside], ids=["inside", "outside"])
 SOFT = {"WORKER_SOFT_SHUTDOWN_TIMEOUT": 0.5}
@@ -149,6 +150,19 @@ def test_pools_without_processes_hand_back_what_they_do_not_end(
         assert {runs_of(key) for key in range(6)} == {1}
     if sent is inside:
         assert effects("inside") == keys(6)
+
+
+def test_an_async_receiver_is_handed_back_too(start_worker: StartWorker) -> None:
+    worker = start_worker(CELERY=SOFT)
+    awaited.send(sender=None, key="a", seconds=1.5)
+    eventually(runs)
+    start = time.monotonic()
+    worker.send(signal.SIGQUIT)
+    worker.wait()
+    assert time.monotonic() - start < 5
+    delivery = Delivery.objects.get()
+    assert (delivery.state, delivery.attempts) == ("pending", 0)
+    assert effects("async") == []
 
 
 def test_a_second_stop_signal_does_no_harm(start_worker: StartWorker) -> None:

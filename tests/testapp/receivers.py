@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 import time
@@ -156,10 +157,15 @@ def note_elsewhere(sender: object, key: object = "", **kwargs: Any) -> None:
     leave("elsewhere", key)
 
 
-@receiver(awaited)
-async def note_async(sender: object, key: object = "", **kwargs: Any) -> None:
-    """An effect of an async function."""
+@receiver(awaited, retry=SOON, timeout=2)
+async def note_async(
+    sender: object, key: object = "", seconds: float = 0.0, **kwargs: Any
+) -> None:
+    """An effect of an async function, then a nap in its event loop."""
+    mark("async", key)
     await Effect.objects.acreate(what="async", key=str(key))
+    await asyncio.sleep(seconds)
+    mark("async to the end", key)
 
 
 @receiver(chained)
