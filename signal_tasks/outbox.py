@@ -146,14 +146,18 @@ def alias_for(database: str | None, sender: object) -> str:
         return _known(database, candidates)
     hints = {"instance": sender} if isinstance(sender, models.Model) else {}
     preferred = router.db_for_write(Event, **hints)
-    if preferred in candidates and connections[preferred].in_atomic_block:
-        return preferred
-    open_ones = [a for a in candidates if connections[a].in_atomic_block]
+    open_ones = [alias for alias in candidates if _has_transaction(alias)]
     if len(open_ones) == 1:
         return open_ones[0]
     return (
         preferred if preferred in candidates else _known(DEFAULT_DB_ALIAS, candidates)
     )
+
+
+def _has_transaction(alias: str) -> bool:
+    """Whether one is open; not counting those that a TestCase wraps tests in."""
+    blocks = connections[alias].atomic_blocks
+    return any(not getattr(block, "_from_testcase", False) for block in blocks)
 
 
 def _known(database: str, candidates: Sequence[str]) -> str:

@@ -111,6 +111,15 @@ def test_a_receiver_that_is_owed_nothing_is_listed_with_zeros(
     assert told["oldest_pending_age_s"] is None
 
 
+def test_an_orphan_is_counted_as_pending_and_as_orphaned(signal: AsyncSignal) -> None:
+    listen(signal, name="t.orphaned")
+    signal.send(sender=None)
+    Delivery.objects.update(orphaned=True)
+    told = json.loads(command("status", "--json", status=1))
+    assert (told["pending"], told["orphaned"]) == (1, 1)
+    assert told["receivers"]["t.orphaned"]["orphaned"] == 1
+
+
 def test_what_is_delayed_does_not_wait_yet(signal: AsyncSignal) -> None:
     listen(signal)
     signal.using(delay=3600).send(sender=None)

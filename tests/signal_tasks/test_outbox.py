@@ -306,6 +306,29 @@ class TestSeveralDatabases:
         assert not Thing.objects.using("other").exists()
 
 
+@pytest.mark.django_db(databases=["default", "other"])
+@pytest.mark.usefixtures("all_databases")
+class TestSeveralDatabasesInATestCase:
+    """The transactions that a TestCase has open on every database do not count."""
+
+    def test_an_event_belongs_to_the_transaction_that_the_code_opened(
+        self, signal: AsyncSignal
+    ) -> None:
+        listen(signal)
+        with transaction.atomic(using="other"):
+            signal.send(sender=None)
+        signal.send(sender=None)
+        assert (owed("default"), owed("other")) == (1, 1)
+
+    def test_nested_ones_count_once(self, signal: AsyncSignal) -> None:
+        listen(signal)
+        with transaction.atomic(using="other"), transaction.atomic(using="other"):
+            signal.send(sender=None)
+        with transaction.atomic(using="other"), transaction.atomic(using="default"):
+            signal.send(sender=None)
+        assert (owed("default"), owed("other")) == (1, 1)
+
+
 class ReplicaRouter:
     """Reads from the replica, writes to the primary."""
 
