@@ -63,7 +63,7 @@ check: $(VENV)/dev.stamp ## lint, types, layers, migrations, settings, package
 	.ci/check-package $(BIN)/python
 
 bench: $(VENV)/bench.stamp ## how fast it is beside others: about 15 minutes
-	@$(BIN)/python -m benchmarks
+	@$(BIN)/python -m benchmarks --write
 
 bench-quick: $(VENV)/bench.stamp ## the same beside plain Celery only: about 2 minutes
 	@$(BIN)/python -m benchmarks --quick

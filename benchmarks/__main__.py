@@ -10,45 +10,54 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks import plan
-from benchmarks.figures import GOALS, Results, Sample
+from benchmarks import plan, report
+from benchmarks.figures import Results, Sample
 from benchmarks.stand import Stand
 
 
 def main() -> None:
-    """Parse, measure, print."""
+    """Parse, measure, print, and write the document where that is asked for."""
     options = _options()
     size = plan.QUICK if options.quick else plan.FULL
     if options.repeat:
         size = dataclasses.replace(size, repeat=options.repeat)
     results = Results()
     with _alone(), Stand() as stand:
-        for sample in plan.run(stand, options.only.split(","), size):
-            results.samples.append(sample)
+        for sample in plan.run(stand, _groups(options), size, results):
             print(_line(sample), flush=True)
-    print(_summary(results))
+        facts = report.facts(stand, size)
+    report.save(results, facts)
+    print(report.as_text(results))
+    if options.write:
+        report.write(results, facts)
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    every = ",".join(plan.GROUPS)
-    parser.add_argument("--only", default=every, help=f"of {every}")
+    parser.add_argument("--only", help=f"of {','.join(plan.GROUPS)}")
     parser.add_argument("--repeat", type=int, help="runs of each measure")
     parser.add_argument("--quick", action="store_true", help="about two minutes")
+    parser.add_argument("--write", action="store_true", help="docs/performance.md too")
     return parser.parse_args()
+
+
+def _groups(options: argparse.Namespace) -> list[str]:
+    if options.only:
+        return list(options.only.split(","))
+    slow = plan.SLOW if options.quick else ()
+    return [group for group in plan.GROUPS if group not in slow]
 
 
 @contextmanager
 def _alone() -> Iterator[None]:
     """Wait until no other benchmark runs on this machine."""
-    with (Path(tempfile.gettempdir()) / "signal-tasks-benchmark.lock").open(
-        "w"
-    ) as lock:
+    lock = Path(tempfile.gettempdir()) / "signal-tasks-benchmark.lock"
+    with lock.open("w") as held:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             print("another benchmark runs; waiting for its end", flush=True)
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            fcntl.flock(held, fcntl.LOCK_EX)
         yield
 
 
@@ -58,22 +67,7 @@ def _line(sample: Sample) -> str:
     )
     share = f"others {100 * sample.load.foreign_share:.0f} %"
     mark = " DISTURBED" if sample.load.disturbed else ""
-    return f"{sample.measure:<14} {sample.contender:<10} {figures}  ({share}{mark})"
-
-
-def _summary(results: Results) -> str:
-    lines = ["", "medians [lowest-highest]"]
-    for contender, measure, figure in results.names():
-        median = results.median(contender, measure, figure)
-        lines.append(f"  {measure:<14} {contender:<10} {figure:<24} {median}")
-    lines += ["", f"{'measure':<46} {'goal':<16} {'measured':<9} met"]
-    for goal in GOALS:
-        measured = goal.measured(results)
-        if measured is not None:
-            met = "yes" if goal.met(measured) else "NO"
-            value = f"{measured:.3g}{' x' if goal.other else ''}"
-            lines.append(f"{goal.title:<46} {goal.wanted():<16} {value:<9} {met}")
-    return "\n".join(lines)
+    return f"{sample.measure:<14} {sample.contender:<14} {figures}  ({share}{mark})"
 
 
 if __name__ == "__main__":

@@ -39,6 +39,8 @@ class Results:
     """All samples so far."""
 
     samples: list[Sample] = field(default_factory=list)
+    #: Who did not take part, and why.
+    missing: dict[str, str] = field(default_factory=dict)
 
     def add(
         self, contender: str, measure: str, found: tuple[dict[str, float], Load]

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from benchmarks.big import big
+from benchmarks.environments import UnavailableError
 from benchmarks.figures import Results, Sample
 from benchmarks.load import Load
 from benchmarks.measures.drain import drain, rest
@@ -17,8 +18,8 @@ from benchmarks.measures.flow import flow
 from benchmarks.measures.idle import idle
 from benchmarks.measures.latency import latency
 from benchmarks.measures.send import added
-from benchmarks.roster import OURS, REFERENCE, Contender
-from benchmarks.stand import Seat, Stand
+from benchmarks.roster import OURS, REFERENCE, RIVALS, Contender
+from benchmarks.stand import BenchmarkError, Seat, Stand
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +27,9 @@ class Size:
     """How much work each measure does."""
 
     repeat: int
-    drained: dict[str, int]  # backlog by contender
+    rivals_repeat: int
+    backlog: int
+    our_backlog: int  # more, so that it takes about as long
     sends: int
     latency_seconds: float
     idle_seconds: float
@@ -34,24 +37,32 @@ class Size:
     finished: int
     owed: int
 
+    def drained(self, contender: Contender) -> int:
+        """The size of this contender's backlog."""
+        return self.our_backlog if contender is OURS else self.backlog
+
 
 QUICK = Size(
     repeat=3,
-    drained={"reference": 1500, "ours": 4000},
-    sends=150,
-    latency_seconds=4,
+    rivals_repeat=1,
+    backlog=1500,
+    our_backlog=4000,
+    sends=100,
+    latency_seconds=3,
     idle_seconds=8,
-    flow_seconds=4,
+    flow_seconds=3,
     finished=500_000,
     owed=100_000,
 )
 FULL = Size(
     repeat=5,
-    drained={"reference": 4000, "ours": 12000},
-    sends=300,
-    latency_seconds=15,
+    rivals_repeat=3,
+    backlog=2000,
+    our_backlog=8000,
+    sends=200,
+    latency_seconds=8,
     idle_seconds=20,
-    flow_seconds=8,
+    flow_seconds=6,
     finished=5_000_000,
     owed=1_000_000,
 )
@@ -62,7 +73,7 @@ Measure = Callable[[Seat, Size], Found]
 
 def _drain(kind: str) -> Measure:
     def measure(seat: Seat, size: Size) -> Found:
-        figures, load = drain(seat, kind, size.drained[seat.contender.name])
+        figures, load = drain(seat, kind, size.drained(seat.contender))
         rest(seat)
         return {**figures, "PSS MB": seat.pss()}, load
 
@@ -71,7 +82,9 @@ def _drain(kind: str) -> Measure:
 
 def _send(seat: Seat, size: Size) -> Found:
     kinds = "atomic,thrice" if seat.contender is OURS else "atomic"
-    return added(seat, kinds, events=size.sends)
+    found = added(seat, kinds, events=size.sends, many=not seat.contender.rival)
+    rest(seat)
+    return found
 
 
 def _latency(seat: Seat, size: Size) -> Found:
@@ -98,11 +111,19 @@ class Step:
     name: str
     measure: Measure
     contenders: tuple[Contender, ...] = (REFERENCE, OURS)
+    rivals: bool = False
     repeats: bool = True
+
+    def those(self, number: int, size: Size, *, rivals: bool) -> Iterator[Contender]:
+        """Whom it is taken of in this repetition."""
+        if self.repeats or number == 0:
+            yield from self.contenders
+        if self.rivals and rivals and number < size.rivals_repeat:
+            yield from RIVALS
 
 
 STEPS = (
-    Step(group="drain", name="drain atomic", measure=_drain("atomic")),
+    Step(group="drain", name="drain atomic", measure=_drain("atomic"), rivals=True),
     Step(
         group="single",
         name="drain single",
@@ -111,29 +132,34 @@ STEPS = (
     ),
     Step(group="outside", name="drain outside", measure=_drain("outside")),
     Step(group="flow", name="flow", measure=_flow),
-    Step(group="send", name="send", measure=_send),
-    Step(group="latency", name="latency", measure=_latency),
+    Step(group="send", name="send", measure=_send, rivals=True),
+    Step(group="latency", name="latency", measure=_latency, rivals=True),
     Step(group="idle", name="idle", measure=_idle, contenders=(OURS,), repeats=False),
 )
-GROUPS = (*dict.fromkeys(step.group for step in STEPS), "big")
+GROUPS = (*dict.fromkeys(step.group for step in STEPS), "big", "rivals")
+#: What `--quick` leaves out unless it is asked for.
+SLOW = ("big", "rivals")
 #: What a group needs to have been measured as well, to be compared with.
 NEEDS = {"single": "drain"}
 
 
-def run(stand: Stand, groups: Sequence[str], size: Size) -> Iterator[Sample]:
-    """Take the measures of these groups, sample by sample."""
+def run(
+    stand: Stand, groups: Sequence[str], size: Size, results: Results
+) -> Iterator[Sample]:
+    """Take the measures of these groups, sample by sample, into ``results``."""
     wanted = {*groups, *(NEEDS[group] for group in groups if group in NEEDS)}
     steps = [step for step in STEPS if step.group in wanted]
-    seats = _seats(stand, steps)
-    results = Results()
+    rivals = "rivals" in groups
+    seats = _seats(stand, steps, results, rivals=rivals)
     for number in range(size.repeat):
         for step in steps:
-            for contender in step.contenders if step.repeats or not number else ():
-                found = step.measure(seats[contender.name], size)
-                yield results.add(contender.name, step.name, found)
+            for contender in step.those(number, size, rivals=rivals):
+                if contender.name in seats:
+                    found = step.measure(seats[contender.name], size)
+                    yield results.add(contender.name, step.name, found)
+    for seat in seats.values():
+        seat.stop()
     if "big" in groups:
-        for seat in seats.values():
-            seat.stop()
         for name, found in _big(stand, size):
             yield results.add(OURS.name, name, found)
 
@@ -143,21 +169,29 @@ def _big(stand: Stand, size: Size) -> Iterator[tuple[str, Found]]:
         stand,
         finished=size.finished,
         owed=size.owed,
-        events=size.drained[OURS.name],
+        events=size.our_backlog,
         repeat=min(size.repeat, 3),
     )
 
 
-def _seats(stand: Stand, steps: Sequence[Step]) -> dict[str, Seat]:
+def _seats(
+    stand: Stand, steps: Sequence[Step], results: Results, *, rivals: bool
+) -> dict[str, Seat]:
+    """Databases and warm workers of all who take part; who cannot is noted."""
     seats: dict[str, Seat] = {}
     for contender in dict.fromkeys(c for step in steps for c in step.contenders):
-        seat = seats[contender.name] = stand.seat(contender)
-        seat.start()
-        kinds = {
-            "atomic",
-            *(s.group for s in steps if s.group in ("outside", "single")),
-        }
-        if contender is REFERENCE:
-            kinds.discard("single")
-        seat.warm_up(sorted(kinds))
+        kinds = {"atomic", *(s.name[6:] for s in steps if s.name.startswith("drain"))}
+        seats[contender.name] = _seat(stand, contender, kinds)
+    for contender in RIVALS if rivals else ():
+        try:
+            seats[contender.name] = _seat(stand, contender, {"atomic"})
+        except (UnavailableError, BenchmarkError) as error:
+            results.missing[contender.title] = str(error)
     return seats
+
+
+def _seat(stand: Stand, contender: Contender, kinds: set[str]) -> Seat:
+    seat = stand.seat(contender)
+    seat.start()
+    seat.warm_up(sorted(kinds - ({"single"} if contender is REFERENCE else set())))
+    return seat

@@ -6,21 +6,21 @@ of them is imported here.
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-#: Two worker processes, and nothing that a measured worker has no use for.
-CELERY_WORKER = (
-    "-m",
-    "celery",
-    "-A",
-    "benchmarks.project.celery_app",
-    "worker",
-    *("-P", "prefork", "-c", "2", "-l", "WARNING"),
-    *("--without-gossip", "--without-mingle", "--without-heartbeat"),
-)
+
+
+def _celery(app: str = "benchmarks.project.celery_app") -> tuple[str, ...]:
+    """Two worker processes, without what a measured worker has no use for."""
+    pool = ("-P", "prefork", "-c", "2", "-l", "WARNING")
+    quiet = ("--without-gossip", "--without-mingle", "--without-heartbeat")
+    return ("-m", "celery", "-A", app, "worker", *pool, *quiet)
+
+
+def _manage(*command: str) -> tuple[str, ...]:
+    return ("-m", "django", *command)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,18 +30,77 @@ class Contender:
     name: str
     title: str
     redis: int
-    workers: tuple[tuple[str, ...], ...] = (CELERY_WORKER,)
+    workers: tuple[tuple[str, ...], ...] = (_celery(),)
     #: Counts what is not done yet, where the contender keeps that in the database.
     owed: str = ""
-    python: Path = Path(sys.executable)
+    #: Tables (LIKE) that have to outlive the emptying between two runs.
+    kept: str = "django_migrations"
+    rival: bool = True
+    #: A newer interpreter than ours, where the contender insists on one.
+    interpreter: str = ""
 
 
-REFERENCE = Contender(name="reference", title="plain Celery, tuned", redis=0)
+REFERENCE = Contender(
+    name="reference", title="plain Celery, tuned", redis=0, rival=False
+)
 OURS = Contender(
     name="ours",
     title="signal_tasks",
     redis=1,
+    rival=False,
     owed="SELECT count(*) FROM signal_tasks_delivery"
     " WHERE state IN ('pending', 'running') AND relay_at IS NOT NULL",
 )
-CONTENDERS = {contender.name: contender for contender in (REFERENCE, OURS)}
+RIVALS = (
+    Contender(
+        name="celery_outbox",
+        title="django-celery-outbox",
+        redis=2,
+        workers=(
+            _celery("benchmarks.contenders.celery_outbox.celery_app"),
+            _manage("celery_outbox_relay", "--batch-size=500", "--idle-time=0.1"),
+        ),
+        owed="SELECT count(*) FROM celery_outbox",
+    ),
+    Contender(
+        name="pgjobs",
+        title="procrastinate",
+        redis=3,
+        workers=(_manage("procrastinate", "worker", "--concurrency=4"),) * 2,
+        owed="SELECT count(*) FROM procrastinate_jobs"
+        " WHERE status IN ('todo', 'doing')",
+        kept="procrastinate_workers",
+    ),
+    Contender(
+        name="tasks_db",
+        title="django-tasks-db",
+        redis=4,
+        workers=(_manage("db_worker", "--interval=0.1"),) * 2,
+        owed="SELECT count(*) FROM django_tasks_database_dbtaskresult"
+        " WHERE status IN ('READY', 'RUNNING')",
+    ),
+    Contender(
+        name="q2",
+        title="django-q2 (Redis)",
+        redis=5,
+        workers=(_manage("qcluster"),),
+    ),
+    Contender(
+        name="domain_events",
+        title="django-domain-events",
+        redis=6,
+        workers=(_manage("deliver_events"),) * 2,
+        owed="SELECT count(*) FROM django_domain_events_deliveryrecord"
+        " WHERE status <> 'succeeded'",
+    ),
+    Contender(
+        name="ox",
+        title="django-ox",
+        redis=7,
+        workers=(_manage("ox_worker", "--processes=2", "--interval=0.1"),),
+        owed="SELECT count(*) FROM django_ox_oxtask"
+        " WHERE status IN ('READY', 'RUNNING')",
+        interpreter="python3.12",
+    ),
+)
+CONTENDERS = {contender.name: contender for contender in (REFERENCE, OURS, *RIVALS)}

@@ -17,12 +17,13 @@ from typing import Any, Self
 import psycopg
 import redis
 
+from benchmarks.environments import python_for
 from benchmarks.load import family, pss
 from benchmarks.roster import ROOT, Contender
 from shop.embedded import PostgresServer, RedisServer
 from shop.processes import kill_group, spawn
 
-PATIENCE = 180.0
+PATIENCE = float(os.environ.get("BENCH_PATIENCE", "180"))
 MARK_BYTES = 16
 WARM_UP = 200
 ROWS = 1000
@@ -69,6 +70,11 @@ class Stand:
             application_name="harness",
         )
 
+    def redis_version(self) -> str:
+        """The version of the Redis server."""
+        info: Any = redis.Redis(port=self.redis.port).info("server")
+        return str(info["redis_version"])
+
     @contextmanager
     def statement_log(self) -> Iterator[list[str]]:
         """Collect what the server executes meanwhile, one line per statement."""
@@ -96,6 +102,7 @@ class Seat:
         self.database = f"bench_{contender.name}{variant}"
         self.marks = stand.folder / f"marks-{contender.name}{variant}"
         self.marks.mkdir(exist_ok=True)
+        self.python = str(python_for(contender))
         self.workers: list[subprocess.Popen[bytes]] = []
         with stand.sql("postgres") as connection:
             connection.execute(f'CREATE DATABASE "{self.database}"')
@@ -135,7 +142,7 @@ class Seat:
         """Start a probe, whose output the caller has to read."""
         given = [f"--{name}={value}" for name, value in options.items()]
         return subprocess.Popen(  # noqa: S603 -- the command is ours
-            [str(self.contender.python), "-m", "benchmarks.probe", command, *given],
+            [self.python, "-m", "benchmarks.probe", command, *given],
             cwd=ROOT,
             env=self.environment("producer"),
             stdout=subprocess.PIPE,
@@ -147,7 +154,7 @@ class Seat:
             log = self.stand.folder / f"{self.database}-worker{number}.log"
             self.workers.append(
                 spawn(
-                    [str(self.contender.python), *command],
+                    [self.python, *command],
                     cwd=ROOT,
                     env=self.environment("worker"),
                     stdout=log.open("wb"),
@@ -225,8 +232,9 @@ class Seat:
     def _truncate(self, like: str) -> str:
         tables = self.sql.execute(
             "SELECT quote_ident(tablename) FROM pg_tables WHERE schemaname = 'public'"
-            " AND tablename <> 'django_migrations' AND tablename LIKE %s",
-            [like],
+            " AND tablename NOT LIKE ALL (ARRAY['django_migrations', %s])"
+            " AND tablename LIKE %s",
+            [self.contender.kept, like],
         ).fetchall()
         return f"TRUNCATE {', '.join(name for (name,) in tables)} RESTART IDENTITY"
 

@@ -6,14 +6,17 @@ from benchmarks.load import Load, Meter
 from benchmarks.stand import Seat
 
 
-def added(seat: Seat, kinds: str, *, events: int) -> tuple[dict[str, float], Load]:
+def added(
+    seat: Seat, kinds: str, *, events: int, many: bool
+) -> tuple[dict[str, float], Load]:
     """Time single transactions, and the insert of 1,000 orders; the workers rest."""
     seat.reset()
     meter = Meter.start()
-    one = seat.probe("cost", kinds=kinds, events=events)
-    seat.reset()
-    many = seat.probe("many", events=1000)
+    found = seat.probe("cost", kinds=kinds, events=events)
+    figures = {"base": found["base_us"], **found["added_us"]}
+    if many:
+        seat.reset()
+        figures |= seat.probe("many", events=1000)["added_us"]
     load = meter.stop()
     seat.reset()
-    figures = {**one["added_us"], **many["added_us"]}
     return {f"{kind} us": us for kind, us in figures.items()}, load

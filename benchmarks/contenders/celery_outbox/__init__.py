@@ -1,0 +1,1 @@
+"""django-celery-outbox: a table of Celery messages, and a relay that publishes them."""

@@ -1,0 +1,1 @@
+"""django-domain-events: a log of events; relays run the receivers themselves."""

@@ -1,0 +1,1 @@
+"""django-ox: Django's tasks in the database, with leases and retries."""

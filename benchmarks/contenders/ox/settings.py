@@ -1,0 +1,6 @@
+"""The backend as documented."""
+
+from __future__ import annotations
+
+APPS = ["django_ox"]
+TASKS = {"default": {"BACKEND": "django_ox.backend.OxBackend"}}

@@ -1,0 +1,1 @@
+"""procrastinate: jobs in PostgreSQL, workers that listen for them."""

@@ -1,0 +1,5 @@
+"""Nothing but the app."""
+
+from __future__ import annotations
+
+APPS = ["procrastinate.contrib.django"]

@@ -1,0 +1,1 @@
+"""django-tasks-db: the database backend of Django's tasks."""

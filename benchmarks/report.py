@@ -1,0 +1,189 @@
+"""Turns results into text, and into the measured part of ``docs/performance.md``.
+
+``python -m benchmarks.report`` renders the last run once more.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import platform
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks import environments, plot
+from benchmarks.figures import GOALS, Results, Sample
+from benchmarks.load import Load
+from benchmarks.plan import Size
+from benchmarks.roster import CONTENDERS, OURS, REFERENCE, RIVALS, ROOT
+from benchmarks.stand import Stand
+
+DOCUMENT = ROOT / "docs" / "performance.md"
+LAST = ROOT / "var" / "benchmarks" / "last.json"
+BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
+PACKAGES = ("Python", "Django", "celery", "kombu", "redis", "psycopg")
+Facts = dict[str, str]
+
+
+def facts(stand: Stand, size: Size) -> Facts:
+    """On what it was measured."""
+    with stand.sql("postgres") as connection:
+        ((postgres,),) = connection.execute("SHOW server_version").fetchall()
+    ours = environments.versions(OURS)
+    software = [f"{name} {ours[name]}" for name in PACKAGES]
+    redis = stand.redis_version()
+    return {
+        "Machine": _machine(),
+        "Software": ", ".join([*software, f"PostgreSQL {postgres}", f"Redis {redis}"]),
+        "Rivals": ", ".join(_rival_versions()),
+        "Size": ", ".join(f"{k} {v}" for k, v in dataclasses.asdict(size).items()),
+    }
+
+
+def _machine() -> str:
+    cpu = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
+    cores = len(
+        re.findall(r"^processor", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    )
+    memory = re.search(r"MemTotal:\s+(\d+)", Path("/proc/meminfo").read_text())
+    name = cpu[1] if cpu else platform.machine()
+    gigabytes = int(memory[1]) / 2**20 if memory else 0
+    return f"{cores} cores of {name}, {gigabytes:.0f} GB, Linux {platform.release()}"
+
+
+def _rival_versions() -> list[str]:
+    found = []
+    for rival in RIVALS:
+        file = ROOT / "benchmarks" / "contenders" / rival.name / "requirements.txt"
+        found.append(re.sub(r"\[.*?\]|==", " ", file.read_text().split("\n")[2]))
+    return [" ".join(name.split()) for name in found]
+
+
+def save(results: Results, facts: Facts) -> None:
+    """Keep the samples, for another look at them."""
+    LAST.parent.mkdir(parents=True, exist_ok=True)
+    kept = {"facts": facts, **dataclasses.asdict(results)}
+    LAST.write_text(json.dumps(kept, indent=1))
+
+
+def load() -> tuple[Results, Facts]:
+    """What was kept of the last run."""
+    kept = json.loads(LAST.read_text())
+    samples = [
+        Sample(s["contender"], s["measure"], s["figures"], Load(**s["load"]))
+        for s in kept["samples"]
+    ]
+    return Results(samples, kept["missing"]), kept["facts"]
+
+
+def as_text(results: Results) -> str:
+    """Medians, then goals, for a terminal."""
+    lines = ["", "medians [lowest-highest]"]
+    for contender, measure, figure in results.names():
+        median = results.median(contender, measure, figure)
+        lines.append(f"  {measure:<14} {contender:<14} {figure:<24} {median}")
+    lines += ["", f"{'measure':<50} {'goal':<16} {'measured':<9} met"]
+    lines += [f"{a:<50} {b:<16} {c:<9} {d}" for a, b, c, d in _goals(results)]
+    lines += [f"not measured: {name}: {why}" for name, why in results.missing.items()]
+    return "\n".join(lines)
+
+
+def _goals(results: Results) -> list[tuple[str, str, str, str]]:
+    rows = []
+    for goal in GOALS:
+        measured = goal.measured(results)
+        if measured is not None:
+            value = f"{measured:.3g}{' x' if goal.other else ''}"
+            met = "yes" if goal.met(measured) else "**no**"
+            rows.append((goal.title, goal.wanted(), value, met))
+    return rows
+
+
+def write(results: Results, facts: Facts) -> None:
+    """Replace the measured part of the document, and the plot beside it."""
+    plot.draw(results, DOCUMENT.with_suffix(".svg"))
+    before, _, rest = DOCUMENT.read_text().partition(BEGIN)
+    _, _, after = rest.partition(END)
+    DOCUMENT.write_text(
+        f"{before}{BEGIN}\n\n{_measured(results, facts)}\n\n{END}{after}"
+    )
+
+
+def _measured(results: Results, facts: Facts) -> str:
+    disturbed = sum(sample.load.disturbed for sample in results.samples)
+    parts = [
+        "\n".join(f"- {name}: {value}" for name, value in facts.items()),
+        f"{len(results.samples)} runs, {disturbed} of them disturbed by other processes.",
+        _table(("measure", "goal", "measured", "met"), _goals(results)),
+        "![Drain, cost to the sender and latency of all contenders](performance.svg)",
+        _table(HEAD, _everybody(results)),
+        _table(
+            ("ours and the reference", "median", "lowest to highest"), _ours(results)
+        ),
+        *(f"Not measured: {name}: {why}" for name, why in results.missing.items()),
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+HEAD = (
+    "contender",
+    "drain, events/s",
+    "CPU per event, us",
+    "flow, events/s",
+    "added to the transaction, us",
+    "commit to receiver, p50 / p95 ms",
+    "memory of the workers, MB",
+)
+COLUMNS = (
+    (("drain atomic", "events/s"),),
+    (("drain atomic", "CPU us/event"),),
+    (("flow", "events/s"),),
+    (("send", "atomic us"),),
+    (("latency", "p50 ms"), ("latency", "p95 ms")),
+    (("drain atomic", "PSS MB"),),
+)
+
+
+def _everybody(results: Results) -> list[tuple[str, ...]]:
+    rows: list[tuple[str, ...]] = []
+    for name in dict.fromkeys(sample.contender for sample in results.samples):
+        cells = [
+            " / ".join(_value(results, name, *figure) for figure in column)
+            for column in COLUMNS
+        ]
+        rows.append((CONTENDERS[name].title, *cells))
+    return rows
+
+
+def _value(results: Results, contender: str, measure: str, figure: str) -> str:
+    median = results.median(contender, measure, figure)
+    if median is None:
+        return ""
+    return f"{median.value:,.1f}" if median.value < 100 else f"{median.value:,.0f}"
+
+
+def _ours(results: Results) -> list[tuple[str, ...]]:
+    rows: list[tuple[str, ...]] = []
+    for contender, measure, figure in results.names():
+        median = results.median(contender, measure, figure)
+        if contender in (OURS.name, REFERENCE.name) and median is not None:
+            spread = f"{median.low:,.4g} to {median.high:,.4g}"
+            mark = f", {median.disturbed} of {median.runs} disturbed"
+            note = mark if median.disturbed else ""
+            title = f"{contender}: {measure}, {figure}"
+            rows.append((title, f"{median.value:,.4g}", spread + note))
+    return rows
+
+
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    if not rows:
+        return ""
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+if __name__ == "__main__":
+    found, told = load()
+    print(as_text(found))
+    write(found, told)
