@@ -19,9 +19,10 @@ from django.db.models.sql import Query
 
 from signal_tasks.clock import from_now
 
+#: ``signal`` is a word of MySQL's own, and has to be quoted in its way.
 EVENTS = (
     "INSERT INTO signal_tasks_event "
-    "(id, signal, payload, headers, cause_id, sent_at) VALUES "
+    "(id, {signal}, payload, headers, cause_id, sent_at) VALUES "
 )
 DELIVERIES = (
     "INSERT INTO signal_tasks_delivery (id, event_id, receiver, state, reason, "
@@ -93,7 +94,8 @@ def _events(events: Sequence[NewEvent], connection: Any) -> Statement:
         cause = event.cause_id and _uuid(event.cause_id, connection)
         key = _uuid(event.id, connection)
         params += (key, event.signal, event.payload, event.headers, cause)
-    return EVENTS + ", ".join([row] * len(events)), params
+    into = EVENTS.format(signal=connection.ops.quote_name("signal"))
+    return into + ", ".join([row] * len(events)), params
 
 
 def _deliveries(
