@@ -26,18 +26,14 @@ def ids() -> set[str]:
 
 
 @pytest.fixture
-def celery_conf() -> Iterator[Callable[..., None]]:
+def celery_conf(settings: Any) -> Callable[..., None]:
     """Change the configuration of the Celery app for this test."""
-    before: dict[str, Any] = {}
 
     def change(**options: Any) -> None:
         for name, value in options.items():
-            before.setdefault(name, getattr(current_app.conf, name))
-            setattr(current_app.conf, name, value)
+            setattr(settings, f"CELERY_{name.upper()}", value)
 
-    yield change
-    for name, value in before.items():
-        setattr(current_app.conf, name, value)
+    return change
 
 
 @pytest.fixture

@@ -179,7 +179,7 @@ def test_what_has_ended_is_published_no_more(signal: AsyncSignal, relay: Relay) 
 
 
 def test_without_a_broker_the_claim_is_taken_back(
-    signal: AsyncSignal, relay: Relay
+    signal: AsyncSignal, relay: Relay, settings: Any
 ) -> None:
     failures = []
 
@@ -189,17 +189,15 @@ def test_without_a_broker_the_claim_is_taken_back(
     signals.broker_failed.connect(note)
     listen(signal)
     send(signal)
-    url = current_app.conf.broker_url
-    current_app.conf.broker_url = NOBODY_LISTENS
-    try:
-        assert passage(relay).published == 0
-        assert only().relays == 0
-        assert wait() <= 5
-        pass_time()
-        assert passage(relay).published == 0  # not even tried: it failed just now
-    finally:
-        current_app.conf.broker_url = url
+    url = settings.CELERY_BROKER_URL
+    settings.CELERY_BROKER_URL = NOBODY_LISTENS
+    assert passage(relay).published == 0
+    assert only().relays == 0
+    assert wait() <= 5
+    pass_time()
+    assert passage(relay).published == 0  # not even tried: it failed just now
     assert len(failures) == 1
+    settings.CELERY_BROKER_URL = url
     relay._broker_again_at = 0.0
     pass_time()
     assert passage(relay).published == 1

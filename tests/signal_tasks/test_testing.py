@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from celery import current_app
 from django.db import connection, transaction
 from django.test import TestCase, TransactionTestCase, override_settings
 from django.test.testcases import (  # type: ignore[attr-defined]
@@ -308,17 +306,13 @@ def test_pytest_has_fixtures_of_ours(
 # -- CELERY_TASK_ALWAYS_EAGER -----------------------------------------------------
 
 
-@pytest.fixture
-def eager(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    current_app.conf.task_always_eager = True
-    yield
-    current_app.conf.task_always_eager = False
-
-
-@pytest.mark.usefixtures("eager")
 @pytest.mark.django_db(transaction=True)
 class TestEager:
     """Celery set to run tasks in the sender's process."""
+
+    @pytest.fixture(autouse=True)
+    def _eager(self, settings: Any) -> None:
+        settings.CELERY_TASK_ALWAYS_EAGER = True
 
     def test_receivers_run_after_the_commit(self) -> None:
         with transaction.atomic():
@@ -361,7 +355,7 @@ class TestEager:
         assert [call["n"] for call in calls] == list(range(250))
 
 
-@pytest.mark.usefixtures("eager")
+@override_settings(CELERY_TASK_ALWAYS_EAGER=True)
 class EagerTests(TestCase):
     """In a TestCase nothing commits, unless the test asks for it."""
 
