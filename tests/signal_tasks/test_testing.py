@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.db import connection, transaction
 from django.test import TestCase, TransactionTestCase, override_settings
 from django.test.testcases import (  # type: ignore[attr-defined]
@@ -53,6 +54,12 @@ class InATestCaseTests(TestCase):
             happened.send(sender=None)
             transaction.set_rollback(True)
         assert run_pending() == []
+
+    async def test_an_async_test_sends_and_runs_too(self) -> None:
+        await happened.asend(sender=None, key="async")
+        ran = await sync_to_async(run_pending)()
+        assert len(ran) == 2
+        assert await Effect.objects.filter(key="async").acount() == 2
 
     def test_nothing_is_owed_by_the_test_before(self) -> None:
         assert not Delivery.objects.exists()
