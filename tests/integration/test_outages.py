@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import threading
 import time
@@ -118,11 +119,13 @@ def test_events_sent_while_the_broker_hangs_cost_no_more(
 def test_what_was_queued_in_a_broker_that_is_emptied_is_delivered(
     redis: RedisServer, start_worker: StartWorker
 ) -> None:
-    start_worker("-c", "1")
-    send_singly(12, seconds=0.2)
+    worker = start_worker()
+    worker.send_all(signal.SIGSTOP)
+    send_singly(12, seconds=0)
     with redis_client.Redis.from_url(redis.url) as client:
-        assert client.llen("shop") > 4
+        assert client.llen("shop") > 10
     flush(redis)
+    worker.send_all(signal.SIGCONT)
     start = time.monotonic()
     eventually(all_ended)
     assert effects("inside") == keys(12)
