@@ -44,7 +44,7 @@ def _options() -> argparse.Namespace:
 def _groups(options: argparse.Namespace) -> list[str]:
     if options.only:
         return list(options.only.split(","))
-    slow = plan.SLOW if options.quick else ()
+    slow = plan.SLOW if options.quick else plan.EXTRA
     return [group for group in plan.GROUPS if group not in slow]
 
 

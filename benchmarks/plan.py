@@ -19,6 +19,7 @@ from benchmarks.measures.idle import idle
 from benchmarks.measures.latency import latency
 from benchmarks.measures.send import added
 from benchmarks.roster import OURS, REFERENCE, RIVALS, Contender
+from benchmarks.scale import scale
 from benchmarks.stand import BenchmarkError, Seat, Stand
 
 
@@ -136,9 +137,10 @@ STEPS = (
     Step(group="latency", name="latency", measure=_latency, rivals=True),
     Step(group="idle", name="idle", measure=_idle, contenders=(OURS,), repeats=False),
 )
-GROUPS = (*dict.fromkeys(step.group for step in STEPS), "big", "rivals")
-#: What `--quick` leaves out unless it is asked for.
-SLOW = ("big", "rivals")
+GROUPS = (*dict.fromkeys(step.group for step in STEPS), "big", "rivals", "scale")
+#: What is left out unless it is asked for, and what `--quick` leaves out besides.
+EXTRA = ("scale",)
+SLOW = (*EXTRA, "big", "rivals")
 #: What a group needs to have been measured as well, to be compared with.
 NEEDS = {"single": "drain"}
 
@@ -151,27 +153,41 @@ def run(
     steps = [step for step in STEPS if step.group in wanted]
     rivals = "rivals" in groups
     seats = _seats(stand, steps, results, rivals=rivals)
+    yield from _steps(steps, seats, size, results)
+    for seat in seats.values():
+        seat.stop()
+    extras = {"big": _big, "scale": _scale}
+    for group in (group for group in extras if group in groups):
+        for who, name, found in extras[group](stand, size):
+            yield results.add(who, name, found)
+
+
+def _steps(
+    steps: Sequence[Step], seats: dict[str, Seat], size: Size, results: Results
+) -> Iterator[Sample]:
+    rivals = any(contender.name in seats for contender in RIVALS)
     for number in range(size.repeat):
         for step in steps:
             for contender in step.those(number, size, rivals=rivals):
                 if contender.name in seats:
                     found = step.measure(seats[contender.name], size)
                     yield results.add(contender.name, step.name, found)
-    for seat in seats.values():
-        seat.stop()
-    if "big" in groups:
-        for name, found in _big(stand, size):
-            yield results.add(OURS.name, name, found)
 
 
-def _big(stand: Stand, size: Size) -> Iterator[tuple[str, Found]]:
-    return big(
+def _big(stand: Stand, size: Size) -> Iterator[tuple[str, str, Found]]:
+    measured = big(
         stand,
         finished=size.finished,
         owed=size.owed,
         events=size.our_backlog,
         repeat=min(size.repeat, 3),
     )
+    return ((OURS.name, name, found) for name, found in measured)
+
+
+def _scale(stand: Stand, size: Size) -> Iterator[tuple[str, str, Found]]:
+    sizes = {c.name: size.drained(c) for c in (REFERENCE, OURS)}
+    return scale(stand, sizes, min(size.repeat, 3))
 
 
 def _seats(

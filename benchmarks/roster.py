@@ -12,9 +12,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def _celery(app: str = "benchmarks.project.celery_app") -> tuple[str, ...]:
-    """Two worker processes, without what a measured worker has no use for."""
-    pool = ("-P", "prefork", "-c", "2", "-l", "WARNING")
+def celery(
+    app: str = "benchmarks.project.celery_app",
+    processes: int = 2,
+    name: str = "worker@%h",
+) -> tuple[str, ...]:
+    """A Celery worker, without what a measured one has no use for."""
+    pool = ("-P", "prefork", "-c", str(processes), "-n", name, "-l", "WARNING")
     quiet = ("--without-gossip", "--without-mingle", "--without-heartbeat")
     return ("-m", "celery", "-A", app, "worker", *pool, *quiet)
 
@@ -30,7 +34,7 @@ class Contender:
     name: str
     title: str
     redis: int
-    workers: tuple[tuple[str, ...], ...] = (_celery(),)
+    workers: tuple[tuple[str, ...], ...] = (celery(),)
     #: Counts what is not done yet, where the contender keeps that in the database.
     owed: str = ""
     #: Tables (LIKE) that have to outlive the emptying between two runs.
@@ -57,7 +61,7 @@ RIVALS = (
         title="django-celery-outbox",
         redis=2,
         workers=(
-            _celery("benchmarks.contenders.celery_outbox.celery_app"),
+            celery("benchmarks.contenders.celery_outbox.celery_app"),
             _manage("celery_outbox_relay", "--batch-size=500", "--idle-time=0.1"),
         ),
         owed="SELECT count(*) FROM celery_outbox",

@@ -18,7 +18,7 @@ import psycopg
 import redis
 
 from benchmarks.environments import python_for
-from benchmarks.load import family, pss
+from benchmarks.load import cpu_of, family, pss
 from benchmarks.roster import ROOT, Contender
 from shop.embedded import PostgresServer, RedisServer
 from shop.processes import kill_group, spawn
@@ -102,6 +102,7 @@ class Seat:
         self.database = f"bench_{contender.name}{variant}"
         self.marks = stand.folder / f"marks-{contender.name}{variant}"
         self.marks.mkdir(exist_ok=True)
+        self.port = stand.postgres.port  # a bouncer's, for those who go through one
         self.python = str(python_for(contender))
         self.workers: list[subprocess.Popen[bytes]] = []
         with stand.sql("postgres") as connection:
@@ -119,7 +120,7 @@ class Seat:
             "HOME": os.environ.get("HOME", "/tmp"),  # noqa: S108
             "BENCH_CONTENDER": self.contender.name,
             "BENCH_PG_HOST": "127.0.0.1",
-            "BENCH_PG_PORT": str(self.stand.postgres.port),
+            "BENCH_PG_PORT": str(self.port),
             "BENCH_PG_NAME": self.database,
             "BENCH_REDIS_URL": self._redis_url(),
             "BENCH_MARKS": str(self.marks),
@@ -209,6 +210,18 @@ class Seat:
         for worker in self.workers:
             for process in family(worker.pid):
                 process.send_signal(number)
+
+    def cpu(self) -> dict[str, float]:
+        """Seconds of CPU so far, of the workers and of the servers behind them."""
+        pids = {
+            "workers": [worker.pid for worker in self.workers],
+            "PostgreSQL": [self.stand.postgres.pid],
+            "Redis": [self.stand.redis.pid],
+        }
+        return {
+            name: sum(cpu_of(process) for pid in some for process in family(pid))
+            for name, some in pids.items()
+        }
 
     def pss(self) -> float:
         """Memory of the workers, in MB."""

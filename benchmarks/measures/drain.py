@@ -26,11 +26,12 @@ def drain(
     seat.reset(tables=tables)
     filled = seat.probe("fill", events=events, kind=kind)
     before()
-    meter = Meter.start()
+    meter, cpu = Meter.start(), seat.cpu()
     seat.thaw()
     seat.wait_for(events, in_database=in_database)
     ended = time.time_ns()
     load = meter.stop()
+    used = {name: seconds - cpu[name] for name, seconds in seat.cpu().items()}
     wrong = seat.check(events, in_database=in_database)
     if wrong:
         raise BenchmarkError(f"{seat.database}, drain of {kind}: {wrong}")
@@ -39,6 +40,7 @@ def drain(
     return {
         "events/s": rate,
         "CPU us/event": 1e6 * load.own_cpu / events,
+        **{f"{name} us/event": 1e6 * cpu / events for name, cpu in used.items()},
         "filled/s": events / filled["seconds"],
     }, load
 
