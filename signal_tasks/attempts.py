@@ -261,6 +261,28 @@ def failed(job: Job, error: BaseException, seconds: float = 0.0) -> Outcome:
     )
 
 
+class TransactionSpoilt(Exception):
+    """A delivery failed in a transaction that has to be rolled back for it."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(outcome)
+        self.outcome = outcome
+
+
+def attempt_in_transaction(job: Job) -> Outcome:
+    """``attempt`` inside an open transaction, with nothing that could undo it alone.
+
+    Raises ``TransactionSpoilt`` with the outcome of what has to be undone.
+    """
+    outcome = attempt(job)
+    if not outcome.succeeded:
+        raise TransactionSpoilt(outcome)
+    if connections[job.database].needs_rollback:
+        error = transaction.TransactionManagementError(SPOILT)
+        raise TransactionSpoilt(failed(job, error))
+    return outcome
+
+
 def attempt_in_savepoint(job: Job) -> Outcome:
     """``attempt`` inside an open transaction, which it leaves usable or raises.
 
@@ -287,14 +309,21 @@ def settle(outcomes: Sequence[Outcome], database: str, worker: str) -> None:
     Raises ``LeaseLost`` when this worker no longer holds one of the deliveries: then
     nothing of the transaction may stand.
     """
+    done = [outcome.delivery for outcome in outcomes if outcome.succeeded]
+    if len(done) == len(outcomes) == 1:  # a statement is a transaction of its own
+        _settle_successes(done, database)
+        return
     with transaction.atomic(using=database):
-        done = [outcome.delivery for outcome in outcomes if outcome.succeeded]
-        held = Delivery.objects.using(database).held
-        if done and held(done).end(State.SUCCEEDED) != len(done):
-            raise LeaseLost("a lease was over before its receiver had ended")
+        _settle_successes(done, database)
         for outcome in outcomes:
             if not outcome.succeeded:
                 _settle_failure(outcome, database, worker)
+
+
+def _settle_successes(done: Sequence[Delivery], database: str) -> None:
+    held = Delivery.objects.using(database).held(done)
+    if done and held.end(State.SUCCEEDED) != len(done):
+        raise LeaseLost("a lease was over before its receiver had ended")
 
 
 def _settle_failure(outcome: Outcome, database: str, worker: str) -> None:

@@ -1,7 +1,6 @@
 """The ``SIGNAL_TASKS`` setting, read here and nowhere else.
 
-One dict in the project's settings becomes one frozen, typed object, which is
-dropped when Django announces that the setting changed.
+One dict in the project's settings becomes one frozen, typed object.
 """
 
 from __future__ import annotations
@@ -10,11 +9,9 @@ import difflib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
-from functools import cache
 from typing import Any
 
 from django.conf import settings as django_settings
-from django.core.signals import setting_changed
 
 from signal_tasks.retry import RetryPolicy
 
@@ -72,12 +69,22 @@ class Settings:
     MAX_PENDING_AGE: float = 300.0
 
 
-@cache
 def settings() -> Settings:
-    """The settings in force; keys that are wrong are left to ``manage.py check``."""
-    given = dict(getattr(django_settings, NAME, {}))
-    known = {f.name for f in fields(Settings)}
-    return Settings(**{key: value for key, value in given.items() if key in known})
+    """The settings in force; keys that are wrong are left to ``manage.py check``.
+
+    Read anew when the project's dict is another one. Not when Django announces a
+    change: a thread could put the old one back into a cache just then.
+    """
+    global _read
+    given = getattr(django_settings, NAME, None)
+    if _read is None or _read[0] is not given:
+        known = {f.name for f in fields(Settings)}
+        chosen = {key: value for key, value in (given or {}).items() if key in known}
+        _read = (given, Settings(**chosen))
+    return _read[1]
+
+
+_read: tuple[object, Settings] | None = None
 
 
 def problems(given: object) -> Iterator[str]:
@@ -127,11 +134,3 @@ def _is_aliases(value: object) -> bool:
     return isinstance(value, list | tuple) and all(
         alias in django_settings.DATABASES for alias in value
     )
-
-
-def _forget(*, setting: str, **kwargs: object) -> None:
-    if setting == NAME:
-        settings.cache_clear()
-
-
-setting_changed.connect(_forget, dispatch_uid="signal_tasks.conf")

@@ -2,10 +2,15 @@
 
 # Note [Groups]
 Deliveries are taken in small groups, as many as ran in ``GROUP_SECONDS`` the last
-time. Those of an atomic receiver share one transaction, each in a savepoint of its
-own, and commit together. When that transaction is lost (deadlock, serialization
-failure, broken connection, a lease that was over) nothing of it stands, and each
-is run again in a transaction of its own.
+time. Those of an atomic receiver share one transaction and commit together; those of
+one that is not share the statement that writes their ends.
+
+While all goes well, nothing stands between the deliveries of a group. When one fails,
+the transaction is rolled back and its deliveries are run again, now each in a
+savepoint of its own, as are those of the next ``CAREFUL_GROUPS``. So a failure costs
+its neighbours a second run now and then, never an attempt, and no effect in the
+database. When the transaction itself is lost (deadlock, serialization failure, broken
+connection, a lease that was over), each is run again in a transaction of its own.
 
 # Note [Untouched deliveries]
 What a message names but the worker has not taken stays ``pending``: any other copy
@@ -20,7 +25,7 @@ import socket
 import time
 import uuid
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from django.db import DatabaseError, InterfaceError, connections, transaction
@@ -31,15 +36,17 @@ from signal_tasks.attempts import (
     HandBack,
     Job,
     Outcome,
+    TransactionSpoilt,
     attempt,
     attempt_in_savepoint,
+    attempt_in_transaction,
     failed,
     settle,
 )
 from signal_tasks.broker import is_eager
 from signal_tasks.conf import settings
 from signal_tasks.exceptions import LeaseLost
-from signal_tasks.models import Delivery, Event
+from signal_tasks.models import Delivery
 from signal_tasks.outbox import aliases
 from signal_tasks.publisher import Parcel, publisher
 from signal_tasks.registry import Receiver, registry
@@ -51,6 +58,11 @@ FIRST_GROUP = 10
 MOST_IDS = 10_000
 #: A lease outlives the receiver's soft time limit by this long (seconds).
 LEASE_GRACE = 10.0
+#: Groups that run in savepoints after one in which a delivery failed.
+CAREFUL_GROUPS = 50
+#: Non-atomic deliveries whose ends wait to be written together, at most this long: what
+#: a crash could repeat (seconds).
+UNWRITTEN_SECONDS = 0.02
 #: Waits between attempts to write the end of a non-atomic delivery (seconds).
 SETTLE_AGAIN = (0.1, 0.5, 2.0)
 
@@ -70,6 +82,17 @@ class Process:
 
 
 process = Process()
+
+
+@dataclass(slots=True)
+class Pace:
+    """What this process has learnt of a receiver."""
+
+    size: int = FIRST_GROUP  # as many deliveries as fit into a group
+    careful: int = 0  # as many groups are still to be run in savepoints
+
+
+_paces: dict[str, Pace] = {}
 
 
 @dataclass(slots=True)
@@ -151,18 +174,18 @@ class Shift:
         self.database = database
         self.report = report
         self.until = time.monotonic() + seconds
+        self.pace = _paces.setdefault(receiver.name, Pace())
         timeout = receiver.options.timeout
         self.lease = settings().LEASE if timeout is None else timeout + LEASE_GRACE
 
     def work_off(self, ids: Sequence[uuid.UUID]) -> None:
         """Take group after group until all is done or the time is up."""
         rest = deque(ids)
-        size = FIRST_GROUP
         while rest and not self._is_over():
-            group = [rest.popleft() for _ in range(min(size, len(rest)))]
+            group = [rest.popleft() for _ in range(min(self.pace.size, len(rest)))]
             started = time.monotonic()
             self._work_off_group(group)
-            size = _next_size(len(group), time.monotonic() - started)
+            self.pace.size = _next_size(len(group), time.monotonic() - started)
         self._resubmit(rest)
 
     def _is_over(self) -> bool:
@@ -178,10 +201,13 @@ class Shift:
                 self._run_next(jobs)
         except HandBack:
             process.stopping = True
-            # The receiver may have been in the middle of a statement.
-            connections[self.database].close()
+            self._drop_connection()
         finally:
             self._hand_back(jobs)
+
+    def _drop_connection(self) -> None:
+        """After an interruption: the receiver may have been in a statement."""
+        connections[self.database].close()
 
     def _take(self, ids: Sequence[uuid.UUID]) -> deque[Job]:
         """Take; once more with a new connection if the kept one was broken."""
@@ -190,21 +216,19 @@ class Shift:
         try:
             return self._taken(ids)
         except BROKEN_TRANSACTION:
-            if connection.connection is kept or connection.in_atomic_block:
+            if kept is None or connection.in_atomic_block:
                 raise
-            return self._taken(ids)  # Django has replaced it while it rolled back
+            connection.close()
+            return self._taken(ids)
 
     def _taken(self, ids: Sequence[uuid.UUID]) -> deque[Job]:
         held_until = time.monotonic() + self.lease
         rows = Delivery.objects.using(self.database)
         taken = rows.take(ids, names=self.receiver.names, lease=self.lease)
-        events = Event._base_manager.using(self.database).in_bulk(
-            [delivery.event_id for delivery in taken]
-        )
         return deque(
             Job(
                 delivery=delivery,
-                event=events[delivery.event_id],
+                event=delivery.event,
                 receiver=self.receiver,
                 database=self.database,
                 held_until=held_until,
@@ -218,12 +242,36 @@ class Shift:
         if jobs[0].is_late:
             self._fenced(jobs.popleft())
         elif not options.atomic:
-            outcome = attempt(jobs[0])
-            self._settle(jobs.popleft(), outcome)
+            self._run_outside(jobs)
         elif options.group_commit and len(jobs) > 1:
             self._run_together(jobs)
         else:
             self._run_alone(jobs)
+
+    def _run_outside(self, jobs: deque[Job]) -> None:
+        """Run deliveries outside of any transaction, then write their ends at once."""
+        ran: list[Job] = []
+        outcomes: list[Outcome] = []
+        try:
+            self._fill(jobs, ran, outcomes, attempt, UNWRITTEN_SECONDS)
+        except HandBack:
+            self._drop_connection()
+            raise
+        finally:
+            self._settle_all(ran[: len(outcomes)], outcomes)
+
+    def _settle_all(self, ran: list[Job], outcomes: list[Outcome]) -> None:
+        """Write ends together; where that fails, each by itself."""
+        if len(outcomes) > 1:
+            try:
+                settle(outcomes, self.database, process.label())
+            except (LeaseLost, DatabaseError, InterfaceError):
+                pass  # each will say for itself what is wrong
+            else:
+                self._count(outcomes)
+                return
+        for job, outcome in zip(ran, outcomes, strict=True):
+            self._settle(job, outcome)
 
     def _run_together(self, jobs: deque[Job]) -> None:
         """Run deliveries in one transaction; see Note [Groups]."""
@@ -231,26 +279,56 @@ class Shift:
         outcomes: list[Outcome] = []
         try:
             with transaction.atomic(using=self.database):
-                self._fill(jobs, ran, outcomes)
+                self._fill(
+                    jobs, ran, outcomes, self._in_group(), settings().GROUP_SECONDS
+                )
                 settle(outcomes, self.database, process.label())
+        except TransactionSpoilt:
+            self.pace.careful = CAREFUL_GROUPS
+            jobs.extendleft(reversed(ran))
         except (LeaseLost, DatabaseError, InterfaceError):
             self._one_by_one(ran, jobs)
         except BaseException:
             jobs.extendleft(reversed(ran))
             raise
         else:
+            self.pace.careful = max(self.pace.careful - 1, 0)
             self._count(outcomes)
 
-    def _fill(self, jobs: deque[Job], ran: list[Job], outcomes: list[Outcome]) -> None:
-        """Run jobs until GROUP_SECONDS are over; move them from ``jobs`` to ``ran``."""
-        until = time.monotonic() + settings().GROUP_SECONDS
+    def _in_group(self) -> Callable[[Job], Outcome]:
+        """How to run the deliveries of a group: see Note [Groups].
+
+        A time limit strikes once in a message, so no receiver may overrun it twice.
+        """
+        timed = self.receiver.options.timeout is not None
+        return (
+            attempt_in_savepoint
+            if self.pace.careful or timed
+            else attempt_in_transaction
+        )
+
+    def _fill(
+        self,
+        jobs: deque[Job],
+        ran: list[Job],
+        outcomes: list[Outcome],
+        run: Callable[[Job], Outcome],
+        seconds: float,
+    ) -> None:
+        """Run jobs for about so many seconds; move them from ``jobs`` to ``ran``.
+
+        A job that is interrupted by the end of the process goes back to ``jobs``.
+        """
+        until = time.monotonic() + seconds
         while jobs and not jobs[0].is_late and not process.stopping:
             ran.append(jobs.popleft())
             try:
-                outcomes.append(attempt_in_savepoint(ran[-1]))
+                outcomes.append(run(ran[-1]))
             except HandBack:
                 process.stopping = True
                 jobs.appendleft(ran.pop())
+                if run is not attempt_in_savepoint:
+                    raise  # its writes cannot be undone by themselves
             if time.monotonic() >= until:
                 break
 
@@ -266,17 +344,16 @@ class Shift:
     def _run_alone(self, jobs: deque[Job]) -> None:
         """Run one delivery in a transaction that also holds its end."""
         job = jobs[0]
-        outcome = None
         try:
             with transaction.atomic(using=self.database):
-                outcome = attempt_in_savepoint(job)
+                outcome = attempt_in_transaction(job)
                 settle([outcome], self.database, process.label())
+        except TransactionSpoilt as spoilt:
+            self._settle(jobs.popleft(), spoilt.outcome)
         except LeaseLost:
             self._fenced(jobs.popleft())
         except (DatabaseError, InterfaceError) as error:
-            if outcome is None or outcome.succeeded:
-                outcome = failed(job, error)
-            self._settle(jobs.popleft(), outcome)
+            self._settle(jobs.popleft(), failed(job, error))
         else:
             jobs.popleft()
             self._count([outcome])

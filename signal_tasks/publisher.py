@@ -25,6 +25,8 @@ from signal_tasks.registry import registry
 
 #: Longest wait at the exit of the process for what is still to be published.
 EXIT_SECONDS = 2.0
+#: A busy process publishes after up to so many times PUBLISH_INTERVAL.
+LONGEST_PAUSE = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,14 +140,30 @@ class Publisher:
                     self._thread.start()
 
     def _run(self) -> None:
+        pause = settings().PUBLISH_INTERVAL
         while True:
             self._wake.wait()
             self._wake.clear()
-            self._publish(self._drain())
+            parcels = self._drain()
+            self._publish(parcels)
             self._idle.set()
             if self._waiting:  # came in between: flush() has to wait for it too
                 self._idle.clear()
-            time.sleep(settings().PUBLISH_INTERVAL)
+            pause = self._next_pause(pause, parcels)
+            time.sleep(pause)
+
+    @staticmethod
+    def _next_pause(pause: float, parcels: list[Parcel]) -> float:
+        """Longer while several sends to one receiver come together, up to a limit.
+
+        A message costs Celery about as much as ten deliveries, so a busy process had
+        better fill its messages; an idle one publishes at once.
+        """
+        shortest = settings().PUBLISH_INTERVAL
+        receivers = {(parcel.receiver, parcel.database) for parcel in parcels}
+        if len(parcels) == len(receivers):
+            return shortest
+        return min(pause * 2, shortest * LONGEST_PAUSE)
 
     def _drain(self) -> list[Parcel]:
         parcels = []

@@ -12,9 +12,19 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
 
 from django.db import connections, transaction
-from django.db.models import Case, Count, F, Min, Q, QuerySet, Value, When
+from django.db.models import (
+    Case,
+    Count,
+    F,
+    Min,
+    Q,
+    QuerySet,
+    Value,
+    When,
+)
 from django.db.models.functions import Greatest
 
+from signal_tasks import takes
 from signal_tasks.clock import DatabaseNow, from_now
 from signal_tasks.states import LIVE, State
 
@@ -38,11 +48,45 @@ class DeliveryQuerySet(Base):
 
         They become ``running`` with one attempt more and a lease of their own. The
         take is committed before this returns, so that a crash has been counted.
-        What was with a worker that died is taken alone or not at all.
+        What was with a worker that died is taken alone or not at all. The events
+        come along.
         """
+        take = self._take_at_once if self._is_postgres() else self._take_portably
+        won = take(ids, names, lease, alone=len(ids) == 1)
+        order = {pk: place for place, pk in enumerate(ids)}
+        return sorted(won, key=lambda delivery: order[delivery.pk])
+
+    def _is_postgres(self) -> bool:
+        return connections[self.db].vendor == "postgresql"
+
+    def _take_at_once(
+        self,
+        ids: Collection[uuid.UUID],
+        names: Collection[str],
+        lease: float,
+        *,
+        alone: bool,
+    ) -> list[Delivery]:
+        event_model = _event_model(self)
+        won = []
+        for delivery_values, event_values in takes.take(
+            ids, names=names, lease=lease, alone=alone, database=self.db
+        ):
+            delivery = self.model.from_db(self.db, takes.DELIVERY, delivery_values)
+            delivery.event = event_model.from_db(self.db, takes.EVENT, event_values)
+            won.append(delivery)
+        return won
+
+    def _take_portably(
+        self,
+        ids: Collection[uuid.UUID],
+        names: Collection[str],
+        lease: float,
+        *,
+        alone: bool,
+    ) -> list[Delivery]:
         due = Q(state=State.PENDING, available_at__lte=DatabaseNow())
         wanted = self.filter(due, pk__in=ids, receiver__in=names)
-        alone = len(ids) == 1
         if not alone:
             wanted = wanted.filter(alone=False)
         with transaction.atomic(using=self.db):
@@ -52,17 +96,19 @@ class DeliveryQuerySet(Base):
                 attempts=F("attempts") + 1,
                 lease=F("lease") + 1,
                 relay_at=from_now(lease),
+                relays=0,
                 alone=alone,
                 orphaned=False,
-                relays=0,
             )
+        events = _event_model(self)._base_manager.using(self.db)
+        by_id = events.in_bulk([delivery.event_id for delivery in won])
         for delivery in won:
+            delivery.event = by_id[delivery.event_id]
             delivery.state = State.RUNNING
             delivery.attempts += 1
             delivery.lease += 1
             delivery.alone = alone
-        order = {pk: place for place, pk in enumerate(ids)}
-        return sorted(won, key=lambda delivery: order[delivery.pk])
+        return won
 
     def held(self, deliveries: Iterable[Delivery]) -> DeliveryQuerySet:
         """Those of ``deliveries`` that still run under the lease they carry."""

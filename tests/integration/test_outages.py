@@ -27,7 +27,7 @@ from tests.integration.workers import (
     runs_of,
     states,
 )
-from tests.testapp.signals import happened, inside
+from tests.testapp.signals import happened, outside
 
 #: What a send and its commit may cost on a busy machine, broker or no broker.
 A_MOMENT = 0.3
@@ -63,7 +63,7 @@ def send_and_commit(number: int) -> float:
 def send_singly(number: int, *, seconds: float) -> None:
     """Send events to a napping receiver, each in a message of its own."""
     for key in range(number):
-        inside.send(sender=None, key=key, task="nap", seconds=seconds)
+        outside.send(sender=None, key=key, task="nap", seconds=seconds)
         assert publisher.flush(5)
 
 
@@ -128,7 +128,7 @@ def test_what_was_queued_in_a_broker_that_is_emptied_is_delivered(
     worker.send_all(signal.SIGCONT)
     start = time.monotonic()
     eventually(all_ended)
-    assert effects("inside") == keys(12)
+    assert effects("outside") == keys(12)
     assert time.monotonic() - start < 10
 
 
@@ -143,11 +143,11 @@ def test_a_busy_worker_survives_a_broker_that_comes_back_empty(
     (redis.folder / "appendonly.aof").unlink()
     redis.start()
     eventually(all_ended, seconds=60)
-    assert effects("inside") == keys(8)
+    assert effects("outside") == keys(8)
     assert worker.is_running()
-    inside.send(sender=None, key="after")
+    outside.send(sender=None, key="after")
     eventually(all_ended)
-    assert "after" in effects("inside")
+    assert "after" in effects("outside")
 
 
 def test_a_pool_of_threads_survives_it_too(
@@ -160,7 +160,7 @@ def test_a_pool_of_threads_survives_it_too(
     time.sleep(0.5)
     redis.start()
     eventually(all_ended, seconds=60)
-    assert effects("inside") == keys(6)
+    assert effects("outside") == keys(6)
     assert worker.is_running()
 
 
