@@ -16,6 +16,7 @@ from django.contrib.admin.models import CHANGE, LogEntry
 from django.core.paginator import Paginator
 from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest
+from django.urls import reverse
 from django.utils.functional import cached_property
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -98,8 +99,22 @@ class EventAdmin(WindowAdmin):
     names = ("signal",)
     search_help_text = _("The full id of an event, or the full name of a signal")
     ordering = ("-id",)
-    fields = ("id", "signal", "sent_at", "cause_id", "shown_headers", "shown_payload")
-    readonly_fields = ("shown_headers", "shown_payload")
+    fields = (
+        "id",
+        "signal",
+        "sent_at",
+        "cause_id",
+        "shown_deliveries",
+        "shown_headers",
+        "shown_payload",
+    )
+    readonly_fields = ("shown_deliveries", "shown_headers", "shown_payload")
+
+    @admin.display(description=_("deliveries"))
+    def shown_deliveries(self, event: Event) -> SafeString:
+        """The first deliveries of the event, each with a link."""
+        rows = event.deliveries.order_by("receiver")[:MOST_CHILDREN]
+        return format_html_join("", DELIVERY, (_linked(row) for row in rows))
 
     @admin.display(description=_("headers"))
     def shown_headers(self, event: Event) -> SafeString:
@@ -117,13 +132,13 @@ class DeliveryAdmin(WindowAdmin):
     """Deliveries: what is owed, what was done, what is dead."""
 
     list_display = (
-        "id",
         "receiver",
         "state",
         "reason",
         "attempts",
         "available_at",
         "finished_at",
+        "id",
     )
     list_filter = ("state", "reason", "orphaned")
     ids = ("id", "event")
@@ -132,21 +147,36 @@ class DeliveryAdmin(WindowAdmin):
         "The full id of a delivery or an event, or the full name of a receiver"
     )
     ordering = ("-id",)
-    fields = (
-        "id",
-        "event",
-        "receiver",
-        "state",
-        "reason",
-        "attempts",
-        "orphaned",
-        "available_at",
-        "relay_at",
-        "relays",
-        "lease",
-        "alone",
-        "finished_at",
-        "shown_failures",
+    fieldsets = (
+        (
+            None,
+            {
+                "fields": (
+                    "id",
+                    "event",
+                    "receiver",
+                    "state",
+                    "reason",
+                    "attempts",
+                    "orphaned",
+                    "available_at",
+                    "finished_at",
+                    "shown_failures",
+                )
+            },
+        ),
+        (
+            _("Internals"),
+            {
+                "classes": ("collapse",),
+                "description": _(
+                    "When the relay looks at it next, how often that was since the "
+                    "last attempt, the number of the lease, and whether it is taken "
+                    "by itself."
+                ),
+                "fields": ("relay_at", "relays", "lease", "alone"),
+            },
+        ),
     )
     readonly_fields = ("shown_failures",)
     actions = ("replay", "discard")
@@ -181,9 +211,11 @@ class DeliveryAdmin(WindowAdmin):
         LogEntry.objects.log_actions(
             str(request.user.pk), chosen, CHANGE, change_message=f"{verb} in a list"
         )
+        if not changed:
+            self.message_user(request, NOTHING_TO[verb], messages.WARNING)
+            return
         text = ngettext("%d delivery changed.", "%d deliveries changed.", changed)
-        level = messages.SUCCESS if changed else messages.WARNING
-        self.message_user(request, text % changed, level)
+        self.message_user(request, text % changed, messages.SUCCESS)
 
     @admin.display(description=_("failed attempts"))
     def shown_failures(self, delivery: Delivery) -> SafeString:
@@ -200,10 +232,20 @@ class WorkerAdmin(WindowAdmin):
     ordering = ("-seen_at",)
 
 
+NOTHING_TO = {
+    "replay": _("Nothing to replay: only dead and discarded deliveries can be."),
+    "discard": _("Nothing to discard: only pending and dead deliveries can be."),
+}
+DELIVERY = '<div><a href="{}">{}</a>: {}</div>'
 FAILURE = (
     "<details><summary>Attempt {}, {}, {}: {}: {}</summary>"
     '<pre style="white-space: pre-wrap">{}</pre></details>'
 )
+
+
+def _linked(delivery: Delivery) -> tuple[str, str, str]:
+    page = reverse("admin:signal_tasks_delivery_change", args=[delivery.pk])
+    return page, delivery.receiver, delivery.get_state_display()
 
 
 def _facts(attempt: Attempt) -> tuple[Any, ...]:

@@ -5,6 +5,7 @@ One function per ID; each yields its messages.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,6 +15,8 @@ from django.db import connections
 
 from signal_tasks import broker
 from signal_tasks.conf import NAME, problems
+from signal_tasks.dispatch import all_signals
+from signal_tasks.forward import ForwardedSignal
 from signal_tasks.registry import registry
 
 Messages = Iterator[checks.CheckMessage]
@@ -57,6 +60,20 @@ def receivers_own_their_tasks() -> Messages:
                     hint="Give the receiver or the task another name with name=.",
                     id="signal_tasks.E003",
                 )
+
+
+def signals_own_their_names() -> Messages:
+    """E004: two signals have one name, so their events cannot be told apart."""
+    names = Counter(
+        each.name for each in all_signals() if not isinstance(each, ForwardedSignal)
+    )
+    for name, count in names.items():
+        if count > 1:
+            yield checks.Error(
+                f"{count} signals have the name {name!r}.",
+                hint="Give each a name of its own with AsyncSignal(name=...).",
+                id="signal_tasks.E004",
+            )
 
 
 def celery_app_is_set() -> Messages:
@@ -152,6 +169,7 @@ ALL: tuple[Callable[[], Messages], ...] = (
     settings_are_valid,
     times_are_aware,
     receivers_own_their_tasks,
+    signals_own_their_names,
     celery_app_is_set,
     tasks_are_not_eager,
     connections_are_reused,

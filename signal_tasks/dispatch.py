@@ -94,6 +94,12 @@ class AsyncSignal(Signal):
             self._given_name = signal_name(self, self._module)
         return self._given_name
 
+    def __repr__(self) -> str:
+        try:
+            return f"<{type(self).__name__}: {self.name}>"
+        except ImproperlyConfigured:
+            return super().__repr__()
+
     @property
     def durable_connections(self) -> tuple[Connection, ...]:
         """The durable receivers that are connected and alive."""

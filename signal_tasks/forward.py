@@ -31,7 +31,8 @@ REFUSED = {
     "pre_save": "what it announces may not happen; use post_save",
     "pre_delete": "what it announces may not happen; use post_delete, whose "
     "instance travels as a snapshot",
-    "pre_migrate": "what it announces may not happen; use post_migrate inline",
+    "pre_migrate": "what it announces may not happen; use post_migrate, inline",
+    "post_migrate": "its sender, an AppConfig, cannot travel; connect it inline",
     "class_prepared": "it is sent while the apps are loaded, before any database",
     "request_started": "it belongs to one process and request; connect it inline",
     "request_finished": "it belongs to one process and request, and nothing is "

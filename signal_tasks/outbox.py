@@ -179,6 +179,9 @@ def due_time(
     seconds = delay.total_seconds() if isinstance(delay, timedelta) else delay or 0.0
     if not 0 <= seconds <= LONGEST:
         raise ValueError(f"using(): delay is {delay!r}; give 0 to {LONGEST:.0f}")
+    moment: object = at
+    if moment is not None and not isinstance(moment, datetime):
+        raise TypeError(f"using(): at is {at!r}; give a datetime with a time zone")
     if at is not None and timezone.is_naive(at):
         raise ValueError(f"using(): at is {at!r}; give a datetime with a time zone")
     return seconds, at

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from typing import Any
 
 import celery
@@ -30,6 +31,8 @@ from signal_tasks.relay import Relay
 
 #: Longest wait for a pass of the relay before a fork or at the end (seconds).
 PASS_SECONDS = 5.0
+#: Least time between two looks at the health of kept connections (seconds).
+CHECK_SECONDS = 1.0
 
 
 def prepare() -> None:
@@ -100,10 +103,24 @@ def _replace(task_signal: Any, stock: Any) -> None:
         if not isinstance(sender, ReceiverTask):
             stock(sender=sender, **kwargs)
         elif not getattr(sender.request, "is_eager", False):
-            close_old_connections()
+            _close_old_connections()
 
     if task_signal.disconnect(stock) is not False:
         task_signal.connect(around_task, weak=False)
+
+
+def _close_old_connections() -> None:
+    """As between requests, but asking the server no more than once a second.
+
+    A take whose connection broke in between is made again over a new one.
+    """
+    now = time.monotonic()
+    if now - getattr(_looked_at, "time", 0.0) >= CHECK_SECONDS:
+        _looked_at.time = now
+        close_old_connections()
+
+
+_looked_at = threading.local()
 
 
 # -- stop -------------------------------------------------------------------------
@@ -164,7 +181,8 @@ def _end_if_stopped(**_: object) -> None:
     """After the message that was being worked off: end as the pool would have."""
     if process.stopping:
         publisher.flush(FLUSH_SECONDS)
-        _stock_handlers[signal.SIGTERM](signal.SIGTERM, None)
+        number, stock = next(iter(_stock_handlers.items()))
+        stock(number, None)
 
 
 class StoppableSolo(solo.TaskPool):  # type: ignore[misc]

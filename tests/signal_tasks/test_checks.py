@@ -53,7 +53,7 @@ def test_the_set_up_of_the_tests_is_in_order() -> None:
 
 def test_each_check_is_registered_under_one_id_that_it_tells() -> None:
     told = [(check.__doc__ or "").partition(":")[0] for check in checks.ALL]
-    assert len(set(told)) == len(told) == 10
+    assert len(set(told)) == len(told) == 11
 
 
 # -- E001: settings ---------------------------------------------------------------
@@ -223,3 +223,12 @@ def test_w007_all_other_combinations_are_fine(
     bad = {"broker_url": "redis://localhost", "worker_consumer": "ours:Consumer"}
     celery_conf(**bad | fine)
     assert ids() == set()
+
+
+def test_two_signals_of_one_name_are_told() -> None:
+    twins = [AsyncSignal(name="t.twin"), AsyncSignal(name="t.twin")]
+    (message,) = checks.signals_own_their_names()
+    assert message.id == "signal_tasks.E004"
+    assert "2 signals have the name 't.twin'" in message.msg
+    twins.pop()
+    assert list(checks.signals_own_their_names()) == []

@@ -176,7 +176,7 @@ def test_a_dead_delivery_is_replayed_with_all_its_attempts(
 ) -> None:
     handle = send(failing)
     run_pending()
-    assert command("replay", str(handle.id)) == "1 deliveries replayed\n"
+    assert command("replay", str(handle.id)) == "1 delivery replayed\n"
     handle.refresh()
     assert (handle.state, handle.attempts, handle.reason) == ("pending", 0, "")
     run_pending()
@@ -230,7 +230,7 @@ def test_what_is_done_or_owed_is_not_replayed(signal: AsyncSignal) -> None:
 def test_a_discarded_delivery_is_replayed_only_by_its_id(signal: AsyncSignal) -> None:
     calls = listen(signal)
     handle = send(signal)
-    assert command("discard", str(handle.id)) == "1 deliveries discarded\n"
+    assert command("discard", str(handle.id)) == "1 delivery discarded\n"
     assert handle.refresh().state == "discarded"
     assert run_pending() == []
     assert command("replay", "--all").startswith("0")
@@ -330,3 +330,13 @@ def test_every_database_is_counted_and_changed(
     run_pending()
     assert command("replay", "--all").startswith("2")
     assert not Effect.objects.exists()
+
+
+def test_a_dry_run_counts_only_what_would_change(failing: AsyncSignal) -> None:
+    for _ in range(2):
+        send(failing)
+    run_pending()
+    assert command("discard", "--all", "--dry-run").startswith("2 deliveries")
+    command("discard", "--all")
+    assert command("discard", "--all", "--dry-run").startswith("0 deliveries")
+    assert command("replay", "--all", "--dry-run").startswith("0 deliveries")

@@ -17,6 +17,7 @@ from signal_tasks.dispatch import AsyncSignal, all_signals
 from signal_tasks.models import Delivery, Event
 from signal_tasks.outbox import aliases
 from signal_tasks.querysets import DeliveryQuerySet
+from signal_tasks.registry import Options
 from signal_tasks.relay import Passage, Relay, prune
 from signal_tasks.retry import RetryPolicy
 from signal_tasks.states import Reason, State
@@ -62,9 +63,10 @@ class Command(BaseCommand):
         for name, receivers in described.items():
             self.stdout.write(self.style.MIGRATE_HEADING(name))
             for receiver in receivers:
-                facts = {k: v for k, v in receiver.items() if v and k != "name"}
-                shown = ", ".join(f"{key}={value}" for key, value in facts.items())
-                self.stdout.write(f"  {receiver['name']}  ({shown})")
+                chosen = [f"{k}={v}" for k, v in receiver.items() if _is_chosen(k, v)]
+                self.stdout.write("  ".join((f"  {receiver['name']}", *chosen)))
+            if not receivers:
+                self.stdout.write("  (no durable receivers)")
 
     def _status(self, options: dict[str, Any]) -> None:
         seen = status()
@@ -105,22 +107,21 @@ class Command(BaseCommand):
         relay.run_forever(stop)
 
     def _replay(self, options: dict[str, Any]) -> None:
-        self._change(options, DeliveryQuerySet.replay, "replayed", replayable=True)
+        self._change(options, "replay", "replayed")
 
     def _discard(self, options: dict[str, Any]) -> None:
-        self._change(options, DeliveryQuerySet.discard, "discarded", replayable=False)
+        self._change(options, "discard", "discarded")
 
-    def _change(
-        self, options: dict[str, Any], verb: Any, done: str, *, replayable: bool
-    ) -> None:
+    def _change(self, options: dict[str, Any], verb: str, done: str) -> None:
         total = 0
         for database in aliases():
-            rows = _selected(options, database)
-            if replayable and not options["id"]:
-                rows = rows.dead()
-            total += rows.count() if options["dry_run"] else verb(rows)
+            rows = getattr(_selected(options, database), f"{verb}able")()
+            if verb == "replay" and not options["id"]:
+                rows = rows.dead()  # what was discarded on purpose is named by its id
+            total += rows.count() if options["dry_run"] else getattr(rows, verb)()
         would = "would be " if options["dry_run"] else ""
-        self.stdout.write(f"{total} deliveries {would}{done}")
+        what = "delivery" if total == 1 else "deliveries"
+        self.stdout.write(f"{total} {what} {would}{done}")
 
     def _prune(self, options: dict[str, Any]) -> None:
         total = sum(prune(database, batches=1_000_000) for database in aliases())
@@ -176,6 +177,12 @@ def _described(each: AsyncSignal) -> list[dict[str, Any]]:
         }
         for connection in each.durable_connections
     ]
+
+
+def _is_chosen(option: str, value: Any) -> bool:
+    """Whether it says more than the default would."""
+    default = getattr(Options(), option, [])
+    return option != "name" and value != default
 
 
 def _policy(policy: RetryPolicy | None) -> dict[str, Any] | None:
