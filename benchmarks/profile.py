@@ -1,133 +1,138 @@
 """Where the microseconds go: ``python -m benchmarks.profile``.
 
-py-spy samples a worker's child and its main process during a drain; PostgreSQL logs
-its statements during another; cProfile watches a producer that sends.
+py-spy samples the workers during a drain and a producer while it sends; what it finds
+is shared out over the CPU that they used. PostgreSQL logs its statements during another
+drain. Details are printed; ``--write`` puts the tables into ``docs/performance.md``.
 """
 
 from __future__ import annotations
 
 import argparse
-import re
 import signal
-import statistics
 import subprocess
-import sys
 import time
-from collections import defaultdict
+from collections import Counter
 from pathlib import Path
 
-from benchmarks import stacks
+from benchmarks import report, stacks, statements
 from benchmarks.load import cpu_of, family
 from benchmarks.measures.drain import drain, rest
 from benchmarks.roster import CONTENDERS
 from benchmarks.stand import Seat, Stand
 
-LINE = re.compile(
-    r"(worker|producer)\|LOG:  duration: ([\d.]+) ms  (?:statement|execute \S+): (.*)"
-)
-VALUES = re.compile(r"'[^']*'(::\w+)?|\b\d+\b")
-SAVEPOINTS = re.compile(r'"s\d+_x\d+"')
-LISTS = re.compile(r"\((\?(, )?)+\)(, \((\?(, )?)+\))*")
+Owners = Counter[str]
 
 
 def main() -> None:
-    """Profile a contender; prints Markdown."""
+    """Profile contenders; prints Markdown."""
     options = _options()
+    drains: dict[str, Owners] = {}
+    sends: dict[str, Owners] = {}
     with Stand() as stand:
-        seat = stand.seat(CONTENDERS[options.contender])
-        seat.start()
-        seat.warm_up([options.kind])
-        _workers(seat, options.kind, options.events)
-        _statements(seat, options.kind, options.events)
-        if not options.drain_only:
-            _send(seat)
+        for name in options.contenders.split(","):
+            seat = stand.seat(CONTENDERS[name])
+            seat.start()
+            seat.warm_up([options.kind])
+            drains[name] = _drain(seat, options.kind, options.events)
+            sends[name] = _send(seat, options.kind, options.events)
+            statements.show(seat, options.kind, options.events)
+            seat.stop()
+    tables = [_table("drain, workers and servers", drains), _table("send", sends)]
+    print("\n\n".join(tables))
+    if options.write:
+        report.replace(report.PROFILE, tables)
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--contender", default="ours", choices=CONTENDERS)
+    parser.add_argument("--contenders", default="reference,ours")
     parser.add_argument("--kind", default="atomic")
-    parser.add_argument("--events", type=int, default=6000)
-    parser.add_argument("--drain-only", action="store_true")
+    parser.add_argument("--events", type=int, default=4000)
+    parser.add_argument("--write", action="store_true", help="docs/performance.md too")
     return parser.parse_args()
 
 
-def _workers(seat: Seat, kind: str, events: int) -> None:
-    """Sample all processes of the workers; microseconds per event and process."""
+def _drain(seat: Seat, kind: str, events: int) -> Owners:
+    """Sample all processes of the workers; microseconds per event by owner."""
     processes = [p for worker in seat.workers for p in family(worker.pid)]
-    seat.freeze()
-    before = {p.pid: cpu_of(p) for p in processes}
-    files = {p.pid: seat.stand.folder / f"{p.pid}.stacks" for p in processes}
-    spies: list[subprocess.Popen[bytes]] = []
+    spies: dict[int, tuple[subprocess.Popen[bytes], Path]] = {}
+    before: dict[int, float] = {}
+    servers = seat.cpu()
 
-    def start_spies() -> None:
-        spies.extend(_spy(pid, path) for pid, path in files.items())
+    def begin() -> None:
+        for process in processes:
+            path = seat.stand.folder / f"{process.pid}.stacks"
+            spies[process.pid] = stacks.spy(process.pid, path), path
+            before[process.pid] = cpu_of(process)
+        servers.update(seat.cpu())
         time.sleep(1.0)
 
-    figures, _ = drain(seat, kind, events, before=start_spies)
+    figures, _ = drain(seat, kind, events, before=begin)
+    print(f"\n## {seat.contender.title}, drain of {kind}: {figures}\n")
     used = {p.pid: cpu_of(p) - before[p.pid] for p in processes}
-    for spy in spies:
-        spy.send_signal(signal.SIGINT)
-        spy.wait(30)
-    rest(seat)
-    print(f"## {seat.contender.title}, drain of {kind}: {figures}\n")
-    for number, (pid, path) in enumerate(files.items()):
-        what = "main process" if not number else f"child {number}"
-        print(f"### {what}: {1e6 * used[pid] / events:.0f} us of CPU per event\n")
-        _print_stacks(path)
-
-
-def _spy(pid: int, path: Path) -> subprocess.Popen[bytes]:
-    program = Path(sys.executable).with_name("py-spy")
-    options = ["-f", "raw", "-r", "150", "-d", "600", "--nonblocking", "-o", str(path)]
-    return subprocess.Popen(  # noqa: S603 -- the command is ours
-        [program, "record", "-p", str(pid), *options],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+    owners = Counter(
+        {
+            f"{name} (server)": 1e6 * (seconds - servers[name]) / events
+            for name, seconds in seat.cpu().items()
+            if name != "workers"
+        }
     )
+    for pid, (program, path) in spies.items():
+        owners += _shared_out(program, path, 1e6 * used[pid] / events)
+    rest(seat)
+    return owners
 
 
-def _print_stacks(path: Path) -> None:
-    if not path.exists():
-        print("no samples\n")
-        return
-    found = stacks.read(path)
-    for name, share in stacks.shares(found).items():
-        print(f"| {name} | {100 * share:.1f} % |")
-    print()
-    for part in ("signal_tasks/", "benchmarks/"):
-        for name, share in stacks.inclusive(found, part, 30):
-            print(f"    {100 * share:5.1f} %  {name}")
-    print()
-
-
-def _statements(seat: Seat, kind: str, events: int) -> None:
-    """Statements of a drain by text: how often, how long."""
-    with seat.stand.statement_log() as lines:
-        drain(seat, kind, events)
-        rest(seat)
-    for who in ("worker", "producer"):
-        print(f"### statements of the {who}, per event\n")
-        print("| times | mean ms | us per event | statement |")
-        found: dict[str, list[float]] = defaultdict(list)
-        for line in lines:
-            if (match := LINE.match(line)) and match[1] == who:
-                found[_normal(match[3])].append(float(match[2]))
-        for sql, took in sorted(found.items(), key=lambda item: -sum(item[1]))[:25]:
-            mean, us = statistics.fmean(took), 1000 * sum(took) / events
-            print(f"| {len(took) / events:.3f} | {mean:.3f} | {us:.0f} | {sql[:170]} |")
-        print()
-
-
-def _normal(sql: str) -> str:
-    """A statement without its values, so that the same ones fall together."""
-    return LISTS.sub("(...)", VALUES.sub("?", SAVEPOINTS.sub("savepoint", sql)))
-
-
-def _send(seat: Seat) -> None:
+def _send(seat: Seat, kind: str, events: int) -> Owners:
+    """Sample a producer, from when it sends."""
     seat.reset()
-    print("### cProfile of 2,000 orders with a send\n")
-    print(seat.probe("profile", events=2000)["text"])
+    probe = seat.start_probe("fill", events=events, kind=kind)
+    while seat.sql.execute("SELECT 1 FROM bench_order LIMIT 1").fetchone() is None:
+        time.sleep(0.01)
+    before, started = cpu_of(family(probe.pid)[0]), _orders(seat)
+    path = seat.stand.folder / f"{probe.pid}.stacks"
+    program = stacks.spy(probe.pid, path)
+    while _orders(seat) < events * 0.95:
+        time.sleep(0.05)
+    used, sent = cpu_of(family(probe.pid)[0]) - before, _orders(seat) - started
+    print(f"\n## {seat.contender.title}, order and send of {kind}\n")
+    owners = _shared_out(program, path, 1e6 * used / sent)
+    probe.communicate()
+    seat.discard()
+    return owners
+
+
+def _orders(seat: Seat) -> int:
+    ((rows,),) = seat.sql.execute("SELECT count(*) FROM bench_order").fetchall()
+    return int(rows)
+
+
+def _shared_out(program: subprocess.Popen[bytes], path: Path, used: float) -> Owners:
+    """End a spy; what the process used per event, by owner."""
+    program.send_signal(signal.SIGINT)
+    program.wait(60)
+    found = stacks.read(path)
+    print(f"### {used:.0f} us of CPU per event\n")
+    for part in ("signal_tasks/", "benchmarks/", "celery/", "django/db"):
+        for name, share in stacks.inclusive(found, part, 14):
+            print(f"    {100 * share:5.1f} %  {share * used:6.0f} us  {name}")
+        print()
+    return Counter({name: s * used for name, s in stacks.shares(found).items()})
+
+
+def _table(title: str, columns: dict[str, Owners]) -> str:
+    """Microseconds by owner, one column per contender."""
+    names = sorted(
+        {name for owners in columns.values() for name in owners},
+        key=lambda name: -max(owners[name] for owners in columns.values()),
+    )
+    rows = [
+        (name, *(f"{owners[name]:,.0f}" for owners in columns.values()))
+        for name in names
+    ]
+    rows.append(("all", *(f"{owners.total():,.0f}" for owners in columns.values())))
+    heads = [CONTENDERS[name].title for name in columns]
+    return report.table((f"{title}: us of CPU per event", *heads), rows)
 
 
 if __name__ == "__main__":

@@ -19,9 +19,12 @@ from benchmarks.plan import Size
 from benchmarks.roster import CONTENDERS, OURS, REFERENCE, RIVALS, ROOT
 from benchmarks.stand import Stand
 
-DOCUMENT = ROOT / "docs" / "performance.md"
+DOCS = ROOT / "docs"
 LAST = ROOT / "var" / "benchmarks" / "last.json"
-BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
+#: Parts of the documents that are written here: file and name of the part.
+MEASURED = ("performance.md", "measured")
+PROFILE = ("performance.md", "profile")
+CURVE = ("scaling.md", "curve")
 PACKAGES = ("Python", "Django", "celery", "kombu", "redis", "psycopg")
 Facts = dict[str, str]
 
@@ -101,29 +104,66 @@ def _goals(results: Results) -> list[tuple[str, str, str, str]]:
 
 
 def write(results: Results, facts: Facts) -> None:
-    """Replace the measured part of the document, and the plot beside it."""
-    plot.draw(results, DOCUMENT.with_suffix(".svg"))
-    before, _, rest = DOCUMENT.read_text().partition(BEGIN)
-    _, _, after = rest.partition(END)
-    DOCUMENT.write_text(
-        f"{before}{BEGIN}\n\n{_measured(results, facts)}\n\n{END}{after}"
-    )
+    """Replace what was measured in the documents, and the plot."""
+    if any(sample.measure == "drain atomic" for sample in results.samples):
+        replace(MEASURED, _measured(results, facts))
+        plot.draw(results, DOCS / "performance.svg")
+    if curve := _curve(results):
+        replace(CURVE, [*_listed(facts), table(CURVE_HEAD, curve)])
 
 
-def _measured(results: Results, facts: Facts) -> str:
+def replace(part: tuple[str, str], paragraphs: Sequence[str]) -> None:
+    """Replace a part of a document, between its two comments."""
+    file, name = part
+    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    before, _, rest = (DOCS / file).read_text().partition(begin)
+    _, _, after = rest.partition(end)
+    text = "\n\n".join([begin, *paragraphs, end])
+    (DOCS / file).write_text(f"{before}{text}{after}")
+
+
+CURVE_HEAD = (
+    "workers",
+    "plain Celery, events/s",
+    "signal_tasks, events/s",
+    "CPU per event of ours, us: workers / PostgreSQL / Redis",
+)
+
+
+def _curve(results: Results) -> list[tuple[str, ...]]:
+    rows: list[tuple[str, ...]] = []
+    for name in dict.fromkeys(sample.measure for sample in results.samples):
+        if not name.endswith(("processes", "nodes", "PgBouncer")):
+            continue
+        rates = [
+            _value(results, who, name, "events/s") for who in ("reference", "ours")
+        ]
+        parts = [
+            _value(results, "ours", name, f"{part} us/event")
+            for part in ("workers", "PostgreSQL", "Redis")
+        ]
+        rows.append((name, *rates, " / ".join(parts)))
+    return rows
+
+
+def _listed(facts: Facts) -> list[str]:
+    return ["\n".join(f"- {name}: {value}" for name, value in facts.items())]
+
+
+def _measured(results: Results, facts: Facts) -> list[str]:
     disturbed = sum(sample.load.disturbed for sample in results.samples)
     parts = [
-        "\n".join(f"- {name}: {value}" for name, value in facts.items()),
+        *_listed(facts),
         f"{len(results.samples)} runs, {disturbed} of them disturbed by other processes.",
-        _table(("measure", "goal", "measured", "met"), _goals(results)),
+        table(("measure", "goal", "measured", "met"), _goals(results)),
         "![Drain, cost to the sender and latency of all contenders](performance.svg)",
-        _table(HEAD, _everybody(results)),
-        _table(
+        table(HEAD, _everybody(results)),
+        table(
             ("ours and the reference", "median", "lowest to highest"), _ours(results)
         ),
         *(f"Not measured: {name}: {why}" for name, why in results.missing.items()),
     ]
-    return "\n\n".join(part for part in parts if part)
+    return [part for part in parts if part]
 
 
 HEAD = (
@@ -176,7 +216,7 @@ def _ours(results: Results) -> list[tuple[str, ...]]:
     return rows
 
 
-def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     if not rows:
         return ""
     lines = [head, tuple("---" for _ in head), *rows]

@@ -2,29 +2,42 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-#: Part of a frame's path -> whose it is; the first that fits, from the innermost frame.
+Stacks = Counter[tuple[str, ...]]
+
+#: Part of a frame's path -> whose it is; the innermost frame that fits decides.
 OWNERS = (
-    ("psycopg", "psycopg, and waiting for PostgreSQL"),
+    ("psycopg", "psycopg"),
     ("redis/", "redis-py"),
     ("kombu", "Celery"),
     ("celery", "Celery"),
     ("billiard", "Celery"),
     ("django/", "Django"),
-    ("benchmarks/", "the receiver"),
+    ("benchmarks/", "the project"),
     ("signal_tasks/", "signal_tasks"),
 )
-#: What a child does between two messages.
-WAITING = ("_recv (billiard", "wait (billiard", "poll (kombu", "select (")
 
 
-def read(path: Path) -> Counter[tuple[str, ...]]:
+def spy(pid: int, path: Path, rate: int = 150) -> subprocess.Popen[bytes]:
+    """Sample a process until a SIGINT; py-spy passes over threads that sleep."""
+    program = Path(sys.executable).with_name("py-spy")
+    rates = ("-r", str(rate), "-d", "600", "--nonblocking")
+    return subprocess.Popen(  # noqa: S603 -- the command is ours
+        [program, "record", "-p", str(pid), "-f", "raw", *rates, "-o", str(path)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def read(path: Path) -> Stacks:
     """Samples by stack, outermost frame first, of a file that py-spy wrote."""
-    stacks: Counter[tuple[str, ...]] = Counter()
-    for line in path.read_text().splitlines():
+    stacks: Stacks = Counter()
+    for line in path.read_text().splitlines() if path.exists() else ():
         frames, _, count = line.rpartition(" ")
         stacks[tuple(frames.split(";"))] += int(count)
     return stacks
@@ -32,17 +45,14 @@ def read(path: Path) -> Counter[tuple[str, ...]]:
 
 def owner(stack: Iterable[str]) -> str:
     """Who spent it: the innermost frame that belongs to somebody we name."""
-    frames = list(stack)
-    for frame in reversed(frames):
-        if any(frame.startswith(waiting) for waiting in WAITING):
-            return "waiting for a message"
+    for frame in reversed(list(stack)):
         for part, name in OWNERS:
             if part in frame:
                 return name
     return "Python"
 
 
-def shares(stacks: Counter[tuple[str, ...]]) -> dict[str, float]:
+def shares(stacks: Stacks) -> dict[str, float]:
     """The share of each owner, largest first."""
     total = sum(stacks.values()) or 1
     counts: Counter[str] = Counter()
@@ -51,9 +61,7 @@ def shares(stacks: Counter[tuple[str, ...]]) -> dict[str, float]:
     return {name: count / total for name, count in counts.most_common()}
 
 
-def inclusive(
-    stacks: Counter[tuple[str, ...]], part: str, most: int
-) -> list[tuple[str, float]]:
+def inclusive(stacks: Stacks, part: str, most: int) -> list[tuple[str, float]]:
     """Functions of the package ``part`` by the share spent in and below them."""
     total = sum(stacks.values()) or 1
     counts: Counter[str] = Counter()

@@ -242,6 +242,14 @@ class Seat:
         for path in self.marks.iterdir():
             os.truncate(path, 0)
 
+    def discard(self) -> None:
+        """Throw a backlog away, and the message that a frozen worker has at hand."""
+        self.reset()
+        self.thaw()
+        time.sleep(0.5)
+        self.freeze()
+        self.reset()
+
     def _truncate(self, like: str) -> str:
         tables = self.sql.execute(
             "SELECT quote_ident(tablename) FROM pg_tables WHERE schemaname = 'public'"
