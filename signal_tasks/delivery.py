@@ -181,11 +181,18 @@ class Shift:
     def work_off(self, ids: Sequence[uuid.UUID]) -> None:
         """Take group after group until all is done or the time is up."""
         rest = deque(ids)
-        while rest and not self._is_over():
-            group = [rest.popleft() for _ in range(min(self.pace.size, len(rest)))]
-            started = time.monotonic()
-            self._work_off_group(group)
-            self.pace.size = _next_size(len(group), time.monotonic() - started)
+        try:
+            while rest and not self._is_over():
+                size = min(self.pace.size, len(rest))
+                started = time.monotonic()
+                self._work_off_group([rest.popleft() for _ in range(size)])
+                self.pace.size = _next_size(size, time.monotonic() - started)
+        except (DatabaseError, InterfaceError):
+            raise  # of no use before the relay can read the rows again
+        # An ``on_commit`` hook of a receiver failed, after the commit.
+        except Exception:
+            self._resubmit(rest)
+            raise
         self._resubmit(rest)
 
     def _is_over(self) -> bool:

@@ -61,6 +61,19 @@ def test_a_failure_in_a_group_undoes_only_itself(worker: CeleryWorker) -> None:
     assert effects("inside") == sorted(set(keys(30)) - {"7"})
 
 
+def test_a_failure_after_the_commit_neither_undoes_nor_repeats(
+    worker: CeleryWorker,
+) -> None:
+    with transaction.atomic():
+        for number in range(150):
+            task = "raise late" if number % 50 == 7 else ""
+            inside.send(sender=None, key=number, task=task)
+    eventually(all_ended)
+    assert states() == {"succeeded": 150}
+    assert effects("inside") == keys(150)
+    assert Delivery.objects.filter(attempts=1).count() == 150
+
+
 def test_a_refused_delivery_is_dead_at_once(worker: CeleryWorker) -> None:
     inside.send(sender=None, key="r", task="reject")
     eventually(all_ended)

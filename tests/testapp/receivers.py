@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from django.db import connections
+from django.db import connections, transaction
 from django.dispatch import receiver
 
 from signal_tasks import Reject, Retry, RetryPolicy, current_delivery
@@ -68,6 +68,11 @@ def stumble(seconds: float) -> None:
     raise RuntimeError("on purpose")
 
 
+def stumble_late(seconds: float) -> None:
+    """Fail when all is committed."""
+    transaction.on_commit(lambda: stumble(seconds))
+
+
 def reject(seconds: float) -> None:
     raise Reject("on purpose")
 
@@ -86,6 +91,7 @@ TASKS: dict[str, Callable[[float], None]] = {
     "crash": crash,
     "exit": leave_process,
     "raise": stumble,
+    "raise late": stumble_late,
     "reject": reject,
     "wait": wait,
     "": lambda seconds: None,
