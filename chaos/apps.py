@@ -18,8 +18,7 @@ class ChaosConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Make this process one that can be struck, unless it is the conductor."""
-        role = os.environ.get("CHAOS_ROLE")
-        if role:
+        """Make a process with a role one that can be struck and is watched."""
+        if role := os.environ.get("CHAOS_ROLE"):
             points.install(role)
             witness.install()

@@ -30,6 +30,7 @@ class Row:
     slowest: float = 0.0
     refused: int = 0
     made: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     @property
     def passed(self) -> bool:
@@ -116,6 +117,7 @@ def _played(
     stage.settle()
     findings = audit.take_stock(name, stage.folder)
     findings.remarks += remarks
+    notes, stage.notes = stage.notes, []
     return Row(
         fault=name,
         title=title,
@@ -123,4 +125,5 @@ def _played(
         seconds=time.monotonic() - started,
         slowest=load.slowest,
         refused=load.failed,
+        notes=notes,
     )

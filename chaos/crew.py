@@ -151,6 +151,11 @@ class Crew:
         self._add("web", command, role="web", sign="Booting worker")
         return f"http://{HOST}:{port}"
 
+    def add_relay(self) -> Member:
+        """Start a relay without a worker."""
+        command = (sys.executable, "-m", "django", "signal_tasks", "relay")
+        return self._add("relay", command, role="worker", sign="")
+
     def tend(self) -> None:
         """Start again what has died and is wanted."""
         for member in self.members.values():

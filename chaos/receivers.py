@@ -13,11 +13,22 @@ from django.dispatch import receiver
 
 from chaos import journal, misdeeds, witness
 from chaos.models import Account, Effect
-from chaos.signals import fought_over, happened, novel, ordered, renamed, timed
+from chaos.signals import (
+    counted,
+    doomed,
+    fought_over,
+    happened,
+    novel,
+    ordered,
+    renamed,
+    timed,
+)
 from signal_tasks import RetryPolicy, current_delivery
 
 #: For deliveries that have to succeed, whatever dies how often around them.
 PATIENT = RetryPolicy(max_attempts=50, backoff=0.1, factor=1.5, max_delay=1.0)
+#: For deliveries that fail for hours.
+STUBBORN = RetryPolicy(max_attempts=1000, backoff=600.0)
 #: For deliveries that have to be given up soon.
 BRIEF = RetryPolicy(max_attempts=3, backoff=0.05, jitter=False)
 #: One attempt in so many of the receiver that fails at random.
@@ -104,6 +115,18 @@ def _change(what: str, key: str, names: list[str]) -> None:
     for name in names:
         Account.objects.filter(name=name).update(changes=F("changes") + 1)
         time.sleep(0.03 if connection.vendor != "sqlite" else 0)
+
+
+@receiver(counted)
+def count(sender: object, key: str, **_: Any) -> None:
+    """An effect, and no more."""
+    affect("counted", key)
+
+
+@receiver(doomed, retry=STUBBORN)
+def fail(sender: object, **_: Any) -> None:
+    """Fail, today as ever."""
+    raise RuntimeError("as always")
 
 
 def welcome(sender: object, key: str, **_: Any) -> None:

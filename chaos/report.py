@@ -43,19 +43,19 @@ def head() -> str:
     ).rstrip()
 
 
-def remarks(row: Row) -> list[str]:
-    """What is wrong, in words."""
-    return row.findings.remarks
-
-
 def markdown(rows: Sequence[Row], facts: Sequence[str]) -> str:
     """The run as a table in Markdown, below the facts about it."""
     table = [HEADINGS[:-1], ["---"] * (len(HEADINGS) - 1)]
     table += [[*_cells(row)[:-1]] for row in rows]
     body = "\n".join("| " + " | ".join(cells) + " |" for cells in table)
-    made = [f"Mixed: {', '.join(row.made)}." for row in rows if row.made]
     bullets = "\n".join(f"- {fact}" for fact in facts)
-    return "\n\n".join([bullets, body, *made]) + "\n"
+    return "\n\n".join([bullets, body, *_notes(rows)]) + "\n"
+
+
+def _notes(rows: Sequence[Row]) -> list[str]:
+    """What measurements came to, and what was mixed."""
+    notes = [f"**{row.title}.** {'; '.join(row.notes)}." for row in rows if row.notes]
+    return notes + [f"**Mixed.** {', '.join(row.made)}." for row in rows if row.made]
 
 
 def as_json(rows: Sequence[Row]) -> str:

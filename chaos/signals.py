@@ -16,3 +16,7 @@ timed = AsyncSignal()
 novel = AsyncSignal()
 #: Heard by a receiver whose name changed with newer code.
 renamed = AsyncSignal()
+#: Heard by one receiver that succeeds, for what is measured by the hundred thousand.
+counted = AsyncSignal()
+#: Heard by a receiver that never succeeds.
+doomed = AsyncSignal()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -46,6 +47,7 @@ class Stage:
     url: str = ""
     load: Load | None = None
     rng: random.Random = field(default_factory=random.Random)
+    notes: list[str] = field(default_factory=list)  # what a measurement came to
 
     @property
     def vendor(self) -> str:
@@ -138,6 +140,17 @@ class Stage:
         for name in USUAL_WORKERS:
             if name not in self.crew.members:
                 self.crew.add_worker(name)
+
+    def dismiss_workers(self) -> None:
+        """Ask the workers to go, and forget them; the conductor restores the crew."""
+        going = list(self.crew.workers)
+        for worker in going:
+            worker.wanted = False
+            if worker.alive:
+                worker.send(signal.SIGTERM)
+        self.until(lambda: not any(w.alive for w in going), "end of workers", 30)
+        for worker in going:
+            self.crew.dismiss(worker)
 
     # -- load ---------------------------------------------------------------------
 

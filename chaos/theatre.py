@@ -151,7 +151,7 @@ def _said(row: Row) -> Row:
     from chaos import report
 
     _say(report.line(row))
-    for remark in row.findings.remarks:
+    for remark in (*row.notes, *row.findings.remarks):
         _say(f"    {remark}")
     return row
 

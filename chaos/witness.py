@@ -11,7 +11,8 @@ import functools
 import os
 import select
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from billiard import pool
@@ -31,6 +32,7 @@ def install() -> None:
     _before(attempts, "_settle_failure", _note_failure)
     _before(delivery.Shift, "_hand_back", _note_hand_back)
     _after(DeliveryQuerySet, "expired", _note_expired)
+    count_messages()
     # Patience that is not a setting: a deployment waits longer before it kills, and
     # a pool process of Celery's that stops sometimes waits 30 s for an answer.
     broker.HARD_LIMIT_GRACE = 0.5
@@ -43,6 +45,26 @@ def install() -> None:
 def _sleep(seconds: float) -> None:
     """``time.sleep``, which libfaketime breaks from Python 3.11 on."""
     select.select([], [], [], seconds)
+
+
+def count_messages() -> None:
+    """Have this process write down which deliveries each of its messages names."""
+    from signal_tasks.broker import Link
+
+    _before(Link, "publish", _note_messages)
+
+
+@contextmanager
+def messages_counted() -> Iterator[None]:
+    """The same, for a while."""
+    from signal_tasks.broker import Link
+
+    original = Link.publish
+    count_messages()
+    try:
+        yield
+    finally:
+        Link.publish = original  # type: ignore[method-assign]
 
 
 def _before(holder: Any, name: str, note: Callable[..., None]) -> None:
@@ -79,6 +101,11 @@ def _note_failure(outcome: Any, *_: object) -> None:
 
 def _note_hand_back(_shift: object, jobs: Iterable[Any]) -> None:
     _note_released([job.delivery for job in jobs], "handed back")
+
+
+def _note_messages(_link: object, messages: Iterable[Any]) -> None:
+    for message in messages:
+        journal.write("published", ids=message.ids)
 
 
 def _note_expired(deliveries: Iterable[Any]) -> None:

@@ -1,27 +1,22 @@
-"""Every fault that the suite makes; importing this fills the catalogue."""
+"""Every fault that the suite makes; importing this fills the catalogue, in order."""
 
 from __future__ import annotations
 
-from chaos.faults import (
-    brokers,
-    crashes,
-    databases,
-    deploys,
-    messages,
-    processes,
-    receivers,
-)
+from importlib import import_module
+
 from chaos.faults.catalogue import CATALOGUE, Fault, chosen
 
-__all__ = [
-    "CATALOGUE",
-    "Fault",
-    "brokers",
-    "chosen",
-    "crashes",
-    "databases",
-    "deploys",
-    "messages",
+__all__ = ["CATALOGUE", "Fault", "chosen"]
+
+for _group in (
     "processes",
+    "crashes",
+    "brokers",
+    "databases",
+    "messages",
     "receivers",
-]
+    "deploys",
+    "waits",
+    "costs",
+):
+    import_module(f"{__name__}.{_group}")

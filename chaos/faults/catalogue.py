@@ -30,6 +30,7 @@ class Fault:
     repeats: bool = True  # whether a non-atomic receiver may run again for it
     mixed: bool = True  # whether it may strike at any moment among others
     short: bool = True  # whether the short form has it
+    asked: bool = False  # whether it is made only when asked for by name
 
     def applies(self, stage: Stage) -> bool:
         """Whether it can be made on these servers."""
@@ -64,6 +65,9 @@ def add(entry: Fault) -> None:
 def chosen(names: Collection[str], stage: Stage) -> Iterator[Fault]:
     """The faults of these names (or all of them) that can be made here."""
     for entry in CATALOGUE.values():
-        wanted = entry.name in names or entry.group in names if names else True
-        if wanted and entry.applies(stage) and (entry.short or not stage.short):
+        if not names:
+            wanted = not entry.asked and (entry.short or not stage.short)
+        else:
+            wanted = bool({entry.name, entry.group} & set(names))
+        if wanted and entry.applies(stage):
             yield entry

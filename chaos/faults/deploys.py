@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import sys
 from datetime import timedelta
@@ -69,7 +68,7 @@ def wrong_clocks(stage: Stage) -> None:
     if not FAKETIME.exists():
         raise NotMade("libfaketime is not installed")
     stage.until_busy()
-    _dismiss_workers(stage)
+    stage.dismiss_workers()
     for offset in ("+3600", "-3600"):
         stage.crew.add_worker(f"clock{offset}", **_clock(offset))
     key = f"later-{stage.rng.getrandbits(64)}"
@@ -93,20 +92,8 @@ def _clock(offset: str) -> dict[str, str]:
 
 
 def _replace_workers(stage: Stage, **env: str) -> None:
-    _dismiss_workers(stage)
+    stage.dismiss_workers()
     stage.crew.add_worker("other", **env)
-
-
-def _dismiss_workers(stage: Stage) -> None:
-    """Ask the workers to go, and forget them; the conductor restores the crew."""
-    going = list(stage.crew.workers)
-    for worker in going:
-        worker.wanted = False
-        if worker.alive:
-            worker.send(signal.SIGTERM)
-    for worker in going:
-        stage.until(lambda worker=worker: not worker.alive, "end of worker", 20)  # type: ignore[misc]
-        stage.crew.dismiss(worker)
 
 
 def _send_by_old_code(stage: Stage, key: str) -> None:

@@ -101,14 +101,15 @@ def _kill_the_fat(stage: Stage) -> bool:
         pid
         for worker in stage.workers
         for pid in worker.children()
-        if _resident(pid) > FATTEST
+        if resident(pid) > FATTEST
     ]
     for pid in fat:
         os.kill(pid, signal.SIGKILL)
     return bool(fat)
 
 
-def _resident(pid: int) -> int:
+def resident(pid: int) -> int:
+    """The memory of a process (bytes)."""
     try:
         return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE
     except OSError:

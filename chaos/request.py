@@ -1,0 +1,41 @@
+"""``python -m chaos.request``: a web process that times its own transactions.
+
+Each line of its input is a number of transactions to make; it answers with their
+durations in seconds, as one line of JSON. It ends, as a web process does, when its
+input ends.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import sys
+import time
+import uuid
+
+import django
+
+
+def main() -> None:
+    """Serve until there is no more to do."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "chaos.settings")
+    django.setup()
+    for line in sys.stdin:
+        durations = [_timed() for _ in range(int(line))]
+        sys.stdout.write(json.dumps(durations) + "\n")
+        sys.stdout.flush()
+
+
+def _timed() -> float:
+    """One request's transaction: a row and an event, then the commit."""
+    from chaos.web import confirm
+
+    time.sleep(random.uniform(0.002, 0.006))  # noqa: S311 - as requests come
+    started = time.perf_counter()
+    confirm(f"request-{uuid.uuid4()}", 0.0, regret=False)
+    return time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    main()
