@@ -13,7 +13,7 @@ import random
 import time
 import traceback
 from collections.abc import Awaitable, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from threading import Thread
 from typing import Any
@@ -304,26 +304,29 @@ def attempt_in_savepoint(job: Job) -> Outcome:
 
 
 def settle(outcomes: Sequence[Outcome], database: str, worker: str) -> None:
-    """Write the outcomes in one transaction, all or none.
+    """Write the outcomes in the transaction that is open.
 
     Raises ``LeaseLost`` when this worker no longer holds one of the deliveries: then
     nothing of the transaction may stand.
     """
     done = [outcome.delivery for outcome in outcomes if outcome.succeeded]
-    if len(done) == len(outcomes) == 1:  # a statement is a transaction of its own
-        _settle_successes(done, database)
-        return
-    with transaction.atomic(using=database):
-        _settle_successes(done, database)
-        for outcome in outcomes:
-            if not outcome.succeeded:
-                _settle_failure(outcome, database, worker)
-
-
-def _settle_successes(done: Sequence[Delivery], database: str) -> None:
-    held = Delivery.objects.using(database).held(done)
-    if done and held.end(State.SUCCEEDED) != len(done):
+    held = Delivery.objects.using(database).held
+    if done and held(done).end(State.SUCCEEDED) != len(done):
         raise LeaseLost("a lease was over before its receiver had ended")
+    for outcome in outcomes:
+        if not outcome.succeeded:
+            _settle_failure(outcome, database, worker)
+
+
+def settle_apart(outcomes: Sequence[Outcome], database: str, worker: str) -> None:
+    """Write the outcomes, all or none, in a transaction of their own.
+
+    Raises ``LeaseLost`` as ``settle`` does. A single success is a single statement,
+    and needs no more of a transaction than that.
+    """
+    alone = len(outcomes) == 1 and outcomes[0].succeeded
+    with nullcontext() if alone else transaction.atomic(using=database):
+        settle(outcomes, database, worker)
 
 
 def _settle_failure(outcome: Outcome, database: str, worker: str) -> None:

@@ -42,6 +42,7 @@ from signal_tasks.attempts import (
     attempt_in_transaction,
     failed,
     settle,
+    settle_apart,
 )
 from signal_tasks.broker import is_eager
 from signal_tasks.conf import settings
@@ -271,7 +272,7 @@ class Shift:
         """Write ends together; where that fails, each by itself."""
         if len(outcomes) > 1:
             try:
-                settle(outcomes, self.database, process.label())
+                settle_apart(outcomes, self.database, process.label())
             except (LeaseLost, DatabaseError, InterfaceError):
                 pass  # each will say for itself what is wrong
             else:
@@ -369,7 +370,7 @@ class Shift:
         """Write an end of its own; one that was reached is worth waiting for."""
         for wait in (*SETTLE_AGAIN, None):
             try:
-                settle([outcome], self.database, process.label())
+                settle_apart([outcome], self.database, process.label())
             except LeaseLost:
                 self._fenced(job)
                 return
