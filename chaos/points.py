@@ -69,7 +69,7 @@ class Point(Enum):
     )
     ENDED = Window(
         WORKER,
-        "signal_tasks.delivery:settle",
+        "signal_tasks.groups:settle",
         True,
         "end written, not committed (atomic)",
         inside=True,
@@ -77,7 +77,7 @@ class Point(Enum):
     )
     SETTLED = Window(
         WORKER,
-        "signal_tasks.delivery:settle",
+        "signal_tasks.groups:settle_apart",
         True,
         "end committed (not atomic)",
         inside=False,

@@ -24,7 +24,7 @@ from django.db import close_old_connections, connections
 from signal_tasks import attempts
 from signal_tasks.broker import ReceiverTask
 from signal_tasks.conf import settings
-from signal_tasks.delivery import process
+from signal_tasks.groups import process
 from signal_tasks.publisher import publisher
 from signal_tasks.registry import registry
 from signal_tasks.relay import Relay

@@ -12,7 +12,8 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from signal_tasks import AsyncSignal, RetryPolicy
-from signal_tasks.delivery import CAREFUL_GROUPS, work_off
+from signal_tasks.delivery import work_off
+from signal_tasks.groups import CAREFUL_GROUPS
 from signal_tasks.models import Delivery
 from tests.testapp.models import Thing
 
