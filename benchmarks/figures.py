@@ -52,12 +52,7 @@ class Results:
 
     def median(self, contender: str, measure: str, figure: str) -> Median | None:
         """The median of what was found, of the quiet runs where they are enough."""
-        runs = [
-            sample
-            for sample in self.samples
-            if (sample.contender, sample.measure) == (contender, measure)
-            and figure in sample.figures
-        ]
+        runs = self._runs(contender, measure, figure)
         quiet = [sample for sample in runs if not sample.load.disturbed]
         used = quiet if 2 * len(quiet) > len(runs) else runs
         if not used:
@@ -70,6 +65,30 @@ class Results:
             len(runs),
             len(runs) - len(quiet),
         )
+
+    def ratio(
+        self, one: tuple[str, str, str], other: tuple[str, str, str]
+    ) -> float | None:
+        """One median over another.
+
+        Where all runs were disturbed, the median of the ratios of runs that were
+        neighbours: what disturbed the one has most likely disturbed the other.
+        """
+        pairs = list(zip(self._runs(*one), self._runs(*other), strict=False))
+        if pairs and all(a.load.disturbed or b.load.disturbed for a, b in pairs):
+            return statistics.median(
+                a.figures[one[2]] / b.figures[other[2]] for a, b in pairs
+            )
+        median, beside = self.median(*one), self.median(*other)
+        return median.value / beside.value if median and beside else None
+
+    def _runs(self, contender: str, measure: str, figure: str) -> list[Sample]:
+        return [
+            sample
+            for sample in self.samples
+            if (sample.contender, sample.measure) == (contender, measure)
+            and figure in sample.figures
+        ]
 
     def names(self) -> Iterable[tuple[str, str, str]]:
         """Each contender, measure and figure once, in the order of their appearance."""
@@ -93,11 +112,10 @@ class Goal:
 
     def measured(self, results: Results) -> float | None:
         """The ratio of the medians, or the median where there is nothing to divide by."""
-        ours = results.median("ours", *self.ours)
-        if ours is None or self.other is None:
-            return None if ours is None else ours.value
-        other = results.median(*self.other)
-        return None if other is None else ours.value / other.value
+        if self.other is None:
+            alone = results.median("ours", *self.ours)
+            return None if alone is None else alone.value
+        return results.ratio(("ours", *self.ours), self.other)
 
     def met(self, measured: float) -> bool:
         """Whether that is as good as it has to be."""

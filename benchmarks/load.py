@@ -50,6 +50,16 @@ class Meter:
         return cls()
 
 
+def wait_for_quiet(seconds: float) -> None:
+    """Wait until others leave the machine alone, so long at most."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        meter = Meter.start()
+        time.sleep(1.0)
+        if not meter.stop().disturbed:
+            return
+
+
 def _machine_cpu() -> float:
     """Seconds of CPU that anybody has used, stolen ones included."""
     fields = Path("/proc/stat").read_text().splitlines()[0].split()[1:]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from benchmarks.big import big
 from benchmarks.environments import UnavailableError
 from benchmarks.figures import Results, Sample
-from benchmarks.load import Load
+from benchmarks.load import Load, wait_for_quiet
 from benchmarks.measures.drain import drain, rest
 from benchmarks.measures.flow import flow
 from benchmarks.measures.idle import idle
@@ -37,6 +37,8 @@ class Size:
     flow_seconds: float
     finished: int
     owed: int
+    #: Seconds to wait for others to leave the machine alone, before each run.
+    patience: float = 0.0
 
     def drained(self, contender: Contender) -> int:
         """The size of this contender's backlog."""
@@ -66,6 +68,7 @@ FULL = Size(
     flow_seconds=6,
     finished=5_000_000,
     owed=1_000_000,
+    patience=10.0,
 )
 
 Found = tuple[dict[str, float], Load]
@@ -170,8 +173,20 @@ def _steps(
         for step in steps:
             for contender in step.those(number, size, rivals=rivals):
                 if contender.name in seats:
-                    found = step.measure(seats[contender.name], size)
+                    found = _found(step, seats[contender.name], size)
                     yield results.add(contender.name, step.name, found)
+
+
+def _found(step: Step, seat: Seat, size: Size) -> Found:
+    """Take a measure; once more, if others disturbed it and there is patience left."""
+    if size.patience:
+        wait_for_quiet(size.patience)
+    found = step.measure(seat, size)
+    if found[1].disturbed and size.patience:
+        wait_for_quiet(size.patience)
+        again = step.measure(seat, size)
+        return min(found, again, key=lambda one: one[1].foreign_share)
+    return found
 
 
 def _big(stand: Stand, size: Size) -> Iterator[tuple[str, str, Found]]:
