@@ -25,6 +25,8 @@ from signal_tasks.registry import registry
 
 #: Longest wait at the exit of the process for what is still to be published.
 EXIT_SECONDS = 2.0
+#: Sends per second to one receiver that make a process a busy one.
+BUSY_RATE = 150.0
 #: A busy process publishes after up to so many times PUBLISH_INTERVAL.
 LONGEST_PAUSE = 5
 
@@ -154,16 +156,17 @@ class Publisher:
 
     @staticmethod
     def _next_pause(pause: float, parcels: list[Parcel]) -> float:
-        """Longer while several sends to one receiver come together, up to a limit.
+        """Longer while sends to a receiver come in quick succession, up to a limit.
 
         A message costs Celery about as much as ten deliveries, so a busy process had
-        better fill its messages; an idle one publishes at once.
+        better fill its messages; any other publishes at once. What counts is the rate:
+        in a longer pause more sends come together at any rate.
         """
         shortest = settings().PUBLISH_INTERVAL
         receivers = {(parcel.receiver, parcel.database) for parcel in parcels}
-        if len(parcels) == len(receivers):
-            return shortest
-        return min(pause * 2, shortest * LONGEST_PAUSE)
+        if len(parcels) > len(receivers) * max(BUSY_RATE * pause, 1.0):
+            return min(pause * 2, shortest * LONGEST_PAUSE)
+        return shortest
 
     def _drain(self) -> list[Parcel]:
         parcels = []
