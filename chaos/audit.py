@@ -1,76 +1,19 @@
-"""The count at the end: events that were committed against effects that are there."""
+"""The count at the end: events that were committed against effects that are there.
+
+Pure: what there is to be judged comes in as ``Evidence``.
+"""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
-
-from chaos import journal
-from chaos.models import Effect, Ticket
-from signal_tasks.models import Attempt, Delivery, Event
 
 #: Effects that receivers of the load leave inside of their transaction.
 ATOMIC = ("inside", "at times")
 RECEIVERS = 3
-
-
-@dataclass(kw_only=True)
-class Findings:
-    """What the count came to; only ``repeated`` and ``spent`` may be above zero."""
-
-    events: int = 0
-    lost: int = 0
-    doubled: int = 0
-    repeated: int = 0
-    unexplained: int = 0
-    unsent: int = 0
-    spent: int = 0
-    remarks: list[str] = field(default_factory=list)
-
-    @property
-    def clean(self) -> bool:
-        """Whether every promise was kept."""
-        wrong = self.lost + self.doubled + self.unexplained + self.unsent
-        return not wrong and not self.remarks
-
-
-def take_stock(prefix: str, folder: Path) -> Findings:
-    """Compare the events of the tickets with that prefix with their effects."""
-    rows = Ticket.objects.filter(key__startswith=f"{prefix}-")
-    tickets = set(rows.values_list("key", flat=True))
-    lines = list(journal.read(folder))
-    effects = _effects_inside(prefix)
-    outside = _effects_outside(prefix, lines)
-    findings = Findings(events=len(tickets))
-    _look_for_losses(findings, tickets, effects, outside)
-    _look_for_bad_ends(findings, prefix)
-    _look_for_repetitions(findings, outside, lines)
-    findings.doubled = sum(n - 1 for n in effects.values() if n > 1)
-    keys = {key for _, key in effects} | {line.key for line in outside}
-    findings.unsent = len(keys - tickets)
-    findings.spent = _attempts_spent(prefix)
-    return findings
-
-
-def lost_attempts() -> int:
-    """Attempts that were counted because their worker died."""
-    return Attempt.objects.filter(error_type="WorkerLost").count()
-
-
-def repetitions(folder: Path) -> int:
-    """How often the non-atomic receiver of the load ran again, in all."""
-    runs = Counter(run.delivery for run in _effects_outside("", journal.read(folder)))
-    return sum(number - 1 for number in runs.values())
-
-
-def stray_events() -> int:
-    """Events of the load without a ticket: their transactions were rolled back."""
-    tickets = Ticket.objects.values("event_id")
-    events = Event.objects.filter(signal="chaos.signals.happened")
-    return events.exclude(pk__in=tickets).count()
+#: Remarks of one kind in a report.
+MOST_REMARKS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,72 +25,112 @@ class Run:
     lease: int
 
 
-def _effects_inside(prefix: str) -> Counter[tuple[str, str]]:
-    rows = Effect.objects.filter(key__startswith=f"{prefix}-", what__in=ATOMIC)
-    return Counter(rows.values_list("what", "key"))
+@dataclass(frozen=True, slots=True)
+class End:
+    """How a delivery stands at the end."""
+
+    delivery: str
+    receiver: str
+    state: str
+    reason: str = ""
 
 
-def _effects_outside(prefix: str, lines: Iterable[journal.Line]) -> list[Run]:
-    return [
-        Run(line.facts["key"], line.facts["delivery"], line.facts["lease"])
-        for line in lines
-        if line.what == "effect"
-        and line.facts["of"] == "outside"
-        and line.facts["key"].startswith(prefix and f"{prefix}-")
-    ]
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """What was committed, and all that came of it."""
+
+    tickets: Collection[str]
+    inside: Mapping[tuple[str, str], int]
+    outside: Sequence[Run]
+    released: Collection[tuple[str, int]]
+    ends: Sequence[End]
 
 
-def _look_for_losses(
-    findings: Findings,
-    tickets: set[str],
-    effects: Counter[tuple[str, str]],
-    outside: Sequence[Run],
-) -> None:
-    ran = {run.key for run in outside}
-    missing = [
-        f"{what} {key}" for what in ATOMIC for key in sorted(tickets) if not effects[what, key]
-    ]
-    missing += [f"outside {key}" for key in sorted(tickets - ran)]
-    findings.lost = len(missing)
-    findings.remarks += [f"no effect: {what}" for what in missing[:5]]
+@dataclass(kw_only=True)
+class Findings:
+    """What the count came to; only ``repeated`` may be above zero."""
+
+    events: int = 0
+    lost: int = 0
+    doubled: int = 0
+    repeated: int = 0
+    unexplained: int = 0
+    unsent: int = 0
+    remarks: list[str] = field(default_factory=list)
+
+    @property
+    def clean(self) -> bool:
+        """Whether every promise was kept."""
+        wrong = self.lost + self.doubled + self.unexplained + self.unsent
+        return not wrong and not self.remarks
 
 
-def _look_for_bad_ends(findings: Findings, prefix: str) -> None:
-    owed = _deliveries(prefix).values_list("receiver", "state", "reason", "pk")
-    if len(owed) != RECEIVERS * findings.events:
-        findings.remarks.append(f"{len(owed)} deliveries of {findings.events} events")
-    bad = [row for row in owed if row[1] != "succeeded"]
-    findings.remarks += [" ".join(map(str, row)) for row in bad[:5]]
-
-
-def _look_for_repetitions(
-    findings: Findings, outside: Sequence[Run], lines: Iterable[journal.Line]
-) -> None:
-    """A repetition is explained if the lease of the run before was given up."""
-    released = {
-        (line.facts["delivery"], line.facts["lease"]): line.facts["why"]
-        for line in lines
-        if line.what == "released"
+def judge(evidence: Evidence) -> Findings:
+    """Compare events with effects, exactly."""
+    lost = list(_lost(evidence))
+    doubled = [key for key, number in evidence.inside.items() if number > 1]
+    unsent = _keys_with_effects(evidence) - set(evidence.tickets)
+    repeated, unexplained = _repetitions(evidence)
+    findings = Findings(
+        events=len(evidence.tickets),
+        lost=len(lost),
+        doubled=sum(evidence.inside[key] - 1 for key in doubled),
+        repeated=repeated,
+        unexplained=len(unexplained),
+        unsent=len(unsent),
+    )
+    said = {
+        "no effect": lost,
+        "doubled": [" ".join(key) for key in doubled],
+        "an effect of what was never sent": sorted(unsent),
+        "ran again without a cause": unexplained,
+        "not succeeded": list(_bad_ends(evidence)),
     }
+    for what, which in said.items():
+        findings.remarks += [f"{what}: {one}" for one in which[:MOST_REMARKS]]
+    return findings
+
+
+def _lost(evidence: Evidence) -> Iterator[str]:
+    """Effects that are not there."""
+    ran = {run.key for run in evidence.outside}
+    for key in sorted(evidence.tickets):
+        for what in ATOMIC:
+            if not evidence.inside.get((what, key)):
+                yield f"{what} {key}"
+        if key not in ran:
+            yield f"outside {key}"
+
+
+def _keys_with_effects(evidence: Evidence) -> set[str]:
+    inside = {key for _, key in evidence.inside}
+    return inside | {run.key for run in evidence.outside}
+
+
+def _repetitions(evidence: Evidence) -> tuple[int, list[str]]:
+    """How many there were, and the deliveries of those that nothing explains.
+
+    A repetition is explained if the lease of the run before was given up: it was
+    over, or handed back, or its attempt failed. Two runs under one lease never are.
+    """
     leases: dict[str, list[int]] = defaultdict(list)
-    for run in outside:
+    for run in evidence.outside:
         leases[run.delivery].append(run.lease)
+    unexplained = []
     for delivery, taken in leases.items():
         *earlier, _last = sorted(taken)
-        findings.repeated += len(earlier)
-        again = len(taken) - len(set(taken))  # twice under one lease: never
-        dark = [lease for lease in set(earlier) if (delivery, lease) not in released]
-        findings.unexplained += again + len(dark)
-        if again or dark:
-            findings.remarks.append(f"{delivery} ran under leases {sorted(taken)}")
+        counts = Counter(taken)
+        dark = [n for n in earlier if (delivery, n) not in evidence.released]
+        if dark or max(counts.values()) > 1:
+            unexplained.append(f"{delivery} under leases {sorted(taken)}")
+    return len(evidence.outside) - len(leases), unexplained
 
 
-def _attempts_spent(prefix: str) -> int:
-    """Attempts that were lost with their worker, and counted."""
-    lost = Attempt.objects.filter(error_type="WorkerLost")
-    return lost.filter(delivery__in=_deliveries(prefix)).count()
-
-
-def _deliveries(prefix: str) -> Any:
-    tickets = Ticket.objects.filter(key__startswith=f"{prefix}-")
-    return Delivery.objects.filter(event_id__in=tickets.values("event_id"))
+def _bad_ends(evidence: Evidence) -> Iterator[str]:
+    """Deliveries that are not done, or are not there."""
+    owed = RECEIVERS * len(evidence.tickets)
+    if len(evidence.ends) != owed:
+        yield f"{len(evidence.ends)} deliveries instead of {owed}"
+    for end in evidence.ends:
+        if end.state != "succeeded":
+            yield f"{end.receiver} {end.delivery} {end.state} {end.reason}".rstrip()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from chaos import audit
+from chaos import audit, evidence
 from chaos.audit import Findings
 from chaos.crew import CrewError
 from chaos.faults import Fault
@@ -15,6 +16,8 @@ from chaos.stage import Broken, NotMade, Stage
 
 #: Events that are sent around one fault, and how long that takes (seconds).
 EVENTS, SECONDS = 40, 1.5
+#: The same in the short form.
+SHORT_EVENTS, SHORT_SECONDS = 24, 1.0
 #: The mix: its share of time for each fault (seconds), and its rate of events.
 MIXED_EVERY, MIXED_RATE = 2.5, 18
 
@@ -42,10 +45,16 @@ def play(stage: Stage, faults: Iterable[Fault]) -> Iterator[Row]:
     """Make each of the faults alone."""
     for fault in faults:
         stage.rng = random.Random(f"{stage.seed} {fault.name}")  # noqa: S311
-        yield _played(
-            stage, fault.name, fault.title, EVENTS, SECONDS, lambda: _once(stage, fault)
-        )
+        yield _played_alone(stage, fault)
         stage.until_ready()
+
+
+def _played_alone(stage: Stage, fault: Fault) -> Row:
+    events, seconds = EVENTS, SECONDS
+    if stage.short:
+        events, seconds = SHORT_EVENTS, SHORT_SECONDS
+    strike = functools.partial(_once, stage, fault)
+    return _played(stage, fault.name, fault.title, events, seconds, strike)
 
 
 def play_mixed(stage: Stage, faults: Sequence[Fault], events: int) -> Row:
@@ -67,14 +76,14 @@ def play_mixed(stage: Stage, faults: Sequence[Fault], events: int) -> Row:
 
 def _once(stage: Stage, fault: Fault) -> list[str]:
     """Make the fault; what it says against the engine."""
-    lost = audit.lost_attempts()
-    repeated = audit.repetitions(stage.folder)
+    lost = evidence.lost_attempts()
+    repeated = evidence.repetitions(stage.folder)
     fault.strike(stage)
     stage.settle()
     remarks = []
-    if not fault.spends and audit.lost_attempts() > lost:
+    if not fault.spends and evidence.lost_attempts() > lost:
         remarks.append("an attempt was spent")
-    if not fault.repeats and audit.repetitions(stage.folder) > repeated:
+    if not fault.repeats and evidence.repetitions(stage.folder) > repeated:
         remarks.append("a receiver ran again without a cause")
     return remarks
 
@@ -115,7 +124,7 @@ def _played(
             remarks = [f"the fault was not made: {error}"]
         stage.restore()
     stage.settle()
-    findings = audit.take_stock(name, stage.folder)
+    findings = audit.judge(evidence.gather(name, stage.folder))
     findings.remarks += remarks
     notes, stage.notes = stage.notes, []
     return Row(

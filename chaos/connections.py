@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import environ
@@ -27,12 +29,8 @@ def database_entry(url: str) -> dict[str, Any]:
 
 def use_pymysql() -> None:
     """Stand in for mysqlclient where that is not installed: it needs a compiler."""
-    try:
-        import MySQLdb  # noqa: F401 - only whether it is there
-    except ImportError:
-        import pymysql
-
-        pymysql.install_as_MySQLdb()
+    if find_spec("MySQLdb") is None:
+        import_module("pymysql").install_as_MySQLdb()
 
 
 def transport_options(url: str) -> dict[str, Any]:

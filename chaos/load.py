@@ -80,6 +80,6 @@ class Load:
     def _get(self, address: str) -> bool:
         try:
             with urllib.request.urlopen(address, timeout=TIMEOUT) as answer:  # noqa: S310 - ours
-                return bool(answer.status == 200)  # noqa: PLR2004
+                return bool(answer.status == 200)
         except (urllib.error.URLError, OSError):
             return False

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
 from django.db import models
 
 
@@ -10,6 +12,8 @@ class Ticket(models.Model):
 
     key = models.CharField(max_length=100, unique=True)
     event_id = models.UUIDField()
+
+    objects: ClassVar[Any] = models.Manager()
 
     def __str__(self) -> str:
         return self.key
@@ -21,6 +25,8 @@ class Effect(models.Model):
     what = models.CharField(max_length=20)
     key = models.CharField(max_length=100, db_index=True)
 
+    objects: ClassVar[Any] = models.Manager()
+
     def __str__(self) -> str:
         return f"{self.what} {self.key}"
 
@@ -30,6 +36,8 @@ class Account(models.Model):
 
     name = models.CharField(max_length=20, unique=True)
     changes = models.IntegerField(default=0)
+
+    objects: ClassVar[Any] = models.Manager()
 
     def __str__(self) -> str:
         return f"{self.name}: {self.changes}"

@@ -47,7 +47,10 @@ class Point(Enum):
         WEB, "signal_tasks.outbox:write", True, "rows written, not committed"
     )
     COMMITTED = Window(
-        WEB, "signal_tasks.publisher:Publisher.submit", False, "committed, not handed on"
+        WEB,
+        "signal_tasks.publisher:Publisher.submit",
+        False,
+        "committed, not handed on",
     )
     SUBMITTED = Window(
         WEB, "signal_tasks.publisher:Publisher._publish", False, "not yet published"
@@ -56,16 +59,27 @@ class Point(Enum):
         WEB, "signal_tasks.publisher:Publisher._publish", True, "just published"
     )
     RECEIVED = Window(
-        WORKER, "signal_tasks.delivery:Shift._take", False, "message here, nothing taken"
+        WORKER,
+        "signal_tasks.delivery:Shift._take",
+        False,
+        "message here, nothing taken",
     )
     TAKEN = Window(
         WORKER, "signal_tasks.delivery:Shift._take", True, "taken, receiver not called"
     )
     IN_RECEIVER = Window(
-        WORKER, "chaos.receivers:middle", True, "in a receiver, after its effect", idle=True
+        WORKER,
+        "chaos.receivers:middle",
+        True,
+        "in a receiver, after its effect",
+        idle=True,
     )
     RAN = Window(
-        WORKER, "signal_tasks.attempts:_call", True, "receiver returned, no end", idle=True
+        WORKER,
+        "signal_tasks.attempts:_call",
+        True,
+        "receiver returned, no end",
+        idle=True,
     )
     ENDED = Window(
         WORKER,
@@ -94,7 +108,10 @@ class Point(Enum):
         WORKER, "signal_tasks.delivery:Shift._hand_back", False, "about to hand back"
     )
     HANDED_BACK = Window(
-        WORKER, "signal_tasks.delivery:Shift._resubmit", False, "handed back, unpublished"
+        WORKER,
+        "signal_tasks.delivery:Shift._resubmit",
+        False,
+        "handed back, unpublished",
     )
     RECOVERING = Window(
         WORKER,
@@ -103,7 +120,10 @@ class Point(Enum):
         "relay: lost leases locked, not returned",
     )
     CLAIMED = Window(
-        WORKER, "signal_tasks.relay:Relay._publish", False, "relay: claimed, unpublished"
+        WORKER,
+        "signal_tasks.relay:Relay._publish",
+        False,
+        "relay: claimed, unpublished",
     )
     RELAYED = Window(
         WORKER, "signal_tasks.relay:Relay._publish", True, "relay: just published"

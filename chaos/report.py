@@ -67,7 +67,9 @@ def machine() -> str:
     """The machine and the versions that a run was made with."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     versions = ", ".join(f"{name} {version(name)}" for name in _installed())
-    system = f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"
+    system = (
+        f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"
+    )
     return f"{os.cpu_count()} cores, {memory:.0f} GiB, {system}; {versions}"
 
 
@@ -92,7 +94,13 @@ def _installed() -> list[str]:
 
 def _cells(row: Row) -> tuple[str, ...]:
     found = row.findings
-    counts = (found.events, found.lost, found.doubled, found.repeated, found.unexplained)
+    counts = (
+        found.events,
+        found.lost,
+        found.doubled,
+        found.repeated,
+        found.unexplained,
+    )
     return (
         row.title,
         *map(str, counts),

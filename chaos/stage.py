@@ -181,7 +181,9 @@ class Stage:
     def until_crashed(self, point: Point, seconds: float = 20.0) -> None:
         """Wait until a process has obeyed."""
         try:
-            self.until(lambda: not point.order.exists(), f"crash: {point.name}", seconds)
+            self.until(
+                lambda: not point.order.exists(), f"crash: {point.name}", seconds
+            )
         finally:
             point.order.unlink(missing_ok=True)
 

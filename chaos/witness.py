@@ -39,7 +39,7 @@ def install() -> None:
     delivery.LEASE_GRACE = 1.5
     pool.GUARANTEE_MESSAGE_CONSUMPTION_RETRY_LIMIT = 30
     if "FAKETIME" in os.environ:
-        time.sleep = _sleep
+        time.sleep = _sleep  # type: ignore[assignment]
 
 
 def _sleep(seconds: float) -> None:
@@ -114,6 +114,4 @@ def _note_expired(deliveries: Iterable[Any]) -> None:
 
 def _note_released(deliveries: Iterable[Any], why: str) -> None:
     for delivery in deliveries:
-        journal.write(
-            "released", delivery=delivery.pk, lease=delivery.lease, why=why
-        )
+        journal.write("released", delivery=delivery.pk, lease=delivery.lease, why=why)

@@ -27,7 +27,7 @@ def broker_killed(stage: Stage) -> None:
     broker.start()
 
 
-@fault("broker stopped, started again", needs=("broker",), **HARMLESS)
+@fault("broker stopped, started again", needs=("broker",), **HARMLESS, short=False)
 def broker_restarted(stage: Stage) -> None:
     """Stop the broker as for maintenance."""
     stage.until_busy()
@@ -37,7 +37,12 @@ def broker_restarted(stage: Stage) -> None:
     broker.start()
 
 
-@fault("broker paused: accepts and does not answer", needs=("broker",), **HARMLESS)
+@fault(
+    "broker paused: accepts and does not answer",
+    needs=("broker",),
+    **HARMLESS,
+    short=False,
+)
 def broker_paused(stage: Stage) -> None:
     """Freeze the broker, and let it go on."""
     stage.until_busy()
@@ -49,7 +54,13 @@ def broker_paused(stage: Stage) -> None:
         broker.resume()
 
 
-@fault("Redis killed, started again empty", needs=("broker",), brokers=[REDIS], **HARMLESS)
+@fault(
+    "Redis killed, started again empty",
+    needs=("broker",),
+    brokers=[REDIS],
+    **HARMLESS,
+    short=False,
+)
 def redis_lost(stage: Stage) -> None:
     """Kill Redis and throw its disk away."""
     stage.until_busy()
@@ -70,7 +81,12 @@ def redis_emptied(stage: Stage) -> None:
         stage.wait(0.3)
 
 
-@fault("Redis out of memory (OOM command not allowed)", brokers=[REDIS], **HARMLESS)
+@fault(
+    "Redis out of memory (OOM command not allowed)",
+    brokers=[REDIS],
+    **HARMLESS,
+    short=False,
+)
 def redis_full(stage: Stage) -> None:
     """Let Redis refuse to store anything."""
     stage.until_busy()
@@ -82,19 +98,24 @@ def redis_full(stage: Stage) -> None:
             client.config_set("maxmemory", 0)
 
 
-@fault("Redis read-only (made a replica)", brokers=[REDIS], **HARMLESS)
+@fault("Redis read-only (made a replica)", brokers=[REDIS], **HARMLESS, short=False)
 def redis_read_only(stage: Stage) -> None:
     """Let Redis refuse to write anything, as after a failover."""
     stage.until_busy()
     with _client(stage) as client:
-        client.replicaof("127.0.0.1", 1)  # type: ignore[no-untyped-call]
+        client.replicaof("127.0.0.1", 1)
         try:
             stage.wait(3)
         finally:
-            client.replicaof("NO", "ONE")  # type: ignore[no-untyped-call]
+            client.replicaof("NO", "ONE")
 
 
-@fault("connections to Redis cut, again and again", brokers=[REDIS], **HARMLESS)
+@fault(
+    "connections to Redis cut, again and again",
+    brokers=[REDIS],
+    **HARMLESS,
+    short=False,
+)
 def redis_lines_cut(stage: Stage) -> None:
     """Cut everybody's connections to Redis."""
     for _ in range(3):

@@ -37,7 +37,12 @@ def database_killed(stage: Stage) -> None:
     database.start()
 
 
-@fault("database stopped, started again", needs=("database",), databases=SERVERS)
+@fault(
+    "database stopped, started again",
+    needs=("database",),
+    databases=SERVERS,
+    short=False,
+)
 def database_restarted(stage: Stage) -> None:
     """Stop the database without waiting for its clients."""
     stage.until_busy()
@@ -47,7 +52,12 @@ def database_restarted(stage: Stage) -> None:
     database.start()
 
 
-@fault("database paused: accepts and does not answer", needs=("database",), databases=SERVERS)
+@fault(
+    "database paused: accepts and does not answer",
+    needs=("database",),
+    databases=SERVERS,
+    short=False,
+)
 def database_paused(stage: Stage) -> None:
     """Freeze the database past every lease, and let it go on."""
     stage.until_busy()
@@ -69,7 +79,7 @@ def connections_terminated(stage: Stage) -> None:
         stage.wait(0.5)
 
 
-@fault("database connections exhausted", databases=SERVERS)
+@fault("database connections exhausted", databases=SERVERS, short=False)
 def connections_exhausted(stage: Stage) -> None:
     """Cut what the others hold, and hold every connection that there is."""
     stage.until_busy()
@@ -90,7 +100,12 @@ def deadlock(stage: Stage) -> None:
     stage.until(lambda: _deadlocks() > before, "deadlock", 5)
 
 
-@fault("serialization failures between receivers", databases=[POSTGRES], mixed=False)
+@fault(
+    "serialization failures between receivers",
+    databases=[POSTGRES],
+    mixed=False,
+    short=False,
+)
 def serialization(stage: Stage) -> None:
     """The same, where the second to change a row fails at once."""
     name = "default_transaction_isolation"
@@ -101,7 +116,7 @@ def serialization(stage: Stage) -> None:
         _have_them_fight(stage)
 
 
-@fault("database locked by another program for 3 s", databases=[SQLITE])
+@fault("database locked by another program for 3 s", databases=[SQLITE], short=False)
 def locked(stage: Stage) -> None:
     """Hold SQLite's only lock."""
     stage.until_busy()
@@ -110,7 +125,7 @@ def locked(stage: Stage) -> None:
         stage.wait(3)
 
 
-@fault("disk full: the writes of receivers fail")
+@fault("disk full: the writes of receivers fail", short=False)
 def disk_full_for_effects(stage: Stage) -> None:
     """Have the database refuse what receivers write."""
     stage.until_busy()

@@ -31,7 +31,11 @@ renamed.send(None, key={key!r})
 """
 
 
-@fault("workers that do not know a receiver yet, and a renamed one", mixed=False)
+@fault(
+    "workers that do not know a receiver yet, and a renamed one",
+    mixed=False,
+    short=False,
+)
 def old_code(stage: Stage) -> None:
     """P9: an unknown receiver's delivery waits as an orphan; an alias finds its own."""
     key = f"deploy-{stage.rng.getrandbits(64)}"
@@ -61,7 +65,10 @@ def old_payload(stage: Stage) -> None:
 
 
 @fault(
-    "workers' clocks an hour fast and an hour slow", databases=SERVERS, mixed=False
+    "workers' clocks an hour fast and an hour slow",
+    databases=SERVERS,
+    mixed=False,
+    short=False,
 )
 def wrong_clocks(stage: Stage) -> None:
     """Due times are the database's: what is delayed runs at its time."""
@@ -77,7 +84,9 @@ def wrong_clocks(stage: Stage) -> None:
     ended = later.filter(state="succeeded")
     stage.until(lambda: ended.count() == later.count(), "end of what was delayed", 30)
     waits = later.annotate(wait=F("finished_at") - F("event__sent_at"))
-    early = [w for w in waits.values_list("wait", flat=True) if w < timedelta(seconds=DELAY)]
+    early = [
+        w for w in waits.values_list("wait", flat=True) if w < timedelta(seconds=DELAY)
+    ]
     if early:
         raise Broken(f"ran after {early} instead of {DELAY} s")
 

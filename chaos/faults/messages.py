@@ -59,7 +59,7 @@ def forgeries(stage: Stage) -> None:
         raise Broken(f"forged messages ended {dead}")
 
 
-@fault("garbage in the queue", brokers=[REDIS], spends=False)
+@fault("garbage in the queue", brokers=[REDIS], spends=False, short=False)
 def garbage(stage: Stage) -> None:
     """Put into the queue what is no Celery message at all."""
     stage.until_busy()

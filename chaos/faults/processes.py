@@ -42,14 +42,14 @@ def worker_killed(stage: Stage) -> None:
     _any_worker(stage).kill()
 
 
-@fault("SIGKILL of a worker's main process; its pool lives on")
+@fault("SIGKILL of a worker's main process; its pool lives on", short=False)
 def main_killed(stage: Stage) -> None:
     """Kill the main process alone: orphans may end what they run."""
     stage.until_busy()
     _any_worker(stage).send(signal.SIGKILL)
 
 
-@fault("SIGKILL of every worker and the web server at once")
+@fault("SIGKILL of every worker and the web server at once", short=False)
 def all_killed(stage: Stage) -> None:
     """Kill everything but the servers."""
     stage.until_busy()
@@ -57,7 +57,7 @@ def all_killed(stage: Stage) -> None:
         member.kill()
 
 
-@fault("SIGKILL of the web server", spends=False, repeats=False)
+@fault("SIGKILL of the web server", spends=False, repeats=False, short=False)
 def web_killed(stage: Stage) -> None:
     """Kill the web processes in the middle of whatever they do."""
     stage.until_busy()
@@ -97,7 +97,12 @@ def group_stopped(stage: Stage) -> None:
     _stop(stage, _any_worker(stage), whole_group=True)
 
 
-@fault("deploy: every worker stopped, one after the other", spends=False, repeats=False)
+@fault(
+    "deploy: every worker stopped, one after the other",
+    spends=False,
+    repeats=False,
+    short=False,
+)
 def deployed(stage: Stage) -> None:
     """Replace worker by worker."""
     stage.until_busy()

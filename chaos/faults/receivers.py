@@ -25,7 +25,7 @@ def receiver_exits(stage: Stage) -> None:
     _misbehave(stage, ordered, ["exit"], reason="lost")
 
 
-@fault("a receiver that eats memory until it is killed", mixed=False)
+@fault("a receiver that eats memory until it is killed", mixed=False, short=False)
 def receiver_eats(stage: Stage) -> None:
     """As above; the kernel's part (it kills the fattest) is played by this process."""
     stage.until_busy()
@@ -37,7 +37,7 @@ def receiver_eats(stage: Stage) -> None:
     _expect_dead(keys, "lost")
 
 
-@fault("a receiver that never returns (soft limit)", mixed=False)
+@fault("a receiver that never returns (soft limit)", mixed=False, short=False)
 def receiver_hangs(stage: Stage) -> None:
     """It is interrupted by its limit, and given up as exhausted."""
     _misbehave(stage, timed, ["hang"], reason="exhausted")
@@ -49,7 +49,11 @@ def receiver_deaf(stage: Stage) -> None:
     _misbehave(stage, timed, ["hang deaf"], reason="lost", seconds=60)
 
 
-@fault("receivers that raise SystemExit, KeyboardInterrupt, GeneratorExit, ...", mixed=False)
+@fault(
+    "receivers that raise SystemExit, KeyboardInterrupt, GeneratorExit, ...",
+    mixed=False,
+    short=False,
+)
 def receiver_raises(stage: Stage) -> None:
     """They end their delivery, and harm no other."""
     tasks = ["leave", "stop generator", "unforeseen"]

@@ -59,7 +59,9 @@ def _age(relay: Relay, age: timedelta) -> None:
         due = Delivery.objects.live().aggregate(due=Min("relay_at"))["due"] or now
         step = max(due - now, timedelta()) + timedelta(seconds=1)
         live = Delivery.objects.live()
-        live.update(relay_at=F("relay_at") - step, available_at=F("available_at") - step)
+        live.update(
+            relay_at=F("relay_at") - step, available_at=F("available_at") - step
+        )
         relay.run_once()
         passed += step
 
