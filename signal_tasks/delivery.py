@@ -48,7 +48,7 @@ def work_off(
         return report
     if seconds is None:
         seconds = math.inf if is_eager() else settings().MESSAGE_SECONDS
-    process.busy = True
+    process.busy, process.overdue = True, False
     try:
         Shift(receiver, str(database), report, seconds).work_off(wanted)
     finally:
@@ -103,7 +103,7 @@ class Shift:
     def _is_over(self) -> bool:
         """Whether to begin nothing more; one delivery is always begun."""
         time_is_up = time.monotonic() >= self.until and bool(self.report.outcomes)
-        return process.stopping or time_is_up
+        return process.must_end or time_is_up
 
     def _work_off_group(self, ids: Sequence[uuid.UUID]) -> None:
         jobs = self._take(ids)

@@ -62,7 +62,13 @@ class Process:
     name: str = ""
     main_pid: int = 0
     stopping: bool = False
+    overdue: bool = False  # the time limit of the message struck outside of a receiver
     busy: bool = False
+
+    @property
+    def must_end(self) -> bool:
+        """Whether no further receiver may be started for this message."""
+        return self.stopping or self.overdue
 
     def label(self) -> str:
         """Who is recorded as having run an attempt."""
@@ -212,7 +218,7 @@ class Runner:
         A job that is interrupted by the end of the process goes back to ``jobs``.
         """
         until = time.monotonic() + seconds
-        while jobs and not jobs[0].is_late and not process.stopping:
+        while jobs and not jobs[0].is_late and not process.must_end:
             ran.append(jobs.popleft())
             try:
                 outcomes.append(run(ran[-1]))
@@ -228,7 +234,7 @@ class Runner:
         """Run again, each in its own transaction, what a lost one had run."""
         again = deque(ran)
         try:
-            while again and not process.stopping:
+            while again and not process.must_end:
                 self._run_alone(again)
         finally:
             jobs.extendleft(reversed(again))

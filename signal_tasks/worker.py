@@ -172,7 +172,11 @@ def _stop(number: int, frame: Any) -> None:
 
 
 def _overrun(number: int, frame: Any) -> None:
-    """Celery's soft time limit: it is for the receiver, not for its bookkeeping."""
+    """Celery's soft time limit: it is for the receiver, not for its bookkeeping.
+
+    Where it strikes that, no other receiver is started: it would have no limit.
+    """
+    process.overdue = True
     if attempts.in_receiver() or not process.busy:
         _stock_handlers[number](number, frame)
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import signal
 import time
 
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
 
 from signal_tasks import PayloadError
 from signal_tasks.models import Attempt, Delivery, Event
+from signal_tasks.publisher import publisher
 from tests.integration.workers import (
     CeleryWorker,
     all_ended,
@@ -135,6 +137,22 @@ def test_a_receiver_that_overruns_its_limit_has_failed(worker: CeleryWorker) -> 
     assert (len(runs("overrun")), reasons()) == (3, ["exhausted"])
     assert {a.error_type for a in Attempt.objects.all()} == {"SoftTimeLimitExceeded"}
     assert set(worker.children()) == children
+
+
+def test_a_receiver_that_had_to_wait_for_the_database_keeps_its_limit(
+    worker: CeleryWorker,
+) -> None:
+    worker.send_all(signal.SIGSTOP)
+    timed.send(sender=None, key="w", seconds=30)
+    publisher.flush(5)
+    with transaction.atomic(), connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            cursor.execute("LOCK TABLE signal_tasks_delivery IN EXCLUSIVE MODE")
+        worker.send_all(signal.SIGCONT)
+        time.sleep(1.8)  # longer than the limit, which strikes while nothing runs yet
+    eventually(Attempt.objects.exists)
+    assert Attempt.objects.get().error_type == "SoftTimeLimitExceeded"
+    Delivery.objects.update(state="discarded", relay_at=None)
 
 
 def test_an_async_receiver_that_overruns_has_failed(worker: CeleryWorker) -> None:
