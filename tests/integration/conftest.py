@@ -48,11 +48,10 @@ def redis(redis_process: RedisServer) -> Iterator[RedisServer]:
     if redis_process.process is None:
         redis_process.start()
     flush(redis_process)
-    old = current_app.conf.broker_url
     _use_broker(redis_process.url)
     yield redis_process
     publisher.flush(5)
-    _use_broker(old)
+    _use_broker(None)
 
 
 def flush(server: RedisServer) -> None:
@@ -61,10 +60,12 @@ def flush(server: RedisServer) -> None:
         client.flushall()
 
 
-def _use_broker(url: str) -> None:
-    current_app.conf.broker_url = url
-    current_app.conf.broker_write_url = url
-    current_app.conf.broker_read_url = url
+def _use_broker(url: str | None) -> None:
+    """Put a broker before that of the settings, or take it away again."""
+    for key in ("broker_url", "broker_write_url", "broker_read_url"):
+        current_app.conf.changes.pop(key, None)
+        if url is not None:
+            current_app.conf[key] = url
     publisher._link = None
     publisher._closed_until = 0.0
 
