@@ -22,7 +22,7 @@ from chaos.proxy import SlowProxy
 from shop.embedded import RedisServer
 from shop.servers import HOST, free_port
 
-ROUNDS, REQUESTS = 12, 60
+ROUNDS, REQUESTS = 20, 50
 LATE = 0.1
 #: Longest time that a web process may take to end with a broker that is silent.
 LONGEST_EXIT = 5.0
@@ -35,16 +35,23 @@ class Web:
     broker: str
     process: subprocess.Popen[str]
     durations: list[float] = field(default_factory=list)
+    touched: dict[str, int] = field(default_factory=dict)  # by thread: broker's sockets
     exit: float = 0.0
 
-    def ask(self, requests: int) -> list[float]:
+    @property
+    def touched_by_requests(self) -> int:
+        """How often the thread that serves requests touched a socket of the broker."""
+        return self.touched.get("MainThread", 0)
+
+    def ask(self, requests: int) -> None:
         """Have it make some requests."""
         if self.process.stdin is None or self.process.stdout is None:
             raise RuntimeError("a web process without pipes")
         self.process.stdin.write(f"{requests}\n")
         self.process.stdin.flush()
-        durations: list[float] = json.loads(self.process.stdout.readline())
-        return durations
+        answer = json.loads(self.process.stdout.readline())
+        self.durations += answer["durations"]
+        self.touched = answer["touched"]
 
     def end(self) -> None:
         """Let it end by itself, and time that."""
@@ -53,6 +60,8 @@ class Web:
             self.process.stdin.close()
         self.process.wait(60)
         self.exit = time.monotonic() - started
+        if self.process.stdout is not None:
+            self.process.stdout.close()
 
     def quantile(self, percent: int) -> float:
         """So many percent of the transactions took no longer (milliseconds)."""
@@ -66,20 +75,22 @@ class Web:
 
 def measure(folder: Path, env: dict[str, str]) -> list[Web]:
     """Time transactions with each kind of broker, in turns."""
-    with _brokers(folder) as urls:
-        webs = [Web(kind, _start({**env, "CHAOS_BROKER": urls[kind]})) for kind in urls]
+    with brokers(folder) as urls:
+        webs = [start(kind, {**env, "CHAOS_BROKER": urls[kind]}) for kind in urls]
         for web in webs:
             web.ask(20)  # the first ones connect
+            web.durations.clear()
         for _ in range(ROUNDS):
             for web in webs:
-                web.durations += web.ask(REQUESTS)
+                web.ask(REQUESTS)
         for web in webs:
             web.end()
     return webs
 
 
 @contextmanager
-def _brokers(folder: Path) -> Iterator[dict[str, str]]:
+def brokers(folder: Path) -> Iterator[dict[str, str]]:
+    """The addresses of a broker of each kind."""
     with ExitStack() as closing:
         healthy = closing.enter_context(RedisServer(folder / "healthy"))
         hung = closing.enter_context(RedisServer(folder / "hung"))
@@ -95,8 +106,9 @@ def _brokers(folder: Path) -> Iterator[dict[str, str]]:
         }
 
 
-def _start(env: dict[str, str]) -> subprocess.Popen[str]:
-    return subprocess.Popen(
+def start(broker: str, env: dict[str, str]) -> Web:
+    """Start a web process with that kind of broker."""
+    process = subprocess.Popen(
         [sys.executable, "-m", "chaos.request"],
         cwd=ROOT,
         env=env,
@@ -105,3 +117,4 @@ def _start(env: dict[str, str]) -> subprocess.Popen[str]:
         stderr=subprocess.DEVNULL,
         text=True,
     )
+    return Web(broker, process)

@@ -1,8 +1,8 @@
 """``python -m chaos.request``: a web process that times its own transactions.
 
-Each line of its input is a number of transactions to make; it answers with their
-durations in seconds, as one line of JSON. It ends, as a web process does, when its
-input ends.
+Each line of its input is a number of transactions to make. It answers with a line
+of JSON: their durations in seconds, and how often each of its threads has touched a
+socket of the broker so far. It ends, as a web process does, when its input ends.
 """
 
 from __future__ import annotations
@@ -13,18 +13,27 @@ import random
 import sys
 import time
 import uuid
+from urllib.parse import urlsplit
 
 import django
+
+from chaos import sockets
 
 
 def main() -> None:
     """Serve until there is no more to do."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "chaos.settings")
     django.setup()
-    for line in sys.stdin:
-        durations = [_timed() for _ in range(int(line))]
-        sys.stdout.write(json.dumps(durations) + "\n")
-        sys.stdout.flush()
+    port = urlsplit(os.environ["CHAOS_BROKER"]).port or 0
+    with sockets.watched(port) as touched:
+        for line in sys.stdin:
+            durations = [_timed() for _ in range(int(line))]
+            _answer({"durations": durations, "touched": touched})
+
+
+def _answer(answer: dict[str, object]) -> None:
+    sys.stdout.write(json.dumps(answer) + "\n")
+    sys.stdout.flush()
 
 
 def _timed() -> float:

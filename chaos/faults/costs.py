@@ -54,6 +54,8 @@ def request_cost(stage: Stage) -> None:
 def _what_is_wrong(webs: list[Web]) -> str:
     healthy = webs[0]
     for web in webs:
+        if web.touched_by_requests:
+            return f"broker {web.broker}: a request touched a socket of the broker"
         if web.median > healthy.median * (1 + TOLERANCE):
             return f"broker {web.broker}: median {web.median:.2f} ms"
         if web.quantile(99) > healthy.quantile(99) + OUTLIERS:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import signal
+import uuid
 from collections.abc import Callable
 
 from chaos.faults.catalogue import Fault, add
 from chaos.points import WEB, Point
+from chaos.signals import ordered
 from chaos.stage import NotMade, Stage
 
 #: What has to go wrong first, for a process to come to a point at all.
@@ -17,12 +19,14 @@ def _nothing(stage: Stage) -> None:
     """A process comes there in the course of its work."""
 
 
-def _stop_workers(stage: Stage) -> None:
-    """Ask all processes of a worker to stop: they hand back."""
-    if not stage.workers:
-        raise NotMade("no worker is up")
+def _stop_in_the_middle(stage: Stage) -> None:
+    """Ask a worker to stop that has more in hand than it can end: it hands back."""
+    keys = [f"{uuid.UUID(int=stage.rng.getrandbits(128))}" for _ in range(NAPS)]
+    ordered.send_many(None, [{"key": key, "task": "nap"} for key in keys])
+    pids = stage.until(lambda: [p for key in keys for p in stage.runs(key)], "run", 10)
     for worker in stage.workers:
-        worker.send_all(signal.SIGTERM)
+        if set(pids) & set(worker.children()):
+            worker.send_all(signal.SIGTERM)
 
 
 def _kill_a_receiver(stage: Stage) -> None:
@@ -38,14 +42,16 @@ def _keep_from_publishing(stage: Stage) -> None:
 
 
 PROVOCATIONS: dict[Point, Provocation] = {
-    Point.HANDING_BACK: _stop_workers,
-    Point.HANDED_BACK: _stop_workers,
+    Point.HANDING_BACK: _stop_in_the_middle,
+    Point.HANDED_BACK: _stop_in_the_middle,
     Point.RECOVERING: _kill_a_receiver,
     Point.CLAIMED: _keep_from_publishing,
     Point.RELAYED: _keep_from_publishing,
 }
-#: How often the provocation is tried: a stop may meet a worker that holds nothing.
-TRIES = 4
+#: How often the provocation is tried: the worker may have ended its work just then.
+TRIES = 3
+#: Deliveries that take half a second each, in one message.
+NAPS = 6
 
 
 def _strike(stage: Stage, point: Point) -> None:

@@ -1,0 +1,72 @@
+"""The judge of the fault suite sees every way in which a promise can be broken."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from chaos.audit import End, Evidence, Run, judge
+
+INSIDE, AT_TIMES, OUTSIDE = ("act_inside", "act_at_times", "act_outside")
+FINE = Evidence(
+    tickets={"a-1"},
+    inside={("inside", "a-1"): 1, ("at times", "a-1"): 1},
+    outside=[Run("a-1", "d", 1)],
+    released=set(),
+    ends=[End("d", name, "succeeded") for name in (INSIDE, AT_TIMES, OUTSIDE)],
+)
+
+
+def test_all_that_was_sent_and_done_once_is_clean() -> None:
+    findings = judge(FINE)
+    assert findings.clean
+    assert findings.events == 1
+
+
+def test_an_atomic_effect_that_is_missing_is_lost() -> None:
+    findings = judge(replace(FINE, inside={("inside", "a-1"): 1}))
+    assert (findings.lost, findings.clean) == (1, False)
+
+
+def test_a_non_atomic_effect_that_is_missing_is_lost() -> None:
+    findings = judge(replace(FINE, outside=[]))
+    assert (findings.lost, findings.clean) == (1, False)
+
+
+def test_an_atomic_effect_that_is_there_twice_is_doubled() -> None:
+    twice = {**FINE.inside, ("inside", "a-1"): 2}
+    findings = judge(replace(FINE, inside=twice))
+    assert (findings.doubled, findings.clean) == (1, False)
+
+
+def test_a_repetition_after_a_lease_that_was_given_up_is_explained() -> None:
+    runs = [Run("a-1", "d", 1), Run("a-1", "d", 2)]
+    findings = judge(replace(FINE, outside=runs, released={("d", 1)}))
+    assert (findings.repeated, findings.unexplained) == (1, 0)
+    assert findings.clean
+
+
+def test_a_repetition_without_a_cause_is_not() -> None:
+    runs = [Run("a-1", "d", 1), Run("a-1", "d", 2)]
+    findings = judge(replace(FINE, outside=runs))
+    assert (findings.unexplained, findings.clean) == (1, False)
+
+
+def test_two_runs_under_one_lease_are_never_explained() -> None:
+    runs = [Run("a-1", "d", 1), Run("a-1", "d", 1)]
+    findings = judge(replace(FINE, outside=runs, released={("d", 1)}))
+    assert (findings.unexplained, findings.clean) == (1, False)
+
+
+def test_an_effect_of_an_event_that_was_rolled_back_is_found() -> None:
+    runs = [*FINE.outside, Run("a-2", "e", 1)]
+    findings = judge(replace(FINE, outside=runs))
+    assert (findings.unsent, findings.clean) == (1, False)
+
+
+def test_a_delivery_that_ended_dead_is_found() -> None:
+    ends = [*FINE.ends[:2], End("d", OUTSIDE, "dead", "lost")]
+    assert not judge(replace(FINE, ends=ends)).clean
+
+
+def test_a_delivery_that_was_never_written_is_found() -> None:
+    assert not judge(replace(FINE, ends=FINE.ends[:2])).clean
