@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SOURCES := signal_tasks shop orders products customers notifications \
-	tests celery_app.py manage.py
+	chaos tests celery_app.py manage.py
 
 # Two environments in which the settings have to make sense.
 DEVELOPMENT := DEBUG=1 DATABASE_URL=sqlite://:memory:
@@ -16,7 +16,7 @@ PRODUCTION = DEBUG=0 DATABASE_URL=postgres://shop@db/shop \
 
 .DEFAULT_GOAL := help
 .PHONY: help run demo admin worker started test check clean requirements \
-	bench bench-quick
+	bench bench-quick chaos chaos-all chaos-volume
 
 help: ## list what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -61,6 +61,19 @@ check: $(VENV)/dev.stamp ## lint, types, layers, migrations, settings, package
 	$(DEVELOPMENT) $(BIN)/python manage.py check --fail-level WARNING
 	$(PRODUCTION) $(BIN)/python manage.py check --deploy --fail-level WARNING
 	.ci/check-package $(BIN)/python
+
+CHAOS = $(BIN)/python -m chaos
+
+chaos: $(VENV)/dev.stamp ## kill, freeze and starve everything; count what is left (8 min)
+	@$(CHAOS) --markdown var/chaos/postgres-redis.md
+
+chaos-all: $(VENV)/dev.stamp ## its short form on the other databases and brokers
+	@$(CHAOS) --short --database mariadb --markdown var/chaos/mariadb-redis.md
+	@$(CHAOS) --short --broker rabbitmq --markdown var/chaos/postgres-quorum.md
+	@$(CHAOS) --short --broker rabbitmq-classic --markdown var/chaos/postgres-classic.md
+
+chaos-volume: $(VENV)/dev.stamp ## 200,000 owed; 100,000 that fail beside 10,000 that do not
+	@$(CHAOS) --faults volume,hopeless --events 0 --markdown var/chaos/volume.md
 
 bench: $(VENV)/bench.stamp ## how fast it is beside others: about 15 minutes
 	@$(BIN)/python -m benchmarks --write
