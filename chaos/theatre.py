@@ -21,14 +21,14 @@ from django.core.management import call_command
 
 from chaos.servers import MariaServer, RabbitServer
 from shop.embedded import PostgresServer, RedisServer
-from shop.servers import Server
+from shop.servers import Server, ServerError
 
 if TYPE_CHECKING:
     from chaos.conductor import Row
     from chaos.stage import Stage
 
-#: Events of the mix, at least; in the short form no more.
-SHORT_MIX = 100
+#: Events of the mix, at least, and those of the short form.
+LEAST_MIX, SHORT_MIX = 400, 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +48,13 @@ class Plan:
 
 def perform(plan: Plan) -> int:
     """Run the plan; 1 when a promise was broken, 0 when none was."""
+    try:
+        return _perform(plan)
+    except ServerError as error:
+        raise SystemExit(f"{error} The suite cannot run on this machine so.") from error
+
+
+def _perform(plan: Plan) -> int:
     with ExitStack() as closing:
         folder = Path(tempfile.mkdtemp(prefix="chaos-"))
         os.environ["CHAOS_FOLDER"] = str(folder)
@@ -139,8 +146,8 @@ def _rows(plan: Plan, stage: Stage) -> list[Row]:
     rows = [_said(row) for row in conductor.play(stage, faults)]
     mixable = [fault for fault in faults if fault.mixed]
     sent = sum(row.findings.events for row in rows)
-    events = SHORT_MIX if plan.short else max(plan.events - sent, SHORT_MIX)
-    if mixable and len(faults) > 1:
+    events = SHORT_MIX if plan.short else max(plan.events - sent, LEAST_MIX)
+    if mixable and plan.events:
         rows.append(_said(conductor.play_mixed(stage, mixable, events)))
     return rows
 

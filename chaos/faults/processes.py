@@ -19,8 +19,12 @@ LONGEST_PAUSE = 5.0
 
 @fault("nothing at all", spends=False, repeats=False, mixed=False)
 def calm(stage: Stage) -> None:
-    """Show what the count says when all is well."""
+    """Show what the count says when all is well, and that logs tell no payload."""
     stage.until_busy()
+    stage.settle()
+    telling = [m.name for m in stage.crew.workers if "calm-" in m.output]
+    if telling:
+        raise Broken(f"what was sent is in the log of {telling}")
 
 
 @fault("SIGKILL of pool processes, three times")
