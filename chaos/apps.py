@@ -6,7 +6,7 @@ import os
 
 from django.apps import AppConfig
 
-from chaos import celery_app, points, witness
+from chaos import celery_app, points, sabotage, witness
 
 __all__ = ["ChaosConfig", "celery_app"]
 
@@ -22,3 +22,5 @@ class ChaosConfig(AppConfig):
         if role := os.environ.get("CHAOS_ROLE"):
             points.install(role)
             witness.install()
+            if name := os.environ.get("CHAOS_SABOTAGE"):
+                sabotage.commit(name)

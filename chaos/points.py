@@ -148,11 +148,12 @@ def install(role: str) -> None:
     """Put the hooks of this role's crash points around the functions they name."""
     for point in Point:
         if point.value.role == role:
-            holder, name = _found(point.value.where)
+            holder, name = found(point.value.where)
             setattr(holder, name, _hooked(point, getattr(holder, name)))
 
 
-def _found(where: str) -> tuple[Any, str]:
+def found(where: str) -> tuple[Any, str]:
+    """What holds the function of that ``module:path``, and its name there."""
     module, _, path = where.partition(":")
     *parents, name = path.split(".")
     holder = functools.reduce(getattr, parents, importlib.import_module(module))

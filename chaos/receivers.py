@@ -80,6 +80,7 @@ def act_at_times(sender: object, key: str, **_: Any) -> None:
 @receiver(ordered, retry=BRIEF)
 def obey_inside(sender: object, key: str, task: str = "", **_: Any) -> None:
     """Do the misdeed of that name, inside of the delivery's transaction."""
+    journal.write("entered", key=key)
     affect("obeyed", key)
     misdeeds.do(task)
 

@@ -44,6 +44,7 @@ class Stage:
     broker: Server | None
     seed: str
     short: bool = False
+    patience: float = 60.0  # longest wait for the end of all deliveries (seconds)
     url: str = ""
     load: Load | None = None
     rng: random.Random = field(default_factory=random.Random)
@@ -98,13 +99,13 @@ class Stage:
             self.crew.tend()
             time.sleep(0.05)
 
-    def settle(self, seconds: float = 60.0) -> float:
+    def settle(self) -> float:
         """Wait until nothing is owed; how long that took."""
         started = time.monotonic()
         if self.load is not None:
             self.until(lambda: self.load is None or self.load.done, "end of load", 90)
         try:
-            self.until(all_ended, "end of all deliveries", seconds)
+            self.until(all_ended, "end of all deliveries", self.patience)
         except NotMade:
             return time.monotonic() - started  # the audit says what is still owed
         return time.monotonic() - started
@@ -121,12 +122,12 @@ class Stage:
         with redis.Redis.from_url(self.broker_url) as client:
             client.lpush(str(settings.CELERY_TASK_DEFAULT_QUEUE), text)
 
-    def runs(self, key: str) -> list[int]:
-        """The processes in which a receiver ran and had an effect outside."""
+    def runs(self, key: str, what: str = "effect") -> list[int]:
+        """The processes in which a receiver ran: one with an effect outside."""
         return [
             line.pid
             for line in journal.read(self.folder)
-            if line.what == "effect" and line.facts["key"] == key
+            if line.what == what and line.facts["key"] == key
         ]
 
     # -- crew ---------------------------------------------------------------------

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 #: Events of the mix, at least, and those of the short form.
 LEAST_MIX, SHORT_MIX = 400, 100
+#: Longest wait for what a broken engine owes (seconds).
+SABOTAGED_PATIENCE = 8.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +43,7 @@ class Plan:
     events: int
     faults: list[str]
     short: bool
+    sabotage: str
     markdown: Path | None
     json: Path | None
     list: bool
@@ -59,6 +62,7 @@ def _perform(plan: Plan) -> int:
         folder = Path(tempfile.mkdtemp(prefix="chaos-"))
         os.environ["CHAOS_FOLDER"] = str(folder)
         os.environ["CHAOS_SEED"] = plan.seed
+        os.environ["CHAOS_SABOTAGE"] = plan.sabotage
         database = _database(plan.database, folder, closing)
         broker = _broker(plan.broker, folder, closing)
         django.setup()
@@ -130,6 +134,8 @@ def _stage(
     crew = Crew(folder, {})
     closing.callback(crew.end)
     stage = Stage(folder, crew, database, broker, plan.seed, plan.short)
+    if plan.sabotage:
+        stage.patience = SABOTAGED_PATIENCE
     stage.url = crew.add_web()
     stage.restore()
     stage.until_ready()

@@ -85,7 +85,9 @@ def _ring(task: str, *arguments: object) -> None:
 def _expect_success(stage: Stage, key: str) -> None:
     owed = Delivery.objects.filter(event__payload__contains=f'"key":"{key}"')
     ended = owed.filter(state="succeeded", attempts=1)
-    stage.until(lambda: ended.count() == len(owed), f"success of {key}", 30)
+    stage.until(
+        lambda: ended.count() == len(owed), f"success of {key}", min(30, stage.patience)
+    )
     stage.wait(1)  # for the copies that come after the end
     effects = Effect.objects.filter(what="obeyed", key=key).count()
     runs = stage.runs(key)

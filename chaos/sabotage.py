@@ -1,0 +1,65 @@
+"""Broken engines, to show that the suite would notice: ``--sabotage <name>``.
+
+A suite that cannot fail shows nothing. Each sabotage takes one thing away that a
+promise rests on, from outside, and names a fault under which that must be seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from chaos.points import found
+
+
+@dataclass(frozen=True, slots=True)
+class Sabotage:
+    """What is put in the place of what, and the fault that shows it."""
+
+    where: str
+    instead: Callable[..., Any]
+    fault: str
+
+
+def nothing_claimed(*_: object) -> tuple[list[Any], int]:
+    """The relay finds nothing that is due."""
+    return [], 0
+
+
+def nothing_recovered(*_: object) -> int:
+    """The relay finds no lease that is over."""
+    return 0
+
+
+def any_lease(rows: Any, deliveries: Iterable[Any]) -> Any:
+    """Whoever comes last writes the end, whatever lease it holds."""
+    return rows.filter(pk__in=[delivery.pk for delivery in deliveries])
+
+
+def take_anything(rows: Any, ids: Any, *, names: Any, **_: object) -> list[Any]:
+    """Every copy of a message runs, whatever the state."""
+    return list(rows.filter(pk__in=ids, receiver__in=names))
+
+
+SABOTAGES = {
+    "no-relay": Sabotage(
+        "signal_tasks.relay:_claim", nothing_claimed, "crash-committed"
+    ),
+    "no-recovery": Sabotage(
+        "signal_tasks.relay:recover", nothing_recovered, "crash-taken"
+    ),
+    "no-guard": Sabotage(
+        "signal_tasks.querysets:DeliveryQuerySet.take", take_anything, "copies"
+    ),
+    "no-fence": Sabotage(
+        "signal_tasks.querysets:DeliveryQuerySet.held", any_lease, "worker-paused"
+    ),
+}
+
+
+def commit(name: str) -> None:
+    """Break the engine of this process."""
+    sabotage = SABOTAGES[name]
+    holder, attribute = found(sabotage.where)
+    setattr(holder, attribute, sabotage.instead)
