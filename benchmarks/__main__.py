@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import fcntl
+import signal
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +19,7 @@ from benchmarks.stand import Stand
 
 def main() -> None:
     """Parse, measure, print, and write the document where that is asked for."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # servers end too
     options = _options()
     size = plan.QUICK if options.quick else plan.FULL
     if options.repeat:

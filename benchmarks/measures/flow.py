@@ -8,7 +8,7 @@ import time
 from benchmarks.load import Load, Meter
 from benchmarks.stand import BenchmarkError, Seat
 
-PRODUCERS = 2
+PRODUCERS = 4
 #: Most events that are sent and not yet run; more means that the backlog grows.
 WINDOW = 500
 RAMP = 1.5
@@ -19,11 +19,11 @@ def flow(seat: Seat, seconds: float) -> tuple[dict[str, float], Load]:
     seat.freeze()
     seat.reset()
     seat.thaw()
-    options = {"seconds": seconds + RAMP, "producers": PRODUCERS, "window": WINDOW}
+    options = {"seconds": seconds + 2 * RAMP, "producers": PRODUCERS, "window": WINDOW}
     probes = [seat.start_probe("flow", **options) for _ in range(PRODUCERS)]
-    while seat.ran() < WINDOW:
+    while not seat.ran():
         time.sleep(0.01)
-    time.sleep(RAMP / 2)
+    time.sleep(RAMP)
     meter, ran = Meter.start(), seat.ran()
     time.sleep(seconds)
     load, ran = meter.stop(), seat.ran() - ran
