@@ -10,11 +10,13 @@ from __future__ import annotations
 import asyncio
 import inspect
 import random
+import threading
 import time
 import traceback
 from collections.abc import Awaitable, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
+from signal import SIG_IGN, SIGINT, default_int_handler, getsignal
 from threading import Thread
 from typing import Any
 
@@ -101,12 +103,11 @@ def attempt(job: Job) -> Outcome:
     started = time.monotonic()
     try:
         _call(job)
-    except (KeyboardInterrupt, *SHUTDOWN):
-        raise
-    except HandBack:
-        if not _overran(job, started):
+    except (HandBack, KeyboardInterrupt, *SHUTDOWN) as error:
+        if _is_from_outside(error) and not _overran(job, error, started):
             raise
-        return failed(job, TimeoutError(OVERRUN), time.monotonic() - started)
+        blamed = TimeoutError(OVERRUN) if isinstance(error, HandBack) else error
+        return failed(job, blamed, time.monotonic() - started)
     except MissingInstance as error:
         return _missing(job, error)
     except DecodeError as error:
@@ -124,8 +125,26 @@ def attempt(job: Job) -> Outcome:
     )
 
 
-def _overran(job: Job, started: float) -> bool:
+def _is_from_outside(error: BaseException) -> bool:
+    """Whether a signal may have raised this, and not the receiver itself.
+
+    A receiver that raises it would otherwise be handed back, uncounted, for ever.
+    Only a main thread hears of signals, and a process of the pool ignores Ctrl-C.
+    """
+    if isinstance(error, HandBack):
+        return True
+    if threading.current_thread() is not threading.main_thread():
+        return False
+    handler = getsignal(SIGINT)
+    if isinstance(error, KeyboardInterrupt):
+        return handler is default_int_handler
+    return handler is not SIG_IGN
+
+
+def _overran(job: Job, error: BaseException, started: float) -> bool:
     """Whether the process is being ended for the sake of this receiver's limit."""
+    if not isinstance(error, HandBack):
+        return False
     timeout = job.receiver.options.timeout
     return timeout is not None and time.monotonic() - started >= timeout
 

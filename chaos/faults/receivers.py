@@ -52,11 +52,10 @@ def receiver_deaf(stage: Stage) -> None:
 @fault(
     "receivers that raise SystemExit, KeyboardInterrupt, GeneratorExit, ...",
     mixed=False,
-    short=False,
 )
 def receiver_raises(stage: Stage) -> None:
     """They end their delivery, and harm no other."""
-    tasks = ["leave", "stop generator", "unforeseen"]
+    tasks = ["leave", "interrupt", "stop generator", "unforeseen"]
     _misbehave(stage, ordered, tasks, reason="exhausted")
 
 
