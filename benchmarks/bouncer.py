@@ -40,11 +40,6 @@ class PgBouncer(Server):
             CONFIG.format(host=HOST, port=self.port, server_port=postgres.port)
         )
 
-    @classmethod
-    def installed(cls) -> bool:
-        """Whether there is one on this machine."""
-        return cls.program() is not None
-
     @staticmethod
     def program() -> str | None:
         """Where it is; Debian puts it where only root looks."""

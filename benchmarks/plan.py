@@ -68,7 +68,7 @@ FULL = Size(
     flow_seconds=6,
     finished=5_000_000,
     owed=1_000_000,
-    patience=10.0,
+    patience=5.0,
 )
 
 Found = tuple[dict[str, float], Load]

@@ -122,6 +122,7 @@ def replace(part: tuple[str, str], paragraphs: Sequence[str]) -> None:
     (DOCS / file).write_text(f"{before}{text}{after}")
 
 
+CURVE_ROWS = ("processes", "nodes", "partitions", "PgBouncer", "quorum queues")
 CURVE_HEAD = (
     "workers",
     "plain Celery, events/s",
@@ -133,7 +134,7 @@ CURVE_HEAD = (
 def _curve(results: Results) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = []
     for name in dict.fromkeys(sample.measure for sample in results.samples):
-        if not name.endswith(("processes", "nodes", "PgBouncer")):
+        if not name.endswith(CURVE_ROWS):
             continue
         rates = [
             _value(results, who, name, "events/s") for who in ("reference", "ours")

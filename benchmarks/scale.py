@@ -1,4 +1,4 @@
-"""How the drain grows with worker processes and nodes, and what PgBouncer makes of it."""
+"""How the drain grows with processes and nodes; other ways to deploy it."""
 
 from __future__ import annotations
 
@@ -8,26 +8,57 @@ from dataclasses import replace
 from benchmarks.bouncer import PgBouncer
 from benchmarks.load import Load
 from benchmarks.measures.drain import drain, rest
-from benchmarks.roster import OURS, REFERENCE, Contender, celery
+from benchmarks.roster import OURS, REFERENCE, ROOT, Contender, celery
 from benchmarks.stand import Seat, Stand
+from chaos.servers import RabbitServer
+from shop.servers import ServerError
 
 Found = tuple[str, str, tuple[dict[str, float], Load]]
 PROCESSES = (1, 2, 4, 8)
 
 
 def scale(stand: Stand, sizes: dict[str, int], repeat: int) -> Iterator[Found]:
-    """1, 2, 4 and 8 processes; two nodes; and the same through PgBouncer."""
+    """1, 2, 4 and 8 processes; two nodes; partitions, PgBouncer, RabbitMQ."""
     for contender in (REFERENCE, OURS):
         for processes in PROCESSES:
             crew = replace(contender, workers=(celery(processes=processes),))
             seat = stand.seat(crew, f"_{processes}")
             yield from _drains(seat, f"{processes} processes", sizes, repeat)
     yield from _drains(stand.seat(_nodes(OURS), "_nodes"), "2 nodes", sizes, repeat)
-    if PgBouncer.installed():
-        with PgBouncer(stand.folder / "pgbouncer", stand.postgres) as bouncer:
-            seat = stand.seat(OURS, "_bounced")
-            seat.port = bouncer.port
-            yield from _drains(seat, "through PgBouncer", sizes, repeat)
+    seat = stand.seat(OURS, "_partitions")
+    seat.sql.execute(_partitioning())
+    yield from _drains(seat, "time partitions", sizes, repeat)
+    yield from _bounced(stand, sizes, repeat)
+    yield from _queued(stand, sizes, repeat)
+
+
+def _partitioning() -> bytes:
+    """What the document tells to do, as it tells it."""
+    text = (ROOT / "docs" / "scaling.md").read_text()
+    return text.partition("```sql\n")[2].partition("```")[0].encode()
+
+
+def _bounced(stand: Stand, sizes: dict[str, int], repeat: int) -> Iterator[Found]:
+    if PgBouncer.program() is None:
+        return
+    with PgBouncer(stand.folder / "pgbouncer", stand.postgres) as bouncer:
+        seat = stand.seat(OURS, "_bounced")
+        seat.port = bouncer.port
+        yield from _drains(seat, "through PgBouncer", sizes, repeat)
+
+
+def _queued(stand: Stand, sizes: dict[str, int], repeat: int) -> Iterator[Found]:
+    try:
+        rabbit = RabbitServer().start()
+    except (ServerError, OSError):
+        return
+    with rabbit:
+        seat = stand.seat(OURS, "_rabbit")
+        seat.settings = {
+            "CELERY_BROKER_URL": rabbit.url,
+            "CELERY_TASK_DEFAULT_QUEUE_TYPE": "quorum",
+        }
+        yield from _drains(seat, "RabbitMQ, quorum queues", sizes, repeat)
 
 
 def _nodes(contender: Contender) -> Contender:

@@ -102,6 +102,7 @@ class Seat:
         self.database = f"bench_{contender.name}{variant}"
         self.marks = stand.folder / f"marks-{contender.name}{variant}"
         self.marks.mkdir(exist_ok=True)
+        self.settings: dict[str, Any] = {}  # Django's, beyond the contender's own
         self.port = stand.postgres.port  # a bouncer's, for those who go through one
         self.python = str(python_for(contender))
         self.workers: list[subprocess.Popen[bytes]] = []
@@ -124,6 +125,7 @@ class Seat:
             "BENCH_PG_NAME": self.database,
             "BENCH_REDIS_URL": self._redis_url(),
             "BENCH_MARKS": str(self.marks),
+            "BENCH_SETTINGS": json.dumps(self.settings),
             "DJANGO_SETTINGS_MODULE": "benchmarks.project.settings",
             "PGAPPNAME": name,
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 
 CONTENDER = os.environ["BENCH_CONTENDER"]
@@ -28,12 +29,14 @@ DATABASES = {
 # that must not be lost.
 CELERY_BROKER_URL = REDIS_URL
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None
 CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 
 _contender = importlib.import_module(f"benchmarks.contenders.{CONTENDER}.settings")
 INSTALLED_APPS += getattr(_contender, "APPS", [])
+globals().update(json.loads(os.environ.get("BENCH_SETTINGS", "{}")))
 globals().update(
     {name: value for name, value in vars(_contender).items() if name.isupper()}
 )
