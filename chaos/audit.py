@@ -5,13 +5,16 @@ Pure: what there is to be judged comes in as ``Evidence``.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 #: Effects that receivers of the load leave inside of their transaction.
 ATOMIC = ("inside", "at times")
 RECEIVERS = 3
+#: A take is no longer ago than this when its receiver has its effect (seconds).
+LONGEST_RUN = 5.0
 #: Remarks of one kind in a report.
 MOST_REMARKS = 5
 
@@ -23,6 +26,7 @@ class Run:
     key: str
     delivery: str
     lease: int
+    at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,7 @@ class Evidence:
     outside: Sequence[Run]
     released: Collection[tuple[str, int]]
     ends: Sequence[End]
+    crashes: Sequence[float] = ()  # when the database was killed
 
 
 @dataclass(kw_only=True)
@@ -108,22 +113,28 @@ def _keys_with_effects(evidence: Evidence) -> set[str]:
 
 
 def _repetitions(evidence: Evidence) -> tuple[int, list[str]]:
-    """How many there were, and the deliveries of those that nothing explains.
+    """How many there were, and the deliveries of those that nothing explains."""
+    runs: dict[str, list[Run]] = defaultdict(list)
+    for run in sorted(evidence.outside, key=lambda run: (run.lease, run.at)):
+        runs[run.delivery].append(run)
+    unexplained = [
+        f"{delivery} under leases {[run.lease for run in taken]}"
+        for delivery, taken in runs.items()
+        if not all(_is_explained(*pair, evidence) for pair in pairwise(taken))
+    ]
+    return len(evidence.outside) - len(runs), unexplained
 
-    A repetition is explained if the lease of the run before was given up: it was
-    over, or handed back, or its attempt failed. Two runs under one lease never are.
+
+def _is_explained(one: Run, other: Run, evidence: Evidence) -> bool:
+    """Whether the first lease was given up: over, handed back, or its attempt failed.
+
+    A database that is killed may forget the last takes, which wait for no disk: then
+    the same lease is given again. Otherwise two runs never share one.
     """
-    leases: dict[str, list[int]] = defaultdict(list)
-    for run in evidence.outside:
-        leases[run.delivery].append(run.lease)
-    unexplained = []
-    for delivery, taken in leases.items():
-        *earlier, _last = sorted(taken)
-        counts = Counter(taken)
-        dark = [n for n in earlier if (delivery, n) not in evidence.released]
-        if dark or max(counts.values()) > 1:
-            unexplained.append(f"{delivery} under leases {sorted(taken)}")
-    return len(evidence.outside) - len(leases), unexplained
+    if one.lease != other.lease:
+        return (one.delivery, one.lease) in evidence.released
+    begin, end = min(one.at, other.at) - LONGEST_RUN, max(one.at, other.at)
+    return any(begin <= crash <= end for crash in evidence.crashes)
 
 
 def _bad_ends(evidence: Evidence) -> Iterator[str]:

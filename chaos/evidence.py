@@ -26,6 +26,7 @@ def gather(prefix: str, folder: Path) -> Evidence:
             if line.what == "released"
         },
         ends=_ends(prefix),
+        crashes=[line.at for line in lines if line.what == "database killed"],
     )
 
 
@@ -55,7 +56,7 @@ def _effects_inside(prefix: str) -> Counter[tuple[str, str]]:
 def _effects_outside(prefix: str, lines: Iterable[journal.Line]) -> list[Run]:
     start = prefix and f"{prefix}-"
     return [
-        Run(line.facts["key"], line.facts["delivery"], line.facts["lease"])
+        Run(line.facts["key"], line.facts["delivery"], line.facts["lease"], line.at)
         for line in lines
         if line.what == "effect"
         and line.facts["of"] == "outside"

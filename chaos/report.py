@@ -58,9 +58,10 @@ def _notes(rows: Sequence[Row]) -> list[str]:
     return notes + [f"**Mixed.** {', '.join(row.made)}." for row in rows if row.made]
 
 
-def as_json(rows: Sequence[Row]) -> str:
+def as_json(rows: Sequence[Row], **facts: object) -> str:
     """The run for programs."""
-    return json.dumps([{**asdict(row), "passed": row.passed} for row in rows], indent=1)
+    told = [{**asdict(row), "passed": row.passed} for row in rows]
+    return json.dumps({**facts, "machine": machine(), "rows": told}, indent=1)
 
 
 def machine() -> str:

@@ -185,7 +185,8 @@ def _report(plan: Plan, rows: list[Row], seconds: float) -> bool:
     if plan.markdown:
         report.write(plan.markdown, report.markdown(rows, facts))
     if plan.json:
-        report.write(plan.json, report.as_json(rows))
+        told = {"database": plan.database, "broker": plan.broker, "seed": plan.seed}
+        report.write(plan.json, report.as_json(rows, **told, seconds=round(seconds)))
     _say("Every promise was kept." if passed else "A promise was broken.")
     return passed
 

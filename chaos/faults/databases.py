@@ -13,6 +13,7 @@ from typing import Any
 from django.db import DatabaseError, connection, transaction
 from django.db.models import Sum
 
+from chaos import journal
 from chaos.faults.catalogue import POSTGRES, SERVERS, SQLITE, fault
 from chaos.models import Account, Effect
 from chaos.signals import fought_over
@@ -29,6 +30,7 @@ def database_killed(stage: Stage) -> None:
     """Kill the database as a power cut would (PostgreSQL: immediate mode)."""
     stage.until_busy()
     database = _database(stage)
+    journal.write("database killed")
     if stage.vendor == POSTGRES and database.process is not None:
         database.process.send_signal(signal.SIGQUIT)
         database.process.wait(20)

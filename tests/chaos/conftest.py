@@ -31,4 +31,4 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     )
     print(ran.stdout, ran.stderr)
     assert file.exists(), ran.stderr
-    return {row["fault"]: row for row in json.loads(file.read_text())}
+    return {row["fault"]: row for row in json.loads(file.read_text())["rows"]}

@@ -57,6 +57,12 @@ def test_two_runs_under_one_lease_are_never_explained() -> None:
     assert (findings.unexplained, findings.clean) == (1, False)
 
 
+def test_two_takes_of_which_a_killed_database_forgot_one_are_explained() -> None:
+    runs = [Run("a-1", "d", 1, at=100.0), Run("a-1", "d", 1, at=103.0)]
+    assert judge(replace(FINE, outside=runs, crashes=[101.0])).clean
+    assert not judge(replace(FINE, outside=runs, crashes=[50.0, 104.0])).clean
+
+
 def test_an_effect_of_an_event_that_was_rolled_back_is_found() -> None:
     runs = [*FINE.outside, Run("a-2", "e", 1)]
     findings = judge(replace(FINE, outside=runs))
