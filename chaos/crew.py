@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from shop.processes import kill_group
+from shop.processes import kill_group, spawn
 from shop.servers import HOST, free_port
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -67,14 +67,12 @@ class Member:
         self._said = len(self.output)
         self.starts += 1
         with self.log.open("ab") as output:
-            self.process = subprocess.Popen(  # noqa: S603 - the command is ours
+            self.process = spawn(
                 self.command,
                 cwd=ROOT,
                 env=dict(self.env),
-                stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,
             )
 
     def wait_until_ready(self) -> None:

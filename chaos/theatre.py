@@ -7,6 +7,7 @@ read their addresses from the environment.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -174,8 +175,9 @@ def _report(plan: Plan, rows: list[Row], seconds: float) -> bool:
     stray = evidence.stray_events()
     events = sum(row.findings.events for row in rows)
     passed = all(row.passed for row in rows) and not stray
+    database, broker = _without_password(plan.database), _without_password(plan.broker)
     facts = [
-        f"database {plan.database}, broker {plan.broker}, seed {plan.seed}",
+        f"database {database}, broker {broker}, seed {plan.seed}",
         f"{events} events, {3 * events} deliveries, {len(rows)} rows, {seconds:.0f} s",
         f"events of transactions that were rolled back: {stray}",
         report.machine(),
@@ -185,10 +187,14 @@ def _report(plan: Plan, rows: list[Row], seconds: float) -> bool:
     if plan.markdown:
         report.write(plan.markdown, report.markdown(rows, facts))
     if plan.json:
-        told = {"database": plan.database, "broker": plan.broker, "seed": plan.seed}
+        told = {"database": database, "broker": broker, "seed": plan.seed}
         report.write(plan.json, report.as_json(rows, **told, seconds=round(seconds)))
     _say("Every promise was kept." if passed else "A promise was broken.")
     return passed
+
+
+def _without_password(url: str) -> str:
+    return re.sub(r"//[^@/]*@", "//", url)
 
 
 def _list_faults() -> int:
