@@ -55,7 +55,8 @@ def deliveries_of(
 ) -> list[DeliveryHandle]:
     """The deliveries of an event, as they stand, ordered by receiver.
 
-    One statement; on the first outbox, unless ``database`` names another.
+    One statement; on the first outbox, unless ``database`` names another. An event
+    that was rolled back or pruned has none.
     """
     from signal_tasks import outbox  # needs the app registry to be ready
 
@@ -66,7 +67,15 @@ def health() -> dict[str, Any]:
     """Counts, the oldest wait, live workers, and whether all is ``healthy``.
 
     The object that ``manage.py signal_tasks status --json`` prints, with
-    ``healthy`` and ``problems``. Reads every outbox; any process may ask.
+    ``healthy`` and ``problems``. Counts the deliveries of every outbox, so ask once a
+    minute rather than once a second; any process may ask.
+
+    Returns:
+        A dict with the counts ``pending``, ``running``, ``succeeded``, ``dead``,
+        ``discarded`` and ``orphaned``, the same for each of ``receivers``,
+        ``oldest_pending_age_s`` (seconds that the oldest due delivery has waited, or
+        None), the names of ``workers``, and ``healthy``, which is true when
+        ``problems``, a list of sentences, is empty.
     """
     from signal_tasks.status import status  # needs the app registry to be ready
 

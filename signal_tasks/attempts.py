@@ -33,6 +33,7 @@ from django.utils import timezone
 from signal_tasks import codec, context
 from signal_tasks.broker import SHUTDOWN
 from signal_tasks.conf import settings
+from signal_tasks.ends import succeed
 from signal_tasks.exceptions import DecodeError, LeaseLost, MissingInstance
 from signal_tasks.models import Attempt, Delivery, Event
 from signal_tasks.registry import Receiver, registry
@@ -154,6 +155,8 @@ def _call(job: Job) -> None:
     function = job.receiver.function()
     if function is None:
         raise LookupError(f"{job.receiver.name} was disconnected meanwhile")
+    if not job.event.payload:
+        raise DecodeError("its event was deleted")
     payload = codec.decode(job.event.payload, on_missing=options.on_missing)
     signal = registry.signal(job.event.signal)
     with context.delivering(_current(job)), _interruptible:
@@ -328,9 +331,12 @@ def settle(outcomes: Sequence[Outcome], database: str, worker: str) -> None:
     Raises ``LeaseLost`` when this worker no longer holds one of the deliveries: then
     nothing of the transaction may stand.
     """
-    done = [outcome.delivery for outcome in outcomes if outcome.succeeded]
-    held = Delivery.objects.using(database).held
-    if done and held(done).end(State.SUCCEEDED) != len(done):
+    done = [
+        (outcome.delivery.pk, outcome.delivery.lease)
+        for outcome in outcomes
+        if outcome.succeeded
+    ]
+    if succeed(done, database=database) != len(done):
         raise LeaseLost("a lease was over before its receiver had ended")
     for outcome in outcomes:
         if not outcome.succeeded:

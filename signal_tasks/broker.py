@@ -20,6 +20,7 @@ from celery.exceptions import (
     WorkerShutdown,
     WorkerTerminate,
 )
+from django.core.signals import setting_changed
 
 from signal_tasks import signals
 from signal_tasks.exceptions import BrokerUnavailable
@@ -147,9 +148,41 @@ def consumer_may_die() -> bool:
     return celery.__version__ == "5.7.0" and redis and own
 
 
+def load_transport() -> None:
+    """Import what talks to the broker, before a pool is forked that shares it then.
+
+    A pool process publishes what it hands back and what its receivers send; importing
+    the client library by itself costs each one twelve megabytes.
+    """
+    current_app.connection_for_write().transport  # noqa: B018 - made when looked at
+
+
 def is_eager() -> bool:
-    """Whether Celery is set to run tasks in the process that sends them."""
-    return bool(current_app.conf.task_always_eager)
+    """Whether Celery is set to run tasks in the process that sends them.
+
+    Every send asks, and Celery needs up to 30 microseconds to look through its layers:
+    the answer holds until the app, what was assigned to its ``conf``, or Django's
+    settings are others.
+    """
+    global _eager
+    conf = current_app.conf
+    changes = conf.changes
+    version = (_settings_version, len(changes), changes.get("task_always_eager"))
+    if _eager is None or _eager[0] is not conf or _eager[1] != version:
+        _eager = (conf, version, bool(conf.task_always_eager))
+    return _eager[2]
+
+
+_eager: tuple[object, tuple[object, ...], bool] | None = None
+_settings_version = 0
+
+
+def _settings_changed(**_: object) -> None:
+    global _settings_version
+    _settings_version += 1
+
+
+setting_changed.connect(_settings_changed, dispatch_uid="signal_tasks.broker")
 
 
 def run_eagerly(messages: Iterable[Message]) -> None:
@@ -186,7 +219,7 @@ class Link:
     def _send(self, messages: Sequence[Message]) -> None:
         try:
             producer = self._open()
-            with _batch(producer):
+            with _batch(producer) if len(messages) > 1 else nullcontext():
                 for message in messages:
                     _apply(message, producer)
         # Transports raise what their client libraries raise; whatever it is, the

@@ -160,7 +160,7 @@ def worker_consumer_survives() -> Messages:
             "With celery 5.7.0 on Redis a worker ends when Redis goes away; "
             "signal_tasks mends that only for Celery's own consumer, and "
             "worker_consumer names another.",
-            hint="Derive it from signal_tasks.worker.SurvivingConsumer.",
+            hint="Derive it from signal_tasks.consumer.SurvivingConsumer.",
             id="signal_tasks.W007",
         )
 

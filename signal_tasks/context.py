@@ -15,7 +15,19 @@ from signal_tasks.exceptions import NoCurrentDelivery
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CurrentDelivery:
-    """What a durable receiver may know about the delivery that it runs for."""
+    """What a durable receiver may know about the delivery that it runs for.
+
+    Attributes:
+        id: of the delivery.
+        event_id: of the event, which the deliveries to other receivers share.
+        signal: name of the signal.
+        receiver: name of the receiver.
+        attempt: number of this attempt, from 1.
+        max_attempts: as the receiver's policy has it.
+        sent_at: when the event was sent, by the database's clock.
+        headers: what ``using(headers=...)`` was given.
+        database: alias of the database that holds the event.
+    """
 
     id: uuid.UUID
     event_id: uuid.UUID
@@ -37,8 +49,11 @@ class CurrentDelivery:
         """Keep other workers away for ``seconds`` from now.
 
         For a receiver that takes longer than its lease. Takes effect at once, also
-        inside an atomic receiver. Raises ``LeaseLost`` when another worker may
-        already have the delivery: stop then, nothing done here will count.
+        inside an atomic receiver. It does not move Celery's time limits.
+
+        Raises:
+            LeaseLost: another worker may already have the delivery: stop then,
+                nothing done here will count.
         """
         self._extend(seconds)
 
@@ -51,7 +66,8 @@ _current: ContextVar[CurrentDelivery | None] = ContextVar(
 def current_delivery() -> CurrentDelivery:
     """The delivery that the calling receiver runs for.
 
-    Raises ``NoCurrentDelivery`` (a ``LookupError``) anywhere else.
+    Raises:
+        NoCurrentDelivery: (a ``LookupError``) anywhere else.
     """
     delivery = _current.get()
     if delivery is None:

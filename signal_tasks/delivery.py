@@ -133,6 +133,8 @@ class Shift:
         held_until = time.monotonic() + self.lease
         rows = Delivery.objects.using(self.database)
         taken = rows.take(ids, names=self.receiver.names, lease=self.lease)
+        if taken and process.holdings is not None:
+            process.holdings.note(self.database, {d.pk: d.lease for d in taken})
         return deque(
             Job(
                 delivery=delivery,

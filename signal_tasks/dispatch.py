@@ -68,8 +68,12 @@ class AsyncSignal(Signal):
     database, in the caller's transaction; after the commit a Celery worker runs
     each. Receivers connected with ``inline=True`` behave exactly as Django's.
 
-    ``name`` is what events are filed under, by default ``module.attribute`` of the
-    signal, found when first needed; ``aliases`` are its former names.
+    Args:
+        use_caching: as in Django; for inline receivers.
+        name: what events are filed under; by default ``module.attribute`` of the
+            signal, found when first needed. ``ImproperlyConfigured`` is raised then
+            for a signal that no module holds.
+        aliases: its former names, under which events may still be stored.
     """
 
     def __init__(
@@ -128,20 +132,41 @@ class AsyncSignal(Signal):
     ) -> None:
         """Connect a receiver; durable, unless ``inline=True`` leaves it to Django.
 
-        ``name``: stable name of the receiver and of its Celery task; by default a
-        string ``dispatch_uid``, else ``module.qualname``. ``aliases``: former names,
-        under which deliveries may still be owed. ``queue``: Celery queue.
-        ``atomic``: run in one transaction with the delivery's end; ``False`` runs
-        outside of any transaction. ``retry``: policy, by default the project's.
-        ``timeout``: seconds, becomes Celery's time limits. ``rate_limit``: Celery's.
-        ``on_missing``: a row that the payload refers to is gone; ``"reject"`` makes
-        a dead letter, ``"skip"`` discards, ``"none"`` hands over None.
-        ``when(sender, **kwargs)``: called in ``send()``; false means no delivery.
-        ``group_commit``: atomic deliveries may share a commit.
+        Touches no database. ``django.dispatch.receiver`` hands its keywords to here.
 
-        Raises ``ImproperlyConfigured`` for a receiver that has no stable name, a
-        name that is taken, or options that make no sense; ``TypeError`` and
-        ``ValueError`` as Django does. Touches no database.
+        Args:
+            receiver: a function, or coroutine function, of ``sender`` and keywords;
+                it has to accept ``**kwargs``.
+            sender: hear of this sender alone, by identity, in the sending process.
+            weak: do not keep the receiver alive.
+            dispatch_uid: what tells connections apart, as in Django; if it is a
+                string, also the receiver's name.
+            inline: leave the receiver to Django: in the sender's process and
+                transaction, its exceptions propagate from ``send()``.
+            name: stable name of the receiver and of its Celery task; by default
+                ``dispatch_uid``, else ``module.qualname``.
+            aliases: former names, under which deliveries may still be owed.
+            queue: Celery queue; by default ``SIGNAL_TASKS["QUEUE"]``, else as Celery
+                routes a task of that name.
+            atomic: run in one transaction with the delivery's end, on the event's
+                database; ``False`` runs outside of any transaction.
+            retry: policy; by default ``SIGNAL_TASKS["RETRY"]``.
+            timeout: seconds; becomes Celery's soft time limit, the hard one is 5 s
+                later. The lease is 10 s longer than it.
+            rate_limit: Celery's, counted in messages, of which each may carry many
+                deliveries.
+            on_missing: what to do when a row that the payload refers to is gone:
+                ``"reject"`` makes a dead letter, ``"skip"`` discards, ``"none"``
+                hands over None.
+            when: function of ``sender`` and keywords, called in ``send()``; where it
+                is false there is no delivery. Its exceptions propagate.
+            group_commit: atomic deliveries of this receiver may share a commit.
+
+        Raises:
+            ImproperlyConfigured: for a receiver that has no stable name, a name that
+                is taken, or options that make no sense.
+            TypeError: the receiver cannot be called.
+            ValueError: the receiver does not accept ``**kwargs``.
         """
         options = Options(
             queue=queue,
@@ -208,6 +233,7 @@ class AsyncSignal(Signal):
     ) -> bool:
         """Disconnect a durable or inline receiver; whether there was one.
 
+        By the receiver or its ``dispatch_uid``, and the sender it was connected for.
         What is owed to it stays owed, as an orphan, to a process that knows it.
         """
         key = _key(receiver, sender, dispatch_uid)
@@ -226,11 +252,21 @@ class AsyncSignal(Signal):
     def send(self, sender: Any, **named: Any) -> Responses:
         """Call inline receivers now and owe the event to durable ones.
 
-        Runs in the caller's transaction, or is one of its own. Returns pairs of
-        receiver and response: what an inline receiver returned, a
-        ``DeliveryHandle`` for a durable one. An inline receiver's exception
-        propagates, and nothing is owed. Raises ``PayloadError``, before anything
-        is called or written, for a value that cannot travel.
+        Runs in the caller's transaction, or is one of its own; never waits for the
+        broker. An inline receiver's exception propagates, and nothing is owed.
+
+        Args:
+            sender: None, a string, a class, a model class, or a model instance.
+            named: what receivers get. Model instances travel by reference.
+
+        Returns:
+            Pairs of receiver and response, which is what an inline receiver returned,
+            and a ``DeliveryHandle`` for a durable one.
+
+        Raises:
+            PayloadError: a value cannot travel, or there is too much of it; before
+                anything is called or written, so the transaction stays usable.
+            ImproperlyConfigured: the signal has no name.
         """
         return BoundSignal(self).send(sender, **named)
 
@@ -244,7 +280,11 @@ class AsyncSignal(Signal):
         return BoundSignal(self).send_robust(sender, **named)
 
     async def asend(self, sender: Any, **named: Any) -> Responses:
-        """As ``send``, for async code."""
+        """As ``send``, for async code.
+
+        Django has no transactions in async code: the event is a transaction of its
+        own, unless the whole is called from a synchronous ``atomic()`` block.
+        """
         return await BoundSignal(self).asend(sender, **named)
 
     async def asend_robust(self, sender: Any, **named: Any) -> Responses:
@@ -254,10 +294,17 @@ class AsyncSignal(Signal):
     def send_many(
         self, sender: Any, items: Iterable[Mapping[str, Any]]
     ) -> list[uuid.UUID]:
-        """Send one event for each mapping of keywords; returns the event ids.
+        """Send one event for each mapping of keywords.
 
         A constant number of statements per thousand events. Everything is encoded
         before anything is written, and all of it is one transaction.
+
+        Returns:
+            The ids of the events that were written; none for an item that no durable
+            receiver is to hear of.
+
+        Raises:
+            PayloadError: as ``send``; nothing of any item is written then.
         """
         return BoundSignal(self).send_many(sender, items)
 
@@ -271,9 +318,16 @@ class AsyncSignal(Signal):
     ) -> BoundSignal:
         """The same send methods with options for the durable deliveries.
 
-        ``delay`` (seconds or timedelta) or ``at`` (aware datetime): not to be run
-        before. ``database``: alias whose transaction the event belongs to.
-        ``headers``: JSON values that receivers find in ``current_delivery()``.
+        Args:
+            delay: seconds or a timedelta; no delivery runs earlier, by the
+                database's clock.
+            at: an aware datetime; the same.
+            database: alias whose transaction the event belongs to.
+            headers: JSON values that receivers find in ``current_delivery()``.
+
+        Raises:
+            TypeError, ValueError: for a naive datetime, both of ``delay`` and ``at``,
+                or headers that are not JSON.
         """
         seconds, at = outbox().due_time(delay, at)
         options = outbox().SendOptions(

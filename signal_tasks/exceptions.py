@@ -15,8 +15,10 @@ class SignalTasksError(Exception):
 class PayloadError(SignalTasksError, TypeError):
     """A value given to ``send()`` cannot travel; nothing has been written.
 
-    ``signal`` is the signal's name, ``path`` leads to the value
-    (``order.lines[2].photo``), ``problem`` says what is wrong and the way out.
+    Attributes:
+        signal: name of the signal.
+        path: leads to the value: ``order.lines[2].photo``.
+        problem: what is wrong, and the way out.
     """
 
     def __init__(self, signal: str, path: str, problem: str) -> None:
@@ -30,11 +32,22 @@ class PayloadError(SignalTasksError, TypeError):
 
 
 class DecodeError(SignalTasksError):
-    """A stored payload cannot be read here; its delivery is parked as dead."""
+    """A stored payload cannot be read here.
+
+    Its delivery is dead, as ``undecodable``; replay it to a worker that can read it.
+    """
 
 
 class MissingInstance(SignalTasksError):
-    """A model row that a payload refers to is gone."""
+    """A model row that a payload refers to is gone.
+
+    What becomes of the delivery is for ``on_missing`` to say.
+
+    Attributes:
+        model: its label, as ``orders.order``.
+        pk: its primary key.
+        database: alias of the database that it was looked for in.
+    """
 
     def __init__(self, model: str, pk: object, database: str) -> None:
         super().__init__(model, pk, database)
@@ -61,8 +74,16 @@ class NoCurrentDelivery(SignalTasksError, LookupError):
 class Retry(SignalTasksError):
     """Raised by a receiver: run this delivery again later.
 
-    ``after`` is a number of seconds or a timedelta; None leaves the delay to the
-    receiver's ``RetryPolicy``. With ``counts=False`` no attempt is spent.
+    In an atomic receiver what it wrote is undone.
+
+    Args:
+        message: kept with the failed attempt.
+        after: seconds or a timedelta; None leaves the delay to the ``RetryPolicy``.
+        counts: whether an attempt is spent. Without, only the policy's
+            ``give_up_after`` ends it.
+
+    Raises:
+        ValueError: ``after`` is negative.
     """
 
     def __init__(
@@ -80,7 +101,13 @@ class Retry(SignalTasksError):
 
 
 class Reject(SignalTasksError):
-    """Raised by a receiver: never run this delivery again; it is a dead letter."""
+    """Raised by a receiver: never run this delivery again; it is a dead letter.
+
+    Its reason is ``rejected``. In an atomic receiver what it wrote is undone.
+
+    Args:
+        why: kept with the failed attempt.
+    """
 
     def __init__(self, why: str = "the receiver rejected it") -> None:
         super().__init__(why)

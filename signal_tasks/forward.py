@@ -93,14 +93,21 @@ def async_receiver(
     """Connect a durable receiver to any signal, or to each of several.
 
     For an ``AsyncSignal`` the same as ``django.dispatch.receiver``. For another
-    signal the event is written in the transaction in which that signal is sent.
-    ``exclude``: keywords of the signal that cannot travel. ``snapshot``: model
-    instances travel as they are instead of by reference; ``post_delete`` always
-    does so. ``raw``: hear of rows that ``loaddata`` loads, too.
-    ``connect_options``: as for ``AsyncSignal.connect``.
+    signal the event is written in the transaction in which that signal is sent, on
+    the database that the signal names in its keyword ``using``, if it does.
 
-    Raises ``ImproperlyConfigured`` for a signal that has no durable meaning, with
-    the reason and what to use instead.
+    Args:
+        signal: one, or several.
+        sender: hear of this sender alone, as in Django.
+        exclude: keywords of the signal that cannot travel, such as ``request``.
+        snapshot: model instances travel as they are instead of by reference;
+            ``post_delete`` always does so.
+        raw: hear of rows that ``loaddata`` loads, too.
+        connect_options: as for ``AsyncSignal.connect``, without ``inline``.
+
+    Raises:
+        ImproperlyConfigured: for a signal that has no durable meaning, with the
+            reason and what to use instead; else as ``AsyncSignal.connect``.
     """
     signals = [signal] if isinstance(signal, Signal) else list(signal)
     excluded = frozenset([exclude] if isinstance(exclude, str) else exclude)

@@ -40,6 +40,7 @@ from signal_tasks.attempts import (
 )
 from signal_tasks.conf import settings
 from signal_tasks.exceptions import LeaseLost
+from signal_tasks.holdings import Holdings
 from signal_tasks.models import Delivery
 from signal_tasks.registry import Receiver
 from signal_tasks.states import State
@@ -64,6 +65,7 @@ class Process:
     stopping: bool = False
     overdue: bool = False  # the time limit of the message struck outside of a receiver
     busy: bool = False
+    holdings: Holdings | None = None  # in a pool, and in the process that forks it
 
     @property
     def must_end(self) -> bool:

@@ -16,7 +16,21 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, eq=False)
 class DeliveryHandle:
-    """A delivery as it was when the handle was made, or last refreshed."""
+    """A delivery as it was when the handle was made, or last refreshed.
+
+    Equal to another handle of the same delivery; ``str()`` of it is for logs.
+
+    Attributes:
+        id: of the delivery.
+        event_id: of its event.
+        receiver: name of the receiver.
+        database: alias of the database that holds it.
+        state: ``pending``, ``running``, ``succeeded``, ``dead`` or ``discarded``.
+        reason: why it is dead: ``exhausted``, ``rejected``, ``lost``,
+            ``undecodable`` or ``missing``; else empty.
+        attempts: how often a worker took it.
+        orphaned: pending, and no worker that looked at it knows the receiver.
+    """
 
     id: uuid.UUID
     event_id: uuid.UUID
@@ -37,7 +51,8 @@ class DeliveryHandle:
     def refresh(self) -> Self:
         """Read state, reason and attempts from the database; returns the handle.
 
-        Raises ``Delivery.DoesNotExist`` when the delivery was rolled back or pruned.
+        Raises:
+            Delivery.DoesNotExist: the delivery was rolled back or pruned.
         """
         model = apps.get_model("signal_tasks", "Delivery")
         self._copy(model._base_manager.using(self.database).get(pk=self.id))

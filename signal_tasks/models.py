@@ -48,7 +48,11 @@ class Delivery(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     event = models.ForeignKey(
-        Event, on_delete=models.CASCADE, related_name="deliveries", db_index=False
+        Event,
+        on_delete=models.CASCADE,
+        related_name="deliveries",
+        db_index=False,  # the unique constraint has one
+        db_constraint=False,  # see docs/decisions/light-rows.md
     )
     receiver = models.CharField(max_length=255)
     state = models.CharField(max_length=9, choices=State.choices, default=State.PENDING)
@@ -94,7 +98,9 @@ class Delivery(models.Model):
         ]
         indexes = [
             models.Index(fields=["relay_at"], name="signal_tasks_relay_at"),
-            models.Index(fields=["finished_at"], name="signal_tasks_finished_at"),
+            models.Index(
+                fields=["finished_at", "state"], name="signal_tasks_finished_at"
+            ),
         ]
 
     def __str__(self) -> str:

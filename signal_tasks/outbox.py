@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DEFAULT_DB_ALIAS, connections, models, router, transaction
@@ -23,7 +23,7 @@ from signal_tasks.broker import is_eager, run_eagerly
 from signal_tasks.clock import LONGEST, uuid7
 from signal_tasks.conf import settings
 from signal_tasks.handles import DeliveryHandle
-from signal_tasks.inserts import NewDelivery, NewEvent, insert
+from signal_tasks.inserts import Batch, NewEvent, insert
 from signal_tasks.models import Delivery, Event
 from signal_tasks.publisher import Parcel, messages_for, publisher
 
@@ -46,66 +46,60 @@ class SendOptions:
         return self.delay == 0.0 and self.at is None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Envelope:
-    """An event that is ready to be written."""
+#: Of a send that ``using()`` says nothing about.
+PLAIN = SendOptions()
 
-    signal: str
+
+class Letter(NamedTuple):
+    """What one event says, encoded, and the names of the receivers that it is for."""
+
     payload: str
     receivers: Sequence[str]
-    options: SendOptions
-    database: str
 
 
-def write(envelopes: Iterable[Envelope]) -> list[list[DeliveryHandle]]:
-    """Write the events, each with a delivery per receiver; handles event by event.
+def write(
+    signal: str, letters: Iterable[Letter], *, options: SendOptions, database: str
+) -> list[NewEvent]:
+    """Write an event for each letter, with a delivery for each of its receivers.
 
-    All of one database, and one transaction outside of the caller's; a constant
-    number of statements per thousand events.
+    One transaction outside of the caller's; a constant number of statements per
+    thousand events.
     """
-    remaining = iter(envelopes)
-    first = list(islice(remaining, BATCH))
-    if not first:
-        return []
-    database = first[0].database
+    remaining = iter(letters)
+    written: list[NewEvent] = []
     with transaction.atomic(using=database, savepoint=False):
-        written = _write(first, database)
         while batch := list(islice(remaining, BATCH)):
-            written.extend(_write(batch, database))
+            written += _write(signal, batch, options, database)
     return written
 
 
-def _write(envelopes: Sequence[Envelope], database: str) -> list[list[DeliveryHandle]]:
-    events = [_event(envelope) for envelope in envelopes]
-    options = envelopes[0].options
+def _write(
+    signal: str, letters: Sequence[Letter], options: SendOptions, database: str
+) -> list[NewEvent]:
+    events = [
+        NewEvent(uuid7(), payload, [(uuid7(), name) for name in receivers])
+        for payload, receivers in letters
+    ]
     due = options.at or options.delay
-    watched = settings().REPUBLISH_AFTER if options.immediate else due
-    insert(events, available=due, watched=watched, database=database)
+    batch = Batch(
+        signal=signal,
+        headers=json.dumps(options.headers) if options.headers else "",
+        cause_id=context.cause(),
+        available=due,
+        watched=settings().REPUBLISH_AFTER if options.immediate else due,
+        events=events,
+    )
+    insert(batch, database=database)
     if options.immediate:
         _publish_after_commit(events, database)
-    return [
-        [DeliveryHandle(d.id, event.id, d.receiver, database) for d in event.deliveries]
-        for event in events
-    ]
-
-
-def _event(envelope: Envelope) -> NewEvent:
-    headers = envelope.options.headers
-    return NewEvent(
-        id=uuid7(),
-        signal=envelope.signal,
-        payload=envelope.payload,
-        headers=json.dumps(headers) if headers else "",
-        cause_id=context.cause(),
-        deliveries=[NewDelivery(uuid7(), name) for name in envelope.receivers],
-    )
+    return events
 
 
 def _publish_after_commit(events: Iterable[NewEvent], database: str) -> None:
     grouped: dict[str, list[str]] = {}
     for event in events:
-        for delivery in event.deliveries:
-            grouped.setdefault(delivery.receiver, []).append(str(delivery.id))
+        for pk, receiver in event.deliveries:
+            grouped.setdefault(receiver, []).append(str(pk))
     parcels = [
         Parcel(receiver=receiver, database=database, ids=ids)
         for receiver, ids in grouped.items()

@@ -15,14 +15,17 @@ from django.db import connections, transaction
 from django.db.models import (
     Case,
     Count,
+    Exists,
     F,
     Min,
+    OuterRef,
     Q,
     QuerySet,
     Value,
     When,
 )
 from django.db.models.functions import Greatest
+from django.utils import timezone
 
 from signal_tasks import takes
 from signal_tasks.clock import DatabaseNow, from_now
@@ -73,7 +76,12 @@ class DeliveryQuerySet(Base):
             ids, names=names, lease=lease, alone=alone, database=self.db
         ):
             delivery = self.model.from_db(self.db, takes.DELIVERY, delivery_values)
-            delivery.event = event_model.from_db(self.db, takes.EVENT, event_values)
+            found = event_values[0] is not None
+            delivery.event = (
+                event_model.from_db(self.db, takes.EVENT, event_values)
+                if found
+                else _deleted_event(event_model, delivery)
+            )
             won.append(delivery)
         return won
 
@@ -100,10 +108,12 @@ class DeliveryQuerySet(Base):
                 alone=alone,
                 orphaned=False,
             )
-        events = _event_model(self)._base_manager.using(self.db)
+        model = _event_model(self)
+        events = model._base_manager.using(self.db)
         by_id = events.in_bulk([delivery.event_id for delivery in won])
         for delivery in won:
-            delivery.event = by_id[delivery.event_id]
+            event = by_id.get(delivery.event_id)
+            delivery.event = event or _deleted_event(model, delivery)
             delivery.state = State.RUNNING
             delivery.attempts += 1
             delivery.lease += 1
@@ -152,6 +162,10 @@ class DeliveryQuerySet(Base):
         return self.update(relay_at=from_now(seconds))
 
     # -- the relay's verbs --------------------------------------------------------
+
+    def any_to_see_to(self, *, early: float) -> bool:
+        """Whether ``expired`` or ``due`` would find anything: one look at one index."""
+        return self.filter(relay_at__lte=from_now(early)).exists()
 
     def expired(self, limit: int) -> list[Delivery]:
         """Running deliveries whose lease is over, locked for this transaction."""
@@ -253,15 +267,29 @@ class DeliveryQuerySet(Base):
         cutoff = from_now(-older_than.total_seconds())
         old = self.filter(state=state, finished_at__lte=cutoff)
         with transaction.atomic(using=self.db):
-            rows = list(old.order_by("finished_at").unlocked()[:limit])
-            events = {row.event_id for row in rows}
-            self.filter(pk__in=[row.pk for row in rows]).delete()
-            kept = self.filter(event_id__in=events).values_list("event_id", flat=True)
-            doomed = events - set(kept)
-            _event_model(self)._base_manager.using(self.db).filter(
-                pk__in=doomed
-            ).delete()
-        return len(rows)
+            rows = old.order_by("finished_at").unlocked()
+            doomed = dict(rows.values_list("pk", "event_id")[:limit])
+            if doomed:
+                self._delete_with_events(doomed)
+        return len(doomed)
+
+    def _delete_with_events(self, doomed: Mapping[uuid.UUID, uuid.UUID]) -> None:
+        """Delete deliveries, given with their events, by as few statements as can be.
+
+        The events are locked first: who deletes the last delivery but one of an event
+        has done so before who deletes the last one looks for others.
+        """
+        events = _event_model(self)._base_manager.using(self.db)
+        of_these = events.filter(pk__in=set(doomed.values()))
+        if connections[self.db].features.has_select_for_update:
+            list(of_these.order_by("pk").select_for_update().values_list("pk"))
+        attempts = cast("Any", self.model)._meta.get_field("failures").related_model
+        for rows in (
+            attempts._base_manager.using(self.db).filter(delivery_id__in=doomed),
+            self.filter(pk__in=doomed),
+            of_these.filter(~Exists(self.filter(event_id=OuterRef("pk")))),
+        ):
+            rows._raw_delete(self.db)  # noqa: SLF001 - deletes without fetching
 
     # -- what is seen -------------------------------------------------------------
 
@@ -302,6 +330,11 @@ def _grouped(rows: Iterable[Delivery], field: str) -> Mapping[Any, list[uuid.UUI
     for row in rows:
         groups.setdefault(getattr(row, field), []).append(row.pk)
     return groups
+
+
+def _deleted_event(model: Any, delivery: Delivery) -> Any:
+    """In the place of an event that somebody deleted by hand: without a payload."""
+    return model(pk=delivery.event_id, signal="", payload="", sent_at=timezone.now())
 
 
 def _event_model(queryset: DeliveryQuerySet) -> Any:

@@ -18,7 +18,7 @@ from datetime import timedelta
 
 from django.db import connections, transaction
 
-from signal_tasks import signals
+from signal_tasks import retention, signals
 from signal_tasks.broker import Link
 from signal_tasks.clock import DatabaseNow, from_now
 from signal_tasks.conf import settings
@@ -27,6 +27,7 @@ from signal_tasks.models import Attempt, Delivery, Worker
 from signal_tasks.outbox import aliases
 from signal_tasks.publisher import Parcel, messages_for
 from signal_tasks.registry import registry
+from signal_tasks.retention import prune_some, rested
 from signal_tasks.retry import RetryPolicy
 from signal_tasks.states import Reason, State
 
@@ -74,7 +75,7 @@ class Relay:
     _link: Link | None = None
     _broker_again_at: float = 0.0
     _seen: dict[str, float] = field(default_factory=dict)
-    _pruned: dict[str, float] = field(default_factory=dict)
+    _prune_at: dict[str, float] = field(default_factory=dict)
     _adopted: set[str] = field(default_factory=set)
 
     def run_forever(self, stop: threading.Event) -> None:
@@ -118,12 +119,15 @@ class Relay:
         if now >= self._seen.get(database, 0.0):
             self._be_seen(database)
             self._seen[database] = now + HEARTBEAT_EVERY
-        passage.recovered = recover(database)
         self._adopt_orphans(database)
-        self._see_to_what_is_due(database, passage)
-        if now >= self._pruned.get(database, 0.0):
-            passage.pruned = prune(database)
-            self._pruned[database] = now + PRUNE_EVERY
+        if Delivery.objects.using(database).any_to_see_to(early=ORPHAN_AFTER):
+            passage.recovered = recover(database)
+            self._see_to_what_is_due(database, passage)
+        if now >= self._prune_at.get(database, 0.0):
+            passage.pruned = prune_some(database)
+            more = passage.pruned >= retention.BATCH
+            self._prune_at[database] = rested(now) if more else now + PRUNE_EVERY
+            _forget_workers(database)
         signals.relay_passed.send_robust(
             sender=Relay, database=database, passage=passage
         )
@@ -134,8 +138,6 @@ class Relay:
         mine = workers.filter(pk=self.id)
         if not mine.update(seen_at=DatabaseNow()):
             workers.create(pk=self.id, name=self.name)
-        old = from_now(-FORGET_WORKER_AFTER.total_seconds())
-        workers.filter(seen_at__lt=old).delete()
 
     def _adopt_orphans(self, database: str) -> None:
         """Once: what was owed to a receiver that only newer code knows is due now."""
@@ -174,6 +176,11 @@ class Relay:
             signals.broker_failed.send_robust(sender=Relay, error=error)
             return False
         return True
+
+
+def _forget_workers(database: str) -> None:
+    old = from_now(-FORGET_WORKER_AFTER.total_seconds())
+    Worker._base_manager.using(database).filter(seen_at__lt=old).delete()
 
 
 def _let_go(database: str) -> None:
@@ -272,21 +279,3 @@ def _record_lost(
 def _policy(name: str) -> RetryPolicy:
     receiver = registry.receiver(name)
     return (receiver and receiver.options.retry) or settings().RETRY
-
-
-def prune(database: str, *, batches: int = BATCHES) -> int:
-    """Delete what ended longer ago than the settings keep it, in small batches."""
-    keep = {
-        State.SUCCEEDED: settings().KEEP_SUCCEEDED,
-        State.DISCARDED: settings().KEEP_DISCARDED,
-        State.DEAD: settings().KEEP_DEAD,
-    }
-    pruned = 0
-    for state, age in keep.items():
-        for _ in range(batches if age is not None else 0):
-            rows = Delivery.objects.using(database)
-            deleted = rows.prune(state, older_than=age, limit=BATCH)
-            pruned += deleted
-            if deleted < BATCH:
-                break
-    return pruned

@@ -19,11 +19,26 @@ ExceptionTypes = tuple[type[BaseException], ...]
 class RetryPolicy:
     """How often, and after which delays, a failing delivery is run again.
 
-    Delays are in seconds. The delay after attempt ``n`` is drawn evenly from 0 to
-    ``backoff * factor ** (n - 1)``, capped at ``max_delay`` (full jitter); without
-    ``jitter`` it is that value itself. Only exceptions in ``retry_on`` and not in
-    ``give_up_on`` are tried again, and only until the event is ``give_up_after``
-    seconds old (None: no limit). A wrong value raises ``ValueError`` here.
+    The delay after attempt ``n`` is drawn evenly from 0 to ``backoff * factor **
+    (n - 1)`` seconds, at most ``max_delay`` (full jitter). A policy is frozen and may
+    be shared.
+
+    Attributes:
+        max_attempts: starts, the first and crashed ones included; then the delivery
+            is dead (``exhausted``, or ``lost`` when its last worker died).
+        backoff: seconds; the longest delay after the first attempt.
+        factor: by how much the delay grows with each attempt.
+        max_delay: seconds; the longest delay.
+        jitter: draw the delay; else it is the longest itself.
+        retry_on: exceptions that another attempt may mend; others make the delivery
+            dead (``rejected``) at once.
+        give_up_on: exceptions among those that it cannot mend after all.
+        give_up_after: seconds since the event was sent, after which no further
+            attempt is made; None: no limit.
+
+    Raises:
+        ValueError: a number is out of its range.
+        TypeError: ``retry_on`` or ``give_up_on`` holds no exception class.
     """
 
     max_attempts: int = 10

@@ -7,7 +7,7 @@ says who listens.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
@@ -18,22 +18,24 @@ from django.dispatch import Signal
 
 from signal_tasks import codec, signals
 from signal_tasks.conf import settings
+from signal_tasks.handles import DeliveryHandle
 
 if TYPE_CHECKING:
     from signal_tasks.dispatch import AsyncSignal
-    from signal_tasks.handles import DeliveryHandle
-    from signal_tasks.outbox import Envelope, SendOptions
-    from signal_tasks.registry import Receiver, ReceiverFunction
+    from signal_tasks.inserts import NewEvent
+    from signal_tasks.outbox import Letter, SendOptions
+    from signal_tasks.registry import Receiver
 
 Responses = list[tuple[Any, Any]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Prepared:
-    """An event ready to be written, and the functions that are to hear of it."""
+    """An event ready to be written to ``database``, and who is to hear of it."""
 
-    envelope: Envelope
-    functions: Mapping[str, ReceiverFunction | None]
+    heard: Sequence[Receiver]
+    letter: Letter
+    database: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +51,12 @@ class BoundSignal:
     def send(self, sender: Any, **named: Any) -> Responses:
         """See ``AsyncSignal.send``."""
         prepared = self._prepare(sender, named)
-        return [*Signal.send(self.signal, sender, **named), *_write(prepared)]
+        return [*Signal.send(self.signal, sender, **named), *self._write(prepared)]
 
     def send_robust(self, sender: Any, **named: Any) -> Responses:
         """See ``AsyncSignal.send_robust``."""
         prepared = self._prepare(sender, named)
-        durable = _write(prepared)
+        durable = self._write(prepared)
         with Shelter(prepared) as shelter:
             shelter.inline = Signal.send_robust(self.signal, sender, **named)
         return [*shelter.inline, *durable]
@@ -63,12 +65,12 @@ class BoundSignal:
         """See ``AsyncSignal.asend``."""
         prepared = await self._aprepare(sender, named)
         inline = await Signal.asend(self.signal, sender, **named)
-        return [*inline, *await _awrite(prepared)]
+        return [*inline, *await self._awrite(prepared)]
 
     async def asend_robust(self, sender: Any, **named: Any) -> Responses:
         """See ``AsyncSignal.asend_robust``."""
         prepared = await self._aprepare(sender, named)
-        durable = await _awrite(prepared)
+        durable = await self._awrite(prepared)
         async with Shelter(prepared) as shelter:
             shelter.inline = await Signal.asend_robust(self.signal, sender, **named)
         return [*shelter.inline, *durable]
@@ -78,60 +80,81 @@ class BoundSignal:
     ) -> list[uuid.UUID]:
         """See ``AsyncSignal.send_many``."""
         named = [dict(item) for item in items]
-        prepared = [self._prepare(sender, each) for each in named]
+        letters = [
+            self._letter(sender, each, self._heard(sender, each)) for each in named
+        ]
+        database = self._database(sender)
         for each in named:
             Signal.send(self.signal, sender, **each)
-        written = outbox().write(p.envelope for p in prepared if p is not None)
-        return [handles[0].event_id for handles in written]
+        owed = [letter for letter in letters if letter is not None]
+        return [event.id for event in self._owe(owed, database)]
 
     def _prepare(self, sender: Any, named: dict[str, Any]) -> Prepared | None:
         """Encode the event for the durable receivers that are to hear of it."""
-        heard = list(self.signal.hearing(sender, named))
-        prepared = self._encoded(sender, named, heard) if heard else None
-        signals.sending.send(sender=self.signal, origin=sender, kwargs=named)
-        return prepared
+        heard = self._heard(sender, named)
+        letter = self._letter(sender, named, heard)
+        if letter is None:
+            return None
+        return Prepared(heard, letter, self._database(sender))
 
     async def _aprepare(self, sender: Any, named: dict[str, Any]) -> Prepared | None:
         if not self.signal.durable_connections:
             return self._prepare(sender, named)
         return await sync_to_async(self._prepare)(sender, named)
 
-    def _encoded(
-        self, sender: Any, named: dict[str, Any], heard: list[Receiver]
-    ) -> Prepared:
-        if "signal" in named:
-            raise TypeError("'signal' is handed to receivers by Django; rename it")
-        options = self.options or outbox().SendOptions()
-        name = self.signal.name
-        payload = codec.encode(
-            name, sender, named, max_bytes=settings().MAX_PAYLOAD_BYTES
+    def _heard(self, sender: Any, named: dict[str, Any]) -> list[Receiver]:
+        return list(self.signal.hearing(sender, named))
+
+    def _letter(
+        self, sender: Any, named: dict[str, Any], heard: Sequence[Receiver]
+    ) -> Letter | None:
+        """The event as it is to be written, if anybody is to hear of it."""
+        letter = None
+        if heard:
+            if "signal" in named:
+                raise TypeError("'signal' is handed to receivers by Django; rename it")
+            most = settings().MAX_PAYLOAD_BYTES
+            payload = codec.encode(self.signal.name, sender, named, max_bytes=most)
+            letter = outbox().Letter(payload, [receiver.name for receiver in heard])
+        signals.sending.send(sender=self.signal, origin=sender, kwargs=named)
+        return letter
+
+    def _database(self, sender: Any) -> str:
+        named = self.options.database if self.options is not None else None
+        alias: str = outbox().alias_for(named, sender)
+        return alias
+
+    def _owe(self, letters: Sequence[Letter], database: str) -> list[NewEvent]:
+        if not letters:
+            return []
+        options, name = self.options or outbox().PLAIN, self.signal.name
+        events: list[NewEvent] = outbox().write(
+            name, letters, options=options, database=database
         )
-        envelope = outbox().Envelope(
-            signal=name,
-            payload=payload,
-            receivers=tuple(r.name for r in heard),
-            options=options,
-            database=outbox().alias_for(options.database, sender),
-        )
-        return Prepared(envelope, {r.name: r.function() for r in heard})
+        return events
 
+    def _write(self, prepared: Prepared | None) -> Responses:
+        """Write the event; each receiver with the handle of its delivery."""
+        if prepared is None:
+            return []
+        database = prepared.database
+        (event,) = self._owe([prepared.letter], database)
+        return [
+            (receiver.function(), DeliveryHandle(pk, event.id, name, database))
+            for receiver, (pk, name) in zip(
+                prepared.heard, event.deliveries, strict=True
+            )
+        ]
 
-def _write(prepared: Prepared | None) -> list[tuple[Any, DeliveryHandle]]:
-    if prepared is None:
-        return []
-    (handles,) = outbox().write([prepared.envelope])
-    return [(prepared.functions[handle.receiver], handle) for handle in handles]
-
-
-async def _awrite(prepared: Prepared | None) -> list[tuple[Any, DeliveryHandle]]:
-    return await sync_to_async(_write)(prepared) if prepared is not None else []
+    async def _awrite(self, prepared: Prepared | None) -> Responses:
+        return await sync_to_async(self._write)(prepared) if prepared else []
 
 
 class Shelter:
     """Calls inline receivers so that the transaction with the event outlives them."""
 
     def __init__(self, prepared: Prepared | None) -> None:
-        self._database = prepared.envelope.database if prepared is not None else None
+        self._database = prepared.database if prepared is not None else None
         self._atomic: transaction.Atomic | None = None
         self.inline: Responses = []
 

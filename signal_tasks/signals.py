@@ -8,23 +8,23 @@ from __future__ import annotations
 
 from django.dispatch import Signal
 
-#: An AsyncSignal (the sender) is being sent: ``origin``, ``kwargs``.
 sending = Signal()
+"""An AsyncSignal (the sender) is being sent: ``origin``, ``kwargs``."""
 
-#: An attempt ended: ``outcome``, a ``signal_tasks.attempts.Outcome``.
 attempt_ended = Signal()
+"""An attempt ended: ``outcome``, a ``signal_tasks.attempts.Outcome``."""
 
-#: A worker found that it no longer holds a delivery: ``delivery_id``, ``receiver``.
 lease_lost = Signal()
+"""A worker found that it no longer holds a delivery: ``delivery_id``, ``receiver``."""
 
-#: A worker hands deliveries back without an attempt: ``receiver``, ``count``.
 handed_back = Signal()
+"""A worker hands deliveries back without an attempt: ``receiver``, ``count``."""
 
-#: The broker did not take messages in time: ``error``.
 broker_failed = Signal()
+"""The broker did not take messages in time: ``error``."""
 
-#: The relay passed over a database: ``database``, ``passage``.
 relay_passed = Signal()
+"""The relay passed over a database: ``database``, ``passage``."""
 
-#: A pass of the relay failed: ``database``, ``error``.
 relay_failed = Signal()
+"""A pass of the relay failed: ``database``, ``error``."""

@@ -15,7 +15,7 @@ from django.db import connections
 
 TAKE = """
 WITH due AS MATERIALIZED (
-    SELECT id FROM signal_tasks_delivery
+    SELECT id, event_id FROM signal_tasks_delivery
     WHERE id = ANY(%s) AND receiver = ANY(%s) AND (%s OR NOT alone)
         AND state = 'pending' AND available_at <= STATEMENT_TIMESTAMP()
     FOR UPDATE SKIP LOCKED
@@ -26,8 +26,8 @@ UPDATE signal_tasks_delivery AS delivery
 SET state = 'running', attempts = delivery.attempts + 1, lease = delivery.lease + 1,
     relay_at = STATEMENT_TIMESTAMP() + %s * INTERVAL '1 second',
     relays = 0, alone = %s, orphaned = FALSE
-FROM due, unsynced, signal_tasks_event AS event
-WHERE delivery.id = due.id AND event.id = delivery.event_id
+FROM unsynced, due LEFT JOIN signal_tasks_event AS event ON event.id = due.event_id
+WHERE delivery.id = due.id
 RETURNING delivery.id, delivery.event_id, delivery.receiver, delivery.state,
     delivery.attempts, delivery.lease, delivery.alone,
     event.id, event.signal, event.payload, event.headers, event.cause_id, event.sent_at

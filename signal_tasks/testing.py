@@ -37,7 +37,13 @@ MOST_ROUNDS = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sent:
-    """One send of a signal, as ``capture_signals`` saw it."""
+    """One send of a signal, as ``capture_signals`` saw it.
+
+    Attributes:
+        signal: the signal itself.
+        sender: as it was given.
+        kwargs: the keywords that were sent.
+    """
 
     signal: AsyncSignal
     sender: Any
@@ -49,13 +55,19 @@ def run_pending(
 ) -> list[DeliveryHandle]:
     """Run what is due in this process, and what that sends, each delivery once.
 
-    Returns a handle for each delivery that ran, in that order. What fails is
-    postponed as in a worker and stays owed: the next call runs it again when it is
-    due by then. ``twice``: every message is delivered twice, and every non-atomic
-    receiver runs twice for its delivery, as after a crash before its end was
-    written. ``shuffle``: a seed or random generator for the order. Databases that
-    this test may not touch are passed over. Raises ``AssertionError`` when
-    receivers send without end.
+    What fails is postponed as in a worker and stays owed: the next call runs it again
+    when it is due by then. Databases that this test may not touch are passed over.
+
+    Args:
+        twice: every message is delivered twice, and every non-atomic receiver runs
+            twice for its delivery, as after a crash before its end was written.
+        shuffle: a seed or random generator for the order.
+
+    Returns:
+        A handle for each delivery that ran, in that order.
+
+    Raises:
+        AssertionError: receivers send without end.
     """
     rng = random.Random(shuffle) if isinstance(shuffle, int) else shuffle  # noqa: S311
     ran: dict[uuid.UUID, DeliveryHandle] = {}
@@ -147,7 +159,10 @@ def assert_sent(signal: AsyncSignal, **subset: Any) -> Sent:
     """Assert that ``signal`` was sent with at least these keywords; return that send.
 
     Looks at the innermost ``capture_signals()`` block, or outside of one at the
-    events in the databases.
+    events in the databases, which only durable receivers leave there.
+
+    Raises:
+        AssertionError: it was not; with what it was sent with instead.
     """
     sends = _captures[-1] if _captures else list(_stored(signal))
     ours = [sent for sent in sends if sent.signal is signal]

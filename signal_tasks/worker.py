@@ -2,29 +2,37 @@
 
 Connected to Celery's own signals by ``apps``, so that ``celery -A <app> worker``
 needs no option: a relay in a thread of the main process, database connections
-that are kept between messages, the queues of all receivers, a consumer that
-outlives an outage of Redis, and a stop that hands deliveries back.
+that are kept between messages, the queues of all receivers, a consumer that is
+hard to kill, and a stop that hands deliveries back.
 """
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import threading
 import time
+from contextlib import suppress
 from typing import Any
 
-import celery
 from celery import bootsteps
 from celery import signals as celery_signals
 from celery.concurrency import solo
-from celery.worker.consumer import Consumer
-from django.db import close_old_connections, connections
+from django.db import (
+    DatabaseError,
+    InterfaceError,
+    close_old_connections,
+    connections,
+)
 
 from signal_tasks import attempts
-from signal_tasks.broker import ReceiverTask
+from signal_tasks.broker import ReceiverTask, load_transport
 from signal_tasks.conf import settings
+from signal_tasks.consumer import STOCK_CONSUMERS, SurvivingConsumer
 from signal_tasks.groups import process
+from signal_tasks.holdings import Holdings
+from signal_tasks.models import Delivery
 from signal_tasks.publisher import publisher
 from signal_tasks.registry import registry
 from signal_tasks.relay import Relay
@@ -53,12 +61,25 @@ def _worker_init(sender: Any, **_: object) -> None:
     process.stopping = False
     _consume_all_queues(sender.app)
     _keep_connections(sender.app)
-    if _needs_surviving_consumer(sender):
+    load_transport()
+    if sender.consumer_cls in STOCK_CONSUMERS:
         sender.consumer_cls = SurvivingConsumer
     if sender.pool_cls in ("solo", solo.TaskPool):
         sender.pool_cls = StoppableSolo
     if settings().RELAY_IN_WORKER:
+        process.holdings = Holdings()
         sender.app.steps["worker"].add(RelayStep)
+    _share_memory()
+
+
+def _share_memory() -> None:
+    """Keep the garbage collector away from what is here before the pool is forked.
+
+    It would write to every page of it, which then is shared no more: twelve megabytes
+    for each process. Celery has it run before each fork.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def _worker_shutting_down(**_: object) -> None:
@@ -245,10 +266,22 @@ _passing = threading.Lock()
 def _run_relay(relay: Relay, stop: threading.Event) -> None:
     while not stop.is_set():
         with _passing:
+            _let_go_for_the_dead()
             relay.run_once()
             _close_files()
         stop.wait(settings().RELAY_INTERVAL)
     relay.leave()
+
+
+def _let_go_for_the_dead() -> None:
+    """End the leases of pool processes that have died, for the relay to recover.
+
+    Those of a worker that died as a whole end when they are over.
+    """
+    for holding in process.holdings.of_the_dead() if process.holdings else ():
+        held = [Delivery(pk=pk, lease=lease) for pk, lease in holding.leases.items()]
+        with suppress(DatabaseError, InterfaceError):
+            Delivery.objects.using(holding.database).held(held).extend(0)
 
 
 def _close_files() -> None:
@@ -284,27 +317,3 @@ os.register_at_fork(
     after_in_parent=_after_fork,
     after_in_child=_after_fork_in_child,
 )
-
-
-# -- celery 5.7.0 -----------------------------------------------------------------
-
-
-def _needs_surviving_consumer(worker: Any) -> bool:
-    stock = worker.consumer_cls in ("celery.worker.consumer:Consumer", Consumer)
-    return stock and celery.__version__ == "5.7.0"
-
-
-class SurvivingConsumer(Consumer):  # type: ignore[misc]
-    """The consumer of celery 5.7.0 without its death when Redis goes away.
-
-    That release closes the broken connection before the messages that it holds are
-    given back, which then fails for want of a connection and ends the worker.
-    Earlier releases left the closing to the garbage collector, as is done here.
-    """
-
-    def on_connection_error_after_connected(self, exc: Exception) -> None:
-        """Leave the broken connection open for what still refers to it."""
-        connection = self.connection
-        if connection is not None and connection.transport.driver_type == "redis":
-            connection.close = lambda: None
-        super().on_connection_error_after_connected(exc)

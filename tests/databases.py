@@ -1,8 +1,8 @@
 """The databases of a test run, for the tests and for the workers they start.
 
 ``TEST_DATABASE`` chooses: ``sqlite`` (the default), ``postgres`` (a server of our own
-from a wheel), or the URL of a server. A worker process is told by ``TEST_LIVE`` to use
-what the tests' own process has made.
+from a wheel), ``mariadb`` (one from the machine's package), or the URL of a server. A
+worker process is told by ``TEST_LIVE`` to use what the tests' own process has made.
 """
 
 from __future__ import annotations
@@ -14,6 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import environ
+
+from chaos.connections import use_pymysql
+from chaos.servers import MariaServer
+from shop.embedded import PostgresServer
 
 SQLITE_OPTIONS = {
     "transaction_mode": "IMMEDIATE",
@@ -28,7 +32,7 @@ def databases() -> dict[str, dict[str, Any]]:
     if chosen == "sqlite":
         default, other = (_sqlite(alias) for alias in ("default", "other"))
     else:
-        url = _started_postgres() if chosen == "postgres" else chosen
+        url = _started(chosen) if chosen in ("postgres", "mariadb") else chosen
         default, other = (_server(url, alias) for alias in ("default", "other"))
     replica = {**default, "TEST": {"MIRROR": "default"}}
     return {"default": default, "other": other, "replica": replica}
@@ -49,18 +53,21 @@ def _sqlite(alias: str) -> dict[str, Any]:
 def _server(url: str, alias: str) -> dict[str, Any]:
     entry: dict[str, Any] = environ.Env.db_url_config(url)
     test_name = f"test_signal_tasks_{alias}"
+    entry |= {"CONN_MAX_AGE": 600, "TEST": {"NAME": test_name}}
+    if entry["ENGINE"].endswith("mysql"):
+        use_pymysql()
+        entry["OPTIONS"] = {"charset": "utf8mb4"}
+        entry["TEST"]["CHARSET"] = "utf8mb4"
     if "TEST_LIVE" in os.environ:
         entry["NAME"] = test_name
-    entry |= {"CONN_MAX_AGE": 600, "TEST": {"NAME": test_name}}
     return entry
 
 
-def _started_postgres() -> str:
-    if "TEST_POSTGRES_URL" not in os.environ:
-        from shop.embedded import PostgresServer
-
-        server = PostgresServer()
+def _started(kind: str) -> str:
+    """The URL of a server of our own, which ends with the tests."""
+    if "TEST_SERVER_URL" not in os.environ:
+        server = MariaServer() if kind == "mariadb" else PostgresServer()
         server.start()
         atexit.register(server.close)
-        os.environ["TEST_POSTGRES_URL"] = server.url
-    return os.environ["TEST_POSTGRES_URL"]
+        os.environ["TEST_SERVER_URL"] = server.url
+    return os.environ["TEST_SERVER_URL"]

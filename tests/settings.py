@@ -6,9 +6,9 @@ import os
 
 os.environ.setdefault("DEBUG", "1")
 
+from shop.connections import transport_options
 from shop.settings import *  # noqa: F403
 from shop.settings import INSTALLED_APPS as SHOP_APPS
-from shop.settings import transport_options
 from tests.databases import databases
 
 DEBUG = False

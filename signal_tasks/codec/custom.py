@@ -48,9 +48,17 @@ def register_type(
 ) -> None:
     """Let values of ``cls`` travel, and of its subclasses that nothing else carries.
 
-    ``encode`` gives any value that travels, ``decode`` makes of it the value that
-    arrives. ``name`` stands in stored payloads: give one that outlives a move of the
-    class. Every process that sends or receives must register the same.
+    Every process that sends or receives must register the same.
+
+    Args:
+        cls: the type.
+        encode: makes of a value any value that travels.
+        decode: makes of that the value that arrives.
+        name: stands in stored payloads: give one that outlives a move of the class;
+            by default ``module:qualname``.
+
+    Raises:
+        ValueError: the class travels already, or another has that name.
     """
     if cls in SCALARS or cls in CONTAINERS:
         raise ValueError(f"{cls.__name__} travels already")

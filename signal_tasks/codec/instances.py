@@ -28,6 +28,9 @@ class Snapshot:
     """A model instance that travels as it is when sent, not by reference.
 
     It arrives as a model instance, with every field that was loaded, and no query.
+
+    Raises:
+        TypeError: for anything but a model instance.
     """
 
     instance: Any

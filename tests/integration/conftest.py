@@ -62,6 +62,7 @@ def flush(server: RedisServer) -> None:
 
 def _use_broker(url: str | None) -> None:
     """Put a broker before that of the settings, or take it away again."""
+    current_app.conf.get("broker_url")  # loads the settings, so that they can change
     for key in ("broker_url", "broker_write_url", "broker_read_url"):
         current_app.conf.changes.pop(key, None)
         if url is not None:

@@ -69,6 +69,30 @@ def test_a_killed_pool_process_loses_nothing(
 
 
 @BOTH
+def test_what_a_killed_pool_process_held_does_not_wait_for_its_lease(
+    sent: AsyncSignal, start_worker: StartWorker
+) -> None:
+    start_worker(TEST_LEASE="300")
+    sent.send(sender=None, key="k", task="nap", seconds=0.7)
+    (run,) = eventually(runs)
+    os.kill(run.pid, signal.SIGKILL)
+    eventually(all_ended, seconds=15)
+    check_end("k", sent)
+
+
+def test_what_another_process_runs_is_left_to_it(start_worker: StartWorker) -> None:
+    start_worker(TEST_LEASE="300")
+    outside.send(sender=None, key="killed", task="nap", seconds=2)
+    (killed,) = eventually(runs)
+    outside.send(sender=None, key="spared", task="nap", seconds=2)
+    eventually(lambda: runs_of("spared"))
+    os.kill(killed.pid, signal.SIGKILL)
+    eventually(all_ended)
+    assert runs_of("spared") == 1
+    assert runs_of("killed") == 2
+
+
+@BOTH
 def test_a_killed_worker_loses_nothing(
     sent: AsyncSignal, start_worker: StartWorker
 ) -> None:

@@ -35,7 +35,7 @@ def megabytes(worker: CeleryWorker) -> float:
 def test_thousands_of_events_drain_in_seconds_and_leave_no_memory_behind(
     start_worker: StartWorker,
 ) -> None:
-    worker = start_worker()
+    worker = start_worker("-c", "1")  # of two, one might warm up in the test
     send(WARM_UP)
     eventually(all_ended, seconds=SECONDS)
     before = megabytes(worker)

@@ -121,6 +121,33 @@ def test_what_is_pickled_is_refused(worker: CeleryWorker, redis: RedisServer) ->
     assert still_works(worker, children)
 
 
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [
+        (b"[]", {}),
+        (b"{}", {}),
+        (b"7", {}),
+        (b"null", {}),
+        (b'"text"', {}),
+        (b"[1, 2, 3, 4]", {}),
+        (b'{"args": 7, "kwargs": 7}', {}),
+        (b'["text", [], 7]', {}),
+        (b"[[], {}, {}]", {"id": None}),
+        (b"[[], {}, {}]", {"id": {}}),
+        (b"[[], {}, {}]", {"task": [TASK]}),
+        (b"[[], {}, {}]", {"task": None}),
+        (b"[[], {}, {}]", {"timelimit": "never"}),
+        (b"[[], {}, {}]", {"eta": "never", "expires": [], "retries": "many"}),
+    ],
+)
+def test_a_misshapen_message_ends_no_worker(
+    body: bytes, headers: dict[str, Any], worker: CeleryWorker, redis: RedisServer
+) -> None:
+    children = worker.children()
+    push(redis, body, headers={"task": TASK, **headers})
+    assert still_works(worker, children)
+
+
 def test_what_is_owed_to_another_receiver_or_later_does_not_run(
     worker: CeleryWorker, redis: RedisServer
 ) -> None:

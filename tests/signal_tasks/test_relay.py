@@ -6,19 +6,21 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from threading import Thread
 from typing import Any
 
 import pytest
 from celery import current_app
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models import F
 from django.utils import timezone
 
-from signal_tasks import AsyncSignal, DeliveryHandle, RetryPolicy, signals
+from signal_tasks import AsyncSignal, DeliveryHandle, RetryPolicy, retention, signals
 from signal_tasks import relay as relay_module
 from signal_tasks.models import Attempt, Delivery, Event, Worker
 from signal_tasks.publisher import publisher
-from signal_tasks.relay import Passage, Relay, prune, recover
+from signal_tasks.relay import Passage, Relay, recover
+from signal_tasks.retention import prune, prune_some
 from signal_tasks.testing import run_pending
 from tests.signal_tasks.conftest import listen
 
@@ -428,11 +430,65 @@ def test_by_default_the_dead_are_kept_for_ever(
 def test_much_is_pruned_in_small_batches(
     signal: AsyncSignal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(relay_module, "BATCH", 3)
+    monkeypatch.setattr(retention, "BATCH", 3)
     listen(signal)
-    ended(signal, *["succeeded"] * 10)
-    assert prune("default", batches=2) == 6
-    assert prune("default") == 4
+    ended(signal, *["succeeded"] * 10, "dead")
+    assert [prune_some("default"), prune_some("default")] == [3, 3]
+    assert prune("default") == 5
+    assert not Event.objects.exists()
+
+
+@pytest.mark.usefixtures("_kept_for_a_day")
+def test_a_pass_prunes_one_batch_and_the_next_goes_on(
+    signal: AsyncSignal, relay: Relay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "BATCH", 3)
+    monkeypatch.setattr(retention, "SHARE", 1.0)  # the next comes without a rest
+    listen(signal)
+    ended(signal, *["succeeded"] * 4)
+    assert [passage(relay).pruned, passage(relay).pruned] == [3, 1]
+
+
+@pytest.mark.usefixtures("_kept_for_a_day")
+def test_after_a_full_batch_the_relay_rests_from_pruning(
+    signal: AsyncSignal, relay: Relay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "BATCH", 3)
+    monkeypatch.setattr(retention, "SHARE", 1e-6)
+    listen(signal)
+    ended(signal, *["succeeded"] * 4)
+    assert [passage(relay).pruned, passage(relay).pruned] == [3, 0]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.skipif(
+    not connection.features.has_select_for_update, reason="one writer at a time"
+)
+@pytest.mark.usefixtures("_kept_for_a_day")
+def test_two_that_prune_an_event_together_leave_nothing_of_it(
+    signal: AsyncSignal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "BATCH", 1)
+    listen(signal)
+    listen(signal)
+    signal.send(sender=None)
+    Delivery.objects.all().end("succeeded")
+    Delivery.objects.update(finished_at=F("finished_at") - timedelta(days=2))
+    other = Thread(target=_prune_elsewhere)
+    with transaction.atomic():
+        assert prune_some("default") == 1
+        other.start()
+        other.join(0.5)  # it waits for this transaction
+    other.join(10)
+    assert not Delivery.objects.exists()
+    assert not Event.objects.exists()
+
+
+def _prune_elsewhere() -> None:
+    try:
+        prune_some("default")
+    finally:
+        connection.close()
 
 
 @pytest.mark.usefixtures("_kept_for_a_day")

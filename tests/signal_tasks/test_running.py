@@ -413,7 +413,7 @@ def test_a_database_error_of_a_receiver_is_its_failure(signal: AsyncSignal) -> N
 
 
 def message(signal: AsyncSignal, name: str) -> list[str]:
-    rows = Delivery.objects.filter(event__signal=signal.name, receiver=name)
+    rows = Delivery.objects.filter(receiver=name)
     return [str(pk) for pk in rows.order_by("pk").values_list("pk", flat=True)]
 
 
@@ -465,6 +465,19 @@ def test_a_message_that_comes_again_runs_nothing_again(signal: AsyncSignal) -> N
 
 
 # -- poison: payload, row, receiver -----------------------------------------------
+
+
+def test_a_delivery_whose_event_was_deleted_harms_only_itself(
+    signal: AsyncSignal,
+) -> None:
+    listen(signal, name="t.event_gone")
+    signal.send_many(sender=None, items=[{"n": n} for n in range(3)])
+    middle = Event.objects.order_by("pk")[1]
+    Event.objects.filter(pk=middle.pk)._raw_delete("default")
+    work_off("t.event_gone", message(signal, "t.event_gone"), "default")
+    assert Attempt.objects.get().error == "its event was deleted"
+    assert Delivery.objects.get(event_id=middle.pk).reason == "undecodable"
+    assert Delivery.objects.filter(state="succeeded").count() == 2
 
 
 @pytest.mark.parametrize(

@@ -400,6 +400,26 @@ def test_many_events_take_a_constant_number_of_statements_per_thousand(
     assert Delivery.objects.count() == 8000
 
 
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="needs more of them")
+def test_many_events_are_one_statement_of_postgresql_per_thousand(
+    signal: AsyncSignal,
+) -> None:
+    listen(signal)
+    listen(signal)
+    assert statements(signal, 1000) == 1
+    assert statements(signal, 3000) == 3
+
+
+def test_many_events_say_what_they_were_told_whatever_it_is(
+    signal: AsyncSignal,
+) -> None:
+    calls = listen(signal, name='t.odd "name", \\ {NULL}')
+    texts = ['"', "\\", '\\"', "{}", "NULL", "", ",", "\0", "\ud800", "'", "%s", "ä\n"]
+    signal.send_many(sender="\\\"'", items=[{"text": text} for text in texts])
+    run_pending()
+    assert [call["text"] for call in calls] == texts
+
+
 def test_send_many_returns_the_ids_of_its_events_in_order(
     signal: AsyncSignal, heard: list[dict[str, Any]]
 ) -> None:

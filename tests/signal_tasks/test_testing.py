@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
+from celery import current_app
 from django.db import connection, transaction
 from django.test import TestCase, TransactionTestCase, override_settings
 from django.test.testcases import (  # type: ignore[attr-defined]
@@ -16,6 +17,7 @@ from django.test.testcases import (  # type: ignore[attr-defined]
 )
 
 from signal_tasks import AsyncSignal, PayloadError, RetryPolicy, async_receiver
+from signal_tasks.broker import is_eager
 from signal_tasks.models import Delivery
 from signal_tasks.testing import Sent, assert_sent, capture_signals, run_pending
 from tests.signal_tasks.conftest import listen
@@ -336,6 +338,17 @@ class TestEager:
             happened.send(sender=None)
             transaction.set_rollback(True)
         assert not Effect.objects.exists()
+
+    def test_it_can_be_turned_off_and_on(
+        self, settings: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        assert is_eager()
+        settings.CELERY_TASK_ALWAYS_EAGER = False
+        assert not is_eager()
+        monkeypatch.setitem(current_app.conf.changes, "task_always_eager", True)
+        assert is_eager()
+        monkeypatch.delitem(current_app.conf.changes, "task_always_eager")
+        assert not is_eager()
 
     def test_outside_of_a_transaction_they_run_at_once(self) -> None:
         happened.send(sender=None, key="k")

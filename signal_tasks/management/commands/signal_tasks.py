@@ -18,7 +18,8 @@ from signal_tasks.models import Delivery, Event
 from signal_tasks.outbox import aliases
 from signal_tasks.querysets import DeliveryQuerySet
 from signal_tasks.registry import Options
-from signal_tasks.relay import Passage, Relay, prune
+from signal_tasks.relay import Passage, Relay
+from signal_tasks.retention import prune
 from signal_tasks.retry import RetryPolicy
 from signal_tasks.states import Reason, State
 from signal_tasks.status import status
@@ -124,7 +125,7 @@ class Command(BaseCommand):
         self.stdout.write(f"{total} {what} {would}{done}")
 
     def _prune(self, options: dict[str, Any]) -> None:
-        total = sum(prune(database, batches=1_000_000) for database in aliases())
+        total = sum(prune(database) for database in aliases())
         self.stdout.write(f"{total} deliveries pruned")
 
     def _inspect(self, options: dict[str, Any]) -> None:

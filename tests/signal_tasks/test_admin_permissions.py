@@ -1,0 +1,98 @@
+"""Every page and every action of the admin, by everyone who may come there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from django.test import Client
+from django.urls import reverse
+
+from signal_tasks.models import Attempt, Delivery, Event, Worker
+
+pytestmark = pytest.mark.django_db
+
+MODELS = ("event", "delivery", "worker")
+#: What a GET of a page is answered with: by anonymous, by staff without any
+#: permission of ours, by staff that may view, and by a superuser.
+PAGES = {
+    "changelist": (302, 403, 200, 200),
+    "change": (302, 403, 200, 200),
+    "history": (302, 403, 200, 200),
+    "add": (302, 403, 403, 403),
+    "delete": (302, 403, 403, 403),
+}
+PEOPLE = ("anonymous", "staff", "viewer", "superuser")
+#: What becomes of a dead delivery when someone asks for it.
+ACTIONS = {
+    "replay": ("dead", "dead", "dead", "pending"),
+    "discard": ("dead", "dead", "dead", "discarded"),
+    "delete_selected": ("dead", "dead", "dead", "dead"),
+    "no such action": ("dead", "dead", "dead", "dead"),
+}
+
+
+@pytest.fixture
+def rows() -> dict[str, Any]:
+    """One row of each model; the delivery is dead."""
+    event = Event.objects.create(signal="t.signal", payload="{}")
+    delivery = Delivery.objects.create(event=event, receiver="t.r", state="dead")
+    worker = Worker.objects.create(name="celery@here")
+    return {"event": event, "delivery": delivery, "worker": worker}
+
+
+def logged_in(who: str) -> Client:
+    client = Client()
+    if who == "anonymous":
+        return client
+    user = User.objects.create_user(who, is_staff=True, is_superuser=who == "superuser")
+    if who == "viewer":
+        ours = Permission.objects.filter(content_type__app_label="signal_tasks")
+        user.user_permissions.set(ours.filter(codename__startswith="view_"))
+    client.force_login(user)
+    return client
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("who", PEOPLE)
+def test_each_page_is_for_those_who_may_see_it(
+    who: str, name: str, model: str, rows: dict[str, Any]
+) -> None:
+    args = [] if name in ("changelist", "add") else [rows[model].pk]
+    url = reverse(f"admin:signal_tasks_{model}_{name}", args=args)
+    expected = PAGES[name][PEOPLE.index(who)]
+    assert logged_in(who).get(url).status_code == expected
+
+
+@pytest.mark.parametrize("verb", ACTIONS)
+@pytest.mark.parametrize("who", PEOPLE)
+def test_each_action_is_for_those_who_may_do_it(
+    who: str, verb: str, rows: dict[str, Any]
+) -> None:
+    delivery = rows["delivery"]
+    url = reverse("admin:signal_tasks_delivery_changelist")
+    logged_in(who).post(url, {"action": verb, "_selected_action": [delivery.pk]})
+    delivery.refresh_from_db()
+    assert delivery.state == ACTIONS[verb][PEOPLE.index(who)]
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["<script>alert('x')</script>", "\x1b[31m\x07\u202e\r\n", "x" * 100_000],
+    ids=["markup", "control characters", "huge"],
+)
+def test_whatever_a_traceback_says_is_shown_as_text(
+    said: str, rows: dict[str, Any]
+) -> None:
+    delivery = rows["delivery"]
+    failure = {"error_type": said[:200], "error": said[:2000], "worker": said[:200]}
+    Attempt.objects.create(
+        delivery=delivery, number=1, outcome="dead", traceback=said, **failure
+    )
+    url = reverse("admin:signal_tasks_delivery_change", args=[delivery.pk])
+    response = logged_in("viewer").get(url)
+    assert response.status_code == 200
+    assert "<script>alert" not in response.content.decode()
+    assert len(response.content) < 200_000

@@ -1,0 +1,252 @@
+"""What each hot path asks of the database: how many statements, and how much of it."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.db.models import F
+from django.test.utils import CaptureQueriesContext
+
+from signal_tasks import AsyncSignal
+from signal_tasks.delivery import work_off
+from signal_tasks.models import Delivery
+from signal_tasks.relay import Relay, recover
+from signal_tasks.retention import prune_some
+from tests.signal_tasks.conftest import listen
+
+postgres = connection.vendor == "postgresql"
+on_postgres = pytest.mark.skipif(not postgres, reason="PostgreSQL explains it")
+
+#: Ended deliveries, and some that are not due, beside what is measured.
+FILL = """
+WITH event AS (
+    INSERT INTO signal_tasks_event (id, signal, payload, headers, sent_at)
+    SELECT gen_random_uuid(), 'tests.old', '{}', '', now() - n * interval '1 second'
+    FROM generate_series(1, 20000) AS n RETURNING id, sent_at
+)
+INSERT INTO signal_tasks_delivery (id, event_id, receiver, state, reason, attempts,
+    lease, available_at, relay_at, relays, alone, orphaned, finished_at)
+SELECT gen_random_uuid(), id, 'tests.old', state, '', 1, 1, sent_at,
+    CASE state WHEN 'pending' THEN now() + interval '1 hour' END, 0, false, false,
+    CASE state WHEN 'succeeded' THEN sent_at END
+FROM (
+    SELECT *, CASE WHEN random() < 0.02 THEN 'pending' ELSE 'succeeded' END AS state
+    FROM event
+) AS old
+"""
+
+
+def run(signal: AsyncSignal) -> None:
+    """Work off what is owed of this signal, in one message."""
+    owed = Delivery.objects.filter(event__signal=signal.name, state="pending")
+    ids = [str(pk) for pk in owed.order_by("pk").values_list("pk", flat=True)]
+    (name,) = set(owed.values_list("receiver", flat=True))
+    work_off(name, ids, "default", seconds=math.inf)
+
+
+def send_many(signal: AsyncSignal, events: int) -> None:
+    signal.send_many(sender=None, items=[{"n": n} for n in range(events)])
+
+
+@pytest.fixture
+def relay() -> Iterator[Relay]:
+    """A relay that has said that it is there, and pruned."""
+    relay = Relay("relay@test")
+    relay.run_once()
+    yield relay
+    relay.leave()
+
+
+# -- how many ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def statements() -> Callable[[Callable[[], object]], list[str]]:
+    """The first words of the statements that a call makes."""
+
+    def made(call: Callable[[], object]) -> list[str]:
+        with CaptureQueriesContext(connection) as queries:
+            call()
+        return [query["sql"].split()[0] for query in queries.captured_queries]
+
+    return made
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_group_is_taken_and_ended_by_one_statement_each(
+    signal: AsyncSignal, statements: Any
+) -> None:
+    listen(signal)
+    send_many(signal, 8)
+    of_the_test = 2  # which deliveries, of which receiver
+    taken = ["WITH"] if postgres else ["BEGIN", "SELECT", "UPDATE", "COMMIT", "SELECT"]
+    ended = ["BEGIN", "UPDATE", "COMMIT"]
+    assert statements(lambda: run(signal))[of_the_test:] == taken + ended
+
+
+@pytest.mark.django_db(transaction=True)
+def test_without_group_commit_each_has_a_transaction_with_its_end(
+    signal: AsyncSignal, statements: Any
+) -> None:
+    listen(signal, group_commit=False)
+    send_many(signal, 3)
+    made = statements(lambda: run(signal))
+    assert made[-9:] == ["BEGIN", "UPDATE", "COMMIT"] * 3
+    assert len(made) == 2 + (1 if postgres else 5) + 9
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_pass_that_finds_nothing_is_one_look(relay: Relay, statements: Any) -> None:
+    assert statements(relay.run_once) == ["SELECT"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_pass_claims_what_is_due_by_the_same_statements_whatever_its_number(
+    signal: AsyncSignal, relay: Relay, statements: Any
+) -> None:
+    listen(signal)
+    made = []
+    for events in (3, 300):
+        signal.using(delay=0.001).send_many(sender=None, items=[{}] * events)
+        made.append(statements(relay.run_once))
+    assert made[0] == made[1]
+    found = ["SELECT"]
+    nothing_expired = ["BEGIN", "SELECT", "COMMIT"]
+    claimed = ["BEGIN", "SELECT", "UPDATE", "COMMIT"]
+    assert made[0] == found + nothing_expired + claimed
+
+
+@pytest.mark.django_db(transaction=True)
+def test_pruning_takes_the_same_statements_whatever_their_number(
+    signal: AsyncSignal, statements: Any
+) -> None:
+    listen(signal)
+    made = []
+    for events in (3, 300):
+        send_many(signal, events)
+        Delivery.objects.all().end("succeeded")
+        long_ago = F("finished_at") - timedelta(days=30)
+        Delivery.objects.update(finished_at=long_ago)
+        made.append(len(statements(lambda: prune_some("default"))))
+    assert made[0] == made[1] <= 10
+
+
+# -- how much ---------------------------------------------------------------------
+
+
+class Plans:
+    """Explains each statement on our tables before it is run."""
+
+    def __init__(self) -> None:
+        self.nodes: list[dict[str, Any]] = []
+
+    def __call__(
+        self, execute: Any, sql: str, params: Any, many: bool, context: Any
+    ) -> Any:
+        if "signal_tasks_" in sql and not sql.startswith("EXPLAIN"):
+            self._explain(sql, params)
+        return execute(sql, params, many, context)
+
+    def _explain(self, sql: str, params: Any) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SAVEPOINT explained")
+            cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}", params)
+            ((plan,),) = cursor.fetchall()
+            cursor.execute("ROLLBACK TO SAVEPOINT explained")
+        found = json.loads(plan) if isinstance(plan, str) else plan
+        self._collect(found[0]["Plan"])
+
+    def _collect(self, node: dict[str, Any]) -> None:
+        self.nodes.append(node)
+        for child in node.get("Plans", ()):
+            self._collect(child)
+
+    def too_much(self, most: int) -> list[dict[str, Any]]:
+        """The steps that have read more rows than that."""
+        return [node for node in self.nodes if _rows(node) > most]
+
+    def read_whole(self) -> set[str]:
+        """The large tables that were read from end to end."""
+        large = {"signal_tasks_delivery", "signal_tasks_event"}
+        scans = [node for node in self.nodes if node["Node Type"] == "Seq Scan"]
+        return large & {node["Relation Name"] for node in scans}
+
+
+def _rows(node: dict[str, Any]) -> float:
+    read = node["Actual Rows"] + node.get("Rows Removed by Filter", 0)
+    return float(node["Actual Loops"] * read)
+
+
+@contextmanager
+def explained(most: int) -> Iterator[None]:
+    """Hold what is done here to reading no more than ``most`` rows at a time."""
+    plans = Plans()
+    with connection.execute_wrapper(plans):
+        yield
+    assert plans.nodes
+    assert plans.read_whole() == set()
+    assert plans.too_much(most) == []
+
+
+@pytest.fixture
+def _filled(db: None) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(FILL)
+        cursor.execute("ANALYZE signal_tasks_event, signal_tasks_delivery")
+
+
+@on_postgres
+@pytest.mark.usefixtures("_filled")
+class TestPlansOnFullTables:
+    """Twenty thousand deliveries that are done cost those that are not nothing."""
+
+    @pytest.mark.parametrize("events", [1, 100])
+    def test_sending(self, events: int, signal: AsyncSignal) -> None:
+        listen(signal)
+        with explained(most=events):
+            send_many(signal, events)
+
+    @pytest.mark.parametrize("events", [1, 100])
+    @pytest.mark.parametrize("atomic", [True, False])
+    def test_taking_and_ending(
+        self, atomic: bool, events: int, signal: AsyncSignal
+    ) -> None:
+        listen(signal, name="tests.explained", atomic=atomic)
+        send_many(signal, events)
+        rows = Delivery.objects.filter(receiver="tests.explained")
+        ids = [str(pk) for pk in rows.values_list("pk", flat=True)]
+        with explained(most=3 * events):  # an index also knows former versions
+            work_off("tests.explained", ids, "default", seconds=math.inf)
+        assert rows.filter(state="succeeded").count() == events
+
+    def test_a_pass_of_the_relay(self, relay: Relay) -> None:
+        with explained(most=1):
+            relay.run_once()
+
+    def test_claiming(self, signal: AsyncSignal, relay: Relay) -> None:
+        listen(signal)
+        signal.using(delay=0.001).send_many(sender=None, items=[{}] * 100)
+        with explained(most=100):
+            relay.run_once()
+
+    def test_recovering(self, signal: AsyncSignal) -> None:
+        listen(signal)
+        send_many(signal, 20)
+        mine = Delivery.objects.filter(event__signal=signal.name)
+        mine.update(state="running", relay_at=F("available_at"), lease=1)
+        with explained(most=40):
+            assert recover("default") == 20
+
+    def test_pruning(self, signal: AsyncSignal, settings: Any) -> None:
+        settings.SIGNAL_TASKS = {"KEEP_SUCCEEDED": timedelta(seconds=19_900)}
+        with explained(most=400):
+            assert 0 < prune_some("default") <= 200  # it is some seconds later now
+        with explained(most=50):
+            assert prune_some("default") <= 20
