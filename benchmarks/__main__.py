@@ -29,6 +29,8 @@ def main() -> None:
         for sample in plan.run(stand, _groups(options), size, results):
             print(_line(sample), flush=True)
         facts = report.facts(stand, size)
+    if options.add:
+        results = report.beside_the_last(results)
     report.save(results, facts)
     print(report.as_text(results))
     if options.write:
@@ -40,6 +42,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--only", help=f"of {','.join(plan.GROUPS)}")
     parser.add_argument("--repeat", type=int, help="runs of each measure")
     parser.add_argument("--quick", action="store_true", help="about two minutes")
+    parser.add_argument("--add", action="store_true", help="to the last run's results")
     parser.add_argument("--write", action="store_true", help="docs/performance.md too")
     return parser.parse_args()
 

@@ -34,7 +34,6 @@ def draw(results: Results, path: Path) -> None:
     for panel, (title, columns) in zip(panels, PANELS, strict=True):
         _panel(panel, results, names, columns)
         panel.set_title(title, fontsize=10)
-    panels[2].set_xscale("log")
     figure.tight_layout()
     figure.savefig(path, metadata={"Date": None})
     pyplot.close(figure)
@@ -59,7 +58,7 @@ def _panel(
     for place, name in enumerate(names):
         found = [m for column in columns if (m := results.median(name, *column))]
         if found:
-            text = " / ".join(f"{median.value:,.3g}" for median in found)
+            text = " / ".join(f"{median.value:,.4g}" for median in found)
             panel.text(found[-1].value, place, f" {text}", va="center", fontsize=8)
     panel.margins(x=0.22)
     panel.spines[["top", "right"]].set_visible(False)

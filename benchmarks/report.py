@@ -80,6 +80,20 @@ def load() -> tuple[Results, Facts]:
     return Results(samples, kept["missing"]), kept["facts"]
 
 
+def beside_the_last(results: Results) -> Results:
+    """The last run's results, with those of this run in the place of older ones."""
+    if not LAST.exists():
+        return results
+    new = {(sample.contender, sample.measure) for sample in results.samples}
+    before, _ = load()
+    kept = [s for s in before.samples if (s.contender, s.measure) not in new]
+    order = list(CONTENDERS)
+    samples = sorted(
+        results.samples + kept, key=lambda sample: order.index(sample.contender)
+    )
+    return Results(samples, {**before.missing, **results.missing})
+
+
 def as_text(results: Results) -> str:
     """Medians, then goals, for a terminal."""
     lines = ["", "medians [lowest-highest]"]
