@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from django.db import DatabaseError, connection
+
 from chaos import audit, evidence
 from chaos.audit import Findings
 from chaos.crew import CrewError
@@ -95,9 +97,10 @@ def _mix(
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         fault = stage.rng.choice(faults)
+        connection.close()  # the fault before may have broken it
         try:
             fault.strike(stage)
-        except NotMade as error:
+        except (NotMade, DatabaseError) as error:
             made.append(f"{fault.name} (not made: {error})")
         else:
             made.append(fault.name)

@@ -7,7 +7,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +21,22 @@ LEAN = ("--without-mingle", "--without-gossip", "-l", "INFO")
 GUNICORN = (sys.executable, "-m", "gunicorn", "chaos.wsgi", "--workers", "2")
 #: Longest time that a process may take to come up on a busy machine (seconds).
 PATIENCE = 60.0
+
+
+def family(pid: int) -> list[int]:
+    """A process and its children: each of PostgreSQL's has a group of its own."""
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:
+        return [pid]
+    return [pid, *map(int, children)]
+
+
+def send_to(pids: Iterable[int], number: signal.Signals) -> None:
+    """Send a signal to each of these processes that is still there."""
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 class CrewError(Exception):
@@ -85,11 +102,7 @@ class Member:
 
     def children(self) -> list[int]:
         """The processes that the main one has started."""
-        path = Path(f"/proc/{self.pid}/task/{self.pid}/children")
-        try:
-            return [int(pid) for pid in path.read_text().split()]
-        except OSError:
-            return []
+        return family(self.pid)[1:]
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal to the main process alone."""

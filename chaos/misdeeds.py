@@ -62,6 +62,10 @@ def _nap() -> None:
     time.sleep(0.5)
 
 
+def _doze() -> None:
+    time.sleep(0.1)
+
+
 MISDEEDS = {
     "exit": _exit,
     "leave": _leave,
@@ -72,4 +76,5 @@ MISDEEDS = {
     "hang": _hang,
     "hang deaf": _hang_deaf,
     "nap": _nap,
+    "doze": _doze,
 }

@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
+
+from celery import current_app
+from django.db import connection
 
 from chaos.conductor import Row
 
@@ -71,7 +75,38 @@ def machine() -> str:
     system = (
         f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"
     )
-    return f"{os.cpu_count()} cores, {memory:.0f} GiB, {system}; {versions}"
+    return f"{os.cpu_count()} x {_processor()}, {memory:.0f} GiB, {system}; {versions}"
+
+
+def _processor() -> str:
+    """What the kernel calls the processor."""
+    text = Path("/proc/cpuinfo").read_text()
+    names = [line.partition(": ")[2] for line in text.splitlines() if "name" in line]
+    return names[0] if names else "processor"
+
+
+def servers() -> str:
+    """The versions of the database and the broker that are up."""
+    return f"{_database_version()}, {_broker_version()}"
+
+
+def _database_version() -> str:
+    with connection.cursor() as cursor:
+        which = "sqlite_version()" if connection.vendor == "sqlite" else "version()"
+        cursor.execute(f"SELECT {which}")
+        told = str(cursor.fetchone()[0])
+    number = re.search(r"\d+(\.\d+)+", told)
+    name = "MariaDB" if "Maria" in told else connection.display_name
+    return f"{name} {number[0] if number else told}"
+
+
+def _broker_version() -> str:
+    with current_app.connection_for_write() as link:
+        channel = link.default_channel
+        if link.transport.driver_type == "redis":
+            return f"Redis {channel.client.info('server')['redis_version']}"
+        properties = link.connection.server_properties
+        return f"{properties['product']} {properties['version']}"
 
 
 def write(path: Path, text: str) -> None:

@@ -6,7 +6,7 @@ promise rests on, from outside, and names a fault under which that must be seen.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,9 +32,12 @@ def nothing_recovered(*_: object) -> int:
     return 0
 
 
-def any_lease(rows: Any, deliveries: Iterable[Any]) -> Any:
+def any_lease(done: Sequence[tuple[Any, int]], *, database: str) -> int:
     """Whoever comes last writes the end, whatever lease it holds."""
-    return rows.filter(pk__in=[delivery.pk for delivery in deliveries])
+    from signal_tasks.models import Delivery
+
+    rows = Delivery.objects.using(database).filter(pk__in=[pk for pk, _ in done])
+    return int(rows.end("succeeded"))
 
 
 def take_anything(rows: Any, ids: Any, *, names: Any, **_: object) -> list[Any]:
@@ -52,9 +55,7 @@ SABOTAGES = {
     "no-guard": Sabotage(
         "signal_tasks.querysets:DeliveryQuerySet.take", take_anything, "copies"
     ),
-    "no-fence": Sabotage(
-        "signal_tasks.querysets:DeliveryQuerySet.held", any_lease, "worker-paused"
-    ),
+    "no-fence": Sabotage("signal_tasks.attempts:succeed", any_lease, "worker-paused"),
 }
 
 

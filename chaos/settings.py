@@ -35,8 +35,11 @@ CELERY_TASK_DEFAULT_QUEUE_TYPE = os.environ.get("CHAOS_QUEUE_TYPE", "classic")
 CELERY_WORKER_ENABLE_PREFETCH_COUNT_REDUCTION = False
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 
+#: Longer on SQLite, for whose one lock a process may wait longer than that.
+LEASE = 3.0 if DATABASES["default"]["ENGINE"].endswith("sqlite3") else 1.5
+
 SIGNAL_TASKS: dict[str, Any] = {
-    "LEASE": 1.5,
+    "LEASE": LEASE,
     "RELAY_INTERVAL": 0.2,
     "REPUBLISH_AFTER": 1.0,
     "REPUBLISH_MAX": 10.0,

@@ -25,11 +25,22 @@ NAMES = {
 
 def main(paths: Sequence[str]) -> None:
     """Read the runs and write them into the document."""
-    runs = [json.loads(Path(path).read_text()) for path in paths]
+    runs = _merged([json.loads(Path(path).read_text()) for path in paths])
     before, _, rest = DOCUMENT.read_text().partition(BEGIN)
     after = rest.partition(END)[2]
     parts = [BEGIN, *_machines(runs), _totals(runs), _faults(runs), *_notes(runs), END]
     DOCUMENT.write_text(before + "\n\n".join(parts) + after)
+
+
+def _merged(runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One run for each pair of servers; the latest row of each fault counts."""
+    merged: dict[str, dict[str, Any]] = {}
+    for run in runs:
+        known = merged.setdefault(_name(run), {**run, "rows": [], "seconds": 0})
+        rows = {row["fault"]: row for row in [*known["rows"], *run["rows"]]}
+        known["rows"] = list(rows.values())
+        known["seconds"] += run["seconds"]
+    return list(merged.values())
 
 
 def _machines(runs: Sequence[dict[str, Any]]) -> list[str]:
@@ -39,13 +50,13 @@ def _machines(runs: Sequence[dict[str, Any]]) -> list[str]:
 def _totals(runs: Sequence[dict[str, Any]]) -> str:
     """A line for each run."""
     counts = ("events", "lost", "doubled", "repeated", "unexplained")
-    lines = [["run", *counts, "minutes", ""]]
+    lines = [["run", "servers", *counts, "minutes", ""]]
     for run in runs:
         sums = [sum(row["findings"][name] for row in run["rows"]) for name in counts]
         passed = all(row["passed"] for row in run["rows"])
         minutes = f"{run['seconds'] / 60:.1f}"
         end = "every promise kept" if passed else "BROKEN"
-        lines.append([_name(run), *map(str, sums), minutes, end])
+        lines.append([_name(run), run["servers"], *map(str, sums), minutes, end])
     return _table(lines)
 
 

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from chaos.stage import Stage
 
 #: Events of the mix, at least, and those of the short form.
-LEAST_MIX, SHORT_MIX = 400, 100
+LEAST_MIX, SHORT_MIX = 1000, 100
 #: Longest wait for what a broken engine owes (seconds).
-SABOTAGED_PATIENCE = 8.0
+SABOTAGED_PATIENCE = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,6 +181,7 @@ def _report(plan: Plan, rows: list[Row], seconds: float) -> bool:
         f"{events} events, {3 * events} deliveries, {len(rows)} rows, {seconds:.0f} s",
         f"events of transactions that were rolled back: {stray}",
         report.machine(),
+        report.servers(),
     ]
     for fact in facts:
         _say(fact)
@@ -188,6 +189,7 @@ def _report(plan: Plan, rows: list[Row], seconds: float) -> bool:
         report.write(plan.markdown, report.markdown(rows, facts))
     if plan.json:
         told = {"database": database, "broker": broker, "seed": plan.seed}
+        told["servers"] = report.servers()
         report.write(plan.json, report.as_json(rows, **told, seconds=round(seconds)))
     _say("Every promise was kept." if passed else "A promise was broken.")
     return passed

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import time
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from pathlib import Path
 from typing import Any
 
 from django.db import DatabaseError, connection, transaction
 from django.db.models import Sum
 
 from chaos import journal
+from chaos.crew import family, send_to
 from chaos.faults.catalogue import POSTGRES, SERVERS, SQLITE, fault
 from chaos.models import Account, Effect
 from chaos.signals import fought_over
@@ -64,12 +63,12 @@ def database_paused(stage: Stage) -> None:
     """Freeze the database past every lease, and let it go on."""
     stage.until_busy()
     database = _database(stage)
-    frozen = _family(database.pid)
-    _signal(frozen, signal.SIGSTOP)
+    frozen = family(database.pid)
+    send_to(frozen, signal.SIGSTOP)
     try:
         time.sleep(2.5)
     finally:
-        _signal(frozen, signal.SIGCONT)
+        send_to(frozen, signal.SIGCONT)
 
 
 @fault("all database connections terminated, three times", databases=SERVERS)
@@ -85,6 +84,7 @@ def connections_terminated(stage: Stage) -> None:
 def connections_exhausted(stage: Stage) -> None:
     """Cut what the others hold, and hold every connection that there is."""
     stage.until_busy()
+    connection.ensure_connection()
     with ExitStack() as held:
         ours = _take_all_connections(held)
         _cut_all(spare=ours)
@@ -147,18 +147,6 @@ def _database(stage: Stage) -> Server:
     if stage.database is None:
         raise NotMade("the database is not ours")
     return stage.database
-
-
-def _family(pid: int) -> list[int]:
-    """The process and its children: each of PostgreSQL's has a group of its own."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [pid, *map(int, children)]
-
-
-def _signal(pids: Collection[int], number: signal.Signals) -> None:
-    for pid in pids:
-        with suppress(ProcessLookupError):
-            os.kill(pid, number)
 
 
 def _cut_all(spare: Collection[int] = ()) -> bool:

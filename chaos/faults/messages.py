@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import uuid
 from typing import Any
@@ -15,6 +16,8 @@ from chaos.stage import Broken, Stage
 from signal_tasks.models import Delivery
 
 COPIES = 50
+#: ``os.system("true")``, to whoever unpickles it.
+PICKLED = b"cposix\nsystem\n(S'true'\ntR."
 INSIDE, OUTSIDE = "chaos.receivers.obey_inside", "chaos.receivers.obey_outside"
 
 
@@ -23,7 +26,7 @@ def copies(stage: Stage) -> None:
     """Send copies of the messages of two deliveries, before, while and after."""
     stage.until_busy()
     key = f"copies-{stage.rng.getrandbits(64)}"
-    for handle in _send(key, task="nap"):
+    for handle in _send(key, task="doze"):
         for _ in range(COPIES):
             _ring(handle.receiver, [str(handle.id)])
     _expect_success(stage, key)
@@ -61,15 +64,29 @@ def forgeries(stage: Stage) -> None:
 
 @fault("garbage in the queue", brokers=[REDIS], spends=False, short=False)
 def garbage(stage: Stage) -> None:
-    """Put into the queue what is no Celery message at all."""
+    """Put into the queue what is no message of Celery's: pickled, and misshapen."""
     stage.until_busy()
     key = f"garbage-{stage.rng.getrandbits(64)}"
     _send(key)
-    envelope = {"content-type": "application/x-python-serialize", "headers": {}}
-    message = {"body": "gASVEAAAAAAAAACMAm9zlIwGc3lzdGVtlJOULg==", **envelope}
-    properties = {"delivery_tag": "1", "delivery_info": {}, "body_encoding": "base64"}
-    stage.push(json.dumps({**message, "properties": properties}))
+    _push(stage, PICKLED, "application/x-python-serialize")
+    for body in (b"[]", b"{}", b"7", b"null"):
+        _push(stage, body, "application/json", task=INSIDE, id=str(uuid.uuid4()))
     _expect_success(stage, key)
+    if dead := [worker.name for worker in stage.crew.workers if not worker.alive]:
+        raise Broken(f"garbage ended {dead}")
+
+
+def _push(stage: Stage, body: bytes, content_type: str, **headers: str) -> None:
+    """Put a message into Redis as kombu would, whatever is in it."""
+    properties = {"delivery_tag": str(uuid.uuid4()), "body_encoding": "base64"}
+    message = {
+        "body": base64.b64encode(body).decode(),
+        "content-type": content_type,
+        "content-encoding": "utf-8",
+        "headers": headers,
+        "properties": {**properties, "delivery_info": {}},
+    }
+    stage.push(json.dumps(message))
 
 
 def _send(key: str, task: str = "") -> list[Any]:

@@ -6,12 +6,15 @@ import os
 import signal
 from typing import Any
 
-from chaos.crew import Member
+from chaos.crew import Member, family, send_to
 from chaos.faults.catalogue import SQLITE, fault
 from chaos.models import Effect
 from chaos.signals import ordered
 from chaos.stage import Broken, NotMade, Stage
 from signal_tasks.models import Delivery
+
+#: How often a fault is tried that needs a receiver to be caught in the act.
+TRIES = 3
 
 
 @fault("nothing at all", spends=False, repeats=False, mixed=False)
@@ -68,25 +71,47 @@ def web_killed(stage: Stage) -> None:
 @fault("SIGSTOP of a worker past its lease, then SIGCONT")
 def worker_paused(stage: Stage) -> None:
     """Pause a worker in the middle of a receiver until another has run it."""
-    key = f"paused-{stage.rng.getrandbits(64)}"
-    # Inside of a transaction it would hold SQLite's only lock, and nobody could go on.
-    what = "effect" if stage.vendor == SQLITE else "entered"
     stage.until_busy()
-    ordered.send(None, key=key, task="nap")
+    for remaining in reversed(range(TRIES)):
+        key = f"paused-{stage.rng.getrandbits(64)}"
+        ordered.send(None, key=key, task="nap")
+        try:
+            _pause_past_lease(stage, key)
+        except NotMade:  # its nap was over before it was paused
+            if not remaining:
+                raise
+        else:
+            return
+
+
+def _pause_past_lease(stage: Stage, key: str) -> None:
+    what = "effect" if stage.vendor == SQLITE else "entered"
     (pid, *_) = stage.until(lambda: stage.runs(key, what), "run to be paused", 10)
-    worker = _owner(stage, pid)
-    worker.send_all(signal.SIGSTOP)
+    paused = _paused(stage, pid)
+    send_to(paused, signal.SIGSTOP)
     try:
-        stage.until(lambda: len(stage.runs(key, what)) > 1, "second run", 15)
+        stage.until(lambda: len(stage.runs(key, what)) > 1, "second run", 8)
         stage.until(lambda: _all_succeeded(key), "end of what was paused", 15)
-        ended = list(_deliveries(key).values())
+        ended = _ends(key)
     finally:
-        worker.send_all(signal.SIGCONT)
-    stage.wait(1.5)  # for it to end what it was in, if it could
-    if list(_deliveries(key).values()) != ended:
+        send_to(paused, signal.SIGCONT)
+    stage.until(lambda: _is_fenced(stage, ended) or _ends(key) != ended, "late end", 15)
+    if _ends(key) != ended:
         raise Broken(f"{key}: a late worker wrote over the end")
     if Effect.objects.filter(what="obeyed", key=key).count() != 1:
         raise Broken(f"{key}: the atomic effect is not there exactly once")
+
+
+def _paused(stage: Stage, pid: int) -> list[int]:
+    """What to pause: the whole worker; on SQLite only the process that naps.
+
+    Another one of that worker may just hold SQLite's only lock, and then nobody
+    could go on. The one that naps is outside of any transaction.
+    """
+    if stage.vendor == SQLITE:
+        return [pid]
+    worker = _owner(stage, pid)
+    return family(worker.pid)
 
 
 @fault("SIGTERM to a worker's main process (warm stop)", spends=False, repeats=False)
@@ -146,6 +171,17 @@ def _owner(stage: Stage, pid: int) -> Member:
 def _all_succeeded(key: str) -> bool:
     owed = _deliveries(key)
     return owed.exists() and not owed.exclude(state="succeeded").exists()
+
+
+def _is_fenced(stage: Stage, ended: list[dict[str, Any]]) -> bool:
+    """Whether a worker has said that it came too late for one of these."""
+    said = "".join(worker.output for worker in stage.crew.workers)
+    lost = [line for line in said.splitlines() if " lease_lost " in line]
+    return any(str(row["id"]) in line for row in ended for line in lost)
+
+
+def _ends(key: str) -> list[dict[str, Any]]:
+    return list(_deliveries(key).values())
 
 
 def _deliveries(key: str) -> Any:

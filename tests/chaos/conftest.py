@@ -12,23 +12,33 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-CHAOS = (sys.executable, "-m", "chaos", "--short")
+CHAOS = (sys.executable, "-m", "chaos", "--short", "--database")
+
+
+def played(*options: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """The end of a short run with these options and this environment."""
+    ours = {k: v for k, v in os.environ.items() if k != "DJANGO_SETTINGS_MODULE"}
+    return subprocess.run(
+        [*CHAOS, _database(), *options],
+        cwd=ROOT,
+        env={**ours, **env},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def _database() -> str:
+    """That of this test run; beside a server by its URL, a PostgreSQL of our own."""
+    chosen = os.environ.get("TEST_DATABASE", "sqlite")
+    return chosen if chosen in ("sqlite", "postgres", "mariadb") else "postgres"
 
 
 @pytest.fixture(scope="session")
 def run(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     """What each fault came to."""
     file = tmp_path_factory.mktemp("chaos") / "run.json"
-    chosen = os.environ.get("TEST_DATABASE", "sqlite")
-    database = chosen if chosen in ("sqlite", "postgres") else "postgres"
-    ran = subprocess.run(
-        [*CHAOS, "--database", database, "--json", str(file)],
-        cwd=ROOT,
-        env={k: v for k, v in os.environ.items() if k != "DJANGO_SETTINGS_MODULE"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    ran = played("--json", str(file))
     print(ran.stdout, ran.stderr)
     assert file.exists(), ran.stderr
     return {row["fault"]: row for row in json.loads(file.read_text())["rows"]}

@@ -99,5 +99,6 @@ def _expect(run: Run, fault: str) -> None:
     if fault not in run:
         pytest.skip("this fault cannot be made on this database")
     row = run[fault]
+    assert row["findings"]["remarks"] == []
     assert row["passed"], row["findings"]
     assert row["findings"]["events"] > 0

@@ -1,10 +1,11 @@
-"""``docs/guarantees.md`` names tests, faults and crash points that exist."""
+"""What the documents name as shown by a test, a fault or a crash point exists."""
 
 from __future__ import annotations
 
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
 
@@ -12,15 +13,31 @@ from chaos.points import Point
 from tests.chaos.conftest import ROOT
 
 DOCUMENT = (ROOT / "docs" / "guarantees.md").read_text()
+OTHERS = [
+    (ROOT / "docs" / name).read_text() for name in ("security.md", "reliability.md")
+]
 PROMISES = ("P1", "P2", "P3", "P4", "P5", "P6", "P7", "P8", "P9", "P11")
 
 
-@pytest.mark.parametrize(
-    "named", sorted(set(re.findall(r"`([\w/]+\.py::\w+)`", DOCUMENT)))
-)
-def test_each_test_that_is_named_exists(named: str) -> None:
-    file, _, name = named.partition("::")
-    assert f"def {name}(" in (ROOT / "tests" / file).read_text()
+def named_in(document: str) -> Iterator[tuple[str, str]]:
+    """Files under ``tests/`` and tests in them; `::test` is one of the last file."""
+    file = ""
+    for found in re.finditer(r"`(\w+/\w+\.py)?(?:::(\w+))?`", document):
+        file = found[1] or file
+        if (ROOT / "tests" / file).is_file() or found[2]:
+            yield file, found[2] or ""
+
+
+NAMED = sorted({named for text in (DOCUMENT, *OTHERS) for named in named_in(text)})
+
+
+@pytest.mark.parametrize(("file", "name"), NAMED)
+def test_each_test_that_is_named_exists(file: str, name: str) -> None:
+    assert not name or f"def {name}(" in (ROOT / "tests" / file).read_text()
+
+
+def test_many_tests_are_named() -> None:
+    assert len(NAMED) > 40
 
 
 @pytest.mark.parametrize("promise", PROMISES)
@@ -43,7 +60,8 @@ def test_each_fault_that_is_named_exists() -> None:
         check=True,
     ).stdout
     faults = {line.split()[1] for line in listed.splitlines()}
-    told = re.findall(r"[Ff]aults? ((?:`[\w-]+`(?:, )?)+)", DOCUMENT)
+    text = " ".join((DOCUMENT, *OTHERS))
+    told = re.findall(r"[Ff]aults? ((?:`[\w-]+`(?:, | and )?)+)", text)
     named = {name for text in told for name in re.findall(r"`([\w-]+)`", text)}
     assert len(named) > 20
     assert named <= faults
