@@ -6,7 +6,9 @@ RUN pip wheel --no-cache-dir --wheel-dir /wheels -r requirements.txt
 
 FROM python:3.11.14-slim-bookworm
 ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
-RUN useradd --system --create-home --uid 10001 shop
+ENV SHOP_VAR=/var/lib/shop
+RUN useradd --system --create-home --uid 10001 shop \
+    && install --directory --owner=shop /var/lib/shop
 WORKDIR /app
 RUN --mount=type=bind,from=wheels,source=/wheels,target=/wheels \
     pip install --no-cache-dir --no-index /wheels/*.whl

@@ -1,1 +1,1 @@
-"""Who buys in the shop: a name and an address to write to, no account yet."""
+"""People of the shop: who buys, who has an account, who reads the newsletter."""

@@ -1,10 +1,10 @@
-"""Customers in the admin."""
+"""Customers, profiles and subscribers in the admin."""
 
 from __future__ import annotations
 
 from django.contrib import admin
 
-from customers.models import Customer
+from customers.models import Customer, CustomerProfile, Subscriber
 
 
 @admin.register(Customer)
@@ -14,3 +14,24 @@ class CustomerAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     list_display = ("name", "email", "created_at")
     search_fields = ("name", "email")
     readonly_fields = ("created_at",)
+
+
+@admin.register(CustomerProfile)
+class CustomerProfileAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    """Profiles; the names are changed at the user, and follow from there."""
+
+    list_display = ("__str__", "user", "created_at")
+    list_select_related = ("user",)
+    search_fields = ("first_name", "last_name", "user__username")
+    readonly_fields = ("user", "first_name", "last_name", "created_at")
+
+
+@admin.register(Subscriber)
+class SubscriberAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    """Who gets the newsletter."""
+
+    list_display = ("email", "active", "created_at")
+    list_filter = ("active",)
+    search_fields = ("email",)
+    # Coming and going send events: they happen on the pages, not by a tick here.
+    readonly_fields = ("active", "created_at")

@@ -8,22 +8,36 @@ from orders.models import Order
 
 
 class Notification(models.Model):
-    """One message to a customer, under the idempotency key of its delivery."""
+    """One message to somebody, as it was sent, under the key of its delivery.
+
+    ``key`` is the idempotency key, which is the id of the delivery: it leads from a
+    message to the delivery that sent it, as long as that is kept.
+    """
 
     class Kind(models.TextChoices):
         """What the message is about."""
 
         ORDER_CONFIRMATION = "order-confirmation", "order confirmation"
         BACK_ORDER = "back-order", "back-order notice"
+        BACK_ORDER_SERVED = "back-order-served", "back-order served"
+        ORDER_CANCELLATION = "order-cancellation", "order cancellation"
+        WELCOME = "welcome", "welcome"
+        REVIEW = "review", "review of a product"
+        SUBSCRIPTION = "subscription", "newsletter subscription"
+        UNSUBSCRIPTION = "unsubscription", "newsletter unsubscription"
+        CUSTOM = "custom", "custom notification"
 
     key = models.UUIDField()
-    kind = models.CharField(max_length=20, choices=Kind.choices)
+    kind = models.CharField(max_length=30, choices=Kind.choices)
     order = models.ForeignKey(
-        Order, on_delete=models.PROTECT, related_name="notifications"
+        Order, null=True, on_delete=models.PROTECT, related_name="notifications"
     )
     recipient = models.EmailField()
     subject = models.CharField(max_length=200)
     message_id = models.CharField(max_length=200)
+    headers = models.JSONField(default=dict)
+    text = models.TextField(blank=True)
+    html = models.TextField(blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

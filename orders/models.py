@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal
+from typing import Self
 from uuid import UUID, uuid4
 
+from django.conf import settings
+from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.db import models
 from django.urls import reverse
 from django.utils import timezone
@@ -18,20 +21,61 @@ from customers.models import Customer
 from products.models import Product
 
 
+class OrderQuerySet(models.QuerySet["Order"]):
+    """Orders, by who may see them and by what they wait for."""
+
+    def visible_to(
+        self, user: AbstractBaseUser | AnonymousUser, visitor: UUID | None
+    ) -> Self:
+        """Those that somebody may see, and act on: one's own, or all for staff.
+
+        One's own are those of the user, and those placed in the same visit (a browser
+        session) by whoever it was.
+        """
+        if getattr(user, "is_staff", False):
+            return self.all()
+        own = models.Q(pk__in=[])
+        if visitor:
+            own |= models.Q(visitor=visitor)
+        if user.is_authenticated:
+            own |= models.Q(user_id=user.pk)
+        return self.filter(own)
+
+    def waiting_for(self, product: Product) -> Self:
+        """Those that wait for a product, first come first; each is locked as it comes.
+
+        All who lock several do so in this order.
+        """
+        waiting = self.select_for_update().filter(
+            status=Order.Status.BACK_ORDERED,
+            lines__product=product,
+            lines__back_ordered__gt=0,
+        )
+        return waiting.order_by("confirmed_at", "pk")
+
+
 class Order(models.Model):
     """What one customer wants, under the name and address given with this order."""
 
     class Status(models.TextChoices):
-        """placed -> confirmed -> back-ordered, never back."""
+        """placed -> confirmed <-> back-ordered; cancelled from each, and for good."""
 
         PLACED = "placed", "placed"
         CONFIRMED = "confirmed", "confirmed"
         BACK_ORDERED = "back-ordered", "back-ordered"
+        CANCELLED = "cancelled", "cancelled"
 
     reference = models.UUIDField(default=uuid4)
     customer = models.ForeignKey(
         Customer, on_delete=models.PROTECT, related_name="orders"
     )
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        null=True,
+        on_delete=models.SET_NULL,
+        related_name="orders",
+    )
+    visitor = models.UUIDField(null=True, db_index=True)
     customer_name = models.CharField(max_length=100)
     customer_email = models.EmailField()
     status = models.CharField(
@@ -39,8 +83,13 @@ class Order(models.Model):
     )
     created_at = models.DateTimeField(auto_now_add=True)
     confirmed_at = models.DateTimeField(null=True)
+    cancelled_at = models.DateTimeField(null=True)
     confirmation_event_id = models.UUIDField(null=True)
     back_order_event_id = models.UUIDField(null=True)
+    served_event_id = models.UUIDField(null=True)
+    cancellation_event_id = models.UUIDField(null=True)
+
+    objects = OrderQuerySet.as_manager()
 
     class Meta:
         ordering = ("-pk",)
@@ -49,14 +98,21 @@ class Order(models.Model):
                 fields=["reference"], name="orders_reference_unique"
             ),
             models.CheckConstraint(
-                condition=models.Q(status="placed", confirmed_at__isnull=True)
+                condition=models.Q(
+                    status="placed",
+                    confirmed_at__isnull=True,
+                    cancelled_at__isnull=True,
+                )
                 | models.Q(
                     status__in=["confirmed", "back-ordered"],
                     confirmed_at__isnull=False,
-                ),
+                    cancelled_at__isnull=True,
+                )
+                | models.Q(status="cancelled", cancelled_at__isnull=False),
                 name="orders_status_agrees",
             ),
         )
+        indexes = (models.Index(fields=["status", "confirmed_at"], name="orders_due"),)
 
     def __str__(self) -> str:
         return f"Order {self.pk}"
@@ -73,27 +129,52 @@ class Order(models.Model):
         """How many of each product are wanted, by product id."""
         return dict(self.lines.values_list("product_id", "quantity"))
 
+    @property
+    def may_be_cancelled(self) -> bool:
+        """Whether there is anything left to cancel."""
+        return self.status != self.Status.CANCELLED
+
+    def hold(self) -> bool:
+        """Lock the order until the transaction ends; False when it was cancelled."""
+        locked = Order.objects.select_for_update().values_list("status", flat=True)
+        self.status = locked.get(pk=self.pk)
+        return self.may_be_cancelled
+
     def mark_confirmed(self) -> bool:
         """Confirm a placed order; False when another did so before."""
-        return self._move(
-            self.Status.PLACED, self.Status.CONFIRMED, confirmed_at=timezone.now()
-        )
+        now = timezone.now()
+        return self._move({self.Status.PLACED}, self.Status.CONFIRMED, confirmed_at=now)
 
     def mark_back_ordered(self, missing: Mapping[int, int]) -> bool:
         """Note what has to wait on a confirmed order; False when that was done."""
-        if not self._move(self.Status.CONFIRMED, self.Status.BACK_ORDERED):
+        if not self._move({self.Status.CONFIRMED}, self.Status.BACK_ORDERED):
             return False
         for product_id, quantity in missing.items():
             self.lines.filter(product_id=product_id).update(back_ordered=quantity)
         return True
 
+    def mark_served(self, product: Product, quantity: int) -> bool:
+        """Note that less has to wait; True when nothing does any more."""
+        waiting = self.lines.filter(back_ordered__gt=0)
+        waiting.filter(product=product).update(
+            back_ordered=models.F("back_ordered") - quantity
+        )
+        if waiting.exists():
+            return False
+        return self._move({self.Status.BACK_ORDERED}, self.Status.CONFIRMED)
+
+    def mark_cancelled(self) -> bool:
+        """Cancel the order, however far it has come; False when it was cancelled."""
+        sources = set(self.Status) - {self.Status.CANCELLED}
+        return self._move(sources, self.Status.CANCELLED, cancelled_at=timezone.now())
+
     def note_event(self, **event_id: UUID | None) -> None:
         """Remember which event told others, so that its deliveries can be shown."""
         self._write(Order.objects.filter(pk=self.pk), **event_id)
 
-    def _move(self, source: Status, target: Status, **changes: object) -> bool:
-        placed = Order.objects.filter(pk=self.pk, status=source)
-        return self._write(placed, status=target, **changes)
+    def _move(self, sources: set[Status], target: Status, **changes: object) -> bool:
+        movable = Order.objects.filter(pk=self.pk, status__in=sources)
+        return self._write(movable, status=target, **changes)
 
     def _write(self, rows: models.QuerySet[Order], **changes: object) -> bool:
         if not rows.update(**changes):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from uuid import UUID
 
 from django.dispatch import receiver
 
 from orders.models import Order
-from orders.services import back_order
-from products.signals import stock_short
+from orders.services import back_order, serve_back_orders
+from products.models import Product
+from products.signals import stock_arrived, stock_short
+from signal_tasks import current_delivery
 
 
 # Inline: the mark belongs in the transaction that took the stock, both or neither.
@@ -18,3 +21,10 @@ def mark_back_ordered(
 ) -> None:
     """Mark an order whose products ran short as back-ordered."""
     back_order(order=order, missing=missing)
+
+
+# A commit of its own: it holds a product, and then orders, until then.
+@receiver(stock_arrived, group_commit=False)
+def serve_back_orders_of(sender: object, product: Product, **kwargs: object) -> None:
+    """Give what there is now to those who wait for it, first come first served."""
+    serve_back_orders(key=UUID(current_delivery().idempotency_key), product=product)

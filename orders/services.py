@@ -5,21 +5,38 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from uuid import UUID
 
+from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.db import transaction
 
 from customers.services import remember_customer
 from orders.models import Order, OrderLine
-from orders.signals import order_back_ordered, order_confirmed
+from orders.signals import (
+    back_order_served,
+    order_back_ordered,
+    order_cancelled,
+    order_confirmed,
+)
 from products.models import Product
+from products.services import lock_product, serve_stock
+from products.signals import stock_arrived
 from signal_tasks import DeliveryHandle
+
+AT_ONCE = 50  # orders that one transaction serves, while it holds their product
 
 
 @transaction.atomic
 def place_order(
-    *, name: str, email: str, lines: Iterable[tuple[Product, int]]
+    *,
+    name: str,
+    email: str,
+    lines: Iterable[tuple[Product, int]],
+    user: AbstractBaseUser | AnonymousUser | None = None,
+    visitor: UUID | None = None,
 ) -> Order:
     """Write down what somebody wants, at the prices of this moment."""
     order = Order.objects.create(
+        user_id=user.pk if user else None,
+        visitor=visitor,
         customer=remember_customer(name=name, email=email),
         customer_name=name,
         customer_email=email,
@@ -51,6 +68,42 @@ def back_order(*, order: Order, missing: Mapping[int, int]) -> bool:
     responses = order_back_ordered.send(sender=order, order=order)
     order.note_event(back_order_event_id=_event_of(responses))
     return True
+
+
+@transaction.atomic
+def cancel_order(*, order: Order) -> bool:
+    """Cancel the order and announce it; False, and nothing sent, the second time."""
+    if not order.mark_cancelled():
+        return False
+    responses = order_cancelled.send(sender=order, order=order)
+    order.note_event(cancellation_event_id=_event_of(responses))
+    return True
+
+
+@transaction.atomic
+def serve_back_orders(*, key: UUID, product: Product) -> None:
+    """Give the stock of a product to those who wait for it, first come first served.
+
+    The product is locked first, the orders one after the other: see Note [Cancelled
+    meanwhile]. A long queue is served in several transactions.
+    """
+    shelf = lock_product(product.pk)
+    for _ in range(AT_ONCE):
+        if not shelf.stock or not (order := Order.objects.waiting_for(shelf).first()):
+            return
+        _serve(order, shelf, key)
+    stock_arrived.send(sender=shelf, product=shelf)
+
+
+def _serve(order: Order, product: Product, key: UUID) -> None:
+    waiting = order.lines.get(product=product).back_ordered
+    quantity = min(product.stock, waiting)
+    serve_stock(
+        key=key, product=product, order_reference=order.reference, quantity=quantity
+    )
+    if order.mark_served(product, quantity):
+        responses = back_order_served.send(sender=order, order=order)
+        order.note_event(served_event_id=_event_of(responses))
 
 
 def _event_of(responses: Iterable[tuple[object, object]]) -> UUID | None:

@@ -1,4 +1,4 @@
-"""Products and the movements of their stock in the admin."""
+"""Products, the movements of their stock, and reviews in the admin."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from django.contrib import admin
 from django.db.models import Model
 from django.http import HttpRequest
 
-from products.models import Product, StockMovement
+from products.models import Product, Review, StockMovement
+from products.services import receive_stock
 
 
 class RecordAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
@@ -42,7 +43,7 @@ class ProductForm(forms.ModelForm):  # type: ignore[type-arg]
 
     class Meta:
         model = Product
-        fields = ("name", "slug", "description", "price")
+        fields = ("name", "slug", "description", "price", "vendor")
 
 
 @admin.register(Product)
@@ -50,10 +51,11 @@ class ProductAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     """Products: texts, prices, and what arrives."""
 
     form = ProductForm
-    list_display = ("name", "price", "stock")
+    list_display = ("name", "price", "stock", "owed")
     search_fields = ("name", "slug")
-    readonly_fields = ("stock",)
+    readonly_fields = ("stock", "owed")
     prepopulated_fields = {"slug": ("name",)}
+    autocomplete_fields = ("vendor",)
 
     def save_model(
         self, request: HttpRequest, obj: Product, form: ProductForm, change: bool
@@ -61,13 +63,36 @@ class ProductAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         changed = [name for name in form.changed_data if name != "arrived"]
         obj.save(update_fields=changed if change else None)
         if arrived := form.cleaned_data["arrived"]:
-            obj.restock(arrived)
+            receive_stock(product=obj, quantity=arrived)
 
 
 @admin.register(StockMovement)
 class StockMovementAdmin(RecordAdmin):
-    """What was taken from stock, by which order."""
+    """What left the shelf (or came to it, below zero), why, and for which order."""
 
-    list_display = ("created_at", "product", "quantity", "missing", "order_reference")
+    list_display = (
+        "created_at",
+        "kind",
+        "product",
+        "quantity",
+        "missing",
+        "order_reference",
+    )
+    list_filter = ("kind",)
     list_select_related = ("product",)
     search_fields = ("=order_reference", "=key")
+
+
+@admin.register(Review)
+class ReviewAdmin(RecordAdmin):
+    """What people say: to be looked at, and taken away if it must be."""
+
+    list_display = ("created_at", "product", "author", "rating")
+    list_filter = ("rating",)
+    list_select_related = ("product", "author")
+    search_fields = ("product__name", "author__username")
+
+    def has_delete_permission(
+        self, request: HttpRequest, obj: Model | None = None
+    ) -> bool:
+        return admin.ModelAdmin.has_delete_permission(self, request, obj)

@@ -1,19 +1,35 @@
-"""Products, and a record of each time stock was taken."""
+"""Products, each time their stock changed, and what people say of them."""
 
 from __future__ import annotations
 
+from uuid import UUID
+
+from django.conf import settings
 from django.db import models
 from django.urls import reverse
 
 
 class Product(models.Model):
-    """Something the shop sells, and how many of it lie on the shelf."""
+    """Something the shop sells, and how many of it lie on the shelf.
+
+    ``owed`` of them are waited for by back-orders. What arrives is for those first:
+    a new order gets no more than what is ``available``. A ``vendor`` hears what
+    people say of it.
+    """
 
     name = models.CharField(max_length=100)
     slug = models.SlugField(max_length=100)
     description = models.TextField(blank=True)
     price = models.DecimalField(max_digits=10, decimal_places=2)
     stock = models.PositiveIntegerField(default=0)
+    owed = models.PositiveIntegerField(default=0, editable=False)
+    vendor = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="products",
+    )
 
     class Meta:
         ordering = ("name", "pk")
@@ -21,6 +37,9 @@ class Product(models.Model):
             models.UniqueConstraint(fields=["slug"], name="products_slug_unique"),
             models.CheckConstraint(
                 condition=models.Q(stock__gte=0), name="products_stock_not_negative"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(owed__gte=0), name="products_owed_not_negative"
             ),
             models.CheckConstraint(
                 condition=models.Q(price__gte=0), name="products_price_not_negative"
@@ -33,47 +52,124 @@ class Product(models.Model):
     def get_absolute_url(self) -> str:
         return reverse("product", args=[self.slug])
 
-    def take(self, wanted: int) -> int:
-        """Take up to ``wanted`` off the shelf and return how many that was.
+    @property
+    def available(self) -> int:
+        """How many a new order can have."""
+        return max(self.stock - self.owed, 0)
 
-        The caller holds the row's lock (``select_for_update``). Where the database
-        has none, the constraint on ``stock`` still refuses to go below zero.
+    def move(self, movement: StockMovement) -> None:
+        """Let the shelf follow a movement: both, or neither.
+
+        Relative, whatever else happens to it meanwhile; the constraints refuse to go
+        below zero, whoever has forgotten the row's lock.
         """
-        taken = min(self.stock, wanted)
-        if taken:
-            Product.objects.filter(pk=self.pk).update(stock=models.F("stock") - taken)
-            self.stock -= taken
-        return taken
+        movement.product = self
+        movement.save(force_insert=True)
+        Product.objects.filter(pk=self.pk).update(
+            stock=models.F("stock") - movement.quantity,
+            owed=models.F("owed") + movement.missing,
+        )
+        self.stock -= movement.quantity
+        self.owed += movement.missing
 
-    def restock(self, quantity: int) -> None:
-        """Put more on the shelf, whatever is taken off it meanwhile."""
-        Product.objects.filter(pk=self.pk).update(stock=models.F("stock") + quantity)
-        self.refresh_from_db(fields=["stock"])
+
+class StockMovementQuerySet(models.QuerySet["StockMovement"]):
+    """Sums of the ledger."""
+
+    def balance(self, order_reference: UUID) -> dict[int, tuple[int, int]]:
+        """What an order holds and what it waits for, by product.
+
+        A product that the order has not asked for yet is not in it.
+        """
+        rows = self.filter(order_reference=order_reference).order_by()
+        sums = rows.values_list("product").annotate(
+            models.Sum("quantity"), models.Sum("missing")
+        )
+        return {product: (taken, missing) for product, taken, missing in sums}
 
 
 class StockMovement(models.Model):
-    """What one delivery took from the stock of one product, and what it could not.
+    """One entry of the ledger: what left the shelf, and what is owed from then on.
 
-    ``key`` is the idempotency key of the delivery: the same delivery, run again,
-    finds its movements here and takes nothing more.
+    Both are negative where it goes the other way. So, for each product, the stock
+    and the sum of ``quantity`` together are what they ever were, and ``owed`` is the
+    sum of ``missing``; for each order the sums are what it holds and waits for.
+
+    ``key`` is the idempotency key of the delivery that did it, or a key of the staff
+    member's form: the same one, again, cannot move the same twice.
     """
 
+    class Kind(models.TextChoices):
+        """Why stock moved."""
+
+        TAKEN = "taken", "taken for an order"
+        SERVED = "served", "taken for a back-order"
+        RETURNED = "returned", "given back by an order"
+        ARRIVED = "arrived", "arrived"
+
     key = models.UUIDField()
+    kind = models.CharField(max_length=10, choices=Kind.choices, default=Kind.TAKEN)
     product = models.ForeignKey(
         Product, on_delete=models.PROTECT, related_name="movements"
     )
-    order_reference = models.UUIDField(db_index=True)
-    quantity = models.PositiveIntegerField()
-    missing = models.PositiveIntegerField(default=0)
+    order_reference = models.UUIDField(null=True, db_index=True)
+    quantity = models.IntegerField()
+    missing = models.IntegerField(default=0)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = StockMovementQuerySet.as_manager()
+
+    class Meta:
+        ordering = ("-pk",)
+        constraints = (
+            models.UniqueConstraint(
+                fields=["key", "product", "order_reference"],
+                name="products_movement_once",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.quantity} of product {self.product_id}"
+
+
+class Review(models.Model):
+    """What one customer says of one product; said again, it takes its own place."""
+
+    class Rating(models.IntegerChoices):
+        """From 1 to 5."""
+
+        AWFUL = 1, "1: awful"
+        POOR = 2, "2: poor"
+        FAIR = 3, "3: fair"
+        GOOD = 4, "4: good"
+        EXCELLENT = 5, "5: excellent"
+
+    product = models.ForeignKey(
+        Product, on_delete=models.CASCADE, related_name="reviews"
+    )
+    author = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="reviews"
+    )
+    rating = models.PositiveSmallIntegerField(choices=Rating.choices)
+    text = models.TextField(max_length=2000)
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
         ordering = ("-pk",)
         constraints = (
             models.UniqueConstraint(
-                fields=["key", "product"], name="products_movement_once"
+                fields=["product", "author"], name="products_review_once"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(rating__range=(1, 5)),
+                name="products_review_rating_range",
             ),
         )
 
     def __str__(self) -> str:
-        return f"{self.quantity} of product {self.product_id}"
+        return f"{self.rating} of 5 for product {self.product_id}"
+
+    @property
+    def stars(self) -> str:
+        """The rating to look at."""
+        return "★" * self.rating + "☆" * (5 - self.rating)

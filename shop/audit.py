@@ -12,11 +12,12 @@ import sys
 from collections import Counter
 from email import message_from_string
 from pathlib import Path
+from typing import Any
 
 import django
 from django.apps import apps
 from django.conf import settings
-from django.db.models import Sum
+from django.db.models import QuerySet, Sum
 
 BETWEEN_MESSAGES = "\n" + "-" * 79  # how Django's file backend ends each message
 
@@ -27,28 +28,40 @@ def audit() -> dict[str, int]:
 
 
 def orders() -> dict[str, int]:
-    """Count the orders."""
-    confirmed = apps.get_model("orders", "Order").objects.exclude(confirmed_at=None)
-    back_ordered = confirmed.filter(status="back-ordered")
+    """Count the orders that stand."""
     return {
-        "orders_confirmed": confirmed.count(),
-        "orders_back_ordered": back_ordered.count(),
+        "orders_confirmed": standing().count(),
+        "orders_back_ordered": standing().filter(status="back-ordered").count(),
     }
 
 
+def standing() -> QuerySet[Any]:
+    """Return the orders that were confirmed and are not cancelled."""
+    orders = apps.get_model("orders", "Order").objects
+    return orders.filter(status__in=["confirmed", "back-ordered"])
+
+
+def cancelled() -> QuerySet[Any]:
+    """Return the orders that must hold nothing."""
+    return apps.get_model("orders", "Order").objects.filter(status="cancelled")
+
+
 def inventory() -> dict[str, int]:
-    """Compare each line of a confirmed order with the movements that it caused."""
-    lines = apps.get_model("orders", "OrderLine").objects.exclude(
-        order__confirmed_at=None
+    """Compare each line of an order that stands with the movements that it caused."""
+    lines = apps.get_model("orders", "OrderLine").objects
+    wanted = set(
+        lines.filter(order__in=standing()).values_list("order__reference", "product")
     )
-    wanted = set(lines.values_list("order__reference", "product"))
     movements = apps.get_model("products", "StockMovement").objects.order_by()
-    made = Counter(movements.values_list("order_reference", "product"))
+    taken = movements.filter(kind="taken")
+    made = Counter(taken.values_list("order_reference", "product"))
+    kept = movements.filter(order_reference__in=cancelled().values("reference"))
     stock = apps.get_model("products", "Product").objects.aggregate(n=Sum("stock"))
     return {
         "movements": made.total(),
         "movements_lost": len(wanted - set(made)),
         "movements_doubled": made.total() - len(made),
+        "kept_by_cancelled": kept.aggregate(n=Sum("quantity"))["n"] or 0,
         "taken": movements.aggregate(n=Sum("quantity"))["n"] or 0,
         "stock": stock["n"] or 0,
     }
@@ -73,11 +86,18 @@ def emails() -> dict[str, int]:
 
 def emails_called_for() -> set[tuple[int, str]]:
     """Return order and kind of each message that must have been sent."""
-    confirmed = apps.get_model("orders", "Order").objects.exclude(confirmed_at=None)
-    back_ordered = confirmed.filter(status="back-ordered")
+    back_ordered = standing().filter(status="back-ordered")
+    served = standing().exclude(served_event_id=None)
     return {
-        (pk, "order-confirmation") for pk in confirmed.values_list("pk", flat=True)
-    }.union((pk, "back-order") for pk in back_ordered.values_list("pk", flat=True))
+        (pk, kind)
+        for orders, kind in (
+            (standing(), "order-confirmation"),
+            (back_ordered, "back-order"),
+            (served, "back-order-served"),
+            (cancelled(), "order-cancellation"),
+        )
+        for pk in orders.values_list("pk", flat=True)
+    }
 
 
 def message_ids(file: Path) -> list[str]:

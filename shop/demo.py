@@ -30,7 +30,7 @@ from shop.terminal import Screen, show
 ORDERS = 200
 SHOPPERS = 4
 # Seconds after which the work of a killed worker is taken up again. An email that it
-# was sending waits longer: for its time limit of 30 seconds, and 10 more.
+# was sending waits longer: for its time limit of 20 seconds, and 10 more.
 LEASE = 10
 PATIENCE = 180.0
 # The demo brings its own of these, so that it counts nobody else's orders.

@@ -5,12 +5,11 @@ from __future__ import annotations
 from django import forms
 
 from products.models import Product
+from shop.basket import MOST
 
-MOST = 99
 
-
-class OrderForm(forms.Form):
-    """One product, how many, and for whom."""
+class LineForm(forms.Form):
+    """One product, and how many."""
 
     product = forms.ModelChoiceField(
         Product.objects.all(), to_field_name="slug", widget=forms.HiddenInput
@@ -21,6 +20,21 @@ class OrderForm(forms.Form):
         initial=1,
         widget=forms.NumberInput(attrs={"inputmode": "numeric"}),
     )
+
+
+class BasketForm(forms.Form):
+    """How many there shall be in the basket."""
+
+    quantity = forms.IntegerField(min_value=0, max_value=MOST)
+
+    def problem(self) -> str:
+        """Say what is wrong."""
+        return " ".join(map(str, self["quantity"].errors))
+
+
+class CustomerForm(forms.Form):
+    """For whom an order is."""
+
     name = forms.CharField(
         max_length=100,
         label="Your name",
@@ -31,3 +45,9 @@ class OrderForm(forms.Form):
         help_text="The confirmation goes there.",
         widget=forms.EmailInput(attrs={"autocomplete": "email"}),
     )
+
+
+class OrderForm(CustomerForm, LineForm):
+    """One product, how many, and for whom."""
+
+    field_order = ("product", "quantity", "name", "email")

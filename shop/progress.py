@@ -10,6 +10,9 @@ from notifications.models import Notification
 from orders.models import Order, OrderLine
 from signal_tasks import DeliveryHandle, deliveries_of
 
+# What may follow from the confirmation of an order, in the order of the page.
+LATER = ("back_order_event_id", "served_event_id", "cancellation_event_id")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
@@ -45,6 +48,11 @@ class Progress:
     emails: Sequence[Notification]
 
     @property
+    def done(self) -> int:
+        """How many of the steps have ended."""
+        return sum(step.ended for step in self.steps)
+
+    @property
     def ended(self) -> bool:
         """Whether nothing on the page will change by itself any more."""
         return all(step.ended for step in self.steps)
@@ -57,8 +65,9 @@ def progress_of(order: Order) -> Progress:
     sees the end first and then reads the rest has all of it.
     """
     steps = _steps(order.confirmation_event_id)
-    order.refresh_from_db(fields=["status", "back_order_event_id"])
-    steps += _steps(order.back_order_event_id)
+    order.refresh_from_db(fields=["status", *LATER])
+    for event_id in LATER:
+        steps += _steps(getattr(order, event_id))
     return Progress(
         order=order,
         steps=steps,

@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import environ
+from csp.constants import NONE, SELF
+
+from shop.connections import database_entry, transport_options
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.Env()
@@ -32,6 +35,11 @@ SECRET_KEY = (
 LOCAL_HOSTS = ["localhost", "127.0.0.1", "[::1]"]
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=LOCAL_HOSTS if DEBUG else [])
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+# Where the shop is reached: workers, who serve no request, write it into messages.
+_HOST = next(iter(ALLOWED_HOSTS), "localhost")
+SITE_URL = env.str(
+    "SITE_URL", default="http://localhost:8000" if DEBUG else f"https://{_HOST}"
+)
 ROOT_URLCONF = "shop.urls"
 WSGI_APPLICATION = "shop.wsgi.application"
 ASGI_APPLICATION = "shop.asgi.application"
@@ -48,6 +56,8 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "django.contrib.humanize",
+    "csp",
+    "django_htmx",
     "signal_tasks",
     "customers",
     "products",
@@ -57,7 +67,9 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "shop.middleware.alive",
     "django.middleware.security.SecurityMiddleware",
+    "csp.middleware.CSPMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -65,6 +77,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "shop.middleware.name_methods",
 ]
 
 TEMPLATES = [
@@ -88,32 +101,16 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"{_VALIDATION}.CommonPasswordValidator"},
     {"NAME": f"{_VALIDATION}.NumericPasswordValidator"},
 ]
+LOGIN_URL = "login"
+LOGIN_REDIRECT_URL = "profile"
+LOGOUT_REDIRECT_URL = "catalogue"
 
 # Database
 
-
-def database(url: str) -> dict[str, Any]:
-    """Return Django's entry for a URL, with connections that are kept and checked."""
-    entry: dict[str, Any] = {
-        **env.db_url_config(url),
-        "CONN_MAX_AGE": env.int("CONN_MAX_AGE", default=600),
-        "CONN_HEALTH_CHECKS": True,
-    }
-    if entry["ENGINE"].endswith("sqlite3"):
-        Path(entry["NAME"]).parent.mkdir(parents=True, exist_ok=True)
-        # A write that begins as a read cannot wait for another writer: it fails at
-        # once. IMMEDIATE takes the lock first and therefore honours the timeout.
-        entry["OPTIONS"] = {
-            "transaction_mode": "IMMEDIATE",
-            "timeout": 20,
-            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
-        }
-    return entry
-
-
 DATABASES = {
-    "default": database(
-        env.str("DATABASE_URL", default=f"sqlite:///{VAR_DIR / 'shop.sqlite3'}")
+    "default": database_entry(
+        env.str("DATABASE_URL", default=f"sqlite:///{VAR_DIR / 'shop.sqlite3'}"),
+        max_age=env.int("CONN_MAX_AGE", default=600),
     )
 }
 
@@ -121,13 +118,20 @@ DATABASES = {
 
 globals().update(env.email_url("EMAIL_URL", default=f"filemail:///{VAR_DIR / 'mail'}"))
 EMAIL_TIMEOUT = 10
+
+# /machine/, whose buttons break things: on somebody's own machine, nowhere else.
+SHOP_DEMO = DEBUG and env.bool("SHOP_DEMO", default=True)
+if SHOP_DEMO:
+    SHOP_MAIL_BACKEND = globals()["EMAIL_BACKEND"]
+    EMAIL_BACKEND = "shop.mischief.BreakableBackend"
+
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="shop@example.com")
 SERVER_EMAIL = DEFAULT_FROM_EMAIL
 
 # Static files
 
 STATIC_URL = "static/"
-STATIC_ROOT = BASE_DIR / "staticfiles"
+STATIC_ROOT = Path(env.str("STATIC_ROOT", default=str(BASE_DIR / "staticfiles")))
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {
@@ -139,28 +143,16 @@ STORAGES = {
 # In development the files are served from the apps, without collectstatic.
 WHITENOISE_USE_FINDERS = DEBUG
 WHITENOISE_AUTOREFRESH = DEBUG
+# A missing picture must not take the page down, least of all the page of errors.
+WHITENOISE_MANIFEST_STRICT = False
+
+# Pictures of people. In development the shop serves them itself; a deployment has its
+# web server do so, or another storage.
+
+MEDIA_URL = "media/"
+MEDIA_ROOT = VAR_DIR / "media"
 
 # Celery
-
-
-def transport_options(url: str) -> dict[str, Any]:
-    """Return broker options that bound every wait; none of them is by default."""
-    if not url.startswith(("redis:", "rediss:")):
-        return {"read_timeout": 5, "write_timeout": 5, "max_retries": 1}
-    return {
-        "socket_timeout": 5,
-        "socket_connect_timeout": 2,
-        "socket_keepalive": True,
-        "health_check_interval": 10,
-        "visibility_timeout": 300,
-        "unacked_restore_interval": 5,
-        "unacked_restore_throttle": 1,
-        "max_retries": 1,
-        "interval_start": 0,
-        "interval_step": 0.1,
-        "interval_max": 0.2,
-    }
-
 
 CELERY_BROKER_URL = env.str(
     "CELERY_BROKER_URL", default=env.str("REDIS_URL", default="redis://127.0.0.1:6379")
@@ -200,16 +192,39 @@ if env.bool("BEHIND_TLS_PROXY", default=False):
     # Only where a proxy sets this header itself: a client could send it too.
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 
-# Logging
+# Requests that take longer are counted: see shop/slow_requests.py.
+SLOW_REQUEST_SECONDS = env.float("SLOW_REQUEST_SECONDS", default=1.0)
 
+# What a page may load: files of the shop's own, and nothing written into the page.
+# Pico CSS draws its arrows and ticks as data: images.
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [SELF],
+        "img-src": [SELF, "data:"],
+        "object-src": [NONE],
+        "base-uri": [NONE],
+        "form-action": [SELF],
+        "frame-ancestors": [NONE],
+    },
+}
+SECURE_REFERRER_POLICY = "same-origin"
+
+# Logging: lines for people, or one JSON object per line with every extra field.
+
+LOG_FORMAT = env.str("LOG_FORMAT", default="line" if DEBUG else "json")
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {
         "line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"},
+        "json": {
+            "()": "pythonjsonlogger.json.JsonFormatter",
+            "format": "%(asctime)s %(levelname)s %(name)s %(message)s",
+            "rename_fields": {"asctime": "time", "levelname": "level"},
+        },
     },
     "handlers": {
-        "console": {"class": "logging.StreamHandler", "formatter": "line"},
+        "console": {"class": "logging.StreamHandler", "formatter": LOG_FORMAT},
     },
     "root": {
         "handlers": ["console"],

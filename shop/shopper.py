@@ -36,6 +36,11 @@ class Shopper:
         self._post(f"/orders/{found[1]}/confirm/", page)
         return int(found[1])
 
+    def cancel(self, order: int) -> None:
+        """Cancel an order of this visit, with the button of its page."""
+        page, _ = self._get(f"/orders/{order}/")
+        self._post(f"/orders/{order}/cancel/", page)
+
     def _post(self, path: str, page: str, **fields: object) -> tuple[str, str]:
         """Send the form of a page, with the token that the page carries."""
         token = TOKEN.search(page)

@@ -27,6 +27,11 @@ from shop.servers import HOST, ServerError, claim_port
 from shop.terminal import Screen, frame, show
 
 BASE_DIR = Path(__file__).resolve().parent.parent
+# A note that the machine page leaves: kill -9 one worker, as a power cut would.
+KILL_A_WORKER = "kill-a-worker"
+# Seconds after which the work of a killed worker is taken up again: whoever tries the
+# shop out kills one and watches.
+LEASE = "10"
 PATIENCE = 90.0  # seconds that the web may take to answer the first time
 # What a command in another terminal must know to meet the same services.
 SHARED = ("DEBUG", "CELERY_BROKER_URL", "DATABASE_URL", "EMAIL_URL")
@@ -58,6 +63,8 @@ class Stack:
         self.redis = None if broker else RedisServer(var / "redis")
         self.env = {
             "DEBUG": "1",
+            "SIGNAL_TASKS_LEASE": LEASE,
+            "SITE_URL": self.url,
             **os.environ,
             "SHOP_VAR": str(var),
             "CELERY_BROKER_URL": broker or (self.redis.url if self.redis else ""),
@@ -91,7 +98,19 @@ class Stack:
 
     def run(self, until: Callable[[], bool] = lambda: False) -> None:
         """Keep all programs running until somebody wants to stop, or it is over."""
-        self.supervisor.run(until=lambda: bool(self.wishes_to_stop) or until())
+        (self.var / KILL_A_WORKER).unlink(missing_ok=True)
+
+        def over() -> bool:
+            self._kill_if_asked()
+            return bool(self.wishes_to_stop) or until()
+
+        self.supervisor.run(until=over)
+
+    def _kill_if_asked(self) -> None:
+        note = self.var / KILL_A_WORKER
+        if note.exists():
+            self.supervisor.programs["worker"].kill()
+            note.unlink(missing_ok=True)
 
     def stop(self) -> None:
         """Stop all programs; a second Ctrl-C does so without waiting."""
@@ -200,6 +219,7 @@ def banner(stack: Stack) -> list[str]:
     return frame(
         [
             f"The shop      {stack.url}/",
+            f"Break it      {stack.url}/machine/",
             f"Its admin     {stack.url}/admin/   (create a user: make admin)",
             f"Flower        {stack.flower_url}/",
             f"Its emails    {emails}",

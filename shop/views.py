@@ -2,73 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import wraps
-from typing import Concatenate, ParamSpec
+from decimal import Decimal
 
 from django.contrib import messages
+from django.contrib.auth.models import AbstractUser
 from django.core.paginator import Paginator
 from django.db import DatabaseError
-from django.http import (
-    HttpRequest,
-    HttpResponse,
-    HttpResponseNotAllowed,
-    JsonResponse,
-)
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.template.loader import render_to_string
 from django.templatetags.static import static
 from django.views.decorators.cache import never_cache
+from django.views.decorators.http import (
+    require_http_methods,
+    require_POST,
+    require_safe,
+)
+from django_htmx.http import HttpResponseStopPolling
 
-from orders.models import Order
-from orders.services import confirm_order, place_order
+from orders.models import Order, OrderQuerySet
+from orders.services import cancel_order, confirm_order, place_order
 from products.models import Product
-from shop.forms import OrderForm
+from shop.basket import Basket, visitor_for, visitor_of
+from shop.forms import BasketForm, CustomerForm, LineForm, OrderForm
 from shop.progress import progress_of
+from shop.slow_requests import slow_requests
 from signal_tasks import health as signal_health
 
-P = ParamSpec("P")
-View = Callable[Concatenate[HttpRequest, P], HttpResponse]
 
-
-def allow(*methods: str) -> Callable[[View[P]], View[P]]:
-    """Refuse other methods with 405 and a page that names the right ones."""
-
-    def decorate(view: View[P]) -> View[P]:
-        @wraps(view)
-        def guarded(
-            request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs
-        ) -> HttpResponse:
-            if request.method in methods:
-                return view(request, *args, **kwargs)
-            page = render_to_string("405.html", {"methods": methods}, request)
-            return HttpResponseNotAllowed(methods, page)
-
-        return guarded
-
-    return decorate
-
-
-@allow("GET", "HEAD")
+@require_safe
 def catalogue(request: HttpRequest) -> HttpResponse:
     """Show all products."""
     return render(request, "shop/catalogue.html", {"products": Product.objects.all()})
 
 
-@allow("GET", "HEAD")
+@require_safe
 def product(request: HttpRequest, slug: str) -> HttpResponse:
     """Show one product and the form to order it."""
     found = get_object_or_404(Product, slug=slug)
-    form = OrderForm(initial={"product": found.slug})
+    form = OrderForm(initial={"product": found.slug, **_known(request)})
     return render(request, "shop/product.html", {"product": found, "form": form})
 
 
-@allow("GET", "HEAD", "POST")
+@require_http_methods(["GET", "HEAD", "POST"])
 def orders(request: HttpRequest) -> HttpResponse:
-    """List the orders, or place one."""
+    """List one's own orders (all of them, for staff), or place one."""
     if request.method == "POST":
         return _place(request)
-    newest_first = Order.objects.prefetch_related("lines")
+    newest_first = _visible(request).prefetch_related("lines")
     page = Paginator(newest_first, 20).get_page(request.GET.get("page"))
     return render(request, "shop/orders.html", {"page": page})
 
@@ -79,37 +60,113 @@ def _place(request: HttpRequest) -> HttpResponse:
     if not form.is_valid():
         context = {"product": wanted, "form": form}
         return render(request, "shop/product.html", context, status=422)
+    line = (form.cleaned_data["product"], form.cleaned_data["quantity"])
+    return _placed(request, form, [line])
+
+
+def _placed(
+    request: HttpRequest, form: CustomerForm, lines: list[tuple[Product, int]]
+) -> HttpResponse:
     order = place_order(
         name=form.cleaned_data["name"],
         email=form.cleaned_data["email"],
-        lines=[(form.cleaned_data["product"], form.cleaned_data["quantity"])],
+        lines=lines,
+        user=request.user,
+        visitor=visitor_for(request.session),
     )
     messages.success(request, f"Order {order.pk} is placed. Please confirm it.")
     return redirect(order)
 
 
 @never_cache
-@allow("GET", "HEAD")
+@require_http_methods(["GET", "HEAD", "POST"])
+def basket(request: HttpRequest) -> HttpResponse:
+    """Show the basket, or put so many of a product into it."""
+    if request.method != "POST":
+        return _basket(request, CustomerForm(initial=_known(request)))
+    wanted = get_object_or_404(Product, slug=request.POST.get("product", ""))
+    form = LineForm(request.POST)
+    if not form.is_valid():
+        form = OrderForm(request.POST)
+        context = {"product": wanted, "form": form}
+        return render(request, "shop/product.html", context, status=422)
+    Basket(request.session).add(wanted, form.cleaned_data["quantity"])
+    messages.success(request, f"{wanted} is in your basket.")
+    return redirect("basket")
+
+
+@require_POST
+def change_basket(request: HttpRequest) -> HttpResponse:
+    """Have so many of a product in the basket; none takes it out."""
+    wanted = get_object_or_404(Product, slug=request.POST.get("product", ""))
+    form = BasketForm(request.POST)
+    if form.is_valid():
+        Basket(request.session).put(wanted, form.cleaned_data["quantity"])
+    else:
+        messages.error(request, f"{wanted}: {form.problem()}")
+    return redirect("basket")
+
+
+@require_POST
+def order_basket(request: HttpRequest) -> HttpResponse:
+    """Place one order of all that is in the basket, and empty it."""
+    form, basket = CustomerForm(request.POST), Basket(request.session)
+    lines = [(line.product, line.quantity) for line in basket]
+    if not lines:
+        messages.info(request, "There is nothing in your basket to order.")
+        return redirect("basket")
+    if not form.is_valid():
+        return _basket(request, form, status=422)
+    answer = _placed(request, form, lines)
+    basket.clear()
+    return answer
+
+
+def _basket(
+    request: HttpRequest, form: CustomerForm, status: int = 200
+) -> HttpResponse:
+    lines = list(Basket(request.session))
+    total = sum((line.total for line in lines), Decimal(0))
+    context = {"lines": lines, "total": total, "form": form}
+    return render(request, "shop/basket.html", context, status=status)
+
+
+def _known(request: HttpRequest) -> dict[str, str]:
+    """What a form need not ask a signed-in user again."""
+    if not isinstance(request.user, AbstractUser):
+        return {}
+    return {"name": request.user.get_full_name(), "email": request.user.email}
+
+
+def _visible(request: HttpRequest) -> OrderQuerySet:
+    return Order.objects.visible_to(request.user, visitor_of(request.session))
+
+
+@never_cache
+@require_safe
 def order(request: HttpRequest, pk: int) -> HttpResponse:
     """Show one order and what follows from it."""
-    progress = progress_of(get_object_or_404(Order, pk=pk))
+    progress = progress_of(get_object_or_404(_visible(request), pk=pk))
     return render(request, "shop/order.html", {"progress": progress})
 
 
 @never_cache
-@allow("GET", "HEAD")
+@require_safe
 def deliveries(request: HttpRequest, pk: int) -> HttpResponse:
-    """Show the part of the order page that changes by itself."""
-    progress = progress_of(get_object_or_404(Order, pk=pk))
-    return render(request, "shop/_progress.html", {"progress": progress})
+    """Show the part of the order page that changes by itself, until it has ended."""
+    progress = progress_of(get_object_or_404(_visible(request), pk=pk))
+    page = render_to_string("shop/_progress.html", {"progress": progress}, request)
+    return HttpResponseStopPolling(page) if progress.ended else HttpResponse(page)
 
 
-@allow("POST")
+@require_POST
 def confirm(request: HttpRequest, pk: int) -> HttpResponse:
     """Confirm an order, once."""
-    found = get_object_or_404(Order, pk=pk)
+    found = get_object_or_404(_visible(request), pk=pk)
     if confirm_order(order=found):
         messages.success(request, f"Order {pk} is confirmed. Thank you!")
+    elif found.status == Order.Status.CANCELLED:
+        messages.error(request, f"Order {pk} is cancelled: it cannot be confirmed.")
     else:
         messages.info(
             request, f"Order {pk} was already confirmed. Nothing was sent again."
@@ -117,18 +174,30 @@ def confirm(request: HttpRequest, pk: int) -> HttpResponse:
     return redirect(found)
 
 
-@allow("GET", "HEAD")
+@require_POST
+def cancel(request: HttpRequest, pk: int) -> HttpResponse:
+    """Cancel an order, once."""
+    found = get_object_or_404(_visible(request), pk=pk)
+    if cancel_order(order=found):
+        messages.success(request, f"Order {pk} is cancelled.")
+    else:
+        messages.info(request, f"Order {pk} was already cancelled.")
+    return redirect(found)
+
+
+@require_safe
 def icon(request: HttpRequest) -> HttpResponse:
     """Lead browsers to the icon from pages that name none, such as the admin's."""
     return redirect(static("shop/icon.svg"))
 
 
 @never_cache
-@allow("GET", "HEAD")
+@require_safe
 def health(request: HttpRequest) -> JsonResponse:
     """Tell a monitor whether orders are being worked on: 200, or 503 if not."""
     try:
         report = signal_health()
     except DatabaseError:
         report = {"healthy": False, "problems": ["the database does not answer"]}
+    report["slow_requests"] = slow_requests()
     return JsonResponse(report, status=200 if report["healthy"] else 503)

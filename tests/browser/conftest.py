@@ -19,6 +19,7 @@ from playwright.sync_api import (
 )
 
 from shop.embedded import PostgresServer
+from shop.processes import Program
 from shop.stack import Stack
 from tests.browser.people import Person
 
@@ -42,11 +43,24 @@ class RunningShop(Stack):
         finally:
             self._signal_workers(signal.SIGCONT)
 
+    @contextmanager
+    def dead_workers(self) -> Iterator[None]:
+        """Kill all workers as a power cut would, and start them again later."""
+        for worker in self._workers():
+            worker.kill()
+        try:
+            yield
+        finally:
+            for worker in self._workers():
+                worker.start(self.supervisor.say)
+
     def _signal_workers(self, number: signal.Signals) -> None:
-        for name in ("worker", "worker-email"):
-            process = self.supervisor.programs[name].process
-            assert process is not None
-            os.killpg(process.pid, number)
+        for worker in self._workers():
+            assert worker.process is not None
+            os.killpg(worker.process.pid, number)
+
+    def _workers(self) -> list[Program]:
+        return [self.supervisor.programs[name] for name in ("worker", "worker-email")]
 
 
 @pytest.fixture(scope="module")
@@ -61,8 +75,14 @@ def chromium() -> str:
 
 
 @pytest.fixture(scope="module")
+def email_url() -> str | None:
+    """Where the emails of the stack go, if not to files in its folder."""
+    return None
+
+
+@pytest.fixture(scope="module")
 def stack(
-    chromium: str, tmp_path_factory: pytest.TempPathFactory
+    chromium: str, tmp_path_factory: pytest.TempPathFactory, email_url: str | None
 ) -> Iterator[RunningShop]:
     """All that ``make run`` starts, on the kind of database that is being tested."""
     folder = tmp_path_factory.mktemp("shop")
@@ -71,7 +91,7 @@ def stack(
             patch.delenv(name, raising=False)
         patch.setenv("DEBUG", "1")
         patch.setenv("DATABASE_URL", url)
-        patch.setenv("EMAIL_URL", f"filemail://{folder / 'mail'}")
+        patch.setenv("EMAIL_URL", email_url or f"filemail:///{folder / 'mail'}")
         with RunningShop(folder) as shop:
             yield shop
 

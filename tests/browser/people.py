@@ -31,9 +31,33 @@ class Person:
         """Press the button of the order page."""
         self.page.get_by_role("button", name="Confirm order").click()
 
+    def register(self, username: str) -> None:
+        """Fill in the form of a new account, and send it."""
+        self.page.get_by_label("Username").fill(username)
+        self.page.get_by_label("First name").fill("Ada")
+        self.page.get_by_label("Last name").fill("Muster")
+        self.page.get_by_label("Email address").fill(f"{username}@example.com")
+        for field in ("Password:", "Password confirmation:"):
+            self.page.get_by_label(field, exact=True).fill("correct horse battery")
+        self.page.get_by_role("button", name="Register").click()
+
+    def review(self, rating: str, text: str) -> None:
+        """Say of the mug what there is to say."""
+        self.page.goto("/products/enamel-camp-mug/")
+        self.page.get_by_label("Your rating").select_option(rating)
+        self.page.get_by_label("Your review").fill(text)
+        self.page.get_by_role("button", name="Send review").click()
+
+    def subscribe(self, address: str) -> None:
+        """Ask for the newsletter, whatever the browser thinks of the address."""
+        self.page.goto("/newsletter/")
+        self.page.locator("main form").evaluate("form => form.noValidate = true")
+        self.page.get_by_label("Your email address").fill(address)
+        self.page.get_by_role("button", name="Subscribe", exact=True).click()
+
     def message(self) -> str:
         """What the shop says on top of the page."""
-        return self.page.get_by_role("status").inner_text()
+        return self.page.locator(".messages").inner_text()
 
     def steps(self) -> list[str]:
         """Each delivery with its state, as the order page lists them."""

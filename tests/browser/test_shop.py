@@ -8,11 +8,19 @@ from tests.browser.conftest import RunningShop
 from tests.browser.people import BOTH, Person, accept
 
 CANDLE = "Last winter's candle"  # of which two are left
-PAGES = ("/", "/products/enamel-camp-mug/", "/orders/", "/health/", "/nowhere/")
+PAGES = (
+    "/",
+    "/products/enamel-camp-mug/",
+    "/basket/",
+    "/orders/",
+    "/machine/",
+    "/health/",
+    "/nowhere/",
+)
 
 # Pixels of the page, or of a table in it, that one would have to scroll to.
 HIDDEN = """
-    Math.max(...[...document.querySelectorAll("html, .scroll")].map(
+    Math.max(...[...document.querySelectorAll("html, .overflow-auto")].map(
         part => part.scrollWidth - part.clientWidth
     ))
 """
@@ -83,9 +91,11 @@ def test_a_link_to_confirm_says_to_use_the_button(
 def test_it_all_works_without_javascript(plain_person: Person) -> None:
     plain_person.order("Beeswax wraps")
     plain_person.confirm()
+    plain_person.see("is confirmed")
     reload = plain_person.page.get_by_role("link", name="Reload")
     while reload.count():
-        reload.click()
+        with plain_person.page.expect_navigation():
+            reload.click()
     assert sorted(plain_person.steps()) == BOTH
     plain_person.see("Your order")
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from decimal import Decimal
+from typing import Any
+from uuid import UUID, uuid4
 
 import pytest
+from django.test import Client
 from django.utils.text import slugify
 
 from orders.models import Order
 from orders.services import confirm_order, place_order
 from products.models import Product
+from shop.basket import VISITOR
+from tests.post_office import PostOffice
 
 AddProduct = Callable[..., Product]
 Place = Callable[..., Order]
@@ -34,9 +39,28 @@ def mug(add_product: AddProduct) -> Product:
 
 
 @pytest.fixture
-def place(db: None) -> Place:
+def visitor() -> UUID:
+    """Who places orders in this test."""
+    return uuid4()
+
+
+@pytest.fixture
+def client(db: None, visitor: UUID) -> Client:
+    """The browser of that visitor."""
+    browser = Client()
+    session = browser.session
+    session[VISITOR] = str(visitor)
+    session.save()
+    browser.cookies["sessionid"] = str(session.session_key)
+    return browser
+
+
+@pytest.fixture
+def place(db: None, visitor: UUID) -> Place:
     def place_one(*lines: tuple[Product, int]) -> Order:
-        return place_order(name="Ada Muster", email="ada@example.com", lines=lines)
+        return place_order(
+            name="Ada Muster", email="ada@example.com", lines=lines, visitor=visitor
+        )
 
     return place_one
 
@@ -49,3 +73,15 @@ def confirmed(place: Place) -> Place:
         return order
 
     return place_and_confirm
+
+
+@pytest.fixture
+def post_office(settings: Any) -> Iterator[PostOffice]:
+    """A mail server that the settings name."""
+    office = PostOffice()
+    settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+    settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", office.port
+    settings.EMAIL_TIMEOUT = 5
+    office.open()
+    yield office
+    office.close()

@@ -13,7 +13,7 @@ from notifications.models import Notification
 from orders.models import Order
 from orders.services import back_order
 from products.models import Product, StockMovement
-from products.services import take_stock
+from products.services import receive_stock, take_stock
 from signal_tasks.testing import run_pending
 
 pytestmark = pytest.mark.django_db
@@ -64,7 +64,7 @@ def test_the_last_one_goes_to_one_of_two_orders(add_product, confirmed):
     assert {order.status for order in found} == {"confirmed", "back-ordered"}
 
 
-def test_the_same_delivery_again_takes_nothing_and_gives_the_same_answer(mug):
+def test_the_same_order_again_takes_nothing_and_gives_the_same_answer(mug):
     take = partial(
         take_stock, key=uuid4(), order_reference=uuid4(), wanted={mug.pk: 12}
     )
@@ -108,9 +108,14 @@ def test_the_database_itself_refuses_a_negative_stock(mug):
 
 def test_what_arrives_is_added_to_what_is_there(mug):
     seen = Product.objects.get(pk=mug.pk)
-    mug.take(4)
-    seen.restock(10)
+    take_stock(key=uuid4(), order_reference=uuid4(), wanted={mug.pk: 4})
+    assert receive_stock(product=seen, quantity=10).stock == 16
     assert stocks() == {"Enamel mug": 16}
+
+
+def test_nothing_arrives_as_less_than_one(mug):
+    with pytest.raises(ValueError, match="0 pieces"):
+        receive_stock(product=mug, quantity=0)
 
 
 def stocks() -> dict[str, int]:

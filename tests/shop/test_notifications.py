@@ -6,6 +6,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from django.core import mail
+from django.core.mail import EmailMultiAlternatives
 
 from notifications.models import Notification
 from notifications.services import message_id, notify
@@ -76,3 +77,19 @@ def test_a_name_with_markup_arrives_as_it_was_typed(order):
     order.customer_name = "Tom & <Jerry>"
     notify(key=uuid4(), kind=CONFIRMATION, subject="Yes", order=order)
     assert "Hello Tom & <Jerry>," in mail.outbox[0].body
+
+
+def test_the_record_keeps_what_was_sent(order):
+    notify(key=uuid4(), kind=CONFIRMATION, subject="Yes", order=order)
+    record, [message] = Notification.objects.get(), mail.outbox
+    assert record.text == message.body
+    assert isinstance(message, EmailMultiAlternatives)
+    assert record.html == message.alternatives[0][0]
+    assert record.headers["Message-ID"] == record.message_id
+    assert record.headers["From"] == message.from_email
+
+
+def test_the_html_part_shows_markup_in_a_name_as_text(order):
+    order.customer_name = "Tom & <Jerry>"
+    notify(key=uuid4(), kind=CONFIRMATION, subject="Yes", order=order)
+    assert "Tom &amp; &lt;Jerry&gt;" in Notification.objects.get().html

@@ -93,7 +93,7 @@ def test_the_list_comes_in_pages_at_a_constant_number_of_queries(
 ):
     for _ in range(21):
         place((mug, 1))
-    with django_assert_max_num_queries(3):
+    with django_assert_max_num_queries(4):
         assert "Page 1 of 2" in text(client.get("/orders/"))
     assert "Page 2 of 2" in text(client.get("/orders/?page=2"))
 
@@ -154,7 +154,9 @@ def test_the_page_of_a_confirmed_order_follows_its_deliveries(client, mug, confi
     assert text(before).count('<li class="pending">') == 2
     assert "data-ended" not in text(before)
     run_pending()
-    after = text(client.get(fragment))
+    response = client.get(fragment)
+    assert response.status_code == 286  # htmx asks no more
+    after = text(response)
     assert after.count('<li class="succeeded">') == 2
     assert "1 attempt" in after
     assert "is confirmed" in after
@@ -199,3 +201,31 @@ def test_sample_products_are_added_once(client):
     call_command("seed")
     assert Product.objects.count() == many >= 12
     assert Product.objects.get(slug="enamel-camp-mug").stock == 1
+
+
+def test_an_order_can_be_cancelled_from_its_page(client, mug, confirmed):
+    order = confirmed((mug, 1))
+    page = text(client.get(f"/orders/{order.pk}/"))
+    assert reverse("cancel", args=[order.pk]) in page
+    response = client.post(f"/orders/{order.pk}/cancel/", follow=True)
+    assert f"Order {order.pk} is cancelled" in text(response)
+    run_pending()
+    page = text(client.get(f"/orders/{order.pk}/"))
+    assert "Give back inventory" in page
+    assert reverse("cancel", args=[order.pk]) not in page
+
+
+def test_cancelling_twice_says_so_and_sends_nothing(client, mug, place):
+    order = place((mug, 1))
+    client.post(f"/orders/{order.pk}/cancel/")
+    run_pending()
+    response = client.post(f"/orders/{order.pk}/cancel/", follow=True)
+    assert "was already cancelled" in text(response)
+    assert run_pending() == []
+
+
+def test_a_cancelled_order_cannot_be_confirmed(client, mug, place):
+    order = place((mug, 1))
+    client.post(f"/orders/{order.pk}/cancel/")
+    response = client.post(f"/orders/{order.pk}/confirm/", follow=True)
+    assert "it cannot be confirmed" in text(response)

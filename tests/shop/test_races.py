@@ -11,11 +11,12 @@ from uuid import uuid4
 
 import pytest
 from django.db import connections
+from django.db.models import Sum
 
 from orders.models import Order
-from orders.services import confirm_order
+from orders.services import cancel_order, confirm_order
 from products.models import Product, StockMovement
-from products.services import take_stock
+from products.services import receive_stock, take_stock
 from signal_tasks.testing import run_pending
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -65,3 +66,46 @@ def test_the_same_delivery_twice_at_once_takes_once(mug):
     answers = at_once(take, take, take)
     assert answers == [{}, {}, {}]
     assert Product.objects.get().stock == 6
+
+
+@pytest.mark.parametrize("again", range(3))
+def test_an_order_cancelled_while_it_is_delivered_costs_no_stock(mug, confirmed, again):
+    orders = [confirmed((mug, 2)) for _ in range(4)]
+    at_once(
+        run_pending,
+        run_pending,
+        *(lambda o=order: cancel_order(order=o) for order in orders[:3]),
+    )
+    run_pending()
+    mug.refresh_from_db()
+    assert (mug.stock, mug.owed) == (8, 0)
+    assert held() == 2
+
+
+@pytest.mark.parametrize("again", range(3))
+def test_arrivals_cancellations_and_orders_at_once_leave_nobody_waiting(
+    add_product, confirmed, again
+):
+    pan, pot = add_product("Pan", stock=1), add_product("Pot", stock=0)
+    waiting = [confirmed((pan, 2), (pot, 1)) for _ in range(4)]
+    run_pending()
+    late = [confirmed((pot, 1), (pan, 1)) for _ in range(2)]
+    at_once(
+        run_pending,
+        run_pending,
+        lambda: receive_stock(product=pan, quantity=9),
+        lambda: receive_stock(product=pot, quantity=6),
+        lambda: cancel_order(order=waiting[1]),
+        lambda: cancel_order(order=late[0]),
+    )
+    run_pending()
+    for product, left in ((pan, 10 - 7), (pot, 6 - 4)):
+        product.refresh_from_db()
+        assert (product.stock, product.owed) == (left, 0)
+    assert not Order.objects.filter(status=Order.Status.BACK_ORDERED).exists()
+
+
+def held() -> int:
+    """How many pieces all orders together have taken and not given back."""
+    moved = StockMovement.objects.exclude(order_reference=None)
+    return int(moved.aggregate(n=Sum("quantity"))["n"])

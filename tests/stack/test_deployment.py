@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -170,3 +171,68 @@ def test_every_wait_for_the_broker_is_bounded():
 def test_a_secret_key_means_production(tmp_path):
     env = {"SHOP_VAR": str(tmp_path), "SECRET_KEY": "given"}
     assert settings("settings.DEBUG, settings.HTTPS", **env) == "False True"
+
+
+def test_static_files_are_hashed_and_compressed(tmp_path):
+    env = {"STATIC_ROOT": str(tmp_path), **PRODUCTION}
+    result = python("manage.py", "collectstatic", "--noinput", "-v0", **env)
+    assert result.returncode == 0, result.stderr
+    assert list((tmp_path / "shop").glob("shop.????????????.css.gz"))
+    assert list((tmp_path / "django_htmx").glob("htmx-2.min.????????????.js.gz"))
+
+
+def test_production_logs_one_object_per_line_with_all_fields():
+    code = (
+        "import logging, django; django.setup();"
+        "logging.getLogger('shop').warning('seen: %s', 1, extra={'delivery': 'abc'})"
+    )
+    env = {"DJANGO_SETTINGS_MODULE": "shop.settings", **PRODUCTION}
+    record = json.loads(python("-c", code, **env).stderr)
+    assert record["message"] == "seen: 1"
+    assert (record["level"], record["delivery"]) == ("WARNING", "abc")
+
+
+def test_the_email_queue_has_a_worker_of_its_own(compose):
+    services = compose["services"]
+    assert "email" in services["worker-email"]["command"]
+    assert "-Q" not in services["worker"]["command"]
+
+
+def test_whatever_vendored_is_carries_its_licence():
+    folders = list((ROOT / "shop/static/vendor").iterdir())
+    assert folders
+    assert all(list(folder.glob("LICENSE*")) for folder in folders)
+
+
+VISIT = """
+import re, django
+django.setup()
+from django.test import Client
+client = Client(headers={"host": "shop.example.com"})
+page = client.get("/login/", secure=True)
+sheet = re.search(r'href="(/static/shop/shop[^"]+)"', page.text)[1]
+answer = client.get(sheet, secure=True, headers={"accept-encoding": "gzip"})
+print(page.status_code, answer.status_code, answer["Content-Encoding"])
+print(answer["Cache-Control"])
+print(client.get("/login/")["Location"], client.get("/alive/").status_code)
+print(page["Strict-Transport-Security"], page["Content-Security-Policy"])
+print(page.cookies["csrftoken"]["secure"], page["Referrer-Policy"])
+"""
+
+
+def test_production_serves_pages_and_files_over_tls_alone(tmp_path):
+    env = {
+        "STATIC_ROOT": str(tmp_path),
+        "DJANGO_SETTINGS_MODULE": "shop.settings",
+        **PRODUCTION,
+    }
+    python("manage.py", "collectstatic", "--noinput", "-v0", **env)
+    result = python("-c", VISIT, **env)
+    assert result.returncode == 0, result.stderr
+    files, caching, insecure, headers, cookies = result.stdout.splitlines()
+    assert files == "200 200 gzip"
+    assert "immutable" in caching
+    assert insecure == "https://shop.example.com/login/ 200"
+    assert headers.startswith("max-age=")
+    assert "default-src 'self'" in headers
+    assert cookies == "True same-origin"

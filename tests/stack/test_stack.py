@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from urllib.request import ProxyHandler, build_opener
 
@@ -15,6 +17,8 @@ import psutil
 import pytest
 
 from shop.embedded import PostgresServer, RedisServer
+from shop.shopper import Shopper
+from shop.stack import KILL_A_WORKER
 
 ROOT = Path(__file__).resolve().parents[2]
 UNSET = ("DATABASE_URL", "CELERY_BROKER_URL", "REDIS_URL", "EMAIL_URL", "SECRET_KEY")
@@ -133,6 +137,37 @@ def test_a_killed_worker_comes_back(run):
     )
 
 
+def test_it_kills_a_worker_when_the_machine_page_asks_and_starts_another(run):
+    stack = run()
+    stack.up()
+    (before,) = main_workers(stack)
+    (stack.var / KILL_A_WORKER).touch()
+    eventually(lambda: main_workers(stack) - {before}, stack.output)
+    assert before not in main_workers(stack)
+    assert stack.said("ended (-9)")
+    assert not (stack.var / KILL_A_WORKER).exists()
+
+
+def test_orders_cancelled_while_a_worker_is_killed_cost_no_stock_and_no_mail(run):
+    stack = run()
+    url = stack.up()
+    before, ended = audit(stack), partial(nothing_owed, url)
+    for number in range(24):
+        shopper = Shopper(url)
+        order = shopper.buy("last-winters-candle", 1, "Ada", "ada@example.com")
+        if number % 3:
+            shopper.cancel(order)
+        if number == 12:
+            (stack.var / KILL_A_WORKER).touch()
+    eventually(ended, stack.output)
+    after = audit(stack)
+    assert after["orders_confirmed"] == 8
+    assert after["kept_by_cancelled"] == 0
+    assert after["movements_lost"] == after["movements_doubled"] == 0
+    assert after["emails_lost"] == 0
+    assert after["stock"] + after["taken"] == before["stock"]
+
+
 def test_a_request_to_stop_while_it_starts_is_heeded(run):
     stack = run()
     eventually(lambda: stack.var.joinpath("stack.lock").exists(), stack.output)
@@ -157,6 +192,30 @@ def test_with_a_database_of_ones_own_no_file_is_made(run):
         assert get(stack.up()) == 200
         assert not (stack.var / "shop.sqlite3").exists()
         stack.stop()
+
+
+def nothing_owed(url: str) -> bool:
+    with build_opener(ProxyHandler({})).open(f"{url}health/", timeout=20) as answer:
+        health = json.load(answer)
+    return not health["pending"] + health["running"]
+
+
+def audit(stack: Run) -> dict[str, int]:
+    """What the rows and mails of this stack say."""
+    env = {k: v for k, v in os.environ.items() if k not in UNSET}
+    env |= {"SHOP_VAR": str(stack.var), "DJANGO_SETTINGS_MODULE": "shop.settings"}
+    env |= {"DEBUG": "1"}
+    command = [sys.executable, "-m", "shop.audit"]
+    counted = subprocess.run(
+        command, cwd=ROOT, env=env, check=True, capture_output=True
+    )
+    return dict(json.loads(counted.stdout))
+
+
+def main_workers(stack: Run) -> set[int]:
+    """The main process of the worker of all queues: one, or none for a moment."""
+    workers = {p for p in stack.programs() if is_worker(psutil.Process(p))}
+    return {p for p in workers if psutil.Process(p).ppid() not in workers}
 
 
 def is_worker(process: psutil.Process) -> bool:

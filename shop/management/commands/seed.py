@@ -1,14 +1,19 @@
-"""``manage.py seed``: sample products for a shop that is started the first time."""
+"""``manage.py seed``: sample products for a shop that is started the first time.
+
+They belong to a vendor, who hears of reviews, and whom no password lets in.
+"""
 
 from __future__ import annotations
 
 from decimal import Decimal
 
+from django.contrib.auth.models import User
 from django.core.management.base import BaseCommand
 from django.utils.text import slugify
 
 from products.models import Product
 
+VENDOR = "vendor"
 # Name, price, stock, description. One is nearly sold out, to show a back-order.
 SAMPLES = (
     ("Walnut pour-over stand", "48.00", 500,
@@ -44,11 +49,18 @@ class Command(BaseCommand):
     help = "Add sample products (those that are there already stay as they are)."
 
     def handle(self, *args: object, **options: object) -> None:
-        added = sum(_add(*sample) for sample in SAMPLES)
+        vendor = _vendor()
+        added = sum(_add(vendor, *sample) for sample in SAMPLES)
         self.stdout.write(f"{added} sample products added.")
 
 
-def _add(name: str, price: str, stock: int, description: str) -> bool:
+def _vendor() -> User:
+    if found := User.objects.filter(username=VENDOR).first():
+        return found
+    return User.objects.create_user(VENDOR, f"{VENDOR}@example.com", first_name="Vera")
+
+
+def _add(vendor: User, name: str, price: str, stock: int, description: str) -> bool:
     _, created = Product.objects.get_or_create(
         slug=slugify(name),
         defaults={
@@ -56,6 +68,7 @@ def _add(name: str, price: str, stock: int, description: str) -> bool:
             "price": Decimal(price),
             "stock": stock,
             "description": description,
+            "vendor": vendor,
         },
     )
     return created

@@ -1,0 +1,33 @@
+"""The form of the page that sends a notification."""
+
+from __future__ import annotations
+
+from django import forms
+from django.contrib.auth.models import User
+from django.http import QueryDict
+
+
+class NotificationForm(forms.Form):
+    """Whom to write to: oneself, or for staff anybody.
+
+    A page that writes to any address for anybody would soon be used to send spam.
+    """
+
+    email = forms.EmailField(
+        label="Email address",
+        max_length=254,
+        widget=forms.EmailInput(attrs={"autocomplete": "email"}),
+    )
+    username = forms.CharField(max_length=150)
+
+    def __init__(self, user: User, data: QueryDict | None = None) -> None:
+        initial = {"email": user.email, "username": user.get_username()}
+        super().__init__(data, initial=initial)
+        self.user = user
+
+    def clean_email(self) -> str:
+        """Refuse the addresses of others."""
+        email: str = self.cleaned_data["email"]
+        if not self.user.is_staff and email.lower() != self.user.email.lower():
+            raise forms.ValidationError("Please use your own address.")
+        return email

@@ -1,0 +1,11 @@
+"""The addresses of pages about notifications."""
+
+from __future__ import annotations
+
+from django.urls import path
+
+from notifications import views
+
+urlpatterns = [
+    path("notify/", views.notify, name="notify"),
+]

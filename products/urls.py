@@ -1,0 +1,11 @@
+"""The addresses of pages about products, beyond the catalogue."""
+
+from __future__ import annotations
+
+from django.urls import path
+
+from products import views
+
+urlpatterns = [
+    path("products/<slug:slug>/reviews/", views.reviews, name="reviews"),
+]
