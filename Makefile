@@ -6,7 +6,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SOURCES := signal_tasks shop orders products customers notifications \
-	chaos tests celery_app.py manage.py
+	chaos benchmarks tests celery_app.py manage.py .ci/audit.py
+CODE := $(SOURCES) docs
 
 # Two environments in which the settings have to make sense.
 DEVELOPMENT := DEBUG=1 DATABASE_URL=sqlite://:memory:
@@ -15,8 +16,8 @@ PRODUCTION = DEBUG=0 DATABASE_URL=postgres://shop@db/shop \
 	SECRET_KEY=$$($(BIN)/python -c 'import secrets; print(secrets.token_hex(50))')
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo admin worker started test check clean requirements \
-	bench bench-quick chaos chaos-all chaos-volume
+.PHONY: help run demo admin worker started test check audit docs docs-serve picture \
+	clean requirements bench bench-quick chaos chaos-all chaos-volume chaos-report
 
 help: ## list what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -48,32 +49,53 @@ worker: $(VENV)/run.stamp started ## start one more worker beside a running stac
 started:
 	@test -e "$${SHOP_VAR:-var}/run.env" || { echo "Start the shop first: make run"; exit 1; }
 
+# The browser's stories and the tutorial run once, and the tutorial on its own SQLite.
+ONCE := --ignore=tests/browser --ignore=tests/docs
+
 test: $(VENV)/dev.stamp ## the whole suite: on SQLite, then on PostgreSQL
-	TEST_DATABASE=sqlite $(BIN)/python -m pytest
+	TEST_DATABASE=sqlite $(BIN)/python -m pytest $(ONCE)
 	TEST_DATABASE=postgres $(BIN)/python -m pytest
 
-check: $(VENV)/dev.stamp ## lint, types, layers, migrations, settings, package
-	$(BIN)/ruff check $(SOURCES)
-	$(BIN)/ruff format --check $(SOURCES)
+check: $(VENV)/dev.stamp ## lint, types, layers, migrations, settings, package, docs
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/mypy $(SOURCES)
 	$(BIN)/lint-imports
 	$(DEVELOPMENT) $(BIN)/python manage.py makemigrations --check --dry-run
 	$(DEVELOPMENT) $(BIN)/python manage.py check --fail-level WARNING
 	$(PRODUCTION) $(BIN)/python manage.py check --deploy --fail-level WARNING
 	.ci/check-package $(BIN)/python
+	@$(BIN)/python .ci/audit.py requirements.txt || test $$? = 3
+	$(BIN)/zensical build --strict --clean
+
+audit: $(VENV)/dev.stamp ## ask for known vulnerabilities; fails also when nobody answers
+	@$(BIN)/python .ci/audit.py requirements.txt
+
+docs: $(VENV)/dev.stamp ## build the documentation into site/; a dead link is an error
+	@$(BIN)/zensical build --strict --clean
+
+docs-serve: $(VENV)/dev.stamp ## show the documentation, and each change of it
+	@$(BIN)/zensical serve
 
 CHAOS = $(BIN)/python -m chaos
 
-chaos: $(VENV)/dev.stamp ## kill, freeze and starve everything; count what is left (8 min)
-	@$(CHAOS) --markdown var/chaos/postgres-redis.md
+RUNS = var/chaos
 
-chaos-all: $(VENV)/dev.stamp ## its short form on the other databases and brokers
-	@$(CHAOS) --short --database mariadb --markdown var/chaos/mariadb-redis.md
-	@$(CHAOS) --short --broker rabbitmq --markdown var/chaos/postgres-quorum.md
-	@$(CHAOS) --short --broker rabbitmq-classic --markdown var/chaos/postgres-classic.md
+chaos: $(VENV)/dev.stamp ## kill, freeze and starve everything; count what is left (10 min)
+	@$(CHAOS) --markdown $(RUNS)/1.md --json $(RUNS)/1-postgres-redis.json
+	@$(BIN)/python -m chaos.stories
+
+chaos-all: $(VENV)/dev.stamp ## its short form on the other databases and brokers (8 min)
+	@$(CHAOS) --short --broker rabbitmq --json $(RUNS)/2-postgres-quorum.json
+	@$(CHAOS) --short --broker rabbitmq-classic --json $(RUNS)/3-postgres-classic.json
+	@$(CHAOS) --short --database mariadb --json $(RUNS)/4-mariadb-redis.json
+	@$(CHAOS) --short --database sqlite --json $(RUNS)/5-sqlite-redis.json
 
 chaos-volume: $(VENV)/dev.stamp ## 200,000 owed; 100,000 that fail beside 10,000 that do not
-	@$(CHAOS) --faults volume,hopeless --events 0 --markdown var/chaos/volume.md
+	@$(CHAOS) --faults volume,hopeless --events 0 --json $(RUNS)/6-volume.json
+
+chaos-report: $(VENV)/dev.stamp ## write these runs into docs/reliability.md
+	@$(BIN)/python -m chaos.summary $(RUNS)/*.json
 
 bench: $(VENV)/bench.stamp ## how fast it is beside others: about 15 minutes
 	@$(BIN)/python -m benchmarks --write
@@ -85,9 +107,12 @@ $(VENV)/bench.stamp: benchmarks/requirements.txt $(VENV)/dev.stamp
 	$(PIP) install -r benchmarks/requirements.txt
 	@touch $@
 
+picture: $(VENV)/dev.stamp ## take the picture of README again (needs Chromium)
+	@$(BIN)/python -m tests.browser.picture
+
 clean: ## remove what make has made (not the data in var/)
-	rm -rf $(VENV) build dist staticfiles *.egg-info
-	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) build dist site staticfiles *.egg-info
+	rm -rf .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
 PIN = $(VENV)/uv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
 	--no-annotate --no-header --no-emit-index-url

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
+import sys
 from dataclasses import fields
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 from signal_tasks import checks
 from signal_tasks.conf import Settings
+from signal_tasks.management.commands.signal_tasks import Command
 
 ROOT = Path(__file__).resolve().parents[1]
+SITE = (ROOT / "mkdocs.yml").read_text()
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-OPERATING = (ROOT / "docs" / "operating.md").read_text()
+REFERENCE = ROOT / "docs" / "reference"
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
@@ -30,13 +36,61 @@ def test_every_python_example_is_python(document: Path) -> None:
 
 
 def test_every_setting_is_documented() -> None:
-    documented = set(re.findall(r"^\| `([A-Z_]+)` \|", OPERATING, re.MULTILINE))
+    page = (REFERENCE / "settings.md").read_text()
+    documented = set(re.findall(r"^\| `([A-Z_]+)` \|", page, re.MULTILINE))
     assert documented == {field.name for field in fields(Settings)}
 
 
 def test_every_check_is_documented() -> None:
-    documented = set(
-        re.findall(r"^\| `signal_tasks\.(\w+)` \|", OPERATING, re.MULTILINE)
-    )
+    page = (REFERENCE / "checks.md").read_text()
+    documented = set(re.findall(r"^\| `signal_tasks\.(\w+)` \|", page, re.MULTILINE))
     ids = {(check.__doc__ or "").partition(":")[0] for check in checks.ALL}
     assert documented == ids
+
+
+def test_every_command_is_documented() -> None:
+    page = (REFERENCE / "commands.md").read_text()
+    documented = re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)
+    usage = Command().create_parser("manage.py", "signal_tasks").format_help()
+    verbs = re.search(r"{([a-z]+,[a-z,]+)}", usage)
+    assert verbs is not None
+    assert set(documented) == set(verbs[1].split(","))
+
+
+def test_what_the_tour_of_the_shop_points_at_is_there() -> None:
+    page = (ROOT / "docs" / "shop.md").read_text()
+    for path in re.findall(r"`(\w+/[\w/]+\.py)`", page):
+        assert (ROOT / path).exists(), path
+    for app, name in re.findall(r"`(\w+)\.signals\.(\w+)`", page):
+        assert hasattr(import_module(f"{app}.signals"), name), name
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    pages = {str(p.relative_to(ROOT / "docs")) for p in (ROOT / "docs").rglob("*.md")}
+    assert set(re.findall(r"[\w/-]+\.md", SITE)) == pages
+
+
+def test_every_decision_is_listed() -> None:
+    folder = ROOT / "docs" / "decisions"
+    listed = set(re.findall(r"\((\S+\.md)\)", (folder / "index.md").read_text()))
+    assert listed == {page.name for page in folder.iterdir()} - {"index.md"}
+
+
+def test_the_site_is_built_without_a_warning_and_fetches_nothing(
+    tmp_path: Path,
+) -> None:
+    built = _build_site(tmp_path)
+    assert built.returncode == 0, built.stdout + built.stderr
+    pages = "".join(page.read_text() for page in (tmp_path / "site").rglob("*.html"))
+    fetched = r"<(?:script|img|iframe|link)\b[^>]*(?:src|href)=.?(?:https?:)?//[^ >]*"
+    assert not re.findall(fetched, pages)
+
+
+def _build_site(folder: Path) -> subprocess.CompletedProcess[str]:
+    """Build it as ``make docs`` does, in a folder of the test's own."""
+    for name in ("mkdocs.yml", "CHANGELOG.md"):
+        shutil.copy(ROOT / name, folder)
+    for name in ("docs", "signal_tasks"):
+        shutil.copytree(ROOT / name, folder / name)
+    zensical = [sys.executable, "-m", "zensical", "build", "--strict"]
+    return subprocess.run(zensical, cwd=folder, capture_output=True, text=True)

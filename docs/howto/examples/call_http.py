@@ -1,0 +1,54 @@
+"""A receiver that calls a service over HTTP."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import requests
+from django.conf import settings
+from django.dispatch import receiver
+
+from signal_tasks import AsyncSignal, Reject, Retry, RetryPolicy, current_delivery
+
+invoice_paid = AsyncSignal(name="billing.signals.invoice_paid")
+
+#: Seconds to connect, and between two bytes of the answer.
+PATIENCE = (5, 20)
+DAY = 24 * 3600
+#: "Not now": too early, too many requests, at rest.
+LATER = {408, 425, 429, 503}
+
+
+@receiver(
+    invoice_paid,
+    atomic=False,  # no transaction is open while we wait
+    queue="http",  # what is slow delays nothing else
+    timeout=60,  # in all; requests knows only the pauses
+    retry=RetryPolicy(max_attempts=12, backoff=5, max_delay=1800, give_up_after=DAY),
+)
+def tell_bookkeeping(sender: Any, number: str, **kwargs: Any) -> None:
+    answer = requests.post(
+        settings.BOOKKEEPING_URL,
+        json={"invoice": number},
+        headers={"Idempotency-Key": current_delivery().idempotency_key},
+        timeout=PATIENCE,
+        allow_redirects=False,
+    )
+    judge(answer)
+
+
+def judge(answer: requests.Response) -> None:
+    """Return if it was accepted; else say whether another attempt can help."""
+    said = f"HTTP {answer.status_code}: {answer.text[:200]}"
+    if answer.status_code in LATER:
+        busy = answer.status_code == 429  # not our failure: it spends no attempt
+        raise Retry(said, after=pause(answer), counts=not busy)
+    if 300 <= answer.status_code < 500:
+        raise Reject(said)
+    answer.raise_for_status()  # 5xx: the policy says when to try again
+
+
+def pause(answer: requests.Response) -> float | None:
+    """The seconds that the service asks us to wait; None leaves it to the policy."""
+    asked = answer.headers.get("Retry-After", "")
+    return min(float(asked), DAY) if asked.isdecimal() else None

@@ -1,0 +1,5 @@
+"""What other code may react to."""
+
+from django.dispatch import Signal
+
+order_confirmed = Signal()

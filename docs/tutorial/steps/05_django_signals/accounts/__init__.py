@@ -1,0 +1,1 @@
+"""Users, and what happens when one registers."""
