@@ -55,6 +55,13 @@ def send_many(signal: AsyncSignal, events: int) -> None:
     signal.send_many(sender=None, items=[{"n": n} for n in range(events)])
 
 
+def send_for_the_relay(signal: AsyncSignal, events: int) -> None:
+    """Events that no process published, and that are due for the relay now."""
+    signal.using(delay=3000).send_many(sender=None, items=[{}] * events)
+    new = Delivery.objects.filter(event__signal=signal.name, relays=0)
+    new.update(relay_at=F("relay_at") - timedelta(hours=1))
+
+
 @pytest.fixture
 def relay() -> Iterator[Relay]:
     """A relay that has said that it is there, and pruned."""
@@ -114,7 +121,7 @@ def test_a_pass_claims_what_is_due_by_the_same_statements_whatever_its_number(
     listen(signal)
     made = []
     for events in (3, 300):
-        signal.using(delay=0.001).send_many(sender=None, items=[{}] * events)
+        send_for_the_relay(signal, events)
         made.append(statements(relay.run_once))
     assert made[0] == made[1]
     found = ["SELECT"]
@@ -232,8 +239,8 @@ class TestPlansOnFullTables:
 
     def test_claiming(self, signal: AsyncSignal, relay: Relay) -> None:
         listen(signal)
-        signal.using(delay=0.001).send_many(sender=None, items=[{}] * 100)
-        with explained(most=100):
+        send_for_the_relay(signal, 100)
+        with explained(most=300):  # an index also knows former versions
             relay.run_once()
 
     def test_recovering(self, signal: AsyncSignal) -> None:
