@@ -11,14 +11,11 @@ import threading
 import time
 import uuid
 from datetime import timedelta
-from functools import lru_cache
 from typing import Any
 
-from django.db import connections
 from django.db.models import DateTimeField, DurationField, ExpressionWrapper, Value
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Now
-from django.db.models.sql import Query
 
 #: A hundred years: what is due later is due never, and overflows (seconds).
 LONGEST = 100 * 366 * 24 * 3600.0
@@ -38,22 +35,6 @@ def from_now(seconds: float) -> Combinable:
     bounded = max(-LONGEST, min(seconds, LONGEST))
     delta = Value(timedelta(seconds=bounded), output_field=DurationField())
     return ExpressionWrapper(DatabaseNow() + delta, output_field=DateTimeField())
-
-
-@lru_cache(maxsize=64)
-def from_now_sql(seconds: float, alias: str) -> tuple[str, tuple[Any, ...]]:
-    """``from_now`` as Django writes it for that database, with its parameters."""
-    query = Query(None)
-    expression: Any = from_now(seconds)
-    resolved = expression.resolve_expression(query, for_save=True)
-    compiler = query.get_compiler(connection=connections[alias])
-    sql, params = compiler.compile(resolved)
-    return sql, tuple(params)
-
-
-def stored_id(value: uuid.UUID, *, native: bool) -> Any:
-    """An id as a parameter, for a database with a type for it or without."""
-    return value if native else value.hex
 
 
 def uuid7() -> uuid.UUID:

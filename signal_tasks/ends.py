@@ -12,7 +12,7 @@ from functools import lru_cache
 
 from django.db import connections
 
-from signal_tasks.clock import from_now_sql, stored_id
+from signal_tasks.sql import from_now_sql, stored_id
 
 SUCCEED = (
     "UPDATE signal_tasks_delivery SET state = 'succeeded', reason = '', "

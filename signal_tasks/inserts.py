@@ -11,15 +11,14 @@ from __future__ import annotations
 
 import math
 import uuid
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import datetime
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 from django.db import connections
 
-from signal_tasks.clock import from_now_sql, stored_id
+from signal_tasks.sql import array, from_now_sql, stored_id
 
 #: ``signal`` is a word of MySQL's own, and has to be quoted in its way.
 EVENTS = (
@@ -30,11 +29,12 @@ DELIVERIES = (
     "INSERT INTO signal_tasks_delivery (id, event_id, receiver, state, reason, "
     "attempts, lease, available_at, relay_at, relays, alone, orphaned, finished_at) "
 )
-OWED = "(%s, %s, %s, 'pending', '', 0, 0, {due}, {watched}, 0, FALSE, FALSE, NULL)"
+OWED = (
+    "(%s, %s, {receiver}, 'pending', '', 0, 0, {due}, {watched}, 0, FALSE, FALSE, NULL)"
+)
 
-#: As many events are written as they come, by a list of ``VALUES``; PostgreSQL reads
-#: more of them out of arrays, which is several times quicker than a parameter each.
-FEW = 5
+#: PostgreSQL reads many events out of arrays, several times quicker than a parameter
+#: for each value.
 FROM_ARRAYS = """
 WITH event AS (
     INSERT INTO signal_tasks_event (id, signal, payload, headers, cause_id, sent_at)
@@ -61,8 +61,7 @@ class NewEvent(NamedTuple):
     deliveries: Sequence[tuple[uuid.UUID, str]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Batch:
+class Batch(NamedTuple):
     """Events of one signal, whose deliveries are due when ``available``.
 
     The relay looks at them when ``watched``.
@@ -88,19 +87,50 @@ def insert(batch: Batch, *, database: str) -> None:
 
 
 def _statements(batch: Batch, connection: Any) -> Sequence[Statement]:
-    if connection.vendor != "postgresql":
-        most = connection.features.max_query_params
-        return [
-            statement
-            for events in _parts(batch.events, most or math.inf)
-            for statement in _from_values(batch, events, connection)
-        ]
-    if len(batch.events) > FEW:
-        return [_from_arrays(batch, connection)]
-    (sql, params), (more_sql, more_params) = _from_values(
-        batch, batch.events, connection
+    if connection.vendor == "postgresql":
+        single = len(batch.events) == 1
+        return [(_from_texts if single else _from_arrays)(batch, connection)]
+    most = connection.features.max_query_params
+    return [
+        statement
+        for events in _parts(batch.events, most or math.inf)
+        for statement in _from_values(batch, events, connection)
+    ]
+
+
+def _from_texts(batch: Batch, connection: Any) -> Statement:
+    """One event: the text holds what every event of its signal has in common."""
+    (event,) = batch.events
+    due, due_params = _time(batch.available, connection)
+    watched, watched_params = _time(batch.watched, connection)
+    names = tuple([name for _, name in event.deliveries])
+    key = str(event.id)
+    params = [key, event.payload, batch.headers, batch.cause_id and str(batch.cause_id)]
+    for pk, _ in event.deliveries:
+        params += (str(pk), key, *due_params, *watched_params)
+    sql = _text(connection.alias, batch.signal, names, due, watched)
+    return sql, params
+
+
+@lru_cache(maxsize=256)
+def _text(
+    alias: str, signal: str, receivers: tuple[str, ...], due: str, watched: str
+) -> str:
+    """The statement that writes an event for these receivers."""
+    connection = connections[alias]
+    now, _ = from_now_sql(0.0, alias)
+    into = EVENTS.format(signal=connection.ops.quote_name("signal"))
+    event = f"(%s, {_literal(signal, connection)}, %s, %s, %s, {now})"
+    owed = ", ".join(
+        OWED.format(receiver=_literal(name, connection), due=due, watched=watched)
+        for name in receivers
     )
-    return [(f"WITH event AS ({sql}) {more_sql}", params + more_params)]
+    return f"WITH event AS ({into} VALUES {event}) {DELIVERIES} VALUES {owed}"
+
+
+def _literal(text: str, connection: Any) -> str:
+    """The text as the driver quotes it, in a statement that has parameters too."""
+    return str(connection.ops.compose_sql("%s", [text])).replace("%", "%%")
 
 
 def _parts(events: Sequence[NewEvent], most: float) -> list[Sequence[NewEvent]]:
@@ -142,7 +172,7 @@ def _values_sql(
     now, _ = from_now_sql(0.0, alias)
     into = EVENTS.format(signal=connection.ops.quote_name("signal"))
     event = f"(%s, %s, %s, %s, %s, {now})"
-    owed = OWED.format(due=due, watched=watched)
+    owed = OWED.format(receiver="%s", due=due, watched=watched)
     return (
         f"{into} VALUES {', '.join([event] * events)}",
         f"{DELIVERIES} VALUES {', '.join([owed] * deliveries)}",
@@ -157,20 +187,14 @@ def _from_arrays(batch: Batch, connection: Any) -> Statement:
         batch.signal,
         batch.headers,
         batch.cause_id,
-        _array(str(event.id) for event in batch.events),
-        _array(event.payload for event in batch.events),
+        array(str(event.id) for event in batch.events),
+        array(event.payload for event in batch.events),
         *due_params,
         *watched_params,
-        _array(str(pk) for pk, _, _ in owed),
-        _array(str(event_id) for _, event_id, _ in owed),
-        _array(name for _, _, name in owed),
+        array(str(pk) for pk, _, _ in owed),
+        array(str(event_id) for _, event_id, _ in owed),
+        array(name for _, _, name in owed),
     ]
-
-
-def _array(texts: Iterable[str]) -> str:
-    """An array as PostgreSQL reads it; the driver would look at each item's type."""
-    escaped = (text.replace("\\", "\\\\").replace('"', '\\"') for text in texts)
-    return '{"' + '","'.join(escaped) + '"}'
 
 
 def _time(when: When, connection: Any) -> tuple[str, tuple[Any, ...]]:

@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -120,10 +121,12 @@ def aliases() -> list[str]:
     given = settings().DATABASES
     if given is not None:
         return list(given)
-    return [alias for alias in connections if _may_hold_an_outbox(alias)]
+    routers = tuple(router.routers)
+    return [alias for alias in connections if _may_hold_an_outbox(alias, routers)]
 
 
-def _may_hold_an_outbox(alias: str) -> bool:
+@lru_cache(maxsize=64)
+def _may_hold_an_outbox(alias: str, routers: tuple[object, ...]) -> bool:
     mirror = connections[alias].settings_dict.get("TEST", {}).get("MIRROR")
     return not mirror and bool(router.allow_migrate_model(alias, Event))
 
@@ -140,6 +143,8 @@ def alias_for(database: str | None, sender: object) -> str:
         return _known(database, candidates)
     hints = {"instance": sender} if isinstance(sender, models.Model) else {}
     preferred = router.db_for_write(Event, **hints)
+    if candidates == [preferred]:
+        return preferred
     open_ones = [alias for alias in candidates if _has_transaction(alias)]
     if len(open_ones) == 1:
         return open_ones[0]

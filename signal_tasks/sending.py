@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any, Self
 
 from asgiref.sync import sync_to_async
@@ -182,6 +183,7 @@ class Shelter:
             await sync_to_async(self.__exit__)(*raised)
 
 
+@cache
 def outbox() -> Any:
     """The outbox, once the app registry is ready.
 

@@ -13,10 +13,12 @@ from typing import Any
 
 from django.db import connections
 
+from signal_tasks.sql import array
+
 TAKE = """
 WITH due AS MATERIALIZED (
     SELECT id, event_id FROM signal_tasks_delivery
-    WHERE id = ANY(%s) AND receiver = ANY(%s) AND (%s OR NOT alone)
+    WHERE id = ANY(%s::uuid[]) AND receiver = ANY(%s::text[]) AND (%s OR NOT alone)
         AND state = 'pending' AND available_at <= STATEMENT_TIMESTAMP()
     FOR UPDATE SKIP LOCKED
 ), unsynced AS MATERIALIZED (
@@ -48,6 +50,7 @@ def take(
 ) -> list[tuple[tuple[Any, ...], tuple[Any, ...]]]:
     """The values of each taken delivery and its event, as named above."""
     with connections[database].cursor() as cursor:
-        cursor.execute(TAKE, (list(ids), list(names), alone, lease, alone))
+        wanted = array(str(pk) for pk in ids)
+        cursor.execute(TAKE, (wanted, array(names), alone, lease, alone))
         columns = len(DELIVERY)
         return [(row[:columns], row[columns:]) for row in cursor.fetchall()]

@@ -221,6 +221,18 @@ def test_a_send_of_its_own_is_one_transaction_of_two_inserts(
     assert statements(queries) == ["BEGIN", *INSERTS, "COMMIT"]
 
 
+@pytest.mark.parametrize("events", [1, 7])
+def test_names_and_payloads_may_hold_what_means_something_in_sql(events: int) -> None:
+    strange = """100 %s %% o'clock "now" \\' {now}"""
+    signal = AsyncSignal(name=f"{strange} signal {events}")
+    calls = listen(signal, name=f"{strange} receiver {events}")
+    signal.send_many(sender=None, items=[{"said": strange}] * events)
+    run_pending()
+    assert [call["said"] for call in calls] == [strange] * events
+    sent = Event.objects.filter(signal=signal.name)
+    assert sent.filter(deliveries__state="succeeded").count() == events
+
+
 # -- several databases ------------------------------------------------------------
 
 
