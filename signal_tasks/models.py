@@ -59,11 +59,11 @@ class Delivery(models.Model):
     reason = models.CharField(
         max_length=11, choices=Reason.choices, blank=True, default=""
     )
-    attempts = models.PositiveIntegerField(default=0)
-    lease = models.PositiveIntegerField(default=0)
+    attempts = models.IntegerField(default=0)
+    lease = models.IntegerField(default=0)
     available_at = models.DateTimeField(default=DatabaseNow)
     relay_at = models.DateTimeField(null=True, blank=True)
-    relays = models.PositiveSmallIntegerField(default=0)
+    relays = models.SmallIntegerField(default=0)
     alone = models.BooleanField(default=False)
     orphaned = models.BooleanField(default=False)
     finished_at = models.DateTimeField(null=True, blank=True)
@@ -83,17 +83,9 @@ class Delivery(models.Model):
                 fields=["event", "receiver"], name="signal_tasks_one_per_receiver"
             ),
             models.CheckConstraint(
-                condition=Q(state__in=State.values), name="signal_tasks_known_state"
-            ),
-            models.CheckConstraint(
-                condition=Q(
-                    state__in=(State.PENDING, State.RUNNING), relay_at__isnull=False
-                )
-                | Q(
-                    state__in=(State.SUCCEEDED, State.DEAD, State.DISCARDED),
-                    relay_at__isnull=True,
-                ),
-                name="signal_tasks_live_is_watched",
+                condition=Q(relay_at__isnull=False, finished_at__isnull=True)
+                | Q(relay_at__isnull=True, finished_at__isnull=False),
+                name="signal_tasks_watched_or_over",
             ),
         ]
         indexes = [

@@ -1,4 +1,4 @@
-"""Lighter writes: no foreign key to check, an index that finds what is to be pruned."""
+"""Lighter writes: no foreign key, one check, an index that finds what to prune."""
 
 from django.db import migrations, models
 
@@ -38,6 +38,24 @@ class Migration(migrations.Migration):
             index=models.Index(
                 fields=["finished_at", "state"], name="signal_tasks_finished_at"
             ),
+        ),
+        migrations.RemoveConstraint("delivery", "signal_tasks_known_state"),
+        migrations.RemoveConstraint("delivery", "signal_tasks_live_is_watched"),
+        migrations.AddConstraint(
+            model_name="delivery",
+            constraint=models.CheckConstraint(
+                condition=models.Q(relay_at__isnull=False, finished_at__isnull=True)
+                | models.Q(relay_at__isnull=True, finished_at__isnull=False),
+                name="signal_tasks_watched_or_over",
+            ),
+        ),
+        *(
+            migrations.AlterField("delivery", name, kind(default=0))
+            for name, kind in (
+                ("attempts", models.IntegerField),
+                ("lease", models.IntegerField),
+                ("relays", models.SmallIntegerField),
+            )
         ),
         migrations.RunPython(vacuum_early, migrations.RunPython.noop),
     ]

@@ -152,7 +152,7 @@ def test_a_receiver_that_had_to_wait_for_the_database_keeps_its_limit(
         time.sleep(1.8)  # longer than the limit, which strikes while nothing runs yet
     eventually(Attempt.objects.exists)
     assert Attempt.objects.get().error_type == "SoftTimeLimitExceeded"
-    Delivery.objects.update(state="discarded", relay_at=None)
+    Delivery.objects.all().end("discarded")
 
 
 def test_an_async_receiver_that_overruns_has_failed(worker: CeleryWorker) -> None:
@@ -162,7 +162,7 @@ def test_an_async_receiver_that_overruns_has_failed(worker: CeleryWorker) -> Non
     assert Attempt.objects.get().error_type == "SoftTimeLimitExceeded"
     assert runs("async to the end") == []
     assert effects("async") == []
-    Delivery.objects.update(state="discarded", relay_at=None)
+    Delivery.objects.all().end("discarded")
 
 
 def test_a_limited_receiver_keeps_to_its_rate(worker: CeleryWorker) -> None:

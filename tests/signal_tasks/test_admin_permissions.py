@@ -8,6 +8,7 @@ import pytest
 from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
 from signal_tasks.models import Attempt, Delivery, Event, Worker
 
@@ -37,7 +38,9 @@ ACTIONS = {
 def rows() -> dict[str, Any]:
     """One row of each model; the delivery is dead."""
     event = Event.objects.create(signal="t.signal", payload="{}")
-    delivery = Delivery.objects.create(event=event, receiver="t.r", state="dead")
+    delivery = Delivery.objects.create(
+        event=event, receiver="t.r", state="dead", finished_at=timezone.now()
+    )
     worker = Worker.objects.create(name="celery@here")
     return {"event": event, "delivery": delivery, "worker": worker}
 
