@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.conf import settings as django_settings
+from django.utils.functional import empty
 
 from signal_tasks.retry import RetryPolicy
 
@@ -91,12 +92,11 @@ def _given() -> Any:
     """The project's dict, if it has one.
 
     Django looks for a setting that is not there anew each time, for 3 microseconds,
-    and a send asks five times: the object behind its proxy is asked, once there is one.
+    and its proxy takes one for each look at it; a send asks five times. So the object
+    behind the proxy is asked, once there is one.
     """
-    behind = vars(django_settings)["_wrapped"]
-    return getattr(
-        behind if django_settings.configured else django_settings, NAME, None
-    )
+    behind = object.__getattribute__(django_settings, "_wrapped")
+    return getattr(django_settings if behind is empty else behind, NAME, None)
 
 
 def problems(given: object) -> Iterator[str]:

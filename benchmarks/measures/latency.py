@@ -8,11 +8,13 @@ from benchmarks.load import Load, Meter
 from benchmarks.stand import BenchmarkError, Seat
 
 RATE = 50
+#: The first second, in which connections are opened, does not count.
+WARM_UP = 1.0
 
 
 def latency(seat: Seat, seconds: float) -> tuple[dict[str, float], Load]:
     """Place orders at 50/s with the workers running; p50 and p95 in milliseconds."""
-    events = int(RATE * seconds)
+    events = int(RATE * (WARM_UP + seconds))
     seat.freeze()
     seat.reset()
     seat.thaw()
@@ -28,8 +30,11 @@ def latency(seat: Seat, seconds: float) -> tuple[dict[str, float], Load]:
 
 def _percentiles(seat: Seat) -> dict[str, float]:
     committed = dict(seat.read_marks("committed"))
+    warm = min(committed.values()) + WARM_UP * 1e9
     waits = sorted(
-        (at - committed[order]) / 1e6 for order, at in seat.read_marks("ran")
+        (at - committed[order]) / 1e6
+        for order, at in seat.read_marks("ran")
+        if committed[order] >= warm
     )
     steps = statistics.quantiles(waits[:], n=100, method="inclusive")
     return {"p50 ms": steps[49], "p95 ms": steps[94], "p99 ms": steps[98]}
