@@ -26,12 +26,12 @@ def main() -> None:
         size = dataclasses.replace(size, repeat=options.repeat)
     results = Results()
     with _alone(), Stand() as stand:
+        facts = report.facts(stand, size)
+        before = report.load()[0] if options.add else Results()
         for sample in plan.run(stand, _groups(options), size, results):
             print(_line(sample), flush=True)
-        facts = report.facts(stand, size)
-    if options.add:
-        results = report.beside_the_last(results)
-    report.save(results, facts)
+            report.save(report.beside(before, results), facts)
+    results = report.beside(before, results)
     print(report.as_text(results))
     if options.write:
         report.write(results, facts)

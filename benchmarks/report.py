@@ -26,6 +26,8 @@ MEASURED = ("performance.md", "measured")
 PROFILE = ("performance.md", "profile")
 CURVE = ("scaling.md", "curve")
 PACKAGES = ("Python", "Django", "celery", "kombu", "redis", "psycopg")
+#: What stands in the requirements of several contenders.
+SHARED = ("Django==", "psycopg", "celery", "redis")
 Facts = dict[str, str]
 
 
@@ -56,10 +58,13 @@ def _machine() -> str:
 
 
 def _rival_versions() -> list[str]:
+    """What each rival adds to what all have in common."""
     found = []
     for rival in RIVALS:
         file = ROOT / "benchmarks" / "contenders" / rival.name / "requirements.txt"
-        found.append(re.sub(r"\[.*?\]|==", " ", file.read_text().split("\n")[2]))
+        lines = file.read_text().split()
+        own = next(line for line in lines if not line.startswith(SHARED))
+        found.append(re.sub(r"\[.*?\]|==", " ", own))
     return [" ".join(name.split()) for name in found]
 
 
@@ -71,7 +76,9 @@ def save(results: Results, facts: Facts) -> None:
 
 
 def load() -> tuple[Results, Facts]:
-    """What was kept of the last run."""
+    """What was kept of the last run, if there was one."""
+    if not LAST.exists():
+        return Results(), {}
     kept = json.loads(LAST.read_text())
     samples = [
         Sample(s["contender"], s["measure"], s["figures"], Load(**s["load"]))
@@ -80,12 +87,9 @@ def load() -> tuple[Results, Facts]:
     return Results(samples, kept["missing"]), kept["facts"]
 
 
-def beside_the_last(results: Results) -> Results:
-    """The last run's results, with those of this run in the place of older ones."""
-    if not LAST.exists():
-        return results
+def beside(before: Results, results: Results) -> Results:
+    """The results of an earlier run, with those of this one in place of theirs."""
     new = {(sample.contender, sample.measure) for sample in results.samples}
-    before, _ = load()
     kept = [s for s in before.samples if (s.contender, s.measure) not in new]
     order = list(CONTENDERS)
     samples = sorted(

@@ -107,7 +107,8 @@ class Server(ABC):
         """Ask the server to stop, and wait until it has."""
         if self.process is not None:
             self.process.send_signal(self.stop_signal)
-            self.resume()  # a frozen server would never hear of it
+            # A frozen server would never hear of it; one that has ended needs not.
+            self.process.send_signal(signal.SIGCONT)
             try:
                 self.process.wait(self.patience)
             finally:

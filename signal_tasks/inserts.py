@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from django.db import connections
 
-from signal_tasks.sql import array, from_now_sql, stored_id
+from signal_tasks.sql import array, array_of_ids, from_now_sql, stored_id
 
 #: ``signal`` is a word of MySQL's own, and has to be quoted in its way.
 EVENTS = (
@@ -182,17 +182,22 @@ def _values_sql(
 def _from_arrays(batch: Batch, connection: Any) -> Statement:
     due, due_params = _time(batch.available, connection)
     watched, watched_params = _time(batch.watched, connection)
-    owed = [(pk, e.id, name) for e in batch.events for pk, name in e.deliveries]
+    keys = [str(event.id) for event in batch.events]
+    owed = [
+        (str(pk), key, name)
+        for key, event in zip(keys, batch.events, strict=True)
+        for pk, name in event.deliveries
+    ]
     return FROM_ARRAYS.format(due=due, watched=watched), [
         batch.signal,
         batch.headers,
         batch.cause_id,
-        array(str(event.id) for event in batch.events),
+        array_of_ids(keys),
         array(event.payload for event in batch.events),
         *due_params,
         *watched_params,
-        array(str(pk) for pk, _, _ in owed),
-        array(str(event_id) for _, event_id, _ in owed),
+        array_of_ids(pk for pk, _, _ in owed),
+        array_of_ids(key for _, key, _ in owed),
         array(name for _, _, name in owed),
     ]
 

@@ -33,8 +33,9 @@ from signal_tasks.states import Reason, State
 
 #: Rows that one statement of a pass works on.
 BATCH = 1000
-#: Most batches in one pass, so that a pass ends.
-BATCHES = 20
+#: Batches in one pass, so that a pass ends; more while the workers keep up.
+BATCHES = 5
+MOST_BATCHES = 20
 #: Orphans are looked at again after this time, then after twice that, and so on.
 ORPHAN_AFTER = 2.0
 ORPHAN_MAX = 60.0
@@ -66,6 +67,14 @@ class Passage:
     pruned: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class FullPass:
+    """A pass that has left something due: its batches, and what it published last."""
+
+    batches: int
+    last: uuid.UUID
+
+
 @dataclass(slots=True)
 class Relay:
     """One relay; ``run_once`` is a pass, ``run_forever`` the loop around it."""
@@ -77,6 +86,7 @@ class Relay:
     _seen: dict[str, float] = field(default_factory=dict)
     _prune_at: dict[str, float] = field(default_factory=dict)
     _adopted: set[str] = field(default_factory=set)
+    _full: dict[str, FullPass] = field(default_factory=dict)
 
     def run_forever(self, stop: threading.Event) -> None:
         """Pass after pass until ``stop`` is set; no failure ends the loop."""
@@ -151,7 +161,8 @@ class Relay:
 
         Nothing is claimed while the broker is left alone after a failure.
         """
-        for _ in range(BATCHES):
+        batches = self._next_batches(database)
+        for _ in range(batches):
             if time.monotonic() < self._broker_again_at:
                 return
             claimed, orphans = _claim(database)
@@ -161,6 +172,20 @@ class Relay:
             passage.published += len(claimed)
             if len(claimed) + orphans < BATCH:
                 return
+        if claimed:
+            self._full[database] = FullPass(batches, last=claimed[-1].pk)
+
+    def _next_batches(self, database: str) -> int:
+        """Twice as many as before when the workers have had all of it by now.
+
+        To claim more than they can work off takes the time of the database from them,
+        a quarter of it with a million deliveries owed.
+        """
+        before = self._full.pop(database, None)
+        if before is None:
+            return BATCHES
+        waiting = Delivery.objects.using(database).filter(pk=before.last, relays__gt=0)
+        return BATCHES if waiting.exists() else min(2 * before.batches, MOST_BATCHES)
 
     def _publish(self, claimed: list[Delivery], database: str) -> bool:
         """Publish the claimed; when the broker does not take them, owe them again."""
@@ -225,7 +250,7 @@ def recover(database: str) -> int:
     is then lost alone did it, and pays for both times.
     """
     recovered = 0
-    for _ in range(BATCHES):
+    for _ in range(MOST_BATCHES):
         with transaction.atomic(using=database):
             lost = Delivery.objects.using(database).expired(BATCH)
             among_others = [d for d in lost if not d.alone]

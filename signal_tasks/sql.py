@@ -41,3 +41,8 @@ def array(texts: Iterable[str]) -> str:
     """An array as PostgreSQL reads it; the driver would look at each item's type."""
     escaped = (text.replace("\\", "\\\\").replace('"', '\\"') for text in texts)
     return "{" + ",".join([f'"{text}"' for text in escaped]) + "}"
+
+
+def array_of_ids(ids: Iterable[str]) -> str:
+    """An array of what needs no quoting."""
+    return "{" + ",".join(ids) + "}"

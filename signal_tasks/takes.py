@@ -13,7 +13,7 @@ from typing import Any
 
 from django.db import connections
 
-from signal_tasks.sql import array
+from signal_tasks.sql import array, array_of_ids
 
 TAKE = """
 WITH due AS MATERIALIZED (
@@ -50,7 +50,7 @@ def take(
 ) -> list[tuple[tuple[Any, ...], tuple[Any, ...]]]:
     """The values of each taken delivery and its event, as named above."""
     with connections[database].cursor() as cursor:
-        wanted = array(str(pk) for pk in ids)
+        wanted = array_of_ids(str(pk) for pk in ids)
         cursor.execute(TAKE, (wanted, array(names), alone, lease, alone))
         columns = len(DELIVERY)
         return [(row[:columns], row[columns:]) for row in cursor.fetchall()]

@@ -43,8 +43,7 @@ def pruned(seat: Seat, events: int) -> tuple[dict[str, float], Load]:
 def _start(seat: Seat) -> subprocess.Popen[bytes]:
     environment = seat.environment("prune")
     environment["PGOPTIONS"] = "-c log_min_duration_statement=0"
-    command = [seat.python, "-m", "django", "signal_tasks", "prune"]
-    command.append("--skip-checks")
+    command = [seat.python, "-m", "django", "signal_tasks", "--skip-checks", "prune"]
     return subprocess.Popen(  # noqa: S603 -- the command is ours
         command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL
     )

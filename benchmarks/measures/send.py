@@ -5,6 +5,9 @@ from __future__ import annotations
 from benchmarks.load import Load, Meter
 from benchmarks.stand import Seat
 
+#: Blocks of transactions with and without a send.
+BLOCKS = 15
+
 
 def added(
     seat: Seat, kinds: str, *, events: int, many: bool
@@ -12,11 +15,11 @@ def added(
     """Time single transactions, and the insert of 1,000 orders; the workers rest."""
     seat.reset()
     meter = Meter.start()
-    found = seat.probe("cost", kinds=kinds, events=events)
+    found = seat.probe("cost", kinds=kinds, events=events, blocks=BLOCKS)
     figures = {"base": found["base_us"], **found["added_us"]}
     if many:
         seat.reset()
-        figures |= seat.probe("many", events=1000)["added_us"]
+        figures |= seat.probe("many", events=1000, blocks=BLOCKS)["added_us"]
     load = meter.stop()
     seat.discard()
     return {f"{kind} us": us for kind, us in figures.items()}, load

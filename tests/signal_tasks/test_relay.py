@@ -17,6 +17,7 @@ from django.utils import timezone
 
 from signal_tasks import AsyncSignal, DeliveryHandle, RetryPolicy, retention, signals
 from signal_tasks import relay as relay_module
+from signal_tasks.delivery import work_off
 from signal_tasks.models import Attempt, Delivery, Event, Worker
 from signal_tasks.publisher import publisher
 from signal_tasks.relay import Passage, Relay, recover
@@ -171,6 +172,21 @@ def test_a_pass_goes_on_until_all_that_is_due_is_published(
     listen(signal)
     send(signal, 35)
     assert passage(relay).published == 35
+
+
+def test_no_more_is_claimed_in_advance_than_the_workers_manage(
+    signal: AsyncSignal, relay: Relay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay_module, "BATCH", 2)
+    listen(signal)
+    send(signal, 300)
+    for idle in (10, 10):
+        assert passage(relay).published == idle
+    for kept_up in (20, 40, 40):
+        for message in received():
+            work_off(message.task, message.ids, message.database)
+        assert passage(relay).published == kept_up
+    assert passage(relay).published == 10
 
 
 def test_what_has_ended_is_published_no_more(signal: AsyncSignal, relay: Relay) -> None:
