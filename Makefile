@@ -97,7 +97,7 @@ chaos-volume: $(VENV)/dev.stamp ## 200,000 owed; 100,000 that fail beside 10,000
 chaos-report: $(VENV)/dev.stamp ## write these runs into docs/reliability.md
 	@$(BIN)/python -m chaos.summary $(RUNS)/*.json
 
-bench: $(VENV)/bench.stamp ## how fast it is beside others: about 15 minutes
+bench: $(VENV)/bench.stamp ## how fast it is beside others: about half an hour
 	@$(BIN)/python -m benchmarks --write
 
 bench-quick: $(VENV)/bench.stamp ## the same beside plain Celery only: about 2 minutes
