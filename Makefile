@@ -49,8 +49,8 @@ worker: $(VENV)/run.stamp started ## start one more worker beside a running stac
 started:
 	@test -e "$${SHOP_VAR:-var}/run.env" || { echo "Start the shop first: make run"; exit 1; }
 
-# The browser's stories and the tutorial run once, and the tutorial on its own SQLite.
-ONCE := --ignore=tests/browser --ignore=tests/docs
+# What brings databases of its own runs once: browser, tutorial, `make run` and `demo`.
+ONCE := --ignore=tests/browser --ignore=tests/docs --ignore=tests/stack
 
 test: $(VENV)/dev.stamp ## the whole suite: on SQLite, then on PostgreSQL
 	TEST_DATABASE=sqlite $(BIN)/python -m pytest $(ONCE)

@@ -28,8 +28,9 @@ class Person:
         self.page.get_by_role("button", name="Place order").click()
 
     def confirm(self) -> None:
-        """Press the button of the order page."""
-        self.page.get_by_role("button", name="Confirm order").click()
+        """Press the button of the order page, and wait for the page that follows."""
+        with self.page.expect_navigation():
+            self.page.get_by_role("button", name="Confirm order").click()
 
     def register(self, username: str) -> None:
         """Fill in the form of a new account, and send it."""
