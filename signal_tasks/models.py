@@ -38,6 +38,10 @@ class Event(models.Model):  # type: ignore[django-manager-missing]
         return dict(json.loads(self.headers)) if self.headers else {}
 
 
+#: Compared one by one: PostgreSQL needs three times as long to read a list.
+LIVE = Q(state=State.PENDING) | Q(state=State.RUNNING)
+
+
 class Delivery(models.Model):
     """One receiver's share of an event, and the only truth about its fate.
 
@@ -83,8 +87,8 @@ class Delivery(models.Model):
                 fields=["event", "receiver"], name="signal_tasks_one_per_receiver"
             ),
             models.CheckConstraint(
-                condition=Q(relay_at__isnull=False, finished_at__isnull=True)
-                | Q(relay_at__isnull=True, finished_at__isnull=False),
+                condition=Q(LIVE, relay_at__isnull=False, finished_at__isnull=True)
+                | Q(~LIVE, relay_at__isnull=True, finished_at__isnull=False),
                 name="signal_tasks_watched_or_over",
             ),
         ]

@@ -9,6 +9,7 @@ VACUUM_EARLY = (
     "autovacuum_vacuum_threshold = 5000, autovacuum_analyze_scale_factor = 0.02, "
     "autovacuum_vacuum_insert_scale_factor = 0.05)"
 )
+LIVE = models.Q(state="pending") | models.Q(state="running")
 
 
 def vacuum_early(apps, schema_editor):
@@ -44,8 +45,8 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name="delivery",
             constraint=models.CheckConstraint(
-                condition=models.Q(relay_at__isnull=False, finished_at__isnull=True)
-                | models.Q(relay_at__isnull=True, finished_at__isnull=False),
+                condition=models.Q(LIVE, relay_at__isnull=False, finished_at__isnull=True)
+                | models.Q(~LIVE, relay_at__isnull=True, finished_at__isnull=False),
                 name="signal_tasks_watched_or_over",
             ),
         ),

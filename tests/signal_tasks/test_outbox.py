@@ -463,7 +463,9 @@ def test_a_receiver_has_at_most_one_delivery_of_an_event(signal: AsyncSignal) ->
 @pytest.mark.parametrize(
     "change",
     [
+        {"state": "succeeded"},  # but still watched by the relay
         {"finished_at": Now()},  # over, but still watched by the relay
+        {"relay_at": None, "finished_at": Now()},  # over, but pending
         {"relay_at": None},  # not over, and nobody looks after it
     ],
 )
