@@ -49,8 +49,9 @@ worker: $(VENV)/run.stamp started ## start one more worker beside a running stac
 started:
 	@test -e "$${SHOP_VAR:-var}/run.env" || { echo "Start the shop first: make run"; exit 1; }
 
-# What brings databases of its own runs once: browser, tutorial, `make run` and `demo`.
-ONCE := --ignore=tests/browser --ignore=tests/docs --ignore=tests/stack
+# What brings databases of its own runs once: browser, tutorial, `make run` and `demo`;
+# and the fault suite, which `make chaos-all` runs on the other databases and brokers.
+ONCE := $(addprefix --ignore=tests/,browser chaos docs stack)
 
 test: $(VENV)/dev.stamp ## the whole suite: on SQLite, then on PostgreSQL
 	TEST_DATABASE=sqlite $(BIN)/python -m pytest $(ONCE)
