@@ -76,7 +76,7 @@ class Point(Enum):
     )
     RAN = Window(
         WORKER,
-        "signal_tasks.attempts:_call",
+        "signal_tasks.attempts:call",
         True,
         "receiver returned, no end",
         idle=True,

@@ -55,7 +55,7 @@ SABOTAGES = {
     "no-guard": Sabotage(
         "signal_tasks.querysets:DeliveryQuerySet.take", take_anything, "copies"
     ),
-    "no-fence": Sabotage("signal_tasks.attempts:succeed", any_lease, "worker-paused"),
+    "no-fence": Sabotage("signal_tasks.settlement:succeed", any_lease, "worker-paused"),
 }
 
 

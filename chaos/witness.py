@@ -25,11 +25,11 @@ leases: dict[str, int] = {}
 
 def install() -> None:
     """Have this process write down every lease that ends without a success."""
-    from signal_tasks import attempts, broker, delivery
+    from signal_tasks import attempts, broker, delivery, settlement
     from signal_tasks.querysets import DeliveryQuerySet
 
-    _before(attempts, "_call", _note_lease)
-    _before(attempts, "_settle_failure", _note_failure)
+    _before(attempts, "call", _note_lease)
+    _before(settlement, "_settle_failure", _note_failure)
     _before(delivery.Shift, "_hand_back", _note_hand_back)
     _after(DeliveryQuerySet, "expired", _note_expired)
     count_messages()

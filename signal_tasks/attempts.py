@@ -1,26 +1,17 @@
-"""One attempt at one delivery: call the receiver, judge, write the end.
+"""One attempt at one delivery: call the receiver and judge what came of it.
 
-``attempt`` calls and judges and never raises for what a receiver does wrong;
-``settle`` writes the outcome, guarded by the lease. In which transaction either
-happens is decided in ``delivery``.
+``attempt`` never raises for what a receiver does wrong. In which transaction it runs
+is decided in ``groups``; the outcome is written by ``settlement``.
 """
 
 from __future__ import annotations
 
-import asyncio
-import inspect
 import random
 import threading
 import time
-import traceback
-from collections.abc import Awaitable, Sequence
-from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from signal import SIG_IGN, SIGINT, default_int_handler, getsignal
-from threading import Thread
-from typing import Any
 
-from asgiref.sync import async_to_sync
 from django.db import (
     DatabaseError,
     InterfaceError,
@@ -30,14 +21,11 @@ from django.db import (
 )
 from django.utils import timezone
 
-from signal_tasks import codec, context
 from signal_tasks.broker import SHUTDOWN
-from signal_tasks.conf import settings
-from signal_tasks.ends import succeed
-from signal_tasks.exceptions import DecodeError, LeaseLost, MissingInstance
-from signal_tasks.models import Attempt, Delivery, Event
-from signal_tasks.registry import Receiver, registry
-from signal_tasks.retry import RetryPolicy, Verdict, judge
+from signal_tasks.calls import HandBack, Job, call
+from signal_tasks.exceptions import DecodeError, MissingInstance
+from signal_tasks.models import Delivery
+from signal_tasks.retry import Verdict, judge
 from signal_tasks.states import Reason, State
 
 #: What says that the transaction as a whole is lost, not only this delivery.
@@ -51,10 +39,6 @@ SPOILT = (
 OVERRUN = "the receiver went on past its time limit, and its process was ended"
 
 _rng = random.Random()  # noqa: S311 - spreads retries; not a secret
-
-
-class HandBack(BaseException):
-    """The worker has to stop now: the running delivery goes back, uncounted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,27 +58,6 @@ class Outcome:
         return self.state is State.SUCCEEDED
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """A delivery that this worker has taken, with all that is needed to run it."""
-
-    delivery: Delivery
-    event: Event
-    receiver: Receiver
-    database: str
-    held_until: float  # by this process's monotonic clock
-
-    @property
-    def policy(self) -> RetryPolicy:
-        """The receiver's retry policy, or the project's."""
-        return self.receiver.options.retry or settings().RETRY
-
-    @property
-    def is_late(self) -> bool:
-        """Whether the lease may be over, so that the receiver must not start."""
-        return time.monotonic() >= self.held_until
-
-
 def attempt(job: Job) -> Outcome:
     """Run the receiver once and say what has to become of the delivery.
 
@@ -103,7 +66,7 @@ def attempt(job: Job) -> Outcome:
     """
     started = time.monotonic()
     try:
-        _call(job)
+        call(job)
     except (HandBack, KeyboardInterrupt, *SHUTDOWN) as error:
         if _is_from_outside(error) and not _overran(job, error, started):
             raise
@@ -148,108 +111,6 @@ def _overran(job: Job, error: BaseException, started: float) -> bool:
         return False
     timeout = job.receiver.options.timeout
     return timeout is not None and time.monotonic() - started >= timeout
-
-
-def _call(job: Job) -> None:
-    options = job.receiver.options
-    function = job.receiver.function()
-    if function is None:
-        raise LookupError(f"{job.receiver.name} was disconnected meanwhile")
-    if not job.event.payload:
-        raise DecodeError("its event was deleted")
-    payload = codec.decode(job.event.payload, on_missing=options.on_missing)
-    signal = registry.signal(job.event.signal)
-    with context.delivering(_current(job)), _interruptible:
-        result = function(signal=signal, sender=payload.sender, **payload.kwargs)
-        if inspect.isawaitable(result):  # also of a wrapper that is no async function
-            _await(result)
-
-
-def _await(result: Awaitable[Any]) -> None:
-    """Run an async receiver to its end, or cancel it when that is interrupted.
-
-    Its event loop has a thread of its own, which hears of no signal.
-    """
-    running: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any] | None]] = []
-
-    async def run() -> None:
-        running.append((asyncio.get_running_loop(), asyncio.current_task()))
-        await result
-
-    try:
-        async_to_sync(run)()
-    except BaseException:
-        for loop, task in running:
-            with suppress(RuntimeError):  # it has ended, and its loop with it
-                if task is not None:
-                    loop.call_soon_threadsafe(task.cancel)
-        raise
-
-
-class _Interruptible:
-    """Marks the stretches of the main thread in which ``HandBack`` may strike."""
-
-    depth = 0
-
-    def __enter__(self) -> None:
-        type(self).depth += 1
-
-    def __exit__(self, *_: object) -> None:
-        type(self).depth -= 1
-
-
-_interruptible = _Interruptible()
-
-
-def in_receiver() -> bool:
-    """Whether a receiver is running in this process."""
-    return _Interruptible.depth > 0
-
-
-def _current(job: Job) -> context.CurrentDelivery:
-    delivery, event = job.delivery, job.event
-    return context.CurrentDelivery(
-        id=delivery.pk,
-        event_id=event.pk,
-        signal=event.signal,
-        receiver=job.receiver.name,
-        attempt=delivery.attempts,
-        max_attempts=job.policy.max_attempts,
-        sent_at=event.sent_at,
-        headers=event.header_mapping(),
-        database=job.database,
-        _extend=lambda seconds: _extend(job, seconds),
-    )
-
-
-def _extend(job: Job, seconds: float) -> None:
-    """Commit a longer lease, past the receiver's own open transaction.
-
-    On SQLite that transaction keeps all writers out until it ends, so the longer
-    lease may as well be a part of it.
-    """
-    connection = connections[job.database]
-    beside = connection.in_atomic_block and connection.features.has_select_for_update
-    held: list[int] = []
-
-    def extend() -> None:
-        rows = Delivery.objects.using(job.database).held([job.delivery])
-        held.append(rows.extend(seconds))
-
-    def extend_beside() -> None:
-        try:
-            extend()
-        finally:
-            connections[job.database].close()
-
-    if beside and job.receiver.options.atomic:
-        thread = Thread(target=extend_beside, name="signal_tasks-extend")
-        thread.start()
-        thread.join()
-    else:
-        extend()
-    if held != [1]:
-        raise LeaseLost(f"{job.delivery} is no longer held by this worker")
 
 
 def _missing(job: Job, error: MissingInstance) -> Outcome:
@@ -323,82 +184,3 @@ def attempt_in_savepoint(job: Job) -> Outcome:
     except DatabaseError as error:  # the savepoint could not be released
         return failed(job, error)
     return outcome
-
-
-def settle(outcomes: Sequence[Outcome], database: str, worker: str) -> None:
-    """Write the outcomes in the transaction that is open.
-
-    Raises ``LeaseLost`` when this worker no longer holds one of the deliveries: then
-    nothing of the transaction may stand.
-    """
-    done = [
-        (outcome.delivery.pk, outcome.delivery.lease)
-        for outcome in outcomes
-        if outcome.succeeded
-    ]
-    if succeed(done, database=database) != len(done):
-        raise LeaseLost("a lease was over before its receiver had ended")
-    for outcome in outcomes:
-        if not outcome.succeeded:
-            _settle_failure(outcome, database, worker)
-
-
-def settle_apart(outcomes: Sequence[Outcome], database: str, worker: str) -> None:
-    """Write the outcomes, all or none, in a transaction of their own.
-
-    Raises ``LeaseLost`` as ``settle`` does. A single success is a single statement,
-    and needs no more of a transaction than that.
-    """
-    alone = len(outcomes) == 1 and outcomes[0].succeeded
-    with nullcontext() if alone else transaction.atomic(using=database):
-        settle(outcomes, database, worker)
-
-
-def _settle_failure(outcome: Outcome, database: str, worker: str) -> None:
-    rows = Delivery.objects.using(database).held([outcome.delivery])
-    if outcome.state is State.PENDING and outcome.verdict is not None:
-        verdict = outcome.verdict
-        changed = rows.postpone(verdict.delay, counts=verdict.counts)
-    else:
-        changed = rows.end(outcome.state, outcome.reason)
-    if changed != 1:
-        raise LeaseLost(f"{outcome.delivery} is no longer held by this worker")
-    if outcome.error is not None:
-        _record(outcome, outcome.error, database, worker)
-
-
-def _record(outcome: Outcome, error: BaseException, database: str, worker: str) -> None:
-    dead = outcome.state is State.DEAD
-    Attempt._base_manager.using(database).create(
-        delivery_id=outcome.delivery.pk,
-        number=outcome.delivery.attempts,
-        outcome=Attempt.Outcome.DEAD if dead else Attempt.Outcome.RETRIED,
-        error_type=_printable(type(error).__qualname__)[:255],
-        error=_printable(_message(error))[:2000],
-        traceback=_printable(_traceback(error)),
-        worker=worker[:255],
-        seconds=outcome.seconds,
-    )
-
-
-def _message(error: BaseException) -> str:
-    try:
-        return str(error)
-    # An exception whose own __str__ fails must still be recorded.
-    except Exception:  # noqa: BLE001
-        return "(the error cannot be shown)"
-
-
-def _traceback(error: BaseException) -> str:
-    """The end of the traceback, where the cause is, bounded in length."""
-    try:
-        text = "".join(traceback.format_exception(error))
-    # As in _message: formatting calls the exception's own methods.
-    except Exception:  # noqa: BLE001
-        return ""
-    return text[-settings().MAX_TRACEBACK_CHARS :]
-
-
-def _printable(text: str) -> str:
-    """Text that every database stores: no NUL and no lone surrogates."""
-    return text.replace("\0", "\\x00").encode(errors="backslashreplace").decode()

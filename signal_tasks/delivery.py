@@ -16,8 +16,9 @@ from collections.abc import Sequence
 from django.db import DatabaseError, InterfaceError, connections
 
 from signal_tasks import signals
-from signal_tasks.attempts import BROKEN_TRANSACTION, HandBack, Job
+from signal_tasks.attempts import BROKEN_TRANSACTION
 from signal_tasks.broker import is_eager
+from signal_tasks.calls import HandBack, Job
 from signal_tasks.conf import settings
 from signal_tasks.groups import Report, Runner, process
 from signal_tasks.models import Delivery

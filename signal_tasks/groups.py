@@ -27,22 +27,20 @@ from django.db import DatabaseError, InterfaceError, connections, transaction
 from signal_tasks import signals
 from signal_tasks.attempts import (
     BROKEN_TRANSACTION,
-    HandBack,
-    Job,
     Outcome,
     TransactionSpoilt,
     attempt,
     attempt_in_savepoint,
     attempt_in_transaction,
     failed,
-    settle,
-    settle_apart,
 )
+from signal_tasks.calls import HandBack, Job
 from signal_tasks.conf import settings
 from signal_tasks.exceptions import LeaseLost
 from signal_tasks.holdings import Holdings
 from signal_tasks.models import Delivery
 from signal_tasks.registry import Receiver
+from signal_tasks.settlement import settle, settle_apart
 from signal_tasks.states import State
 
 #: Deliveries in the first group of a receiver.

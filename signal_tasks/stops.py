@@ -13,7 +13,7 @@ from typing import Any
 from celery import signals as celery_signals
 from celery.concurrency import solo
 
-from signal_tasks import attempts
+from signal_tasks import calls
 from signal_tasks.groups import process
 from signal_tasks.publisher import publisher
 
@@ -56,8 +56,8 @@ def _listen(**_: object) -> None:
 def _stop(number: int, frame: Any) -> None:
     """Interrupt the receiver, if one runs; what has begun is handed back or ended."""
     process.stopping = True
-    if attempts.in_receiver():
-        raise attempts.HandBack
+    if calls.in_receiver():
+        raise calls.HandBack
     if not process.busy:
         _stock_handlers[number](number, frame)
 
@@ -68,7 +68,7 @@ def _overrun(number: int, frame: Any) -> None:
     Where it strikes that, no other receiver is started: it would have no limit.
     """
     process.overdue = True
-    if attempts.in_receiver() or not process.busy:
+    if calls.in_receiver() or not process.busy:
         _stock_handlers[number](number, frame)
 
 
@@ -88,5 +88,5 @@ class StoppableSolo(solo.TaskPool):  # type: ignore[misc]
 
     def terminate_job(self, pid: int, signal: int | None = None) -> None:
         """Celery's cold shutdown, called by a signal handler."""
-        if attempts.in_receiver():
-            raise attempts.HandBack
+        if calls.in_receiver():
+            raise calls.HandBack
