@@ -6,12 +6,10 @@ sending to them means writing to the outbox.
 
 from __future__ import annotations
 
-import inspect
 import threading
 import uuid
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -19,9 +17,9 @@ from django.core.exceptions import ImproperlyConfigured
 from django.dispatch import Signal
 
 from signal_tasks.broker import Report, register_task
+from signal_tasks.connecting import Connection, When, check, key_of, refuse_durable
 from signal_tasks.identity import (
     calling_module,
-    identity,
     receiver_reference,
     sender_reference,
 )
@@ -38,27 +36,6 @@ from signal_tasks.registry import (
 )
 from signal_tasks.retry import RetryPolicy
 from signal_tasks.sending import BoundSignal, Responses, outbox
-
-When = Callable[..., bool]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Connection:
-    """A durable receiver on one signal."""
-
-    key: tuple[object, object]
-    receiver: Receiver
-    sender: Callable[[], object]
-    when: When | None
-
-    def is_for(self, sender: object) -> bool:
-        """Whether it is to hear of this sender, by identity, as in Django."""
-        if self.receiver.function() is None:
-            return False
-        wanted = self.key[1]
-        return wanted is None or (
-            wanted == identity(sender) and self.sender() is not None
-        )
 
 
 class AsyncSignal(Signal):
@@ -178,17 +155,17 @@ class AsyncSignal(Signal):
             group_commit=group_commit,
         )
         if inline:
-            _refuse_durable(receiver, name, names(aliases), when, options)
+            refuse_durable(receiver, name, names(aliases), when, options)
             super().connect(receiver, sender, weak, dispatch_uid)
             return
-        _check(receiver, options, when)
+        check(receiver, options, when)
         durable = Receiver(
             name=receiver_name(receiver, name, dispatch_uid),
             aliases=names(aliases),
             options=options,
             function=receiver_reference(receiver, weak=weak),
         )
-        key = _key(receiver, sender, dispatch_uid)
+        key = key_of(receiver, sender, dispatch_uid)
         self._add(Connection(key, durable, sender_reference(sender), when))
 
     def _add(self, connection: Connection) -> None:
@@ -236,7 +213,7 @@ class AsyncSignal(Signal):
         By the receiver or its ``dispatch_uid``, and the sender it was connected for.
         What is owed to it stays owed, as an orphan, to a process that knows it.
         """
-        key = _key(receiver, sender, dispatch_uid)
+        key = key_of(receiver, sender, dispatch_uid)
         with self._durable_lock:
             durable = self._forget(key)
         inline = super().disconnect(receiver, sender, dispatch_uid)
@@ -369,49 +346,3 @@ def _work_off(name: str, ids: object, database: object) -> Report:
     from signal_tasks import delivery
 
     return delivery.work_off(name, ids, database)
-
-
-def _refuse_durable(
-    receiver: ReceiverFunction,
-    name: str | None,
-    aliases: tuple[str, ...],
-    when: When | None,
-    options: Options,
-) -> None:
-    given = [option for option, value in (("name", name), ("when", when)) if value]
-    given += ["aliases"] if aliases else []
-    given += options.unusual()
-    if given:
-        raise ImproperlyConfigured(
-            f"{_shown(receiver)}: inline=True runs it in the sender's process, where "
-            f"{', '.join(sorted(given))} would mean nothing; drop either."
-        )
-
-
-def _check(receiver: ReceiverFunction, options: Options, when: object) -> None:
-    if not callable(receiver):
-        raise TypeError("Signal receivers must be callable.")
-    if not _accepts_keywords(receiver):
-        raise ValueError("Signal receivers must accept keyword arguments (**kwargs).")
-    problem = options.problem()
-    if when is not None and not callable(when):
-        problem = f"when={when!r}; give a function of sender and keywords"
-    if problem:
-        raise ImproperlyConfigured(f"{_shown(receiver)}: {problem}")
-
-
-def _accepts_keywords(receiver: ReceiverFunction) -> bool:
-    """As Django's ``func_accepts_kwargs``, whose cache keeps receivers alive."""
-    parameters = inspect.signature(receiver).parameters.values()
-    return any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
-
-
-def _shown(receiver: object) -> str:
-    return f"Receiver {getattr(receiver, '__qualname__', repr(receiver))}"
-
-
-def _key(
-    receiver: object, sender: object, dispatch_uid: object
-) -> tuple[object, object]:
-    sender_id = None if sender is None else identity(sender)
-    return dispatch_uid or identity(receiver), sender_id
