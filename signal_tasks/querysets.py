@@ -321,7 +321,7 @@ class DeliveryQuerySet(Base):
 
 
 def _one_less(field: str) -> Case:
-    """The field less one, but never below zero, which unsigned columns refuse."""
+    """The field less one, but never below zero."""
     return Case(When(**{f"{field}__gt": 0}, then=F(field) - 1), default=Value(0))
 
 
