@@ -39,7 +39,7 @@ class Event(models.Model):  # type: ignore[django-manager-missing]
 
 
 #: Compared one by one: PostgreSQL needs three times as long to read a list.
-LIVE = Q(state=State.PENDING) | Q(state=State.RUNNING)
+IS_LIVE = Q(state=State.PENDING) | Q(state=State.RUNNING)
 
 
 class Delivery(models.Model):
@@ -87,8 +87,8 @@ class Delivery(models.Model):
                 fields=["event", "receiver"], name="signal_tasks_one_per_receiver"
             ),
             models.CheckConstraint(
-                condition=Q(LIVE, relay_at__isnull=False, finished_at__isnull=True)
-                | Q(~LIVE, relay_at__isnull=True, finished_at__isnull=False),
+                condition=Q(IS_LIVE, relay_at__isnull=False, finished_at__isnull=True)
+                | Q(~IS_LIVE, relay_at__isnull=True, finished_at__isnull=False),
                 name="signal_tasks_watched_or_over",
             ),
         ]

@@ -20,7 +20,8 @@ from signal_tasks import relay as relay_module
 from signal_tasks.delivery import work_off
 from signal_tasks.models import Attempt, Delivery, Event, Worker
 from signal_tasks.publisher import publisher
-from signal_tasks.relay import Passage, Relay, recover
+from signal_tasks.recovery import recover
+from signal_tasks.relay import Passage, Relay
 from signal_tasks.retention import prune, prune_some
 from signal_tasks.testing import run_pending
 from tests.signal_tasks.conftest import listen

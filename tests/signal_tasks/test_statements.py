@@ -17,7 +17,8 @@ from django.test.utils import CaptureQueriesContext
 from signal_tasks import AsyncSignal
 from signal_tasks.delivery import work_off
 from signal_tasks.models import Delivery
-from signal_tasks.relay import Relay, recover
+from signal_tasks.recovery import recover
+from signal_tasks.relay import Relay
 from signal_tasks.retention import prune_some
 from tests.signal_tasks.conftest import listen
 
