@@ -54,14 +54,14 @@ def push(
         "properties": {
             "correlation_id": number,
             "delivery_mode": 2,
-            "delivery_info": {"exchange": "", "routing_key": "shop"},
+            "delivery_info": {"exchange": "", "routing_key": "tests"},
             "priority": 0,
             "body_encoding": "base64",
             "delivery_tag": number,
         },
     }
     with redis_client.Redis.from_url(server.url) as client:
-        client.lpush("shop", json.dumps(message))
+        client.lpush("tests", json.dumps(message))
 
 
 def still_works(worker: CeleryWorker, children: list[int]) -> bool:

@@ -7,23 +7,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from django.db.models.signals import post_save
 from django.dispatch import Signal
 
 from signal_tasks import AsyncSignal
 
 Connect = Callable[..., list[dict[str, Any]]]
-OF_THE_SHOP = "customers.receivers.update_profile"
-
-
-@pytest.fixture(autouse=True)
-def _without_the_shop(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Users of these tests are no customers: nothing is owed when one is saved."""
-    others = [each for each in post_save.receivers if each[0][0] != OF_THE_SHOP]
-    monkeypatch.setattr(post_save, "receivers", others)
-    post_save.sender_receivers_cache.clear()
-    yield
-    post_save.sender_receivers_cache.clear()
 
 
 @pytest.fixture

@@ -162,10 +162,10 @@ def test_list_tells_signals_with_their_receivers_and_options(
     assert "t.listed" in text
 
 
-def test_list_knows_the_signals_of_the_shop() -> None:
+def test_list_knows_the_signals_of_every_app() -> None:
     told = json.loads(command("list", "--json"))
-    names = [receiver["name"] for receiver in told["orders.signals.order_confirmed"]]
-    assert "products.receivers.update_inventory" in names
+    names = [receiver["name"] for receiver in told["tests.testapp.signals.happened"]]
+    assert "tests.testapp.receivers.note_atomically" in names
 
 
 # -- replay and discard -----------------------------------------------------------

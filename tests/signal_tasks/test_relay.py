@@ -44,14 +44,14 @@ class Received:
 def relay() -> Iterator[Relay]:
     """A relay, and a broker with empty queues."""
     publisher.flush(5)
-    received("shop")
+    received("tests")
     received("elsewhere")
     relay = Relay("relay@test")
     yield relay
     relay.leave()
 
 
-def received(queue: str = "shop") -> list[Received]:
+def received(queue: str = "tests") -> list[Received]:
     """The messages in a queue of the broker, which is empty then."""
     found = []
     with current_app.connection_for_read() as link:

@@ -308,7 +308,7 @@ def test_pytest_has_fixtures_of_ours(
             assert captured_signals[0].kwargs == {"key": "k"}
         """
     )
-    options = ["--ds", "tests.settings", "-p", "no:randomly", "-q"]
+    options = ["--ds", "tests.signal_tasks.settings", "-p", "no:randomly", "-q"]
     if not entry_points(group="pytest11", name="signal_tasks"):
         options += ["-p", "signal_tasks.pytest_plugin"]  # as if it were installed
     result = pytester.runpytest_subprocess(*options)
