@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from django.db import (
-    connection,
-    transaction,
-)
+from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
-from signal_tasks import (
-    AsyncSignal,
-)
+from signal_tasks import AsyncSignal
 from signal_tasks.models import Delivery, Event
 from signal_tasks.testing import run_pending
 from tests.signal_tasks.conftest import listen

@@ -7,9 +7,7 @@ from typing import Any
 
 import pytest
 
-from signal_tasks import (
-    async_receiver,
-)
+from signal_tasks import async_receiver
 
 Forward = Callable[..., list[dict[str, Any]]]
 

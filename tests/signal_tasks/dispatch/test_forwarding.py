@@ -19,11 +19,7 @@ from django.dispatch import Signal
 from django.test import Client
 from django.test.signals import template_rendered
 
-from signal_tasks import (
-    AsyncSignal,
-    PayloadError,
-    Snapshot,
-)
+from signal_tasks import AsyncSignal, PayloadError, Snapshot
 from signal_tasks.models import Event
 from signal_tasks.testing import run_pending
 from tests.signal_tasks.dispatch.conftest import Forward

@@ -8,10 +8,7 @@ from typing import Any
 import pytest
 from django.db import DatabaseError, IntegrityError, transaction
 
-from signal_tasks import (
-    AsyncSignal,
-    PayloadError,
-)
+from signal_tasks import AsyncSignal, PayloadError
 from signal_tasks.models import Event
 from signal_tasks.testing import run_pending
 from tests.signal_tasks.conftest import listen

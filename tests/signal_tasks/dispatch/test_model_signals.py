@@ -15,10 +15,7 @@ from django.db.migrations.state import ModelState, ProjectState
 from django.db.models.signals import m2m_changed, post_delete, post_save
 from django.test.utils import CaptureQueriesContext
 
-from signal_tasks import (
-    async_receiver,
-    current_delivery,
-)
+from signal_tasks import async_receiver, current_delivery
 from signal_tasks.models import Delivery, Event
 from signal_tasks.registry import registry
 from signal_tasks.testing import run_pending

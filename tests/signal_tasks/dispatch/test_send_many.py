@@ -6,11 +6,7 @@ from typing import Any
 
 import pytest
 
-from signal_tasks import (
-    AsyncSignal,
-    PayloadError,
-    current_delivery,
-)
+from signal_tasks import AsyncSignal, PayloadError, current_delivery
 from signal_tasks.models import Event
 from signal_tasks.testing import run_pending
 from tests.signal_tasks.conftest import listen

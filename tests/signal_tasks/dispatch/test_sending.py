@@ -8,12 +8,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from signal_tasks import (
-    AsyncSignal,
-    DeliveryHandle,
-    current_delivery,
-    deliveries_of,
-)
+from signal_tasks import AsyncSignal, DeliveryHandle, current_delivery, deliveries_of
 from signal_tasks.models import Delivery, Event
 from signal_tasks.testing import run_pending
 from tests.signal_tasks.conftest import listen

@@ -9,10 +9,7 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.utils import timezone
 
-from signal_tasks import (
-    AsyncSignal,
-    current_delivery,
-)
+from signal_tasks import AsyncSignal, current_delivery
 from signal_tasks.models import Delivery
 from signal_tasks.testing import run_pending
 from tests.signal_tasks.conftest import listen

@@ -8,9 +8,7 @@ from typing import Any
 import pytest
 from asgiref.sync import async_to_sync
 
-from signal_tasks import (
-    AsyncSignal,
-)
+from signal_tasks import AsyncSignal
 
 Send = Callable[..., list[tuple[Any, Any]]]
 
