@@ -156,11 +156,11 @@ def test_what_is_owed_to_another_receiver_or_later_does_not_run(
     ((_, handle),) = later
     forge(redis, [str(handle.id)], "default")
     forge(redis, [str(handle.id)], "default", task=ANOTHER)
-    eventually(lambda: worker.output.count("1 not owed") == before + 2)
+    eventually(lambda: worker.output.count("1 not owed") >= before + 2)
     assert runs() == []
     Delivery.objects.filter(pk=handle.id).update(available_at="2020-01-01T00:00Z")
     forge(redis, [str(handle.id)], "default", task=ANOTHER)
-    eventually(lambda: worker.output.count("1 not owed") == before + 3)
+    eventually(lambda: worker.output.count("1 not owed") >= before + 3)
     assert runs() == []
     forge(redis, [str(handle.id)], "default")
     eventually(all_ended)
@@ -177,7 +177,7 @@ def test_what_has_ended_does_not_run_again(
     before, ran = worker.output.count("1 not owed"), len(runs())
     for handle in (done, dead):
         forge(redis, [str(handle.id)] * 3, "default")
-    eventually(lambda: worker.output.count("1 not owed") == before + 2)
+    eventually(lambda: worker.output.count("1 not owed") >= before + 2)
     assert len(runs()) == ran
     assert states() == {"succeeded": 1, "dead": 1}
 
