@@ -140,7 +140,7 @@ def test_what_is_pickled_is_refused(worker: CeleryWorker, redis: RedisServer) ->
         (b"[[], {}, {}]", {"eta": "never", "expires": [], "retries": "many"}),
     ],
 )
-def test_a_misshapen_message_ends_no_worker(
+def test_a_malformed_message_ends_no_worker(
     body: bytes, headers: dict[str, Any], worker: CeleryWorker, redis: RedisServer
 ) -> None:
     children = worker.children()
@@ -148,7 +148,7 @@ def test_a_misshapen_message_ends_no_worker(
     assert still_works(worker, children)
 
 
-def test_what_is_owed_to_another_receiver_or_later_does_not_run(
+def test_what_is_pending_for_another_receiver_or_later_does_not_run(
     worker: CeleryWorker, redis: RedisServer
 ) -> None:
     before = worker.output.count("1 not owed")
@@ -168,7 +168,7 @@ def test_what_is_owed_to_another_receiver_or_later_does_not_run(
     assert effects("atomic") == []
 
 
-def test_what_has_ended_does_not_run_again(
+def test_what_is_finished_does_not_run_again(
     worker: CeleryWorker, redis: RedisServer
 ) -> None:
     ((_, done),) = inside.send(sender=None, key="done")

@@ -1,4 +1,4 @@
-"""What a receiver is told about its delivery, and how it extends its lease."""
+"""``current_delivery()``: facts about the delivery, and more time for it."""
 
 from __future__ import annotations
 

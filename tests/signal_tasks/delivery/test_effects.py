@@ -128,7 +128,7 @@ def test_a_receiver_that_leaves_its_transaction_broken_has_failed(
 
 
 @pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite goes on after it")
-def test_so_has_one_that_hides_an_error_from_django_but_not_from_the_database(
+def test_a_receiver_that_hides_an_error_from_django_but_not_from_the_database_has_failed(
     signal: AsyncSignal,
 ) -> None:
     taken = Thing.objects.create(name="first")

@@ -91,8 +91,8 @@ def test_what_is_not_due_yet_is_not_run_whoever_asks(signal: AsyncSignal) -> Non
     assert handle.refresh().attempts == 0
 
 
-@pytest.mark.parametrize("verb", ["discard", "end"])
-def test_what_has_ended_is_not_run_again(verb: str, signal: AsyncSignal) -> None:
+@pytest.mark.parametrize("verb", ["discard", "finish"])
+def test_what_is_finished_is_not_run_again(verb: str, signal: AsyncSignal) -> None:
     calls = listen(signal, name="t.ended")
     handle = send(signal)
     if verb == "discard":
@@ -108,7 +108,7 @@ def test_what_has_ended_is_not_run_again(verb: str, signal: AsyncSignal) -> None
 
 
 @atomic_or_not
-def test_a_worker_that_lost_its_delivery_cannot_write_its_end(
+def test_a_worker_that_lost_its_delivery_cannot_finish_it(
     atomic: bool, signal: AsyncSignal
 ) -> None:
     def lose(sender: object, **kwargs: Any) -> None:

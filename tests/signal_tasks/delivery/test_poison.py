@@ -41,7 +41,7 @@ def test_a_poisoned_delivery_harms_only_itself(
     assert sorted(e.what for e in Effect.objects.all()) == sorted(expected)
 
 
-def test_a_broken_transaction_in_a_group_harms_only_its_own(
+def test_a_broken_transaction_in_a_batch_harms_only_its_own(
     signal: AsyncSignal,
 ) -> None:
     def note(sender: object, number: int, **kwargs: Any) -> None:
@@ -142,7 +142,9 @@ def test_a_delivery_whose_receiver_is_gone_waits_and_runs_when_it_is_back(
     assert run(handle).state == "succeeded"
 
 
-def test_a_renamed_receiver_runs_what_its_alias_is_owed(signal: AsyncSignal) -> None:
+def test_a_renamed_receiver_runs_what_is_pending_for_its_alias(
+    signal: AsyncSignal,
+) -> None:
     def old(sender: object, **kwargs: Any) -> None: ...
 
     signal.connect(old, name="t.old_name")

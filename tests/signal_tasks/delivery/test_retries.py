@@ -127,7 +127,7 @@ def test_asking_again_spends_attempts(signal: AsyncSignal) -> None:
     assert handle.reason == "exhausted"
 
 
-def test_unless_it_says_that_it_does_not_count(signal: AsyncSignal) -> None:
+def test_asking_again_without_counting_spends_no_attempt(signal: AsyncSignal) -> None:
     seen = []
 
     def again(sender: object, **kwargs: Any) -> None:

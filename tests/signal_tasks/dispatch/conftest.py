@@ -1,4 +1,4 @@
-"""A durable receiver of a signal that is not ours, for one test."""
+"""Durable receivers of signals that are not ours, for one test."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Forward = Callable[..., list[dict[str, Any]]]
 
 @pytest.fixture
 def forward() -> Iterator[Forward]:
-    """Connect a durable receiver for this test; what it is called with."""
+    """Connect a durable receiver for this test; return the list of its calls."""
     done: list[tuple[Any, Any, str, Any]] = []
 
     def connect(signal: Any, sender: Any = None, **options: Any) -> list[Any]:

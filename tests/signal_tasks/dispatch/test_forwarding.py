@@ -97,7 +97,7 @@ def test_a_snapshot_that_was_sent_stays_one(forward: Forward) -> None:
 
 @pytest.fixture
 def importing_module() -> Iterator[types.ModuleType]:
-    """A module whose name sorts before Django's own."""
+    """Load a module whose name sorts before Django's own."""
     module = types.ModuleType("a.signals")
     module.__dict__.update(
         post_delete=post_delete,

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.mark.parametrize("way", ["send", "asend"])
-def test_an_inline_receivers_exception_propagates_and_nothing_is_owed(
+def test_an_inline_receivers_exception_propagates_and_nothing_is_sent(
     way: str, signal: AsyncSignal
 ) -> None:
     def explode(sender: object, **kwargs: Any) -> None:
@@ -33,7 +33,7 @@ def test_an_inline_receivers_exception_propagates_and_nothing_is_owed(
 
 
 @robust_ways
-def test_robustly_it_becomes_its_response_and_the_event_is_owed(
+def test_robustly_it_becomes_its_response_and_the_event_is_sent(
     way: str, signal: AsyncSignal, heard: list[dict[str, Any]]
 ) -> None:
     def explode(sender: object, **kwargs: Any) -> None:

@@ -1,4 +1,4 @@
-"""The four ways to send one event; what holds for one holds for all."""
+"""The four methods that send one event, for tests that hold for all of them."""
 
 from __future__ import annotations
 

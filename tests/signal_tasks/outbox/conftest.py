@@ -1,4 +1,4 @@
-"""What the outbox hands to the publisher."""
+"""A record of what the outbox gives to the publisher."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from signal_tasks.publisher import Parcel, publisher
 
 @pytest.fixture
 def submitted(monkeypatch: pytest.MonkeyPatch) -> list[Parcel]:
-    """What was handed to the publisher; it is published all the same."""
+    """Record what is given to the publisher, which publishes it as usual."""
     parcels: list[Parcel] = []
     submit = publisher.submit
 

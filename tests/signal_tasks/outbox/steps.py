@@ -14,13 +14,13 @@ class Undo(Exception):
     """Ends a transaction without committing it."""
 
 
-def owed(database: str = "default") -> int:
+def deliveries(database: str = "default") -> int:
     return len(Delivery.objects.using(database))
 
 
 @contextmanager
 def undone(using: str = "default") -> Iterator[None]:
-    """A transaction that is rolled back in the end."""
+    """Open a transaction, and roll it back in the end."""
     with suppress(Undo), transaction.atomic(using=using):
         yield
         raise Undo

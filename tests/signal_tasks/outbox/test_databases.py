@@ -14,7 +14,7 @@ from signal_tasks import AsyncSignal, deliveries_of
 from signal_tasks.publisher import Parcel
 from signal_tasks.testing import run_pending
 from tests.signal_tasks.conftest import listen
-from tests.signal_tasks.outbox.steps import Undo, owed, undone
+from tests.signal_tasks.outbox.steps import Undo, deliveries, undone
 from tests.testapp.models import Thing
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -40,7 +40,7 @@ class TestSeveralDatabases:
         calls = listen(signal)
         with transaction.atomic(using="other"):
             ((_, handle),) = signal.send(sender=None)
-        assert (owed("default"), owed("other")) == (0, 1)
+        assert (deliveries("default"), deliveries("other")) == (0, 1)
         assert handle.database == "other"
         assert submitted[0].database == "other"
         run_pending()
@@ -54,7 +54,7 @@ class TestSeveralDatabases:
             with undone(using="other"):
                 signal.using(database="other").send(sender="undone")
             signal.send(sender="kept")
-        assert (owed("default"), owed("other")) == (1, 0)
+        assert (deliveries("default"), deliveries("other")) == (1, 0)
 
     def test_an_instance_as_sender_brings_its_database(
         self, signal: AsyncSignal
@@ -63,7 +63,7 @@ class TestSeveralDatabases:
         thing = Thing.objects.using("other").create(name="there")
         with transaction.atomic(using="default"), transaction.atomic(using="other"):
             signal.send(sender=thing, thing=thing)
-        assert (owed("default"), owed("other")) == (0, 1)
+        assert (deliveries("default"), deliveries("other")) == (0, 1)
         run_pending()
         assert calls[0]["thing"]._state.db == "other"
 
@@ -72,12 +72,12 @@ class TestSeveralDatabases:
         signal.using(database="other").send(sender=None)
         signal.using(database="other").send_many(sender=None, items=[{}, {}])
         signal.using(database="default").send(sender=None)
-        assert (owed("default"), owed("other")) == (1, 3)
+        assert (deliveries("default"), deliveries("other")) == (1, 3)
 
     def test_without_any_hint_it_is_the_default(self, signal: AsyncSignal) -> None:
         listen(signal)
         signal.send(sender=None)
-        assert (owed("default"), owed("other")) == (1, 0)
+        assert (deliveries("default"), deliveries("other")) == (1, 0)
 
     def test_a_mirror_holds_no_outbox(self, signal: AsyncSignal) -> None:
         listen(signal)
@@ -91,7 +91,7 @@ class TestSeveralDatabases:
         listen(signal)
         with transaction.atomic(using="other"):
             signal.send(sender=None)
-        assert (owed("default"), owed("other")) == (1, 0)
+        assert (deliveries("default"), deliveries("other")) == (1, 0)
 
     def test_a_sender_reaches_its_receivers_writes_on_its_own_database(
         self, signal: AsyncSignal
@@ -118,7 +118,7 @@ class TestSeveralDatabasesInATestCase:
         with transaction.atomic(using="other"):
             signal.send(sender=None)
         signal.send(sender=None)
-        assert (owed("default"), owed("other")) == (1, 1)
+        assert (deliveries("default"), deliveries("other")) == (1, 1)
 
     def test_nested_ones_count_once(self, signal: AsyncSignal) -> None:
         listen(signal)
@@ -126,7 +126,7 @@ class TestSeveralDatabasesInATestCase:
             signal.send(sender=None)
         with transaction.atomic(using="other"), transaction.atomic(using="default"):
             signal.send(sender=None)
-        assert (owed("default"), owed("other")) == (1, 1)
+        assert (deliveries("default"), deliveries("other")) == (1, 1)
 
 
 class ReplicaRouter:
@@ -170,7 +170,7 @@ class TestReadingFromAReplica:
         assert calls[0]["thing"] == thing
         assert len(self.asked) == 0
         assert Thing.objects.filter(pk=thing.pk).exists()
-        assert len(self.asked) == 1  # which is how we know that we would have seen it
+        assert len(self.asked) == 1  # so the engine would have been seen
 
     def test_an_instance_that_was_read_there_is_written_about_here(
         self, signal: AsyncSignal

@@ -1,4 +1,4 @@
-"""The constraints of the rows."""
+"""The database refuses rows that break the promises."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def test_a_receiver_has_at_most_one_delivery_of_an_event(signal: AsyncSignal) ->
     "change",
     [
         {"state": "succeeded"},  # but still watched by the relay
-        {"finished_at": Now()},  # over, but still watched by the relay
-        {"relay_at": None, "finished_at": Now()},  # over, but pending
-        {"relay_at": None},  # not over, and nobody looks after it
+        {"finished_at": Now()},  # finished, but still watched by the relay
+        {"relay_at": None, "finished_at": Now()},  # finished, but pending
+        {"relay_at": None},  # not finished, and no relay looks at it
     ],
 )
 def test_the_database_refuses_a_delivery_that_nobody_would_look_after(

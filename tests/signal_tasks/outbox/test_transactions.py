@@ -16,19 +16,19 @@ from signal_tasks.models import Delivery, Event
 from signal_tasks.publisher import Parcel
 from signal_tasks.testing import run_pending
 from tests.signal_tasks.conftest import listen
-from tests.signal_tasks.outbox.steps import Undo, owed, undone
+from tests.signal_tasks.outbox.steps import Undo, deliveries, undone
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def test_a_committed_send_is_owed_and_published(
+def test_a_committed_send_is_pending_and_published(
     signal: AsyncSignal, submitted: list[Parcel]
 ) -> None:
     listen(signal)
     with transaction.atomic():
         ((_, handle),) = signal.send(sender=None)
         assert submitted == []
-    assert owed() == 1
+    assert deliveries() == 1
     (parcel,) = submitted
     assert parcel.ids == [str(handle.id)]
     assert parcel.database == "default"
@@ -66,7 +66,7 @@ def test_a_nested_block_that_commits_is_undone_with_the_outer_one(
     listen(signal)
     with undone(), transaction.atomic(), transaction.atomic(savepoint=False):
         signal.send(sender=None)
-    assert owed() == 0
+    assert deliveries() == 0
     assert submitted == []
 
 
@@ -80,7 +80,7 @@ def test_several_sends_of_one_transaction_commit_together(
         for number in range(5):
             signal.send(sender=None, number=number)
         other.send(sender=None)
-    assert owed() == 6
+    assert deliveries() == 6
     run_pending()
     assert [call["number"] for call in calls] == [0, 1, 2, 3, 4]
 
@@ -91,7 +91,7 @@ def test_outside_of_a_transaction_a_send_is_one_of_its_own(
     listen(signal)
     listen(signal)
     signal.send(sender=None)
-    assert (Event.objects.count(), owed()) == (1, 2)
+    assert (Event.objects.count(), deliveries()) == (1, 2)
     assert sum(len(parcel.ids) for parcel in submitted) == 2
 
 
@@ -105,7 +105,7 @@ def test_a_transaction_by_hand_is_respected(signal: AsyncSignal) -> None:
         transaction.rollback()
     finally:
         transaction.set_autocommit(True)
-    assert owed() == 1
+    assert deliveries() == 1
 
 
 def test_a_transaction_that_is_marked_for_rollback_takes_the_event_along(
@@ -115,7 +115,7 @@ def test_a_transaction_that_is_marked_for_rollback_takes_the_event_along(
     with transaction.atomic():
         signal.send(sender=None)
         transaction.set_rollback(True)
-    assert owed() == 0
+    assert deliveries() == 0
 
 
 def test_a_failed_hook_of_somebody_else_loses_nothing(
@@ -133,7 +133,7 @@ def test_a_failed_hook_of_somebody_else_loses_nothing(
 
     with pytest.raises(Undo):
         send_after_them()
-    assert submitted == []  # the relay will bring it: the row is there
+    assert submitted == []  # the row is there, so the relay publishes it
     assert Delivery.objects.get().relay_at is not None
     run_pending()
     assert len(calls) == 1
@@ -144,7 +144,7 @@ def test_a_delayed_send_is_left_to_the_relay(
 ) -> None:
     listen(signal)
     signal.using(delay=60).send(sender=None)
-    assert owed() == 1
+    assert deliveries() == 1
     assert submitted == []
 
 
@@ -166,7 +166,7 @@ urlpatterns = [path("send/", send_in_request)]
 
 @pytest.mark.urls(__name__)
 class TestAtomicRequests:
-    """With ATOMIC_REQUESTS the request is the transaction."""
+    """With ATOMIC_REQUESTS, each request is a transaction."""
 
     @pytest.fixture(autouse=True)
     def _atomic(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
@@ -179,17 +179,17 @@ class TestAtomicRequests:
         yield
         in_request.disconnect(hear)
 
-    def test_a_request_that_succeeds_owes_its_event(
+    def test_a_request_that_succeeds_has_sent_its_event(
         self, client: Client, submitted: list[Parcel]
     ) -> None:
         response = client.get("/send/")
-        assert owed() == 1
+        assert deliveries() == 1
         assert submitted[0].ids == [response.content.decode()]
 
-    def test_a_request_that_fails_owes_nothing(
+    def test_a_request_that_fails_has_sent_nothing(
         self, client: Client, submitted: list[Parcel]
     ) -> None:
         with pytest.raises(Undo):
             client.get("/send/?fail=1")
-        assert owed() == 0
+        assert deliveries() == 0
         assert submitted == []

@@ -24,7 +24,7 @@ class Received:
 
 
 def received(queue: str = "tests") -> list[Received]:
-    """The messages in a queue of the broker, which is empty then."""
+    """Take all messages out of a queue of the broker."""
     found = []
     with current_app.connection_for_read() as link:
         channel = link.default_channel
@@ -35,27 +35,27 @@ def received(queue: str = "tests") -> list[Received]:
 
 
 def send(signal: AsyncSignal, number: int = 1) -> list[str]:
-    """Send events that no process published; the ids of their deliveries."""
+    """Send events that no process publishes; return the ids of their deliveries."""
     signal.send_many(sender=None, items=[{}] * number)
     pass_time()
     return [str(pk) for pk in Delivery.objects.order_by("pk").values_list("pk")[0:]]
 
 
-def owed(signal: AsyncSignal, number: int = 1) -> list[DeliveryHandle]:
+def pending(signal: AsyncSignal, number: int = 1) -> list[DeliveryHandle]:
     return [signal.send(sender=None)[0][1] for _ in range(number)]
 
 
 def lose(handle: DeliveryHandle, *others: DeliveryHandle) -> None:
-    """Take deliveries in one message by a worker that then dies."""
+    """Claim deliveries of one message, as a worker does that then dies."""
     rows = Delivery.objects.all()
     ids = [each.id for each in (handle, *others)]
-    taken = rows.take(ids, names=[handle.receiver], lease=60)
-    assert len(taken) == len(ids)
+    claimed = rows.take(ids, names=[handle.receiver], lease=60)
+    assert len(claimed) == len(ids)
     pass_time()
 
 
 def pass_time(hours: float = 24) -> None:
-    """Let the relay's next look at everything be due."""
+    """Make everything due for the relay."""
     ago = timedelta(hours=hours)
     Delivery.objects.filter(relay_at__isnull=False).update(relay_at=F("relay_at") - ago)
 
@@ -66,12 +66,12 @@ def only() -> Delivery:
 
 
 def wait() -> float:
-    """How long the relay will leave the only delivery alone, in seconds."""
+    """Return after how many seconds the relay looks at the only delivery again."""
     at = only().relay_at
     assert at is not None
     return (at - timezone.now()).total_seconds()
 
 
-def passage(relay: Relay) -> Passage:
+def run_pass(relay: Relay) -> Passage:
     (done,) = relay.run_once().values()
     return done

@@ -1,4 +1,4 @@
-"""A relay reports that it lives, and one database harms no other."""
+"""A relay writes heartbeats, and one failing database harms no other."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from django.db.models import F
 from signal_tasks import signals
 from signal_tasks.models import Worker
 from signal_tasks.relay import Relay
-from tests.signal_tasks.relay.steps import passage
+from tests.signal_tasks.relay.steps import run_pass
 
 pytestmark = pytest.mark.django_db
 
 
 def test_a_relay_is_seen_while_it_is_at_work(relay: Relay) -> None:
-    passage(relay)
-    passage(relay)
+    run_pass(relay)
+    run_pass(relay)
     assert Worker.objects.get().name == "relay@test"
     relay.leave()
     assert not Worker.objects.exists()
@@ -29,13 +29,13 @@ def test_a_relay_is_seen_while_it_is_at_work(relay: Relay) -> None:
 def test_workers_that_are_long_gone_are_forgotten(relay: Relay) -> None:
     Worker.objects.create(name="celery@dead", pk=uuid.uuid4())
     Worker.objects.update(seen_at=F("seen_at") - timedelta(days=2))
-    passage(relay)
+    run_pass(relay)
     assert Worker.objects.get().name == "relay@test"
 
 
 def test_a_pass_leaves_the_transaction_of_a_test_alone(relay: Relay) -> None:
     Worker.objects.create(name="celery@here")
-    passage(relay)
+    run_pass(relay)
     relay.leave()
     assert connection.in_atomic_block
     assert Worker.objects.get().name == "celery@here"

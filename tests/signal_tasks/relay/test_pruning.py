@@ -16,7 +16,7 @@ from signal_tasks.relay import Relay
 from signal_tasks.retention import prune, prune_some
 from signal_tasks.testing import run_pending
 from tests.signal_tasks.conftest import listen
-from tests.signal_tasks.relay.steps import owed, passage
+from tests.signal_tasks.relay.steps import pending, run_pass
 
 pytestmark = pytest.mark.django_db
 
@@ -28,8 +28,8 @@ def _kept_for_a_day(settings: Any) -> None:
     settings.SIGNAL_TASKS = {"DATABASES": ["default"], **keep}
 
 
-def ended(signal: AsyncSignal, *states: str) -> None:
-    """One event for each state, with a delivery that ended so, long ago."""
+def finished(signal: AsyncSignal, *states: str) -> None:
+    """Send one event for each state, whose delivery finished in it long ago."""
     for state in states:
         handle = signal.send(sender=None)[0][1]
         Delivery.objects.filter(pk=handle.id).end(state)
@@ -37,19 +37,19 @@ def ended(signal: AsyncSignal, *states: str) -> None:
 
 
 @pytest.mark.usefixtures("_kept_for_a_day")
-def test_what_ended_long_ago_is_deleted_with_its_event(signal: AsyncSignal) -> None:
+def test_what_finished_long_ago_is_deleted_with_its_event(signal: AsyncSignal) -> None:
     listen(signal)
-    ended(signal, "succeeded", "discarded", "dead")
-    owed(signal)
+    finished(signal, "succeeded", "discarded", "dead")
+    pending(signal)
     assert prune("default") == 3
     assert Delivery.objects.get().state == "pending"
     assert Event.objects.count() == 1
 
 
 @pytest.mark.usefixtures("_kept_for_a_day")
-def test_what_ended_lately_is_kept(signal: AsyncSignal) -> None:
+def test_what_finished_lately_is_kept(signal: AsyncSignal) -> None:
     listen(signal)
-    ended(signal, "succeeded")
+    finished(signal, "succeeded")
     Delivery.objects.update(finished_at=F("finished_at") + timedelta(days=1.5))
     assert prune("default") == 0
 
@@ -87,7 +87,7 @@ def test_by_default_the_dead_are_kept_for_ever(
 ) -> None:
     settings.SIGNAL_TASKS = {"DATABASES": ["default"]}
     listen(signal)
-    ended(signal, "succeeded", "discarded", "dead")
+    finished(signal, "succeeded", "discarded", "dead")
     Delivery.objects.update(finished_at=F("finished_at") - timedelta(days=4000))
     assert prune("default") == 2
     assert Delivery.objects.get().state == "dead"
@@ -99,7 +99,7 @@ def test_much_is_pruned_in_small_batches(
 ) -> None:
     monkeypatch.setattr(retention, "BATCH", 3)
     listen(signal)
-    ended(signal, *["succeeded"] * 10, "dead")
+    finished(signal, *["succeeded"] * 10, "dead")
     assert [prune_some("default"), prune_some("default")] == [3, 3]
     assert prune("default") == 5
     assert not Event.objects.exists()
@@ -112,8 +112,8 @@ def test_a_pass_prunes_one_batch_and_the_next_goes_on(
     monkeypatch.setattr(retention, "BATCH", 3)
     monkeypatch.setattr(retention, "SHARE", 1.0)  # the next comes without a rest
     listen(signal)
-    ended(signal, *["succeeded"] * 4)
-    assert [passage(relay).pruned, passage(relay).pruned] == [3, 1]
+    finished(signal, *["succeeded"] * 4)
+    assert [run_pass(relay).pruned, run_pass(relay).pruned] == [3, 1]
 
 
 @pytest.mark.usefixtures("_kept_for_a_day")
@@ -123,8 +123,8 @@ def test_after_a_full_batch_the_relay_rests_from_pruning(
     monkeypatch.setattr(retention, "BATCH", 3)
     monkeypatch.setattr(retention, "SHARE", 1e-6)
     listen(signal)
-    ended(signal, *["succeeded"] * 4)
-    assert [passage(relay).pruned, passage(relay).pruned] == [3, 0]
+    finished(signal, *["succeeded"] * 4)
+    assert [run_pass(relay).pruned, run_pass(relay).pruned] == [3, 0]
 
 
 @pytest.mark.django_db(transaction=True)
@@ -161,5 +161,5 @@ def _prune_elsewhere() -> None:
 @pytest.mark.usefixtures("_kept_for_a_day")
 def test_the_relay_prunes(signal: AsyncSignal, relay: Relay) -> None:
     listen(signal)
-    ended(signal, "succeeded")
-    assert passage(relay).pruned == 1
+    finished(signal, "succeeded")
+    assert run_pass(relay).pruned == 1

@@ -15,10 +15,10 @@ from tests.signal_tasks.conftest import listen
 from tests.signal_tasks.relay.steps import (
     Received,
     only,
-    owed,
     pass_time,
-    passage,
+    pending,
     received,
+    run_pass,
     send,
     wait,
 )
@@ -31,7 +31,7 @@ NOBODY_LISTENS = "redis://127.0.0.1:1/0"
 def test_what_nobody_published_is_published(signal: AsyncSignal, relay: Relay) -> None:
     listen(signal, name="t.published")
     send(signal)
-    assert passage(relay).published == 1
+    assert run_pass(relay).published == 1
     (message,) = received()
     assert message == Received("t.published", [str(only().pk)], "default")
 
@@ -41,11 +41,11 @@ def test_what_was_sent_a_moment_ago_is_left_to_its_sender(
 ) -> None:
     listen(signal)
     signal.send(sender=None)
-    assert passage(relay).published == 0
+    assert run_pass(relay).published == 0
     assert received() == []
 
 
-def test_a_claim_keeps_relays_away_for_twice_as_long_each_time(
+def test_a_publication_keeps_relays_away_for_twice_as_long_each_time(
     signal: AsyncSignal, relay: Relay, settings: Any
 ) -> None:
     settings.SIGNAL_TASKS = {
@@ -58,8 +58,8 @@ def test_a_claim_keeps_relays_away_for_twice_as_long_each_time(
     waits = []
     for _ in range(5):
         pass_time()
-        assert passage(relay).published == 1
-        assert passage(relay).published == 0
+        assert run_pass(relay).published == 1
+        assert run_pass(relay).published == 0
         waits.append(wait())
     assert waits == pytest.approx([10, 20, 40, 60, 60], abs=3)
     assert len(received()) == 5
@@ -72,7 +72,7 @@ def test_ids_travel_in_chunks_one_receiver_to_a_message(
     listen(signal, name="t.first")
     listen(signal, name="t.second")
     send(signal, 6)
-    assert passage(relay).published == 12
+    assert run_pass(relay).published == 12
     messages = received()
     sizes = sorted((message.task, len(message.ids)) for message in messages)
     assert sizes == [("t.first", 2), ("t.first", 4), ("t.second", 2), ("t.second", 4)]
@@ -84,7 +84,7 @@ def test_a_message_goes_to_the_queue_of_its_receiver(
 ) -> None:
     listen(signal, queue="elsewhere")
     send(signal)
-    passage(relay)
+    run_pass(relay)
     assert received() == []
     assert len(received("elsewhere")) == 1
 
@@ -94,9 +94,9 @@ def test_what_is_delayed_is_published_when_it_is_due(
 ) -> None:
     listen(signal)
     signal.using(delay=3600).send(sender=None)
-    assert passage(relay).published == 0
+    assert run_pass(relay).published == 0
     pass_time(hours=1.01)
-    assert passage(relay).published == 1
+    assert run_pass(relay).published == 1
 
 
 def test_a_pass_goes_on_until_all_that_is_due_is_published(
@@ -105,32 +105,34 @@ def test_a_pass_goes_on_until_all_that_is_due_is_published(
     monkeypatch.setattr(relay_module, "BATCH", 10)
     listen(signal)
     send(signal, 35)
-    assert passage(relay).published == 35
+    assert run_pass(relay).published == 35
 
 
-def test_no_more_is_claimed_in_advance_than_the_workers_manage(
+def test_no_more_is_published_in_advance_than_the_workers_manage(
     signal: AsyncSignal, relay: Relay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(relay_module, "BATCH", 2)
     listen(signal)
     send(signal, 300)
     for idle in (10, 10):
-        assert passage(relay).published == idle
+        assert run_pass(relay).published == idle
     for kept_up in (20, 40, 40):
         for message in received():
             work_off(message.task, message.ids, message.database)
-        assert passage(relay).published == kept_up
-    assert passage(relay).published == 10
+        assert run_pass(relay).published == kept_up
+    assert run_pass(relay).published == 10
 
 
-def test_what_has_ended_is_published_no_more(signal: AsyncSignal, relay: Relay) -> None:
+def test_what_is_finished_is_not_published_again(
+    signal: AsyncSignal, relay: Relay
+) -> None:
     listen(signal)
     send(signal, 2)
     run_pending()
-    assert passage(relay).published == 0
+    assert run_pass(relay).published == 0
 
 
-def test_without_a_broker_the_claim_is_taken_back(
+def test_without_a_broker_a_publication_is_unscheduled(
     signal: AsyncSignal, relay: Relay, settings: Any
 ) -> None:
     failures = []
@@ -143,16 +145,16 @@ def test_without_a_broker_the_claim_is_taken_back(
     send(signal)
     url = settings.CELERY_BROKER_URL
     settings.CELERY_BROKER_URL = NOBODY_LISTENS
-    assert passage(relay).published == 0
+    assert run_pass(relay).published == 0
     assert only().relays == 0
     assert wait() <= 5
     pass_time()
-    assert passage(relay).published == 0  # not even tried: it failed just now
+    assert run_pass(relay).published == 0  # not tried: the broker failed just now
     assert len(failures) == 1
     settings.CELERY_BROKER_URL = url
     relay._broker_again_at = 0.0
     pass_time()
-    assert passage(relay).published == 1
+    assert run_pass(relay).published == 1
     assert len(received()) == 1
 
 
@@ -165,10 +167,10 @@ def test_what_nobody_here_can_run_is_marked_and_kept(
     def hear(sender: object, **kwargs: Any) -> None: ...
 
     signal.connect(hear, name="t.orphan")
-    (handle,) = owed(signal)
+    (handle,) = pending(signal)
     signal.disconnect(hear)
     pass_time()
-    done = passage(relay)
+    done = run_pass(relay)
     assert (done.published, done.orphaned) == (0, 1)
     assert received() == []
     handle.refresh()
@@ -181,13 +183,13 @@ def test_a_process_that_knows_its_receiver_publishes_it_at_once(
     def hear(sender: object, **kwargs: Any) -> None: ...
 
     signal.connect(hear, name="t.adopted")
-    (handle,) = owed(signal)
+    (handle,) = pending(signal)
     signal.disconnect(hear)
     pass_time()
-    passage(relay)
+    run_pass(relay)
     signal.connect(hear, name="t.adopted")
     newer = Relay("relay@newer")
-    assert passage(newer).published == 1
+    assert run_pass(newer).published == 1
     newer.leave()
     assert [message.ids for message in received()] == [[str(handle.id)]]
     run_pending()

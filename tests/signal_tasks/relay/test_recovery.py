@@ -16,10 +16,10 @@ from tests.signal_tasks.conftest import listen
 from tests.signal_tasks.relay.steps import (
     lose,
     only,
-    owed,
     pass_time,
-    passage,
+    pending,
     received,
+    run_pass,
     wait,
 )
 
@@ -30,7 +30,7 @@ def test_a_delivery_that_was_lost_alone_has_spent_its_attempt(
     signal: AsyncSignal,
 ) -> None:
     listen(signal, retry=RetryPolicy(max_attempts=2, backoff=50, jitter=False))
-    (handle,) = owed(signal)
+    (handle,) = pending(signal)
     lose(handle)
     assert recover("default") == 1
     handle.refresh()
@@ -43,7 +43,7 @@ def test_a_delivery_that_was_lost_alone_has_spent_its_attempt(
 
 def test_it_is_dead_when_its_attempts_are_spent(signal: AsyncSignal) -> None:
     listen(signal, retry=RetryPolicy(max_attempts=2, backoff=0))
-    (handle,) = owed(signal)
+    (handle,) = pending(signal)
     for _ in range(2):
         lose(handle)
         recover("default")
@@ -56,7 +56,7 @@ def test_deliveries_that_were_lost_together_lose_no_attempt(
     signal: AsyncSignal,
 ) -> None:
     listen(signal)
-    handles = owed(signal, 3)
+    handles = pending(signal, 3)
     lose(*handles)
     assert recover("default") == 3
     for handle in handles:
@@ -64,15 +64,15 @@ def test_deliveries_that_were_lost_together_lose_no_attempt(
     assert Delivery.objects.filter(alone=True).count() == 3
 
 
-def test_they_are_published_one_to_a_message_and_taken_alone(
+def test_they_are_published_one_to_a_message_and_claimed_alone(
     signal: AsyncSignal, relay: Relay
 ) -> None:
     listen(signal, name="t.suspects")
-    handles = owed(signal, 3)
+    handles = pending(signal, 3)
     lose(*handles)
-    passage(relay)
+    run_pass(relay)
     pass_time()
-    passage(relay)
+    run_pass(relay)
     assert {len(message.ids) for message in received()} == {1}
     ids = [handle.id for handle in handles]
     rows = Delivery.objects.all()
@@ -82,17 +82,17 @@ def test_they_are_published_one_to_a_message_and_taken_alone(
 
 def test_a_lease_that_is_not_over_is_respected(signal: AsyncSignal) -> None:
     listen(signal, name="t.at_work")
-    (handle,) = owed(signal)
+    (handle,) = pending(signal)
     Delivery.objects.take([handle.id], names=["t.at_work"], lease=60)
     assert recover("default") == 0
     assert handle.refresh().state == "running"
 
 
-def test_a_worker_that_comes_back_after_its_lease_finds_it_taken(
+def test_a_worker_that_comes_back_after_its_lease_finds_it_claimed(
     signal: AsyncSignal,
 ) -> None:
     listen(signal, name="t.late")
-    (handle,) = owed(signal)
+    (handle,) = pending(signal)
     rows = Delivery.objects.all()
     (mine,) = rows.take([handle.id], names=["t.late"], lease=60)
     pass_time()
@@ -109,7 +109,7 @@ def test_a_delivery_without_a_known_receiver_is_recovered_too(
     def gone(sender: object, **kwargs: Any) -> None: ...
 
     signal.connect(gone, name="t.gone")
-    (handle,) = owed(signal)
+    (handle,) = pending(signal)
     lose(handle)
     signal.disconnect(gone)
     recover("default")
