@@ -72,11 +72,7 @@ def _started(kind: str) -> str:
 
 
 def _server_of(kind: str) -> Any:
-    """Make the server. Only who asks for one imports what can start it."""
-    if kind == "mariadb":
-        from chaos.servers import MariaServer
+    """Make the server. Only a run that needs one imports what starts it."""
+    from tests.servers import MariaServer, PostgresServer
 
-        return MariaServer()
-    from shop.embedded import PostgresServer
-
-    return PostgresServer()
+    return MariaServer() if kind == "mariadb" else PostgresServer()

@@ -14,7 +14,6 @@ import pytest
 import redis as redis_client
 from django.db import transaction
 
-from shop.embedded import RedisServer
 from signal_tasks.publisher import publisher
 from tests.integration.conftest import StartWorker, flush
 from tests.integration.workers import (
@@ -27,6 +26,7 @@ from tests.integration.workers import (
     runs_of,
     states,
 )
+from tests.servers import RedisServer
 from tests.testapp.signals import happened, outside
 
 #: What a send and its commit may cost on a busy machine, broker or no broker.

@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 import redis as redis_client
 
-from shop.embedded import RedisServer
 from signal_tasks.models import Delivery
 from signal_tasks.publisher import publisher
 from tests.integration.workers import (
@@ -25,6 +24,7 @@ from tests.integration.workers import (
     runs,
     states,
 )
+from tests.servers import RedisServer
 from tests.testapp.receivers import note_atomically, work_inside
 from tests.testapp.signals import inside
 
