@@ -49,13 +49,18 @@ worker: $(VENV)/run.stamp started ## start one more worker beside a running stac
 started:
 	@test -e "$${SHOP_VAR:-var}/run.env" || { echo "Start the shop first: make run"; exit 1; }
 
-# What brings databases of its own runs once: browser, tutorial, `make run` and `demo`;
-# and the fault suite, which `make chaos-all` runs on the other databases and brokers.
-ONCE := $(addprefix --ignore=tests/,browser chaos docs stack)
+# The library's tests have settings without the shop, so they are a run of their own.
+LIBRARY_TESTS := $(addprefix tests/,signal_tasks integration)
+SHOP_TESTS := $(addprefix tests/,shop test_docs.py)
+# These bring databases of their own, so they run once: browser, tutorial, `make run` and
+# `demo`; and the fault suite, which `make chaos-all` runs on other databases and brokers.
+ONCE_TESTS := $(addprefix tests/,browser chaos docs stack)
 
 test: $(VENV)/dev.stamp ## the whole suite: on SQLite, then on PostgreSQL
-	TEST_DATABASE=sqlite $(BIN)/python -m pytest $(ONCE)
-	TEST_DATABASE=postgres $(BIN)/python -m pytest
+	TEST_DATABASE=sqlite $(BIN)/python -m pytest $(LIBRARY_TESTS)
+	TEST_DATABASE=sqlite $(BIN)/python -m pytest $(SHOP_TESTS)
+	TEST_DATABASE=postgres $(BIN)/python -m pytest $(SHOP_TESTS) $(ONCE_TESTS)
+	TEST_DATABASE=postgres $(BIN)/python -m pytest $(LIBRARY_TESTS)
 
 check: $(VENV)/dev.stamp ## lint, types, layers, migrations, settings, package, docs
 	$(BIN)/ruff check $(CODE)

@@ -22,7 +22,7 @@ PROMISES = ("P1", "P2", "P3", "P4", "P5", "P6", "P7", "P8", "P9", "P11")
 def named_in(document: str) -> Iterator[tuple[str, str]]:
     """Files under ``tests/`` and tests in them; `::test` is one of the last file."""
     file = ""
-    for found in re.finditer(r"`(\w+/\w+\.py)?(?:::(\w+))?`", document):
+    for found in re.finditer(r"`((?:\w+/)+\w+\.py)?(?:::(\w+))?`", document):
         file = found[1] or file
         if (ROOT / "tests" / file).is_file() or found[2]:
             yield file, found[2] or ""

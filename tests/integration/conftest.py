@@ -12,9 +12,9 @@ import pytest
 import redis as redis_client
 from celery import current_app
 
-from shop.embedded import RedisServer
 from signal_tasks.publisher import publisher
 from tests.integration.workers import CeleryWorker, launch
+from tests.servers import RedisServer
 from tests.testapp.marks import clear
 
 StartWorker = Callable[..., CeleryWorker]

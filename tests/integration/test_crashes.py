@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from pathlib import Path
 
 import pytest
 from django.db import connection, transaction
 
 from signal_tasks import AsyncSignal
-from signal_tasks.models import Attempt, Delivery
+from signal_tasks.models import Attempt, Delivery, Worker
 from tests.integration.conftest import StartWorker
 from tests.integration.workers import (
     all_ended,
@@ -119,7 +118,7 @@ def test_a_replaced_pool_process_inherits_no_open_file_of_the_database(
 ) -> None:
     worker = start_worker("-c", "1")
     (child,) = worker.children()
-    time.sleep(0.5)  # several passes of the relay
+    eventually(Worker.objects.exists)  # the relay has used its connection
     os.kill(child, signal.SIGKILL)
     eventually(lambda: worker.children() not in ([], [child]))
     (child,) = worker.children()

@@ -43,7 +43,7 @@ def test_a_failing_receiver_is_run_again_and_leaves_one_effect(
     assert first.worker
 
 
-def test_what_fails_always_ends_as_a_dead_letter_without_effect(
+def test_what_fails_always_becomes_a_dead_letter_without_effect(
     worker: CeleryWorker,
 ) -> None:
     failed.send(sender=None, key="f")
@@ -53,7 +53,7 @@ def test_what_fails_always_ends_as_a_dead_letter_without_effect(
     assert [a.outcome for a in Attempt.objects.all()] == ["retried", "retried", "dead"]
 
 
-def test_a_failure_in_a_group_undoes_only_itself(worker: CeleryWorker) -> None:
+def test_a_failure_in_a_batch_undoes_only_itself(worker: CeleryWorker) -> None:
     with transaction.atomic():
         for number in range(30):
             task = "raise" if number == 7 else ""

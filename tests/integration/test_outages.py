@@ -14,7 +14,6 @@ import pytest
 import redis as redis_client
 from django.db import transaction
 
-from shop.embedded import RedisServer
 from signal_tasks.publisher import publisher
 from tests.integration.conftest import StartWorker, flush
 from tests.integration.workers import (
@@ -27,6 +26,7 @@ from tests.integration.workers import (
     runs_of,
     states,
 )
+from tests.servers import RedisServer
 from tests.testapp.signals import happened, outside
 
 #: What a send and its commit may cost on a busy machine, broker or no broker.
@@ -74,7 +74,7 @@ def test_the_sending_thread_opens_no_connection_to_the_broker(
         send_and_commit(3)
     assert publisher.flush(5)
     with redis_client.Redis.from_url(redis.url) as client:
-        assert client.llen("shop") > 0
+        assert client.llen("tests") > 0
 
 
 def test_events_sent_before_any_worker_runs_are_delivered_when_one_starts(
@@ -123,7 +123,7 @@ def test_what_was_queued_in_a_broker_that_is_emptied_is_delivered(
     worker.send_all(signal.SIGSTOP)
     send_singly(12, seconds=0)
     with redis_client.Redis.from_url(redis.url) as client:
-        assert client.llen("shop") > 10
+        assert client.llen("tests") > 10
     flush(redis)
     worker.send_all(signal.SIGCONT)
     start = time.monotonic()

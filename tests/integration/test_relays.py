@@ -11,7 +11,6 @@ from collections.abc import Iterator
 import pytest
 from django.db import transaction
 
-from shop.embedded import RedisServer
 from signal_tasks.models import Delivery, Worker
 from tests.integration.conftest import StartWorker, flush
 from tests.integration.workers import (
@@ -25,6 +24,7 @@ from tests.integration.workers import (
     runs,
     states,
 )
+from tests.servers import RedisServer
 from tests.testapp.receivers import note_novelty
 from tests.testapp.signals import happened, inside, novel, queued
 

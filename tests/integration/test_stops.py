@@ -61,7 +61,7 @@ STOPS = pytest.mark.parametrize(
 
 @STOPS
 @BOTH
-def test_what_was_running_is_handed_back_without_an_attempt(
+def test_what_was_running_is_released_without_an_attempt(
     sent: AsyncSignal, stop: Stop, env: dict[str, object], start_worker: StartWorker
 ) -> None:
     worker = start_worker(**env)
@@ -77,7 +77,7 @@ def test_what_was_running_is_handed_back_without_an_attempt(
 
 
 @BOTH
-def test_what_was_handed_back_is_finished_by_the_next_worker(
+def test_what_was_released_is_finished_by_the_next_worker(
     sent: AsyncSignal, start_worker: StartWorker
 ) -> None:
     first = start_worker(CELERY=SOFT)
@@ -96,7 +96,7 @@ def test_what_was_handed_back_is_finished_by_the_next_worker(
     assert set(effects(sent.name.rpartition(".")[2])) == set(keys(40))
 
 
-def test_a_warm_stop_lets_receivers_end(start_worker: StartWorker) -> None:
+def test_a_warm_stop_lets_receivers_finish(start_worker: StartWorker) -> None:
     worker = start_worker()
     inside.send(sender=None, key="warm", task="nap", seconds=1)
     eventually(runs)
@@ -107,7 +107,7 @@ def test_a_warm_stop_lets_receivers_end(start_worker: StartWorker) -> None:
 
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="needs PostgreSQL")
 @BOTH
-def test_a_stop_in_the_middle_of_a_statement_hands_back(
+def test_a_stop_in_the_middle_of_a_statement_releases(
     sent: AsyncSignal, start_worker: StartWorker
 ) -> None:
     worker = start_worker(CELERY=SOFT)
@@ -129,7 +129,7 @@ def test_a_stop_in_the_middle_of_a_statement_hands_back(
     ],
     ids=["threads-warm", "threads-cold", "solo-warm", "solo-cold"],
 )
-def test_pools_without_processes_hand_back_what_they_do_not_end(
+def test_pools_without_processes_release_what_they_do_not_finish(
     pool: str, number: signal.Signals, sent: AsyncSignal, start_worker: StartWorker
 ) -> None:
     with transaction.atomic():
@@ -152,7 +152,7 @@ def test_pools_without_processes_hand_back_what_they_do_not_end(
         assert effects("inside") == keys(6)
 
 
-def test_an_async_receiver_is_handed_back_too(start_worker: StartWorker) -> None:
+def test_an_async_receiver_is_released_too(start_worker: StartWorker) -> None:
     worker = start_worker(CELERY=SOFT)
     awaited.send(sender=None, key="a", seconds=1.5)
     eventually(runs)

@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 import redis as redis_client
 
-from shop.embedded import RedisServer
 from signal_tasks.models import Delivery
 from signal_tasks.publisher import publisher
 from tests.integration.workers import (
@@ -25,6 +24,7 @@ from tests.integration.workers import (
     runs,
     states,
 )
+from tests.servers import RedisServer
 from tests.testapp.receivers import note_atomically, work_inside
 from tests.testapp.signals import inside
 
@@ -54,14 +54,14 @@ def push(
         "properties": {
             "correlation_id": number,
             "delivery_mode": 2,
-            "delivery_info": {"exchange": "", "routing_key": "shop"},
+            "delivery_info": {"exchange": "", "routing_key": "tests"},
             "priority": 0,
             "body_encoding": "base64",
             "delivery_tag": number,
         },
     }
     with redis_client.Redis.from_url(server.url) as client:
-        client.lpush("shop", json.dumps(message))
+        client.lpush("tests", json.dumps(message))
 
 
 def still_works(worker: CeleryWorker, children: list[int]) -> bool:
@@ -140,7 +140,7 @@ def test_what_is_pickled_is_refused(worker: CeleryWorker, redis: RedisServer) ->
         (b"[[], {}, {}]", {"eta": "never", "expires": [], "retries": "many"}),
     ],
 )
-def test_a_misshapen_message_ends_no_worker(
+def test_a_malformed_message_ends_no_worker(
     body: bytes, headers: dict[str, Any], worker: CeleryWorker, redis: RedisServer
 ) -> None:
     children = worker.children()
@@ -148,7 +148,7 @@ def test_a_misshapen_message_ends_no_worker(
     assert still_works(worker, children)
 
 
-def test_what_is_owed_to_another_receiver_or_later_does_not_run(
+def test_what_is_pending_for_another_receiver_or_later_does_not_run(
     worker: CeleryWorker, redis: RedisServer
 ) -> None:
     before = worker.output.count("1 not owed")
@@ -156,11 +156,11 @@ def test_what_is_owed_to_another_receiver_or_later_does_not_run(
     ((_, handle),) = later
     forge(redis, [str(handle.id)], "default")
     forge(redis, [str(handle.id)], "default", task=ANOTHER)
-    eventually(lambda: worker.output.count("1 not owed") == before + 2)
+    eventually(lambda: worker.output.count("1 not owed") >= before + 2)
     assert runs() == []
     Delivery.objects.filter(pk=handle.id).update(available_at="2020-01-01T00:00Z")
     forge(redis, [str(handle.id)], "default", task=ANOTHER)
-    eventually(lambda: worker.output.count("1 not owed") == before + 3)
+    eventually(lambda: worker.output.count("1 not owed") >= before + 3)
     assert runs() == []
     forge(redis, [str(handle.id)], "default")
     eventually(all_ended)
@@ -168,7 +168,7 @@ def test_what_is_owed_to_another_receiver_or_later_does_not_run(
     assert effects("atomic") == []
 
 
-def test_what_has_ended_does_not_run_again(
+def test_what_is_finished_does_not_run_again(
     worker: CeleryWorker, redis: RedisServer
 ) -> None:
     ((_, done),) = inside.send(sender=None, key="done")
@@ -177,7 +177,7 @@ def test_what_has_ended_does_not_run_again(
     before, ran = worker.output.count("1 not owed"), len(runs())
     for handle in (done, dead):
         forge(redis, [str(handle.id)] * 3, "default")
-    eventually(lambda: worker.output.count("1 not owed") == before + 2)
+    eventually(lambda: worker.output.count("1 not owed") >= before + 2)
     assert len(runs()) == ran
     assert states() == {"succeeded": 1, "dead": 1}
 

@@ -22,7 +22,8 @@ from tests.testapp.marks import folder
 from tests.testapp.models import Effect
 
 ROOT = Path(__file__).resolve().parents[2]
-CELERY = (sys.executable, "-m", "celery", "-A", "celery_app", "worker", "-l", "INFO")
+APP = "tests.signal_tasks.celery_app"
+CELERY = (sys.executable, "-m", "celery", "-A", APP, "worker", "-l", "INFO")
 #: What a worker of the tests does without, to start a second sooner.
 LEAN = ("--without-mingle", "--without-gossip")
 

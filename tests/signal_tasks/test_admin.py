@@ -1,4 +1,4 @@
-"""The admin: a window with two verbs, for those who may, within bounds."""
+"""The admin: read-only but for two actions, with permissions and limits."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def page(model: str, pk: object, verb: str = "change") -> str:
 
 @pytest.fixture
 def staff(client: Client) -> Callable[..., Client]:
-    """A client logged in as staff with these permissions of ours."""
+    """Return a client logged in as staff with these permissions of ours."""
 
     def log_in(*codenames: str) -> Client:
         user = User.objects.create_user("staff", is_staff=True)

@@ -1,4 +1,4 @@
-"""System checks: each speaks up when it should, and is silent when not."""
+"""System checks: each warns when it should, and only then."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.signal_tasks.conftest import listen
 
 
 def ids() -> set[str]:
-    """What the checks of ours have to say, as ``manage.py check`` asks them."""
+    """Return the ids of our messages, as ``manage.py check`` collects them."""
     messages = django_checks.run_checks(tags=["signal_tasks"])
     assert all(
         message.hint or message.id == "signal_tasks.E001" for message in messages

@@ -1,4 +1,4 @@
-"""The public face: what is there, and that it works in a project of its own."""
+"""The public API: complete, and enough for a project of its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each hot path asks of the database: how many statements, and how much of it."""
+"""The statements of each hot path, and the number of rows that they read."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.signal_tasks.conftest import listen
 postgres = connection.vendor == "postgresql"
 on_postgres = pytest.mark.skipif(not postgres, reason="PostgreSQL explains it")
 
-#: Ended deliveries, and some that are not due, beside what is measured.
+#: Finished deliveries, and some that are not due, beside what is measured.
 FILL = """
 WITH event AS (
     INSERT INTO signal_tasks_event (id, signal, payload, headers, sent_at)
@@ -45,10 +45,10 @@ FROM (
 
 
 def run(signal: AsyncSignal) -> None:
-    """Work off what is owed of this signal, in one message."""
-    owed = Delivery.objects.filter(event__signal=signal.name, state="pending")
-    ids = [str(pk) for pk in owed.order_by("pk").values_list("pk", flat=True)]
-    (name,) = set(owed.values_list("receiver", flat=True))
+    """Run what is pending of this signal, in one message."""
+    pending = Delivery.objects.filter(event__signal=signal.name, state="pending")
+    ids = [str(pk) for pk in pending.order_by("pk").values_list("pk", flat=True)]
+    (name,) = set(pending.values_list("receiver", flat=True))
     work_off(name, ids, "default", seconds=math.inf)
 
 
@@ -57,7 +57,7 @@ def send_many(signal: AsyncSignal, events: int) -> None:
 
 
 def send_for_the_relay(signal: AsyncSignal, events: int) -> None:
-    """Events that no process published, and that are due for the relay now."""
+    """Send events that no process publishes, and that are due for the relay now."""
     signal.using(delay=3000).send_many(sender=None, items=[{}] * events)
     new = Delivery.objects.filter(event__signal=signal.name, relays=0)
     new.update(relay_at=F("relay_at") - timedelta(hours=1))
@@ -65,7 +65,7 @@ def send_for_the_relay(signal: AsyncSignal, events: int) -> None:
 
 @pytest.fixture
 def relay() -> Iterator[Relay]:
-    """A relay that has said that it is there, and pruned."""
+    """Make a relay that has already sent its heartbeat, and pruned."""
     relay = Relay("relay@test")
     relay.run_once()
     yield relay
@@ -77,7 +77,7 @@ def relay() -> Iterator[Relay]:
 
 @pytest.fixture
 def statements() -> Callable[[Callable[[], object]], list[str]]:
-    """The first words of the statements that a call makes."""
+    """Return the first words of the statements that a call makes."""
 
     def made(call: Callable[[], object]) -> list[str]:
         with CaptureQueriesContext(connection) as queries:
@@ -88,19 +88,21 @@ def statements() -> Callable[[Callable[[], object]], list[str]]:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_group_is_taken_and_ended_by_one_statement_each(
+def test_a_batch_is_claimed_and_finished_by_one_statement_each(
     signal: AsyncSignal, statements: Any
 ) -> None:
     listen(signal)
     send_many(signal, 8)
     of_the_test = 2  # which deliveries, of which receiver
-    taken = ["WITH"] if postgres else ["BEGIN", "SELECT", "UPDATE", "COMMIT", "SELECT"]
-    ended = ["BEGIN", "UPDATE", "COMMIT"]
-    assert statements(lambda: run(signal))[of_the_test:] == taken + ended
+    claimed = (
+        ["WITH"] if postgres else ["BEGIN", "SELECT", "UPDATE", "COMMIT", "SELECT"]
+    )
+    finished = ["BEGIN", "UPDATE", "COMMIT"]
+    assert statements(lambda: run(signal))[of_the_test:] == claimed + finished
 
 
 @pytest.mark.django_db(transaction=True)
-def test_without_group_commit_each_has_a_transaction_with_its_end(
+def test_without_group_commit_each_has_a_transaction_with_its_finish(
     signal: AsyncSignal, statements: Any
 ) -> None:
     listen(signal, group_commit=False)
@@ -116,7 +118,7 @@ def test_a_pass_that_finds_nothing_is_one_look(relay: Relay, statements: Any) ->
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_pass_claims_what_is_due_by_the_same_statements_whatever_its_number(
+def test_a_pass_publishes_what_is_due_by_the_same_statements_whatever_its_number(
     signal: AsyncSignal, relay: Relay, statements: Any
 ) -> None:
     listen(signal)
@@ -127,8 +129,8 @@ def test_a_pass_claims_what_is_due_by_the_same_statements_whatever_its_number(
     assert made[0] == made[1]
     found = ["SELECT"]
     nothing_expired = ["BEGIN", "SELECT", "COMMIT"]
-    claimed = ["BEGIN", "SELECT", "UPDATE", "COMMIT"]
-    assert made[0] == found + nothing_expired + claimed
+    published = ["BEGIN", "SELECT", "UPDATE", "COMMIT"]
+    assert made[0] == found + nothing_expired + published
 
 
 @pytest.mark.django_db(transaction=True)
@@ -150,7 +152,7 @@ def test_pruning_takes_the_same_statements_whatever_their_number(
 
 
 class Plans:
-    """Explains each statement on our tables before it is run."""
+    """Explain each statement on our tables before it is run."""
 
     def __init__(self) -> None:
         self.nodes: list[dict[str, Any]] = []
@@ -177,11 +179,11 @@ class Plans:
             self._collect(child)
 
     def too_much(self, most: int) -> list[dict[str, Any]]:
-        """The steps that have read more rows than that."""
+        """Return the steps that have read more rows than that."""
         return [node for node in self.nodes if _rows(node) > most]
 
     def read_whole(self) -> set[str]:
-        """The large tables that were read from end to end."""
+        """Return the large tables that were read from end to end."""
         large = {"signal_tasks_delivery", "signal_tasks_event"}
         scans = [node for node in self.nodes if node["Node Type"] == "Seq Scan"]
         return large & {node["Relation Name"] for node in scans}
@@ -194,7 +196,7 @@ def _rows(node: dict[str, Any]) -> float:
 
 @contextmanager
 def explained(most: int) -> Iterator[None]:
-    """Hold what is done here to reading no more than ``most`` rows at a time."""
+    """Fail when a step here reads more than ``most`` rows, or a whole large table."""
     plans = Plans()
     with connection.execute_wrapper(plans):
         yield
@@ -213,7 +215,7 @@ def _filled(db: None) -> None:
 @on_postgres
 @pytest.mark.usefixtures("_filled")
 class TestPlansOnFullTables:
-    """Twenty thousand deliveries that are done cost those that are not nothing."""
+    """Twenty thousand finished deliveries make the others no slower."""
 
     @pytest.mark.parametrize("events", [1, 100])
     def test_sending(self, events: int, signal: AsyncSignal) -> None:
@@ -223,7 +225,7 @@ class TestPlansOnFullTables:
 
     @pytest.mark.parametrize("events", [1, 100])
     @pytest.mark.parametrize("atomic", [True, False])
-    def test_taking_and_ending(
+    def test_claiming_and_finishing(
         self, atomic: bool, events: int, signal: AsyncSignal
     ) -> None:
         listen(signal, name="tests.explained", atomic=atomic)
@@ -238,7 +240,7 @@ class TestPlansOnFullTables:
         with explained(most=1):
             relay.run_once()
 
-    def test_claiming(self, signal: AsyncSignal, relay: Relay) -> None:
+    def test_publishing_what_is_due(self, signal: AsyncSignal, relay: Relay) -> None:
         listen(signal)
         send_for_the_relay(signal, 100)
         with explained(most=300):  # an index also knows former versions

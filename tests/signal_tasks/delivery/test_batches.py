@@ -1,4 +1,4 @@
-"""Deliveries that come in one message: what they share, and what they do not."""
+"""Deliveries of one message share statements, but no failures."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ONCE = RetryPolicy(max_attempts=1)
 
 @pytest.fixture
 def calls() -> Counter[str]:
-    """How often the receiver was called for each key."""
+    """Count the calls of the receiver for each key."""
     return Counter()
 
 
@@ -46,10 +46,12 @@ def connect(signal: AsyncSignal, calls: Counter[str]) -> Iterator[Any]:
 
 
 def deliver(signal: AsyncSignal, *keys: str) -> list[str]:
-    """Send, work off in one message, and tell the statements that it took."""
+    """Send and run in one message; return the first words of the statements."""
     signal.send_many(sender=None, items=[{"key": key} for key in keys])
-    owed = Delivery.objects.filter(receiver=signal.name, state="pending").order_by("pk")
-    ids = [str(pk) for pk in owed.values_list("pk", flat=True)]
+    pending = Delivery.objects.filter(receiver=signal.name, state="pending").order_by(
+        "pk"
+    )
+    ids = [str(pk) for pk in pending.values_list("pk", flat=True)]
     with CaptureQueriesContext(connection) as queries:
         work_off(signal.name, ids, "default", seconds=math.inf)
     return [query["sql"].split()[0] for query in queries.captured_queries]
@@ -59,14 +61,14 @@ def states() -> dict[str, int]:
     return dict(Counter(Delivery.objects.values_list("state", flat=True)))
 
 
-def test_a_group_that_goes_well_shares_a_transaction_and_its_end(
+def test_a_batch_that_goes_well_shares_a_transaction_and_its_finish(
     signal: AsyncSignal, connect: Any
 ) -> None:
     connect()
     done = deliver(signal, *(f"k{n}" for n in range(8)))
     work = ["BEGIN", *["INSERT"] * 8, "UPDATE", "COMMIT"]
-    take = ["BEGIN", "SELECT", "UPDATE", "COMMIT", "SELECT"]
-    assert done == (["WITH"] if connection.vendor == "postgresql" else take) + work
+    claim = ["BEGIN", "SELECT", "UPDATE", "COMMIT", "SELECT"]
+    assert done == (["WITH"] if connection.vendor == "postgresql" else claim) + work
 
 
 def test_one_that_fails_costs_its_neighbours_neither_attempt_nor_effect(
@@ -113,17 +115,19 @@ def test_a_receiver_with_a_time_limit_runs_in_savepoints_at_once(
     assert calls == {"a": 1, "bad": 1}
 
 
-def test_the_ends_of_receivers_that_are_not_atomic_are_written_together(
+def test_finishes_of_receivers_that_are_not_atomic_are_written_together(
     signal: AsyncSignal,
     connect: Any,
     calls: Counter[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(groups, "UNWRITTEN_SECONDS", 60.0)  # of a slow machine
+    monkeypatch.setattr(
+        groups, "UNWRITTEN_SECONDS", 60.0
+    )  # longer than any machine takes
     connect(retry=ONCE, atomic=False)
     done = deliver(signal, *(f"k{n}" for n in range(8)))
-    takes = 0 if connection.vendor == "postgresql" else 1
-    assert done.count("UPDATE") == takes + 1
+    claims = 0 if connection.vendor == "postgresql" else 1
+    assert done.count("UPDATE") == claims + 1
     assert set(calls.values()) == {1}
 
 

@@ -1,4 +1,4 @@
-"""What is logged: a constant event name, and the facts as fields and text."""
+"""Log lines: a constant event name, and the facts as fields and as text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a process held is found by the one that outlives it, and only then."""
+"""The leases of a dead process are found by another one; those of a live one are not."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ def holdings() -> Holdings:
     return Holdings()
 
 
-def in_a_process_that_dies(deed: Callable[[], None]) -> int:
-    """Do it in a child; its process id."""
+def in_a_process_that_dies(action: Callable[[], None]) -> int:
+    """Do it in a child that then dies; return its process id."""
     pid = os.fork()
     if not pid:
         try:
-            deed()
+            action()
         finally:
             os._exit(9)
     os.waitpid(pid, 0)
     return pid
 
 
-def test_what_a_dead_process_held_last_is_told_once(holdings: Holdings) -> None:
+def test_the_last_leases_of_a_dead_process_are_told_once(holdings: Holdings) -> None:
     def hold() -> None:
         holdings.note("default", {FIRST: 1})
         holdings.note("other", {FIRST: 2, SECOND: 7})
@@ -40,18 +40,18 @@ def test_what_a_dead_process_held_last_is_told_once(holdings: Holdings) -> None:
     assert list(holdings.of_the_dead()) == []
 
 
-def test_what_a_living_process_holds_is_not_told(holdings: Holdings) -> None:
+def test_the_leases_of_a_living_process_are_not_told(holdings: Holdings) -> None:
     holdings.note("default", {FIRST: 1})
     assert list(holdings.of_the_dead()) == []
 
 
-def test_too_much_to_note_is_left_to_the_lease(holdings: Holdings) -> None:
+def test_too_many_leases_to_note_are_left_to_expire(holdings: Holdings) -> None:
     many = {uuid.uuid4(): 1 for _ in range(1000)}
     in_a_process_that_dies(lambda: holdings.note("default", many))
     assert list(holdings.of_the_dead()) == []
 
 
-def test_what_was_half_written_is_passed_over(holdings: Holdings) -> None:
+def test_half_written_leases_are_passed_over(holdings: Holdings) -> None:
     pid = in_a_process_that_dies(lambda: holdings.note("default", {FIRST: 1}))
     holdings._memory[pid % SLOTS * SIZE + 10] = 0
     assert list(holdings.of_the_dead()) == []

@@ -1,4 +1,4 @@
-"""How the publisher paces itself; what it publishes is shown with a real broker."""
+"""The pauses of the publisher. Tests with a real broker show what it publishes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ SHORTEST = 0.01
 
 
 def parcels(sends: int, receivers: int = 1) -> list[Parcel]:
-    """What waits after so many sends of a signal with so many receivers."""
+    """Return what waits after so many sends to so many receivers."""
     return [
         Parcel(receiver=f"r{number}", database="default", ids=["id"])
         for _ in range(sends)
@@ -19,7 +19,7 @@ def parcels(sends: int, receivers: int = 1) -> list[Parcel]:
 
 
 def pause_at(rate: float, *, receivers: int = 1) -> float:
-    """The pause that it settles for at so many sends per second."""
+    """Return the pause that it settles for at so many sends per second."""
     pause = SHORTEST
     for _ in range(20):
         waiting = parcels(max(round(rate * pause), 1), receivers)
