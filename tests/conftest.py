@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from signal_tasks.publisher import publisher
+from signal_tasks.broker.publisher import publisher
 
 #: The folders whose tests start processes, which race on a busy machine.
 RACES = {"browser", "integration", "stack"}

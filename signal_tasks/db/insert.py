@@ -26,8 +26,8 @@ EVENTS = (
     "(id, {signal}, payload, headers, cause_id, sent_at) "
 )
 DELIVERIES = (
-    "INSERT INTO signal_tasks_delivery (id, event_id, receiver, state, reason, "
-    "attempts, lease, available_at, relay_at, relays, alone, orphaned, finished_at) "
+    "INSERT INTO signal_tasks_delivery (id, event_id, receiver, state, reason, run, "
+    "attempts, lease, available_at, next_check_at, publish_count, isolated, orphaned) "
 )
 PENDING = (
     "(%s, %s, {receiver}, 'pending', '', 1, 0, 0, {due}, {checked}, 0, FALSE, FALSE)"

@@ -59,13 +59,11 @@ def attempt(job: Job) -> Outcome | None:
 
 
 def _is_too_old(job: Job) -> bool:
-    """Return True when ``give_up_after`` is over before the receiver has started.
+    """Return True when ``give_up_after`` forbids a further attempt.
 
-    Before the first attempt the time counts from when the delivery was due, so that
-    a delayed send gets one.
+    The first attempt is always made, however late.
     """
-    first = job.claimed.attempt == 1
-    return job.receiver.policy.is_over(job.claimed.waited if first else job.age)
+    return job.claimed.attempt > 1 and job.receiver.policy.is_over(job.age)
 
 
 def _stopped(job: Job, error: BaseException, seconds: float) -> Outcome | None:

@@ -113,7 +113,8 @@ class Relay:
         for database in self._states:
             with suppress(Exception):
                 heartbeat.leave(database, self.id)
-            _close_connection(database)
+            with suppress(Exception):
+                _close_connection(database)
         if self._broker is not None:
             self._broker.close()
 

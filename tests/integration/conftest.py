@@ -12,7 +12,8 @@ import pytest
 import redis as redis_client
 from celery import current_app
 
-from signal_tasks.publisher import publisher
+from signal_tasks.broker.connection import BrokerConnection
+from signal_tasks.broker.publisher import publisher
 from tests.integration.workers import CeleryWorker, launch
 from tests.servers import RedisServer
 from tests.testapp.marks import clear
@@ -67,8 +68,7 @@ def _use_broker(url: str | None) -> None:
         current_app.conf.changes.pop(key, None)
         if url is not None:
             current_app.conf[key] = url
-    publisher._link = None
-    publisher._closed_until = 0.0
+    publisher._connection = BrokerConnection()
 
 
 class Crew:

@@ -7,7 +7,8 @@ from datetime import timedelta
 import pytest
 from django.db import connection, transaction
 
-from signal_tasks.broker import Link, Message
+from signal_tasks.broker.connection import BrokerConnection
+from signal_tasks.broker.messages import Message
 from signal_tasks.models import Delivery, Event
 from tests.integration.conftest import StartWorker
 from tests.integration.workers import (
@@ -61,20 +62,20 @@ def test_a_rolled_back_event_is_never_delivered(worker: CeleryWorker) -> None:
 
 
 def test_an_event_outside_of_a_transaction_is_delivered(worker: CeleryWorker) -> None:
-    happened.send(sender=None, key="alone")
+    happened.send(sender=None, key="isolated")
     eventually(all_ended)
-    assert effects("atomic") == ["alone"]
+    assert effects("atomic") == ["isolated"]
 
 
 def test_a_message_delivered_fifty_times_has_one_effect(worker: CeleryWorker) -> None:
-    before = worker.output.count("1 not owed")
+    before = worker.output.count("1 not due")
     with transaction.atomic():
         ((_, handle),) = inside.send(sender=None, key="once")
         ring(handle.id, times=25)
         inside.send(sender=None, key="another")
     ring(handle.id, times=25)
     eventually(all_ended)
-    eventually(lambda: worker.output.count("1 not owed") >= before + 49)
+    eventually(lambda: worker.output.count("1 not due") >= before + 49)
     assert effects("inside") == ["another", "once"]
     assert len(runs("inside")) == 2
 
@@ -82,7 +83,7 @@ def test_a_message_delivered_fifty_times_has_one_effect(worker: CeleryWorker) ->
 def ring(delivery_id: object, *, times: int = 1) -> None:
     """Publish messages for a delivery, owed or not."""
     message = Message(task=TASK, ids=(str(delivery_id),), database="default")
-    link = Link(timeout=5)
+    link = BrokerConnection()
     link.publish([message] * times)
     link.close()
 

@@ -9,8 +9,8 @@ import pytest
 from django.db import connection, transaction
 
 from signal_tasks import PayloadError
+from signal_tasks.broker.publisher import publisher
 from signal_tasks.models import Attempt, Delivery, Event
-from signal_tasks.publisher import publisher
 from tests.integration.workers import (
     CeleryWorker,
     all_ended,
@@ -20,6 +20,7 @@ from tests.integration.workers import (
     runs,
     states,
 )
+from tests.signal_tasks.conftest import finish
 from tests.testapp.models import Thing
 from tests.testapp.signals import awaited, failed, inside, limited, outside, timed
 
@@ -36,8 +37,8 @@ def test_a_failing_receiver_is_run_again_and_leaves_one_effect(
     assert effects("failed") == ["f"]
     assert [run.key for run in runs("failed")] == ["f"] * 3
     first, second = Attempt.objects.all()
-    assert (first.number, first.outcome) == (1, "retried")
-    assert (second.number, second.outcome) == (2, "retried")
+    assert (first.number, first.consequence) == (1, "retried")
+    assert (second.number, second.consequence) == (2, "retried")
     assert first.error == "failed on purpose: f"
     assert 'raise RuntimeError(f"failed on purpose' in first.traceback
     assert first.worker
@@ -50,7 +51,11 @@ def test_what_fails_always_becomes_a_dead_letter_without_effect(
     eventually(all_ended)
     assert (effects("failed"), reasons()) == ([], ["exhausted"])
     assert len(runs("failed")) == 3
-    assert [a.outcome for a in Attempt.objects.all()] == ["retried", "retried", "dead"]
+    assert [a.consequence for a in Attempt.objects.all()] == [
+        "retried",
+        "retried",
+        "dead",
+    ]
 
 
 def test_a_failure_in_a_batch_undoes_only_itself(worker: CeleryWorker) -> None:
@@ -152,7 +157,7 @@ def test_a_receiver_that_had_to_wait_for_the_database_keeps_its_limit(
         time.sleep(1.8)  # longer than the limit, which strikes while nothing runs yet
     eventually(Attempt.objects.exists)
     assert Attempt.objects.get().error_type == "SoftTimeLimitExceeded"
-    Delivery.objects.all().end("discarded")
+    finish(Delivery.objects.all(), "discarded")
 
 
 def test_an_async_receiver_that_overruns_has_failed(worker: CeleryWorker) -> None:
@@ -162,7 +167,7 @@ def test_an_async_receiver_that_overruns_has_failed(worker: CeleryWorker) -> Non
     assert Attempt.objects.get().error_type == "SoftTimeLimitExceeded"
     assert runs("async to the end") == []
     assert effects("async") == []
-    Delivery.objects.all().end("discarded")
+    finish(Delivery.objects.all(), "discarded")
 
 
 def test_a_limited_receiver_keeps_to_its_rate(worker: CeleryWorker) -> None:

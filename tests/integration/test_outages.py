@@ -14,7 +14,7 @@ import pytest
 import redis as redis_client
 from django.db import transaction
 
-from signal_tasks.publisher import publisher
+from signal_tasks.broker.publisher import publisher
 from tests.integration.conftest import StartWorker, flush
 from tests.integration.workers import (
     all_ended,

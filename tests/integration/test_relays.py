@@ -110,7 +110,7 @@ def test_what_waits_in_a_long_queue_is_not_published_over_and_over(
     eventually(all_ended)
     assert effects("inside") == [*keys(20), "long"]
     assert len(runs()) == 21
-    assert Delivery.objects.filter(pk__in=waiting, relays__gt=5).count() == 0
+    assert Delivery.objects.filter(pk__in=waiting, publish_count__gt=5).count() == 0
 
 
 def test_a_delivery_to_a_receiver_of_newer_code_waits_for_a_worker_with_that_code(

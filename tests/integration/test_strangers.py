@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import redis as redis_client
 
+from signal_tasks.broker.publisher import publisher
 from signal_tasks.models import Delivery
-from signal_tasks.publisher import publisher
 from tests.integration.workers import (
     CeleryWorker,
     all_ended,

@@ -42,7 +42,15 @@ def eventually(true: Callable[[], Any], *, seconds: float = 30.0) -> Any:
 
 def overview() -> list[tuple[object, ...]]:
     """What is still owed, for the message of a test that failed."""
-    fields = ("receiver", "state", "attempts", "lease", "relays", "alone", "orphaned")
+    fields = (
+        "receiver",
+        "state",
+        "attempts",
+        "lease",
+        "publish_count",
+        "isolated",
+        "orphaned",
+    )
     return list(Delivery.objects.live().values_list(*fields)[:10])
 
 

@@ -92,7 +92,7 @@ def test_whatever_a_traceback_says_is_shown_as_text(
     delivery = rows["delivery"]
     failure = {"error_type": said[:200], "error": said[:2000], "worker": said[:200]}
     Attempt.objects.create(
-        delivery=delivery, number=1, outcome="dead", traceback=said, **failure
+        delivery=delivery, number=1, consequence="dead", traceback=said, **failure
     )
     url = reverse("admin:signal_tasks_delivery_change", args=[delivery.pk])
     response = logged_in("viewer").get(url)

@@ -15,12 +15,12 @@ from django.db.models import F
 from django.test.utils import CaptureQueriesContext
 
 from signal_tasks import AsyncSignal
-from signal_tasks.delivery import work_off
+from signal_tasks.delivery.message import process_message
 from signal_tasks.models import Delivery
-from signal_tasks.recovery import recover
-from signal_tasks.relay import Relay
-from signal_tasks.retention import prune_some
-from tests.signal_tasks.conftest import listen
+from signal_tasks.relay.pruning import prune_batch
+from signal_tasks.relay.recovery import recover
+from signal_tasks.relay.relay import Relay
+from tests.signal_tasks.conftest import finish, listen
 
 postgres = connection.vendor == "postgresql"
 on_postgres = pytest.mark.skipif(not postgres, reason="PostgreSQL explains it")
@@ -33,7 +33,7 @@ WITH event AS (
     FROM generate_series(1, 20000) AS n RETURNING id, sent_at
 )
 INSERT INTO signal_tasks_delivery (id, event_id, receiver, state, reason, attempts,
-    lease, available_at, relay_at, relays, alone, orphaned, finished_at)
+    lease, available_at, next_check_at, relays, alone, orphaned, finished_at)
 SELECT gen_random_uuid(), id, 'tests.old', state, '', 1, 1, sent_at,
     CASE state WHEN 'pending' THEN now() + interval '1 hour' END, 0, false, false,
     CASE state WHEN 'succeeded' THEN sent_at END
@@ -49,7 +49,7 @@ def run(signal: AsyncSignal) -> None:
     pending = Delivery.objects.filter(event__signal=signal.name, state="pending")
     ids = [str(pk) for pk in pending.order_by("pk").values_list("pk", flat=True)]
     (name,) = set(pending.values_list("receiver", flat=True))
-    work_off(name, ids, "default", seconds=math.inf)
+    process_message(name, ids, "default", seconds=math.inf)
 
 
 def send_many(signal: AsyncSignal, events: int) -> None:
@@ -59,8 +59,8 @@ def send_many(signal: AsyncSignal, events: int) -> None:
 def send_for_the_relay(signal: AsyncSignal, events: int) -> None:
     """Send events that no process publishes, and that are due for the relay now."""
     signal.using(delay=3000).send_many(sender=None, items=[{}] * events)
-    new = Delivery.objects.filter(event__signal=signal.name, relays=0)
-    new.update(relay_at=F("relay_at") - timedelta(hours=1))
+    new = Delivery.objects.filter(event__signal=signal.name, publish_count=0)
+    new.update(next_check_at=F("next_check_at") - timedelta(hours=1))
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def relay() -> Iterator[Relay]:
     relay = Relay("relay@test")
     relay.run_once()
     yield relay
-    relay.leave()
+    relay.close()
 
 
 # -- how many ---------------------------------------------------------------------
@@ -141,10 +141,10 @@ def test_pruning_takes_the_same_statements_whatever_their_number(
     made = []
     for events in (3, 300):
         send_many(signal, events)
-        Delivery.objects.all().end("succeeded")
+        finish(Delivery.objects.all(), "succeeded")
         long_ago = F("finished_at") - timedelta(days=30)
         Delivery.objects.update(finished_at=long_ago)
-        made.append(len(statements(lambda: prune_some("default"))))
+        made.append(len(statements(lambda: prune_batch("default"))))
     assert made[0] == made[1] <= 10
 
 
@@ -233,7 +233,7 @@ class TestPlansOnFullTables:
         rows = Delivery.objects.filter(receiver="tests.explained")
         ids = [str(pk) for pk in rows.values_list("pk", flat=True)]
         with explained(most=3 * events):  # an index also knows former versions
-            work_off("tests.explained", ids, "default", seconds=math.inf)
+            process_message("tests.explained", ids, "default", seconds=math.inf)
         assert rows.filter(state="succeeded").count() == events
 
     def test_a_pass_of_the_relay(self, relay: Relay) -> None:
@@ -250,13 +250,13 @@ class TestPlansOnFullTables:
         listen(signal)
         send_many(signal, 20)
         mine = Delivery.objects.filter(event__signal=signal.name)
-        mine.update(state="running", relay_at=F("available_at"), lease=1)
+        mine.update(state="running", next_check_at=F("available_at"), lease=1)
         with explained(most=40):
             assert recover("default") == 20
 
     def test_pruning(self, signal: AsyncSignal, settings: Any) -> None:
         settings.SIGNAL_TASKS = {"KEEP_SUCCEEDED": timedelta(seconds=19_900)}
         with explained(most=400):
-            assert 0 < prune_some("default") <= 200  # it is some seconds later now
+            assert 0 < prune_batch("default") <= 200  # it is some seconds later now
         with explained(most=50):
-            assert prune_some("default") <= 20
+            assert prune_batch("default") <= 20

@@ -17,7 +17,7 @@ from django.test.testcases import (  # type: ignore[attr-defined]
 )
 
 from signal_tasks import AsyncSignal, PayloadError, RetryPolicy, async_receiver
-from signal_tasks.broker import is_eager
+from signal_tasks.broker.config import is_eager
 from signal_tasks.models import Delivery
 from signal_tasks.testing import Sent, assert_sent, capture_signals, run_pending
 from tests.signal_tasks.conftest import listen
@@ -181,7 +181,7 @@ class TestRunPending:
     def test_receivers_that_send_without_end_are_found_out(
         self, signal: AsyncSignal, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("signal_tasks.testing.MOST_ROUNDS", 20)
+        monkeypatch.setattr("signal_tasks.testing.MAX_ROUNDS", 20)
 
         def again(sender: object, **kwargs: Any) -> None:
             signal.send(sender=None)

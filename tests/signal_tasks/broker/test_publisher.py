@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from signal_tasks.publisher import LONGEST_PAUSE, Parcel, Publisher
+from signal_tasks.broker.messages import PublishRequest
+from signal_tasks.broker.publisher import MAX_PAUSE_FACTOR, Publisher
 
 SHORTEST = 0.01
 
 
-def parcels(sends: int, receivers: int = 1) -> list[Parcel]:
+def parcels(sends: int, receivers: int = 1) -> list[PublishRequest]:
     """Return what waits after so many sends to so many receivers."""
     return [
-        Parcel(receiver=f"r{number}", database="default", ids=["id"])
+        PublishRequest(receiver=f"r{number}", database="default", ids=["id"])
         for _ in range(sends)
         for number in range(receivers)
     ]
@@ -35,7 +36,7 @@ def test_a_quiet_process_publishes_at_once(rate: float) -> None:
 @pytest.mark.parametrize("receivers", [1, 3])
 def test_a_busy_process_fills_its_messages(receivers: int) -> None:
     assert pause_at(1000, receivers=receivers) == pytest.approx(
-        SHORTEST * LONGEST_PAUSE
+        SHORTEST * MAX_PAUSE_FACTOR
     )
 
 

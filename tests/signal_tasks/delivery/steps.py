@@ -34,7 +34,7 @@ def run(handle: DeliveryHandle) -> DeliveryHandle:
 
 
 def row(handle: DeliveryHandle) -> Delivery:
-    return Delivery._base_manager.get(pk=handle.id)
+    return Delivery.objects.get(pk=handle.id)
 
 
 def raises(error: BaseException) -> Callable[..., Any]:

@@ -20,7 +20,7 @@ def test_every_failed_attempt_is_recorded(signal: AsyncSignal) -> None:
     for _ in range(3):
         run_pending()
     attempts = Attempt.objects.filter(delivery_id=handle.id).order_by("pk")
-    assert [(a.number, a.outcome) for a in attempts] == [
+    assert [(a.number, a.consequence) for a in attempts] == [
         (1, "retried"),
         (2, "retried"),
         (3, "dead"),

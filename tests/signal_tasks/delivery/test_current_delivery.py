@@ -92,7 +92,8 @@ def test_an_inline_receiver_has_no_current_delivery(signal: AsyncSignal) -> None
 def test_a_receiver_may_extend_its_lease(atomic: bool, signal: AsyncSignal) -> None:
     def work_long(sender: object, **kwargs: Any) -> None:
         current_delivery().extend(5000)
-        until = Delivery.objects.get().relay_at
+        until = Delivery.objects.get().next_check_at
+        assert until is not None
         Effect.objects.create(what=str((until - timezone.now()).total_seconds()))
 
     connect(signal, work_long, atomic=atomic)

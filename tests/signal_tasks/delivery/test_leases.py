@@ -8,14 +8,14 @@ from collections.abc import Callable
 
 import pytest
 
-from signal_tasks.holdings import SIZE, SLOTS, Holding, Holdings
+from signal_tasks.delivery.leases import SIZE, SLOTS, HeldLease, LeaseTable
 
 FIRST, SECOND = uuid.uuid4(), uuid.uuid4()
 
 
 @pytest.fixture
-def holdings() -> Holdings:
-    return Holdings()
+def table() -> LeaseTable:
+    return LeaseTable()
 
 
 def in_a_process_that_dies(action: Callable[[], None]) -> int:
@@ -30,38 +30,40 @@ def in_a_process_that_dies(action: Callable[[], None]) -> int:
     return pid
 
 
-def test_the_last_leases_of_a_dead_process_are_told_once(holdings: Holdings) -> None:
+def test_the_last_leases_of_a_dead_process_are_told_once(table: LeaseTable) -> None:
     def hold() -> None:
-        holdings.note("default", {FIRST: 1})
-        holdings.note("other", {FIRST: 2, SECOND: 7})
+        table.record("default", 1, [FIRST])
+        table.record("other", 7, [FIRST, SECOND])
 
     in_a_process_that_dies(hold)
-    assert list(holdings.of_the_dead()) == [Holding("other", {FIRST: 2, SECOND: 7})]
-    assert list(holdings.of_the_dead()) == []
+    assert list(table.leases_of_dead_processes()) == [
+        HeldLease("other", 7, (FIRST, SECOND))
+    ]
+    assert list(table.leases_of_dead_processes()) == []
 
 
-def test_the_leases_of_a_living_process_are_not_told(holdings: Holdings) -> None:
-    holdings.note("default", {FIRST: 1})
-    assert list(holdings.of_the_dead()) == []
+def test_the_leases_of_a_living_process_are_not_told(table: LeaseTable) -> None:
+    table.record("default", 1, [FIRST])
+    assert list(table.leases_of_dead_processes()) == []
 
 
-def test_too_many_leases_to_note_are_left_to_expire(holdings: Holdings) -> None:
-    many = {uuid.uuid4(): 1 for _ in range(1000)}
-    in_a_process_that_dies(lambda: holdings.note("default", many))
-    assert list(holdings.of_the_dead()) == []
+def test_too_many_leases_to_note_are_left_to_expire(table: LeaseTable) -> None:
+    many = [uuid.uuid4() for _ in range(1000)]
+    in_a_process_that_dies(lambda: table.record("default", 1, many))
+    assert list(table.leases_of_dead_processes()) == []
 
 
-def test_half_written_leases_are_passed_over(holdings: Holdings) -> None:
-    pid = in_a_process_that_dies(lambda: holdings.note("default", {FIRST: 1}))
-    holdings._memory[pid % SLOTS * SIZE + 10] = 0
-    assert list(holdings.of_the_dead()) == []
+def test_half_written_leases_are_passed_over(table: LeaseTable) -> None:
+    pid = in_a_process_that_dies(lambda: table.record("default", 1, [FIRST]))
+    table._memory[pid % SLOTS * SIZE + 10] = 0
+    assert list(table.leases_of_dead_processes()) == []
 
 
 @pytest.mark.parametrize(
-    "facts", ["[1]", "7", '[1, "default", []]', '[1, "default", {"half-an-id": 1}]']
+    "facts", ["[1]", "7", '[1, "default", 7]', '[1, "default", 7, ["half-an-id"]]']
 )
 def test_halves_of_two_writings_are_no_reason_to_end_a_relay(
-    facts: str, holdings: Holdings
+    facts: str, table: LeaseTable
 ) -> None:
-    holdings._memory[: len(facts) + 1] = facts.encode() + b"\0"
-    assert list(holdings.of_the_dead()) == []
+    table._memory[: len(facts) + 1] = facts.encode() + b"\0"
+    assert list(table.leases_of_dead_processes()) == []

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from signal_tasks import AsyncSignal, current_delivery
-from signal_tasks.delivery import work_off
+from signal_tasks.delivery.message import process_message
 from signal_tasks.models import Delivery
 from signal_tasks.testing import run_pending
 from tests.signal_tasks.conftest import listen
@@ -21,10 +21,10 @@ def test_a_message_that_comes_again_runs_nothing_again(signal: AsyncSignal) -> N
     calls = listen(signal, name="t.again")
     signal.send_many(sender=None, items=[{"n": n} for n in range(5)])
     ids = ids_of(signal, "t.again")
-    work_off("t.again", [*ids, *ids], "default")
-    report = work_off("t.again", ids, "default")
+    process_message("t.again", [*ids, *ids], "default")
+    report = process_message("t.again", ids, "default")
     assert len(calls) == 5
-    assert report.not_owed == 5
+    assert report.not_due == 5
 
 
 # -- forged messages --------------------------------------------------------------
@@ -47,7 +47,7 @@ def test_a_message_that_comes_again_runs_nothing_again(signal: AsyncSignal) -> N
 def test_a_forged_message_runs_nothing(ids: Any, signal: AsyncSignal) -> None:
     calls = listen(signal, name="t.forged")
     handle = send(signal)
-    work_off("t.forged", ids, "default")
+    process_message("t.forged", ids, "default")
     assert calls == []
     assert handle.refresh().state == "pending"
 
@@ -58,16 +58,16 @@ def test_a_message_about_another_database_runs_nothing(
 ) -> None:
     calls = listen(signal, name="t.elsewhere")
     handle = send(signal)
-    report = work_off("t.elsewhere", [str(handle.id)], database)
-    assert report.not_owed == 1
+    report = process_message("t.elsewhere", [str(handle.id)], database)
+    assert report.not_due == 1
     assert calls == []
 
 
 def test_a_message_for_a_receiver_that_nobody_connected_imports_nothing(
     signal: AsyncSignal,
 ) -> None:
-    report = work_off("os.system", [str(uuid.uuid4())], "default")
-    assert str(report) == "1 not owed"
+    report = process_message("os.system", [str(uuid.uuid4())], "default")
+    assert str(report) == "1 not due"
 
 
 def test_a_receiver_cannot_be_made_to_run_the_delivery_of_another(
@@ -77,8 +77,8 @@ def test_a_receiver_cannot_be_made_to_run_the_delivery_of_another(
     other = AsyncSignal(name="t.not_mine")
     listen(other, name="t.theirs")
     handle = send(other)
-    report = work_off("t.mine", [str(handle.id)], "default")
-    assert report.not_owed == 1
+    report = process_message("t.mine", [str(handle.id)], "default")
+    assert report.not_due == 1
     assert mine == []
     assert handle.refresh().state == "pending"
 
@@ -86,21 +86,21 @@ def test_a_receiver_cannot_be_made_to_run_the_delivery_of_another(
 def test_what_is_not_due_yet_is_not_run_whoever_asks(signal: AsyncSignal) -> None:
     calls = listen(signal, name="t.later")
     ((_, handle),) = signal.using(delay=60).send(sender=None)
-    work_off("t.later", [str(handle.id)], "default")
+    process_message("t.later", [str(handle.id)], "default")
     assert calls == []
     assert handle.refresh().attempts == 0
 
 
 @pytest.mark.parametrize("verb", ["discard", "finish"])
 def test_what_is_finished_is_not_run_again(verb: str, signal: AsyncSignal) -> None:
-    calls = listen(signal, name="t.ended")
+    calls = listen(signal, name="t.finished")
     handle = send(signal)
     if verb == "discard":
         Delivery.objects.all().discard()
     else:
         run_pending()
     before = len(calls)
-    work_off("t.ended", [str(handle.id)], "default")
+    process_message("t.finished", [str(handle.id)], "default")
     assert len(calls) == before
 
 
@@ -116,6 +116,6 @@ def test_a_worker_that_lost_its_delivery_cannot_finish_it(
 
     connect(signal, lose, name="t.lose", atomic=atomic)
     handle = send(signal)
-    report = work_off("t.lose", [str(handle.id)], "default")
+    report = process_message("t.lose", [str(handle.id)], "default")
     assert report.fenced == 1
     assert handle.refresh().state == "running"

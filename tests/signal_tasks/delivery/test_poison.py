@@ -8,7 +8,7 @@ import pytest
 from django.db import transaction
 
 from signal_tasks import AsyncSignal
-from signal_tasks.delivery import work_off
+from signal_tasks.delivery.message import process_message
 from signal_tasks.models import Attempt, Delivery, Event
 from signal_tasks.testing import run_pending
 from tests.signal_tasks.conftest import listen
@@ -32,7 +32,7 @@ def test_a_poisoned_delivery_harms_only_itself(
     signal.send_many(sender=None, items=[{"number": n} for n in range(25)])
     event = Event.objects.order_by("pk")[7]
     Event.objects.filter(pk=event.pk).update(payload="{garbage")
-    work_off("t.note", ids_of(signal, "t.note"), "default")
+    process_message("t.note", ids_of(signal, "t.note"), "default")
     states = list(Delivery.objects.order_by("pk").values_list("state", "reason"))
     assert states[3] == ("pending", "")
     assert states[7] == ("dead", "undecodable")
@@ -51,7 +51,7 @@ def test_a_broken_transaction_in_a_batch_harms_only_its_own(
 
     connect(signal, note, name="t.broken_note")
     signal.send_many(sender=None, items=[{"number": n} for n in range(5)])
-    work_off("t.broken_note", ids_of(signal, "t.broken_note"), "default")
+    process_message("t.broken_note", ids_of(signal, "t.broken_note"), "default")
     assert sorted(e.what for e in Effect.objects.all()) == ["0", "1", "3", "4"]
 
 
@@ -62,7 +62,7 @@ def test_a_delivery_whose_event_was_deleted_harms_only_itself(
     signal.send_many(sender=None, items=[{"n": n} for n in range(3)])
     middle = Event.objects.order_by("pk")[1]
     Event.objects.filter(pk=middle.pk)._raw_delete("default")
-    work_off("t.event_gone", ids_of(signal, "t.event_gone"), "default")
+    process_message("t.event_gone", ids_of(signal, "t.event_gone"), "default")
     assert Attempt.objects.get().error == "its event was deleted"
     assert Delivery.objects.get(event_id=middle.pk).reason == "undecodable"
     assert Delivery.objects.filter(state="succeeded").count() == 2

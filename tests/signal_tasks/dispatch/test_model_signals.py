@@ -17,7 +17,7 @@ from django.test.utils import CaptureQueriesContext
 
 from signal_tasks import async_receiver, current_delivery
 from signal_tasks.models import Delivery, Event
-from signal_tasks.registry import registry
+from signal_tasks.registry.registry import registry
 from signal_tasks.testing import run_pending
 from tests.signal_tasks.dispatch.conftest import Forward
 from tests.testapp.models import Effect, Thing
@@ -219,7 +219,7 @@ def test_models_that_a_migration_makes_for_itself_are_passed_over(
     state = ProjectState()
     state.add_model(ModelState.from_model(Thing))
     historical = state.apps.get_model("testapp", "Thing")
-    historical._base_manager.create(name="by a migration")
+    historical.objects.create(name="by a migration")
     assert not Event.objects.exists()
 
 

@@ -32,7 +32,7 @@ def test_the_response_of_a_durable_receiver_is_a_handle(
     row = Delivery.objects.get()
     assert (handle.id, handle.event_id) == (row.pk, row.event_id)
     assert (handle.receiver, handle.state) == ("t.durable", "pending")
-    assert handle.ended is False
+    assert handle.finished is False
 
 
 @every_way
@@ -84,7 +84,7 @@ def test_a_handle_is_refreshed_and_fit_for_logs(signal: AsyncSignal) -> None:
     run_pending()
     assert handle.state == "pending"
     assert handle.refresh() is handle
-    assert (handle.state, handle.attempts, handle.ended) == ("succeeded", 1, True)
+    assert (handle.state, handle.attempts, handle.finished) == ("succeeded", 1, True)
     assert str(handle) == f"t.in_logs[{handle.id}] succeeded"
 
 

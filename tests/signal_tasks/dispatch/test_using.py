@@ -28,7 +28,7 @@ def test_a_delayed_delivery_is_not_due_yet(
     assert heard == []
     row = Delivery.objects.get(pk=handle.id)
     assert timedelta(minutes=59) < row.available_at - before < timedelta(minutes=61)
-    assert row.relay_at == row.available_at
+    assert row.next_check_at == row.available_at
 
 
 def test_a_time_may_be_given_for_it(

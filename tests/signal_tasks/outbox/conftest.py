@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from signal_tasks.publisher import Parcel, publisher
+from signal_tasks.broker.messages import PublishRequest
+from signal_tasks.broker.publisher import publisher
 
 
 @pytest.fixture
-def submitted(monkeypatch: pytest.MonkeyPatch) -> list[Parcel]:
+def submitted(monkeypatch: pytest.MonkeyPatch) -> list[PublishRequest]:
     """Record what is given to the publisher, which publishes it as usual."""
-    parcels: list[Parcel] = []
+    parcels: list[PublishRequest] = []
     submit = publisher.submit
 
-    def submit_and_note(parcel: Parcel) -> None:
+    def submit_and_note(parcel: PublishRequest) -> None:
         parcels.append(parcel)
         submit(parcel)
 

@@ -11,7 +11,7 @@ from django.db import connections, transaction
 from django.test.utils import CaptureQueriesContext
 
 from signal_tasks import AsyncSignal, deliveries_of
-from signal_tasks.publisher import Parcel
+from signal_tasks.broker.messages import PublishRequest
 from signal_tasks.testing import run_pending
 from tests.signal_tasks.conftest import listen
 from tests.signal_tasks.outbox.steps import Undo, deliveries, undone
@@ -35,7 +35,7 @@ class TestSeveralDatabases:
     """Every alias whose transactions send has an outbox of its own."""
 
     def test_an_event_belongs_to_the_transaction_that_is_open(
-        self, signal: AsyncSignal, submitted: list[Parcel]
+        self, signal: AsyncSignal, submitted: list[PublishRequest]
     ) -> None:
         calls = listen(signal)
         with transaction.atomic(using="other"):

@@ -22,7 +22,7 @@ def test_a_receiver_has_at_most_one_delivery_of_an_event(signal: AsyncSignal) ->
     row.pk = None
     with pytest.raises(IntegrityError), transaction.atomic():
         Delivery.objects.create(
-            event=row.event, receiver=row.receiver, relay_at=row.relay_at
+            event=row.event, receiver=row.receiver, next_check_at=row.next_check_at
         )
 
 
@@ -31,8 +31,8 @@ def test_a_receiver_has_at_most_one_delivery_of_an_event(signal: AsyncSignal) ->
     [
         {"state": "succeeded"},  # but still watched by the relay
         {"finished_at": Now()},  # finished, but still watched by the relay
-        {"relay_at": None, "finished_at": Now()},  # finished, but pending
-        {"relay_at": None},  # not finished, and no relay looks at it
+        {"next_check_at": None, "finished_at": Now()},  # finished, but pending
+        {"next_check_at": None},  # not finished, and no relay looks at it
     ],
 )
 def test_the_database_refuses_a_delivery_that_nobody_would_look_after(

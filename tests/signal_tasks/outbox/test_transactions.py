@@ -12,8 +12,8 @@ from django.test import Client
 from django.urls import path
 
 from signal_tasks import AsyncSignal
+from signal_tasks.broker.messages import PublishRequest
 from signal_tasks.models import Delivery, Event
-from signal_tasks.publisher import Parcel
 from signal_tasks.testing import run_pending
 from tests.signal_tasks.conftest import listen
 from tests.signal_tasks.outbox.steps import Undo, deliveries, undone
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def test_a_committed_send_is_pending_and_published(
-    signal: AsyncSignal, submitted: list[Parcel]
+    signal: AsyncSignal, submitted: list[PublishRequest]
 ) -> None:
     listen(signal)
     with transaction.atomic():
@@ -35,7 +35,7 @@ def test_a_committed_send_is_pending_and_published(
 
 
 def test_a_rolled_back_send_never_was(
-    signal: AsyncSignal, submitted: list[Parcel]
+    signal: AsyncSignal, submitted: list[PublishRequest]
 ) -> None:
     listen(signal)
     with undone():
@@ -47,7 +47,7 @@ def test_a_rolled_back_send_never_was(
 
 
 def test_a_rolled_back_savepoint_takes_only_its_own_sends(
-    signal: AsyncSignal, submitted: list[Parcel]
+    signal: AsyncSignal, submitted: list[PublishRequest]
 ) -> None:
     calls = listen(signal)
     with transaction.atomic():
@@ -61,7 +61,7 @@ def test_a_rolled_back_savepoint_takes_only_its_own_sends(
 
 
 def test_a_nested_block_that_commits_is_undone_with_the_outer_one(
-    signal: AsyncSignal, submitted: list[Parcel]
+    signal: AsyncSignal, submitted: list[PublishRequest]
 ) -> None:
     listen(signal)
     with undone(), transaction.atomic(), transaction.atomic(savepoint=False):
@@ -71,7 +71,7 @@ def test_a_nested_block_that_commits_is_undone_with_the_outer_one(
 
 
 def test_several_sends_of_one_transaction_commit_together(
-    signal: AsyncSignal, submitted: list[Parcel]
+    signal: AsyncSignal, submitted: list[PublishRequest]
 ) -> None:
     calls = listen(signal)
     other = AsyncSignal(name="t.several")
@@ -86,7 +86,7 @@ def test_several_sends_of_one_transaction_commit_together(
 
 
 def test_outside_of_a_transaction_a_send_is_one_of_its_own(
-    signal: AsyncSignal, submitted: list[Parcel]
+    signal: AsyncSignal, submitted: list[PublishRequest]
 ) -> None:
     listen(signal)
     listen(signal)
@@ -119,7 +119,7 @@ def test_a_transaction_that_is_marked_for_rollback_takes_the_event_along(
 
 
 def test_a_failed_hook_of_somebody_else_loses_nothing(
-    signal: AsyncSignal, submitted: list[Parcel]
+    signal: AsyncSignal, submitted: list[PublishRequest]
 ) -> None:
     calls = listen(signal)
 
@@ -134,13 +134,13 @@ def test_a_failed_hook_of_somebody_else_loses_nothing(
     with pytest.raises(Undo):
         send_after_them()
     assert submitted == []  # the row is there, so the relay publishes it
-    assert Delivery.objects.get().relay_at is not None
+    assert Delivery.objects.get().next_check_at is not None
     run_pending()
     assert len(calls) == 1
 
 
 def test_a_delayed_send_is_left_to_the_relay(
-    signal: AsyncSignal, submitted: list[Parcel]
+    signal: AsyncSignal, submitted: list[PublishRequest]
 ) -> None:
     listen(signal)
     signal.using(delay=60).send(sender=None)
@@ -180,14 +180,14 @@ class TestAtomicRequests:
         in_request.disconnect(hear)
 
     def test_a_request_that_succeeds_has_sent_its_event(
-        self, client: Client, submitted: list[Parcel]
+        self, client: Client, submitted: list[PublishRequest]
     ) -> None:
         response = client.get("/send/")
         assert deliveries() == 1
         assert submitted[0].ids == [response.content.decode()]
 
     def test_a_request_that_fails_has_sent_nothing(
-        self, client: Client, submitted: list[Parcel]
+        self, client: Client, submitted: list[PublishRequest]
     ) -> None:
         with pytest.raises(Undo):
             client.get("/send/?fail=1")

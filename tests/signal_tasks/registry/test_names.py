@@ -12,7 +12,7 @@ from celery import current_app
 from django.core.exceptions import ImproperlyConfigured
 
 from signal_tasks import AsyncSignal
-from signal_tasks.registry import registry
+from signal_tasks.registry.registry import registry
 from tests.signal_tasks.conftest import listen
 
 pytestmark = pytest.mark.django_db

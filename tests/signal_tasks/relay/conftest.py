@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from signal_tasks.publisher import publisher
-from signal_tasks.relay import Relay
+from signal_tasks.broker.publisher import publisher
+from signal_tasks.relay.relay import Relay
 from tests.signal_tasks.relay.steps import received
 
 
@@ -19,4 +19,4 @@ def relay() -> Iterator[Relay]:
     received("elsewhere")
     relay = Relay("relay@test")
     yield relay
-    relay.leave()
+    relay.close()

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from signal_tasks import AsyncSignal, DeliveryHandle
 from signal_tasks.models import Delivery
-from signal_tasks.relay import Passage, Relay
+from signal_tasks.relay.relay import PassResult, Relay
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def lose(handle: DeliveryHandle, *others: DeliveryHandle) -> None:
     """Claim deliveries of one message, as a worker does that then dies."""
     rows = Delivery.objects.all()
     ids = [each.id for each in (handle, *others)]
-    claimed = rows.take(ids, names=[handle.receiver], lease=60)
+    claimed = rows.claim(ids, names=[handle.receiver], lease=60)
     assert len(claimed) == len(ids)
     pass_time()
 
@@ -57,7 +57,9 @@ def lose(handle: DeliveryHandle, *others: DeliveryHandle) -> None:
 def pass_time(hours: float = 24) -> None:
     """Make everything due for the relay."""
     ago = timedelta(hours=hours)
-    Delivery.objects.filter(relay_at__isnull=False).update(relay_at=F("relay_at") - ago)
+    Delivery.objects.filter(next_check_at__isnull=False).update(
+        next_check_at=F("next_check_at") - ago
+    )
 
 
 def only() -> Delivery:
@@ -67,11 +69,11 @@ def only() -> Delivery:
 
 def wait() -> float:
     """Return after how many seconds the relay looks at the only delivery again."""
-    at = only().relay_at
+    at = only().next_check_at
     assert at is not None
     return (at - timezone.now()).total_seconds()
 
 
-def run_pass(relay: Relay) -> Passage:
+def run_pass(relay: Relay) -> PassResult:
     (done,) = relay.run_once().values()
     return done

@@ -12,7 +12,7 @@ from django.db.models import F
 
 from signal_tasks import signals
 from signal_tasks.models import Worker
-from signal_tasks.relay import Relay
+from signal_tasks.relay.relay import Relay
 from tests.signal_tasks.relay.steps import run_pass
 
 pytestmark = pytest.mark.django_db
@@ -22,7 +22,7 @@ def test_a_relay_is_seen_while_it_is_at_work(relay: Relay) -> None:
     run_pass(relay)
     run_pass(relay)
     assert Worker.objects.get().name == "relay@test"
-    relay.leave()
+    relay.close()
     assert not Worker.objects.exists()
 
 
@@ -36,7 +36,7 @@ def test_workers_that_are_long_gone_are_forgotten(relay: Relay) -> None:
 def test_a_pass_leaves_the_transaction_of_a_test_alone(relay: Relay) -> None:
     Worker.objects.create(name="celery@here")
     run_pass(relay)
-    relay.leave()
+    relay.close()
     assert connection.in_atomic_block
     assert Worker.objects.get().name == "celery@here"
 
@@ -46,10 +46,10 @@ def test_a_database_that_fails_does_not_harm_the_others(
 ) -> None:
     failed = []
 
-    def note(database: str, **kwargs: Any) -> None:
-        failed.append(database)
+    def note(details: signals.PassFailed, **kwargs: Any) -> None:
+        failed.append(details.database)
 
-    signals.relay_failed.connect(note)
+    signals.pass_failed.connect(note)
     settings.SIGNAL_TASKS = {"DATABASES": ["nowhere", "default"]}
     assert list(relay.run_once()) == ["default"]
     assert failed == ["nowhere"]

@@ -10,12 +10,13 @@ import pytest
 from django.db import connection, transaction
 from django.db.models import F
 
-from signal_tasks import AsyncSignal, RetryPolicy, retention
+from signal_tasks import AsyncSignal, RetryPolicy
 from signal_tasks.models import Attempt, Delivery, Event
-from signal_tasks.relay import Relay
-from signal_tasks.retention import prune, prune_some
+from signal_tasks.relay import pruning
+from signal_tasks.relay.pruning import prune, prune_batch
+from signal_tasks.relay.relay import Relay
 from signal_tasks.testing import run_pending
-from tests.signal_tasks.conftest import listen
+from tests.signal_tasks.conftest import finish, listen
 from tests.signal_tasks.relay.steps import pending, run_pass
 
 pytestmark = pytest.mark.django_db
@@ -32,7 +33,7 @@ def finished(signal: AsyncSignal, *states: str) -> None:
     """Send one event for each state, whose delivery finished in it long ago."""
     for state in states:
         handle = signal.send(sender=None)[0][1]
-        Delivery.objects.filter(pk=handle.id).end(state)
+        finish(Delivery.objects.filter(pk=handle.id), state)
     Delivery.objects.update(finished_at=F("finished_at") - timedelta(days=2))
 
 
@@ -59,11 +60,11 @@ def test_an_event_stays_until_its_last_delivery_goes(signal: AsyncSignal) -> Non
     listen(signal, name="t.done")
     listen(signal, name="t.not_done")
     signal.send(sender=None)
-    Delivery.objects.filter(receiver="t.done").end("succeeded")
+    finish(Delivery.objects.filter(receiver="t.done"), "succeeded")
     Delivery.objects.update(finished_at=F("finished_at") - timedelta(days=2))
     assert prune("default") == 1
     assert Event.objects.count() == 1
-    Delivery.objects.filter(receiver="t.not_done").end("succeeded")
+    finish(Delivery.objects.filter(receiver="t.not_done"), "succeeded")
     Delivery.objects.update(finished_at=F("finished_at") - timedelta(days=2))
     assert prune("default") == 1
     assert Event.objects.count() == 0
@@ -97,10 +98,10 @@ def test_by_default_the_dead_are_kept_for_ever(
 def test_much_is_pruned_in_small_batches(
     signal: AsyncSignal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retention, "BATCH", 3)
+    monkeypatch.setattr(pruning, "BATCH", 3)
     listen(signal)
     finished(signal, *["succeeded"] * 10, "dead")
-    assert [prune_some("default"), prune_some("default")] == [3, 3]
+    assert [prune_batch("default"), prune_batch("default")] == [3, 3]
     assert prune("default") == 5
     assert not Event.objects.exists()
 
@@ -109,8 +110,8 @@ def test_much_is_pruned_in_small_batches(
 def test_a_pass_prunes_one_batch_and_the_next_goes_on(
     signal: AsyncSignal, relay: Relay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retention, "BATCH", 3)
-    monkeypatch.setattr(retention, "SHARE", 1.0)  # the next comes without a rest
+    monkeypatch.setattr(pruning, "BATCH", 3)
+    monkeypatch.setattr(pruning, "SHARE", 1.0)  # the next comes without a rest
     listen(signal)
     finished(signal, *["succeeded"] * 4)
     assert [run_pass(relay).pruned, run_pass(relay).pruned] == [3, 1]
@@ -120,8 +121,8 @@ def test_a_pass_prunes_one_batch_and_the_next_goes_on(
 def test_after_a_full_batch_the_relay_rests_from_pruning(
     signal: AsyncSignal, relay: Relay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retention, "BATCH", 3)
-    monkeypatch.setattr(retention, "SHARE", 1e-6)
+    monkeypatch.setattr(pruning, "BATCH", 3)
+    monkeypatch.setattr(pruning, "SHARE", 1e-6)
     listen(signal)
     finished(signal, *["succeeded"] * 4)
     assert [run_pass(relay).pruned, run_pass(relay).pruned] == [3, 0]
@@ -135,15 +136,15 @@ def test_after_a_full_batch_the_relay_rests_from_pruning(
 def test_two_that_prune_an_event_together_leave_nothing_of_it(
     signal: AsyncSignal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retention, "BATCH", 1)
+    monkeypatch.setattr(pruning, "BATCH", 1)
     listen(signal)
     listen(signal)
     signal.send(sender=None)
-    Delivery.objects.all().end("succeeded")
+    finish(Delivery.objects.all(), "succeeded")
     Delivery.objects.update(finished_at=F("finished_at") - timedelta(days=2))
     other = Thread(target=_prune_elsewhere)
     with transaction.atomic():
-        assert prune_some("default") == 1
+        assert prune_batch("default") == 1
         other.start()
         other.join(0.5)  # it waits for this transaction
     other.join(10)
@@ -153,7 +154,7 @@ def test_two_that_prune_an_event_together_leave_nothing_of_it(
 
 def _prune_elsewhere() -> None:
     try:
-        prune_some("default")
+        prune_batch("default")
     finally:
         connection.close()
 

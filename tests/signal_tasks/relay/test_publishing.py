@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from signal_tasks import AsyncSignal, signals
-from signal_tasks import relay as relay_module
-from signal_tasks.delivery import work_off
-from signal_tasks.relay import Relay
+from signal_tasks.delivery.message import process_message
+from signal_tasks.relay import relay as relay_module
+from signal_tasks.relay.relay import Relay
 from signal_tasks.testing import run_pending
 from tests.signal_tasks.conftest import listen
 from tests.signal_tasks.relay.steps import (
@@ -118,7 +118,7 @@ def test_no_more_is_published_in_advance_than_the_workers_manage(
         assert run_pass(relay).published == idle
     for kept_up in (20, 40, 40):
         for message in received():
-            work_off(message.task, message.ids, message.database)
+            process_message(message.task, message.ids, message.database)
         assert run_pass(relay).published == kept_up
     assert run_pass(relay).published == 10
 
@@ -137,24 +137,25 @@ def test_without_a_broker_a_publication_is_unscheduled(
 ) -> None:
     failures = []
 
-    def note(error: object, **kwargs: Any) -> None:
-        failures.append(error)
+    def note(details: signals.PublicationFailed, **kwargs: Any) -> None:
+        failures.append(details.error)
 
-    signals.broker_failed.connect(note)
+    signals.publication_failed.connect(note)
     listen(signal)
     send(signal)
     url = settings.CELERY_BROKER_URL
     settings.CELERY_BROKER_URL = NOBODY_LISTENS
     assert run_pass(relay).published == 0
-    assert only().relays == 0
+    assert only().publish_count == 0
     assert wait() <= 5
     pass_time()
     assert run_pass(relay).published == 0  # not tried: the broker failed just now
     assert len(failures) == 1
     settings.CELERY_BROKER_URL = url
-    relay._broker_again_at = 0.0
     pass_time()
-    assert run_pass(relay).published == 1
+    another = Relay("relay@another")  # which has not seen the broker fail
+    assert run_pass(another).published == 1
+    another.close()
     assert len(received()) == 1
 
 
@@ -190,7 +191,7 @@ def test_a_process_that_knows_its_receiver_publishes_it_at_once(
     signal.connect(hear, name="t.adopted")
     newer = Relay("relay@newer")
     assert run_pass(newer).published == 1
-    newer.leave()
+    newer.close()
     assert [message.ids for message in received()] == [[str(handle.id)]]
     run_pending()
     handle.refresh()

@@ -9,9 +9,10 @@ import pytest
 from django.db.models import F
 
 from signal_tasks import AsyncSignal, RetryPolicy
+from signal_tasks.db.complete import complete
 from signal_tasks.models import Attempt, Delivery
-from signal_tasks.recovery import recover
-from signal_tasks.relay import Relay
+from signal_tasks.relay.recovery import recover
+from signal_tasks.relay.relay import Relay
 from tests.signal_tasks.conftest import listen
 from tests.signal_tasks.relay.steps import (
     lose,
@@ -35,7 +36,7 @@ def test_a_delivery_that_was_lost_alone_has_spent_its_attempt(
     assert recover("default") == 1
     handle.refresh()
     assert (handle.state, handle.attempts) == ("pending", 1)
-    assert only().alone is True
+    assert only().isolated is True
     assert wait() == pytest.approx(50, abs=3)
     attempt = Attempt.objects.get()
     assert (attempt.error_type, attempt.number) == ("WorkerLost", 1)
@@ -49,7 +50,7 @@ def test_it_is_dead_when_its_attempts_are_spent(signal: AsyncSignal) -> None:
         recover("default")
     handle.refresh()
     assert (handle.state, handle.reason, handle.attempts) == ("dead", "lost", 2)
-    assert [a.outcome for a in Attempt.objects.all()] == ["retried", "dead"]
+    assert [a.consequence for a in Attempt.objects.all()] == ["retried", "dead"]
 
 
 def test_deliveries_that_were_lost_together_lose_no_attempt(
@@ -61,7 +62,7 @@ def test_deliveries_that_were_lost_together_lose_no_attempt(
     assert recover("default") == 3
     for handle in handles:
         assert (handle.refresh().state, handle.attempts) == ("pending", 0)
-    assert Delivery.objects.filter(alone=True).count() == 3
+    assert Delivery.objects.filter(isolated=True).count() == 3
 
 
 def test_they_are_published_one_to_a_message_and_claimed_alone(
@@ -76,14 +77,14 @@ def test_they_are_published_one_to_a_message_and_claimed_alone(
     assert {len(message.ids) for message in received()} == {1}
     ids = [handle.id for handle in handles]
     rows = Delivery.objects.all()
-    assert rows.take(ids, names=["t.suspects"], lease=60) == []
-    assert len(rows.take(ids[:1], names=["t.suspects"], lease=60)) == 1
+    assert rows.claim(ids, names=["t.suspects"], lease=60) == []
+    assert len(rows.claim(ids[:1], names=["t.suspects"], lease=60)) == 1
 
 
 def test_a_lease_that_is_not_over_is_respected(signal: AsyncSignal) -> None:
     listen(signal, name="t.at_work")
     (handle,) = pending(signal)
-    Delivery.objects.take([handle.id], names=["t.at_work"], lease=60)
+    Delivery.objects.claim([handle.id], names=["t.at_work"], lease=60)
     assert recover("default") == 0
     assert handle.refresh().state == "running"
 
@@ -94,13 +95,13 @@ def test_a_worker_that_comes_back_after_its_lease_finds_it_claimed(
     listen(signal, name="t.late")
     (handle,) = pending(signal)
     rows = Delivery.objects.all()
-    (mine,) = rows.take([handle.id], names=["t.late"], lease=60)
+    (mine,) = rows.claim([handle.id], names=["t.late"], lease=60)
     pass_time()
     recover("default")
     Delivery.objects.update(available_at=F("available_at") - timedelta(hours=1))
-    (theirs,) = rows.take([handle.id], names=["t.late"], lease=60)
-    assert rows.held([mine]).end("succeeded") == 0
-    assert rows.held([theirs]).end("succeeded") == 1
+    (theirs,) = rows.claim([handle.id], names=["t.late"], lease=60)
+    assert complete([mine.id], lease=mine.lease, database="default") == 0
+    assert complete([theirs.id], lease=theirs.lease, database="default") == 1
 
 
 def test_a_delivery_without_a_known_receiver_is_recovered_too(

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from signal_tasks import AsyncSignal, Reject, RetryPolicy, signals, telemetry
-from signal_tasks.relay import Passage, Relay
+from signal_tasks import AsyncSignal, Reject, RetryPolicy, signals
+from signal_tasks.relay.relay import Relay
+from signal_tasks.telemetry import logs
 from signal_tasks.testing import run_pending
 from tests.signal_tasks.conftest import listen
 
@@ -65,28 +66,30 @@ def test_a_success_is_logged_for_debugging_only(
 
 
 def test_starting_twice_logs_once(caplog: pytest.LogCaptureFixture) -> None:
-    telemetry.start()
-    telemetry.start()
-    signals.broker_failed.send(sender=None, error="refused")
-    assert len(logged(caplog, "broker_failed")) == 1
+    logs.start()
+    logs.start()
+    details = signals.PublicationFailed(error=OSError("refused"))
+    signals.publication_failed.send(sender=None, details=details)
+    assert len(logged(caplog, "publication_failed")) == 1
 
 
-@pytest.mark.parametrize(
-    ("passage", "event"),
-    [
-        (Passage(recovered=2), "relay_recovered"),
-        (Passage(orphaned=1), "relay_recovered"),
-    ],
-)
+def pass_finished(**counts: int) -> None:
+    """Say that a relay has finished a pass."""
+    none = dict.fromkeys(("published", "recovered", "orphaned", "pruned"), 0)
+    details = signals.PassFinished(database="default", **(none | counts))
+    signals.pass_finished.send(sender=Relay, details=details)
+
+
+@pytest.mark.parametrize("what", ["recovered", "orphaned"])
 def test_what_the_relay_mended_is_a_warning(
-    passage: Passage, event: str, caplog: pytest.LogCaptureFixture
+    what: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    signals.relay_passed.send(sender=Relay, database="default", passage=passage)
-    (record,) = logged(caplog, event)
+    pass_finished(**{what: 2})
+    (record,) = logged(caplog, "relay_recovered")
     assert record.levelno == logging.WARNING
 
 
 def test_an_idle_relay_says_nothing(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG, "signal_tasks"):
-        signals.relay_passed.send(sender=Relay, database="default", passage=Passage())
+        pass_finished()
     assert caplog.records == []
