@@ -1,4 +1,4 @@
-"""What becomes of deliveries whose worker is asked to stop."""
+"""Deliveries whose worker is asked to stop are released."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from signal_tasks.models import Attempt, Delivery
 from tests.integration.conftest import StartWorker
 from tests.integration.workers import (
     CeleryWorker,
-    all_ended,
+    all_finished,
     effects,
     eventually,
     is_alive,
@@ -88,7 +88,7 @@ def test_what_was_released_is_finished_by_the_next_worker(
     first.send(signal.SIGQUIT)
     start_worker()
     first.wait()
-    eventually(all_ended)
+    eventually(all_finished)
     assert states() == {"succeeded": 40}
     assert Delivery.objects.filter(attempts=1).count() == 40
     if sent is inside:
@@ -142,11 +142,13 @@ def test_pools_without_processes_release_what_they_do_not_finish(
     assert Delivery.objects.filter(state="pending", attempts=0).count() >= 3
     assert not Delivery.objects.filter(state="running").exists()
     start_worker("--pool", pool)
-    eventually(all_ended)
+    eventually(all_finished)
     assert states() == {"succeeded": 6}
     assert Delivery.objects.filter(attempts=1).count() == 6
     assert not Attempt.objects.exists()
-    if pool == "threads" or number == signal.SIGTERM:  # these let the running one end
+    if (
+        pool == "threads" or number == signal.SIGTERM
+    ):  # these let the running one finish
         assert {runs_of(key) for key in range(6)} == {1}
     if sent is inside:
         assert effects("inside") == keys(6)
@@ -178,6 +180,6 @@ def test_a_second_stop_signal_does_no_harm(start_worker: StartWorker) -> None:
 def test_an_idle_worker_stops_at_once(start_worker: StartWorker) -> None:
     worker = start_worker()
     inside.send(sender=None, key="i")
-    eventually(all_ended)
+    eventually(all_finished)
     worker.send_all(signal.SIGTERM)
     worker.wait(8)

@@ -1,6 +1,6 @@
-"""What a stranger who can write to the broker can bring about: nothing but work owed.
+"""Forged messages run nothing but deliveries that are pending and due.
 
-The messages here are written into Redis by hand, as Celery's protocol has them.
+The tests write them into Redis themselves, in the form of Celery's protocol.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from signal_tasks.broker.publisher import publisher
 from signal_tasks.models import Delivery
 from tests.integration.workers import (
     CeleryWorker,
-    all_ended,
+    all_finished,
     effects,
     eventually,
     runs,
@@ -33,7 +33,7 @@ ANOTHER = f"{note_atomically.__module__}.{note_atomically.__qualname__}"
 
 
 def forge(server: RedisServer, *args: Any, task: str = TASK, **kwargs: Any) -> None:
-    """Write a message of Celery's into Redis."""
+    """Write a message in the form of Celery's into Redis."""
     body = json.dumps([args, kwargs, {}]).encode()
     push(server, body, headers={"task": task, "lang": "py", "argsrepr": ""})
 
@@ -65,7 +65,7 @@ def push(
 
 
 def still_works(worker: CeleryWorker, children: list[int]) -> bool:
-    """Whether worker and pool are those of before, and deliver."""
+    """Tell whether the worker still delivers, with the same processes as before."""
     inside.send(sender=None, key="proof")
     eventually(lambda: "proof" in effects("inside"))
     return worker.is_running() and worker.children() == children
@@ -163,7 +163,7 @@ def test_what_is_pending_for_another_receiver_or_later_does_not_run(
     eventually(lambda: worker.output.count("1 not owed") >= before + 3)
     assert runs() == []
     forge(redis, [str(handle.id)], "default")
-    eventually(all_ended)
+    eventually(all_finished)
     assert effects("inside") == ["later"]
     assert effects("atomic") == []
 
@@ -173,7 +173,7 @@ def test_what_is_finished_does_not_run_again(
 ) -> None:
     ((_, done),) = inside.send(sender=None, key="done")
     ((_, dead),) = inside.send(sender=None, key="dead", task="reject")
-    eventually(all_ended)
+    eventually(all_finished)
     before, ran = worker.output.count("1 not owed"), len(runs())
     for handle in (done, dead):
         forge(redis, [str(handle.id)] * 3, "default")
