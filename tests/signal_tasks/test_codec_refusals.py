@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import io
 import sys
-from collections import OrderedDict, defaultdict
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
 from decimal import Decimal
 from enum import Enum, IntEnum
-from pathlib import Path
+from pathlib import PurePosixPath
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -54,6 +54,13 @@ def _local_dataclass() -> object:
     return Local()
 
 
+def _local_class() -> type:
+    class Local:
+        pass
+
+    return Local
+
+
 def _local_enum() -> object:
     return Enum("Local", "A").A  # type: ignore[attr-defined]
 
@@ -63,6 +70,18 @@ def _numbers() -> Iterator[int]:
 
 
 async def _waiting() -> None: ...
+
+
+class Registry(OrderedDict[str, int]):
+    pass
+
+
+class Recent(deque[int]):
+    pass
+
+
+class OwnPath(PurePosixPath):
+    pass
 
 
 class Loud(str):
@@ -82,26 +101,28 @@ class Loose(IntEnum):
 
 
 REFUSED: list[tuple[Callable[[], object], str]] = [
-    (HttpRequest, r'HttpRequest cannot travel; .*exclude=\("request",\)'),
+    (HttpRequest, r'HttpRequest cannot travel; .*exclude=\["request"\]'),
     (_numbers, r"generator cannot travel; send list\(value\)"),
     (lambda: range(3), r"range cannot travel; send list\(value\)"),
     (lambda: {}.keys(), r"dict_keys cannot travel; send list\(value\)"),
     (lambda: map(str, []), r"send list\(value\)"),
-    (lambda: len, "code stays here"),
-    (lambda: _numbers, "code stays here"),
-    (lambda: _numbers().__next__, "code stays here"),
+    (lambda: len, "code is not sent"),
+    (lambda: _numbers, "code is not sent"),
+    (lambda: _numbers().__next__, "code is not sent"),
     (lambda: ValueError("no"), r"ValueError cannot travel; send str\(error\)"),
     (lambda: io.BytesIO(b"x"), "send the name of a saved file"),
     (lambda: ContentFile(b"x"), "send the name of a saved file"),
-    (lambda: Path("a"), r"send str\(path\)"),
+    (lambda: OwnPath("a"), r"send str\(path\)"),
     (lambda: memoryview(b"x"), r"send bytes\(value\)"),
     (lambda: sys, "send its name"),
     (lambda: vars(Plain), r"mappingproxy cannot travel; send dict\(value\)"),
-    (lambda: OrderedDict(a=1), r"as one but as a plain dict; send dict\(value\)"),
-    (lambda: defaultdict(list), r"send dict\(value\)"),
+    (lambda: Registry(a=1), r"would arrive as a plain dict; send dict\(value\)"),
+    (lambda: defaultdict(lambda: 1), r"default_factory .* send dict\(value\)"),
+    (lambda: defaultdict(_local_class()), "define it at the top level of a module"),
+    (lambda: Recent([1]), r"Recent cannot travel; .*register_type\(\)"),
     (lambda: QueryDict("a=1"), r"send dict\(value\)"),
     (lambda: Loud("x"), r"as a plain str; send str\(value\), or teach"),
-    (lambda: Mapped(), "dataclass on top of a builtin"),
+    (lambda: Mapped(), "dataclass with a builtin type as its base"),
     (Opaque, r"Opaque cannot travel; .*register_type\(\)"),
     (lambda: 1j, r"complex cannot travel; .*register_type\(\)"),
     (lambda: lazy(int, int)("1"), "cannot travel"),
