@@ -41,8 +41,9 @@ def encode(
 ) -> str:
     """Return the payload as ASCII text.
 
-    Run no query, and no code of the values' own classes, with two exceptions: encoders
-    given to ``register_type``, and lazy objects and strings, which are evaluated.
+    Run no query, and no code of the values' own classes, with three exceptions:
+    encoders given to ``register_type``, lazy objects and strings, which are evaluated,
+    and model fields, which convert the values that nothing else can carry.
 
     Raises:
         PayloadError: a value cannot travel.

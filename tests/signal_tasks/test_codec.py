@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
+from fractions import Fraction
 from functools import partial
+from pathlib import PosixPath
 from typing import Any
 from uuid import UUID
 
@@ -214,9 +217,39 @@ def test_a_type_registered_again_takes_the_new_way() -> None:
     assert arrived(Fresh()) == "new"
 
 
-def test_a_builtin_cannot_be_registered() -> None:
-    with pytest.raises(ValueError, match="int travels already"):
-        register_type(int, encode=str, decode=int)
+def test_a_class_of_a_reloaded_module_replaces_the_one_it_had() -> None:
+    def load(word: str) -> Any:
+        class Reloaded:
+            pass
+
+        register_type(
+            Reloaded,
+            encode=lambda _: 0,
+            decode=partial(_made, word),
+            name="tests.reloaded",
+        )
+        return Reloaded
+
+    old, new = load("old"), load("new")
+    assert arrived(new()) == "new"
+    assert "cannot travel" in refusal(old()).problem
+
+
+def test_a_class_may_move_to_a_new_name_and_be_read_by_the_old() -> None:
+    class Moved:
+        pass
+
+    register_type(Moved, encode=lambda _: 0, decode=partial(_made, "a"), name="t.old")
+    text = sent(Moved())
+    register_type(Moved, encode=lambda _: 0, decode=partial(_made, "b"), name="t.new")
+    assert decode(text).kwargs["value"] == "a"
+    assert arrived(Moved()) == "b"
+
+
+@pytest.mark.parametrize("kind", [int, date, deque, Fraction, PosixPath])
+def test_what_travels_already_cannot_be_registered(kind: Any) -> None:
+    with pytest.raises(ValueError, match=f"{kind.__name__} travels already"):
+        register_type(kind, encode=str, decode=kind)
 
 
 def test_an_encoder_that_fails_is_told_with_its_cause() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+import pickle
 import sys
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterator
@@ -19,7 +21,7 @@ import pytest
 from django.core.files.base import ContentFile
 from django.db import models
 from django.http import HttpRequest, QueryDict
-from django.utils.functional import lazy
+from django.utils.functional import SimpleLazyObject, lazy
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -189,6 +191,35 @@ def test_the_path_of_the_sender_is_sender() -> None:
         encode("order_confirmed", Opaque(), {}, max_bytes=LIMIT)
 
 
+@pytest.mark.parametrize(
+    ("sender", "kwargs", "argument"),
+    [
+        (Opaque(), {}, "sender"),
+        (None, {"order": Line([Opaque()])}, "order"),
+        (None, {"a.b[0]": Opaque()}, "a.b[0]"),
+        (None, {"small": 1, "large": "x" * LIMIT}, "large"),
+    ],
+    ids=["sender", "nested", "odd name", "too large"],
+)
+def test_a_refusal_names_the_argument_at_fault(
+    sender: object, kwargs: dict[str, object], argument: str
+) -> None:
+    with pytest.raises(PayloadError) as caught:
+        encode("order_confirmed", sender, kwargs, max_bytes=LIMIT)
+    assert caught.value.argument == argument
+
+
+def test_a_caller_can_add_its_hint_to_a_refusal() -> None:
+    error = refusal(Opaque())
+    assert not str(error).endswith(";")
+    error.hint = 'connect on_viewed with exclude=["value"]'
+    assert str(error).endswith(
+        'register_type(); connect on_viewed with exclude=["value"]'
+    )
+    again = pickle.loads(pickle.dumps(error))
+    assert (str(again), again.argument) == (str(error), "value")
+
+
 def test_a_cycle_is_refused() -> None:
     lines: list[object] = [1]
     lines.append({"again": lines})
@@ -225,6 +256,11 @@ def test_a_call_stack_near_its_end_is_no_recursion_error() -> None:
 
     with pytest.raises(PayloadError, match="call stack"):
         descend()
+
+
+def test_a_lazy_object_that_stands_for_itself_is_no_recursion_error() -> None:
+    lazy_: Any = SimpleLazyObject(lambda: lazy_)
+    assert "nested too deeply" in refusal([lazy_]).problem
 
 
 @pytest.mark.parametrize("large", ["x" * 10**7, b"x" * 10**7, 1 << 10**8], ids=type)
@@ -264,8 +300,22 @@ def test_the_limit_is_on_the_text_and_the_largest_keyword_is_named() -> None:
         ('{"v":1,"sender":null}', "damaged"),
         ('{"v":1,"sender":null,"kwargs":[]}', "not a dict"),
         ('{"v":1,"sender":null,"kwargs":' + "[" * 100_000, "damaged"),
+        ('{"v":1,"sender":' + '{"$tuple":[' * 50_000 + "]}" * 50_000, "damaged"),
+        ('{"v":' + "9" * 5000 + ',"sender":null,"kwargs":{}}', "does not begin"),
+        ('{"v":1,"sender":null,"kwargs":{"a":' + "9" * 5000 + "}}", "damaged"),
     ],
-    ids=["empty", "noise", "later", "torn", "short", "list", "deep"],
+    ids=[
+        "empty",
+        "noise",
+        "later",
+        "torn",
+        "short",
+        "list",
+        "deep",
+        "deep-tags",
+        "version",
+        "digits",
+    ],
 )
 def test_a_damaged_payload_is_a_decode_error(text: str, words: str) -> None:
     with pytest.raises(DecodeError, match=words):
@@ -292,6 +342,32 @@ def test_a_damaged_payload_is_a_decode_error(text: str, words: str) -> None:
 def test_a_value_that_cannot_be_read_is_a_decode_error(value: str, words: str) -> None:
     with pytest.raises(DecodeError, match=words):
         decode(f'{{"v":1,"sender":{value},"kwargs":{{}}}}')
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"$int": "z" * 200_000},
+        {"$" + "z" * 200_000: 1},
+        {"$enum": ["builtins:int", "z" * 200_000]},
+        {"$text": ["IPv4Address", "z" * 200_000]},
+        {"$fraction": [1, 0]},
+        {"$deque": [-1, []]},
+        {"$defaultdict": [1, []]},
+        {"$text": ["NoSuchType", ""]},
+        {"$numpy": ["no_such_type", 1]},
+        {"$money": ["no_such_package", 1, "EUR", 2]},
+        {"$attrs": ["builtins:int", {}, False]},
+        {"$struct": ["builtins:int", {}]},
+        {"$range": ["builtins:int", 1, 2, "[)"]},
+        {"$column": ["auth.user", "username", "text"]},
+    ],
+    ids=lambda value: next(iter(value))[:12],
+)
+def test_an_error_about_damaged_data_is_short(value: object) -> None:
+    with pytest.raises(DecodeError) as caught:
+        decode(f'{{"v":1,"sender":{json.dumps(value)},"kwargs":{{}}}}')
+    assert len(str(caught.value)) < 400
 
 
 @given(st.text(), st.integers(0, 200))
