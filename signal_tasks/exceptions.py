@@ -18,17 +18,25 @@ class PayloadError(SignalTasksError, TypeError):
     Attributes:
         signal: name of the signal.
         path: leads to the value: ``order.lines[2].photo``.
-        problem: what is wrong, and the way out.
+        problem: what is wrong, and how to avoid it.
+        argument: the keyword of the signal that holds the value, or "sender"; empty
+            if the error is not about a single argument.
+        hint: more advice, which a caller may set before it raises the error again.
     """
 
-    def __init__(self, signal: str, path: str, problem: str) -> None:
+    def __init__(
+        self, signal: str, path: str, problem: str, *, argument: str = ""
+    ) -> None:
         super().__init__(signal, path, problem)
         self.signal = signal
         self.path = path
         self.problem = problem
+        self.argument = argument
+        self.hint = ""
 
     def __str__(self) -> str:
-        return f"{self.signal}: {self.path}: {self.problem}"
+        text = f"{self.signal}: {self.path}: {self.problem}"
+        return f"{text}; {self.hint}" if self.hint else text
 
 
 class DecodeError(SignalTasksError):

@@ -1,14 +1,14 @@
-"""Keyword arguments to text and back, every value with the type it left with.
+"""Convert keyword arguments to text and back; every value keeps its type.
 
-The codec knows values, not events: it never writes, and it reads the database only
-to fetch a model instance that a payload refers to. No pickle: a closed set of types,
-and those that ``register_type`` adds.
+The codec knows values, not events. It never writes to the database, and reads it only
+to fetch a model instance that a payload refers to. It does not use pickle: the types
+it knows are a closed set, to which ``register_type`` adds.
 """
 
 from __future__ import annotations
 
 from signal_tasks.codec.custom import register_type
-from signal_tasks.codec.instances import Snapshot
 from signal_tasks.codec.payload import Payload, decode, encode
+from signal_tasks.codec.snapshots import Snapshot
 
 __all__ = ["Payload", "Snapshot", "decode", "encode", "register_type"]

@@ -1,30 +1,27 @@
-"""Classes, and the values whose class belongs to the payload's owner.
+"""Classes, and values whose class belongs to the application.
 
-Enum members, dataclass instances and named tuples carry the name of their class. That
-name is proved at send to lead back to the class, so that a worker finds it.
+Enum members, dataclass instances and named tuples carry the name of their class. The
+name is checked at send: it has to lead back to the class, so that a worker finds it.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 from enum import Enum, Flag
 from functools import lru_cache
 from importlib import import_module
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from signal_tasks.codec.protocols import Read, Reader, Write, Writer
 from signal_tasks.codec.refusal import BUILTINS, Refused, title
-
-if TYPE_CHECKING:
-    from signal_tasks.codec.reader import Read, Reader
-    from signal_tasks.codec.writer import Write, Writer
 
 
 @lru_cache(maxsize=512)
 def name_of(kind: type) -> str:
-    """The ``module:qualname`` by which another process finds this class."""
+    """Return the ``module:qualname`` by which another process finds this class."""
     module, path = kind.__module__, kind.__qualname__
     if module == "__main__" or not _leads_to(module, path, kind):
         raise Refused(
@@ -42,7 +39,7 @@ def _leads_to(module: str, path: str, kind: type) -> bool:
 
 
 def class_of(name: str, base: type = object) -> type[Any]:
-    """The class of that name, which must be a kind of ``base``."""
+    """Return the class of that name; raise TypeError if it is no ``base``."""
     module, path = name.split(":")
     found = attrgetter(path)(import_module(module))
     if not isinstance(found, type) or not issubclass(found, base):
@@ -51,7 +48,7 @@ def class_of(name: str, base: type = object) -> type[Any]:
 
 
 def writer_for(kind: type) -> Write | None:
-    """How to write instances of this class, if it is one of ours."""
+    """Return the function that writes this kind of class or its instances, if any."""
     if issubclass(kind, type):
         return write_class
     if issubclass(kind, Enum):
@@ -64,17 +61,17 @@ def writer_for(kind: type) -> Write | None:
 
 
 def write_class(value: type, writer: Writer) -> object:
-    """A class, by its name."""
+    """Write the name of a class."""
     return {"$class": name_of(value)}
 
 
 def read_class(data: str, reader: Reader) -> type:
-    """A class."""
+    """Read a class."""
     return class_of(data)
 
 
 def write_enum(value: Enum, writer: Writer) -> object:
-    """A member of an enum by name, since its value can be anything."""
+    """Write a member of an enum by its name, since its value can be of any type."""
     kind: Any = type(value)
     if value._name_ not in kind.__members__:
         raise Refused(f"{value._name_} is not a member that {title(kind)} declares")
@@ -82,47 +79,54 @@ def write_enum(value: Enum, writer: Writer) -> object:
 
 
 def read_enum(data: list[str], reader: Reader) -> Enum:
-    """A member of an enum."""
+    """Read a member of an enum."""
     kind, name = data
     return class_of(kind, Enum).__members__[name]  # type: ignore[no-any-return]
 
 
 def write_flag(value: Flag, writer: Writer) -> object:
-    """A flag or a combination of flags, which has no name of its own: by value."""
+    """Write a flag by its value, since a combination of flags may have no name."""
     return {"$flag": [name_of(type(value)), writer.write(value._value_)]}
 
 
 def read_flag(data: list[Any], reader: Reader) -> Flag:
-    """A flag or a combination of flags."""
+    """Read a flag or a combination of flags."""
     kind, value = data
     return class_of(kind, Flag)(value)  # type: ignore[no-any-return]
 
 
 def write_dataclass(value: Any, writer: Writer) -> object:
-    """A dataclass instance: its class and the fields that are set."""
+    """Write the class of a dataclass instance and the fields that are set."""
     kind: Any = type(value)
-    if issubclass(kind, (*BUILTINS, BaseException)):
-        raise Refused(f"{title(kind)} is a dataclass on top of a builtin type")
+    refuse_builtin(kind, "dataclass")
     names = [field.name for field in fields(kind) if hasattr(value, field.name)]
-    return {"$dataclass": [name_of(kind), _write_fields(value, names, writer)]}
+    return {"$dataclass": [name_of(kind), write_fields(value, names, writer)]}
+
+
+def refuse_builtin(kind: type, what: str) -> None:
+    """Refuse a class whose fields are not its whole state."""
+    if issubclass(kind, (*BUILTINS, BaseException)):
+        raise Refused(f"{title(kind)} is a {what} with a builtin type as its base")
 
 
 def write_namedtuple(value: Any, writer: Writer) -> object:
-    """A named tuple: its class, and its values by name."""
+    """Write the class of a named tuple, and its values by name."""
     kind: Any = type(value)
-    return {"$namedtuple": [name_of(kind), _write_fields(value, value._fields, writer)]}
+    return {"$namedtuple": [name_of(kind), write_fields(value, value._fields, writer)]}
 
 
-def _write_fields(value: Any, names: Any, writer: Writer) -> dict[str, object]:
+def write_fields(value: Any, names: Iterable[str], writer: Writer) -> dict[str, object]:
+    """Write these attributes of a value, by name."""
+    names = list(names)
     values = [getattr(value, name) for name in names]
     written = writer.write_each(value, values, lambda i: f".{names[i]}")
     return dict(zip(names, written, strict=True))
 
 
 def read_dataclass(data: list[Any], reader: Reader) -> object:
-    """A dataclass instance in the state it had: no ``__init__`` runs again.
+    """Read a dataclass instance in the state it had; run no ``__init__``.
 
-    A field added since takes its default; a field removed since is dropped.
+    A field that is new in the class takes its default; one that is gone is dropped.
     """
     name, values = data
     kind = class_of(name)
@@ -144,7 +148,7 @@ def _default(field: Field[Any]) -> object:
 
 
 def read_namedtuple(data: list[Any], reader: Reader) -> tuple[Any, ...]:
-    """A named tuple; a field added since takes its default."""
+    """Read a named tuple; a field that is new in the class takes its default."""
     name, values = data
     kind = class_of(name, tuple)
     known: Mapping[str, Any] = {**kind._field_defaults, **values}

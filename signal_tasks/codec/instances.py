@@ -1,49 +1,26 @@
-"""Django's own values: models, their instances, and lazy objects."""
-
-# ruff: noqa: SLF001 - _meta, _state and _base_manager are documented by Django
+"""Django's own values: models, their instances, users and lazy objects."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+import sys
+from typing import Any
 
 from django.apps import apps
 from django.db import connections, router
 from django.db.models import Model
 from django.db.models.base import ModelBase
-from django.db.models.fields.files import FieldFile
 from django.utils.functional import LazyObject, Promise
+from django.utils.safestring import SafeString
 
-from signal_tasks.codec.classes import write_class
+from signal_tasks.codec.classes import class_of, name_of, write_class
+from signal_tasks.codec.fields import column, label_of
+from signal_tasks.codec.protocols import Read, Reader, Write, Writer
 from signal_tasks.codec.refusal import Refused, title
 from signal_tasks.exceptions import DecodeError, MissingInstance
 
-if TYPE_CHECKING:
-    from signal_tasks.codec.reader import Read, Reader
-    from signal_tasks.codec.writer import Write, Writer
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """A model instance that travels as it is when sent, not by reference.
-
-    It arrives as a model instance, with every field that was loaded, and no query.
-
-    Raises:
-        TypeError: for anything but a model instance.
-    """
-
-    instance: Any
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.instance, Model):
-            raise TypeError("Snapshot takes a model instance")
-        if isinstance(self.instance, LazyObject):
-            object.__setattr__(self, "instance", _unwrapped(self.instance))
-
 
 def writer_for(kind: type) -> Write | None:
-    """How to write values of this class, if it is one of Django's."""
+    """Return the function that writes values of this class, if it is Django's."""
     if issubclass(kind, Model):
         return write_reference
     if issubclass(kind, ModelBase):
@@ -53,54 +30,69 @@ def writer_for(kind: type) -> Write | None:
     # A lazy text is known by the methods its proxy has.
     if issubclass(kind, Promise) and hasattr(kind, "casefold"):
         return write_lazy_text
-    return None
+    return write_anonymous if _is_anonymous(kind) else None
 
 
 def write_lazy_text(value: Promise, writer: Writer) -> object:
-    """A lazy string, in the language of the sender."""
-    return writer.write(str.__str__(str(value)))
+    """Write a lazy string in the language of the sender."""
+    text = str(value)
+    return writer.write(text if type(text) is SafeString else str.__str__(text))
 
 
 def write_unwrapped(value: LazyObject[Any], writer: Writer) -> object:
-    """What a lazy object stands for, loaded if need be."""
-    return writer.write(_unwrapped(value))
+    """Write the object that a lazy object stands for; load it if need be."""
+    return writer.write(unwrapped(value))
 
 
-def _unwrapped(value: LazyObject[Any]) -> object:
-    # What pickle would store: the public way in, that SimpleLazyObject has too.
+def unwrapped(value: LazyObject[Any]) -> object:
+    """Return the object that a lazy object stands for."""
+    # pickle uses the same public method; SimpleLazyObject has it too.
     return LazyObject.__reduce__(value)[1][0]
 
 
+def _anonymous_user() -> type | None:
+    """Return Django's class, unless the project has not loaded ``auth``."""
+    module = sys.modules.get("django.contrib.auth.models")
+    return getattr(module, "AnonymousUser", None)
+
+
+def _is_anonymous(kind: type) -> bool:
+    base: Any = _anonymous_user()
+    return (
+        base is not None and issubclass(kind, base) and kind.__init__ is base.__init__  # type: ignore[misc]
+    )
+
+
+def write_anonymous(value: Any, writer: Writer) -> object:
+    """Write the class of an anonymous user, which has no row and no state."""
+    kind: Any = type(value)
+    return {"$anonymous": name_of(kind)}
+
+
+def read_anonymous(data: str, reader: Reader) -> object:
+    """Read an anonymous user."""
+    kind = class_of(data)
+    if not _is_anonymous(kind):
+        raise TypeError(f"{data} is not a class of anonymous users")
+    return kind()
+
+
 def write_model(value: type[Model], writer: Writer) -> object:
-    """A model class by its label; an abstract one is a class like any other."""
+    """Write the label of a model; an abstract one is written as any class."""
     if value is Model or value._meta.abstract:
         return write_class(value, writer)
-    return {"$model": _label(value)}
+    return {"$model": label_of(value)}
 
 
 def read_model(data: str, reader: Reader) -> type[Model]:
-    """A model class."""
+    """Read a model class."""
     return apps.get_model(data)
 
 
-def _label(model: type[Model]) -> str:
-    label = model._meta.label_lower
-    try:
-        known = apps.get_model(label)
-    except LookupError:
-        known = None
-    if known is not model:
-        raise Refused(
-            f"{title(model)} is not the model that a worker finds as {label} "
-            "(a historical model of a migration?); send the primary key"
-        )
-    return label
-
-
 def write_reference(value: Model, writer: Writer) -> object:
-    """A model instance: its model, its key, and the database to read it from.
+    """Write the model and key of an instance, and the database to read it from.
 
-    That database is the one it would be written to: a replica may lag behind.
+    That is the database to which it would be written, since a replica may be late.
     """
     model, pk = type(value), value.pk
     if value._state.adding or pk is None or (type(pk) is tuple and None in pk):
@@ -109,11 +101,12 @@ def write_reference(value: Model, writer: Writer) -> object:
             "or wrap it in signal_tasks.Snapshot() to send it as it is"
         )
     database = router.db_for_write(model, instance=value)
-    return {"$instance": [_label(model), writer.write_at(".pk", pk), database]}
+    key = column(value, model._meta.pk, pk)
+    return {"$instance": [label_of(model), writer.write_at(".pk", key), database]}
 
 
 def read_reference(data: list[Any], reader: Reader) -> Model | None:
-    """The instance as its database has it now; read once for each payload."""
+    """Read the instance from its database, once for each payload."""
     key = label, pk, database = tuple(data)
     if key not in reader.seen:
         reader.seen[key] = _fetch(apps.get_model(label), pk, database, reader)
@@ -131,42 +124,8 @@ def _fetch(model: Any, pk: object, database: str, reader: Reader) -> Model | Non
         raise MissingInstance(model._meta.label, pk, database) from None
 
 
-def write_snapshot(value: Snapshot, writer: Writer) -> object:
-    """The loaded fields of an instance; deferred ones stay deferred."""
-    instance = value.instance
-    state, loaded = instance._state, instance.__dict__
-    columns = [field.attname for field in instance._meta.concrete_fields]
-    names = [name for name in columns if name in loaded]
-    values = [_stored(loaded[name], name) for name in names]
-    written = writer.write_each(instance, values, lambda i: f".{names[i]}")
-    fields = dict(zip(names, written, strict=True))
-    return {"$snapshot": [_label(type(instance)), state.db, state.adding, fields]}
-
-
-def _stored(value: object, name: str) -> object:
-    """What stands for a field's value where its database would hold it."""
-    if isinstance(value, memoryview):
-        return bytes(value)
-    if isinstance(value, FieldFile) and value._committed:  # type: ignore[attr-defined]
-        return value.name
-    return value
-
-
-def read_snapshot(data: list[Any], reader: Reader) -> Model:
-    """An instance as it was; a field that its model no longer has is dropped."""
-    label, database, adding, fields = data
-    model: Any = apps.get_model(label)
-    columns = [field.attname for field in model._meta.concrete_fields]
-    names = [name for name in columns if name in fields]
-    instance: Model = model.from_db(database, names, [fields[name] for name in names])
-    instance._state.adding = adding
-    return instance
-
-
-WRITERS: dict[type, Write] = {Snapshot: write_snapshot}
-
 READERS: dict[str, Read] = {
+    "$anonymous": read_anonymous,
     "$model": read_model,
     "$instance": read_reference,
-    "$snapshot": read_snapshot,
 }

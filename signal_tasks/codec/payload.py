@@ -9,18 +9,20 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from signal_tasks.codec.containers import is_plain
-from signal_tasks.codec.reader import UNREADABLE, OnMissing, Reader
-from signal_tasks.codec.refusal import Refused
-from signal_tasks.codec.writer import TooLarge, Writer
+from signal_tasks.codec.protocols import OnMissing, Writer
+from signal_tasks.codec.reader import PayloadReader
+from signal_tasks.codec.refusal import DATA_ERRORS, Refused, TooLarge, shortened
+from signal_tasks.codec.writer import PayloadWriter
 from signal_tasks.exceptions import DecodeError, PayloadError
 
 VERSION = 1
 STACK = "the values are nested too deeply for what is left of the call stack"
 
-# It stands first, so that it is known before anything of the rest is read.
-_VERSION = re.compile(r'\{"v":(\d+),')
+# The version stands first, so that it is checked before the rest is read.
+_VERSION = re.compile(r'\{"v":(\d{1,9}),')
 
-# ASCII, so that no database minds NUL or lone surrogates; the writer saw to cycles.
+# ASCII, since some databases refuse NUL and lone surrogates. The writer has refused
+# cycles already.
 _dumps = json.JSONEncoder(
     check_circular=False, allow_nan=False, separators=(",", ":")
 ).encode
@@ -28,7 +30,7 @@ _dumps = json.JSONEncoder(
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """What a receiver is called with."""
+    """The sender and the keyword arguments that a receiver is called with."""
 
     sender: object
     kwargs: dict[str, Any]
@@ -37,16 +39,24 @@ class Payload:
 def encode(
     signal_name: str, sender: object, kwargs: Mapping[str, object], *, max_bytes: int
 ) -> str:
-    """The payload as ASCII text; runs no query and nothing of the values' own code.
+    """Return the payload as ASCII text.
 
-    Exceptions: encoders given to ``register_type``, and a lazy object or string, which
-    is evaluated. Raises PayloadError for a value that cannot travel.
+    Run no query, and no code of the values' own classes, with three exceptions:
+    encoders given to ``register_type``, lazy objects and strings, which are evaluated,
+    and model fields, which convert the values that nothing else can carry.
+
+    Raises:
+        PayloadError: a value cannot travel.
     """
     try:
-        return _encode(Writer(max_bytes), sender, kwargs, max_bytes)
+        return _encode(PayloadWriter(max_bytes), sender, kwargs, max_bytes)
     except Refused as refused:
-        path = _shortened(refused.path)
-        raise PayloadError(signal_name, path, refused.problem) from refused.__cause__
+        raise PayloadError(
+            signal_name,
+            shortened(refused.path),
+            refused.problem,
+            argument=refused.argument,
+        ) from refused.__cause__
     except RecursionError:
         raise PayloadError(signal_name, "kwargs", STACK) from None
 
@@ -72,26 +82,29 @@ def _keywords(written: dict[str, object], writer: Writer) -> object:
 
 def _refuse_largest(parts: dict[str, object], limit: int) -> NoReturn:
     refused = TooLarge(limit)
-    refused.path = max(parts, key=lambda name: len(_dumps(parts[name])))
+    largest = max(parts, key=lambda name: len(_dumps(parts[name])))
+    refused.path = refused.argument = largest
     raise refused
 
 
-def _shortened(path: str) -> str:
-    return path if len(path) <= 240 else f"{path[:120]} ... {path[-100:]}"
-
-
 def decode(text: str, *, on_missing: OnMissing = "reject") -> Payload:
-    """The payload again, each model instance read from its database.
+    """Return the payload; read each model instance from its database.
 
-    A row that is gone raises MissingInstance, or is None with ``on_missing="none"``.
-    Raises DecodeError for what this process cannot read.
+    Args:
+        text: the text that ``encode`` returned.
+        on_missing: with "none", a row that is gone is None instead of an error.
+
+    Raises:
+        MissingInstance: a row is gone.
+        DecodeError: this process cannot read the payload.
     """
     _check_version(text)
     try:
-        found = json.loads(text, object_hook=Reader(on_missing).read)
+        found = json.loads(text, object_hook=PayloadReader(on_missing).read)
         payload = Payload(found["sender"], found["kwargs"])
-    except UNREADABLE as error:
-        raise DecodeError(f"the payload is damaged: {error!r}") from error
+    except DATA_ERRORS as error:
+        problem = shortened(repr(error))
+        raise DecodeError(f"the payload is damaged: {problem}") from error
     if not isinstance(payload.kwargs, dict):
         raise DecodeError("the payload is damaged: its kwargs are not a dict")
     return payload

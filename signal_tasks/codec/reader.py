@@ -1,43 +1,43 @@
-"""The way back from JSON: one look-up for each tagged object (Note [Tags])."""
+"""JSON to values: find the function for each tag (Note [Tags])."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
-from django.core.exceptions import ValidationError
 from django.db.models import Model
 
-from signal_tasks.codec import classes, containers, custom, instances, scalars
+from signal_tasks.codec import (
+    classes,
+    containers,
+    custom,
+    dates,
+    fields,
+    instances,
+    quantities,
+    records,
+    scalars,
+    snapshots,
+)
+from signal_tasks.codec.protocols import OnMissing, Read
+from signal_tasks.codec.refusal import DATA_ERRORS, shortened
 from signal_tasks.exceptions import DecodeError
-
-OnMissing: TypeAlias = Literal["reject", "skip", "none"]
-Read: TypeAlias = "Callable[[Any, Reader], object]"
 
 _READERS: dict[str, Read] = {
     **scalars.READERS,
+    **dates.READERS,
     **containers.READERS,
     **classes.READERS,
+    **fields.READERS,
     **instances.READERS,
+    **snapshots.READERS,
+    **quantities.READERS,
+    **records.READERS,
     **custom.READERS,
 }
 
-# What damaged text, or code that has moved on, makes readers raise. Not Exception:
-# a database that is away or a time limit says nothing about the payload.
-UNREADABLE = (
-    ArithmeticError,
-    AttributeError,
-    ImportError,
-    LookupError,
-    RuntimeError,
-    TypeError,
-    ValidationError,
-    ValueError,
-)
 
-
-class Reader:
-    """Reads the tagged objects of one payload, innermost first, as JSON is parsed."""
+class PayloadReader:
+    """Reads the tagged objects of one payload, the innermost first."""
 
     __slots__ = ("on_missing", "seen")
 
@@ -46,7 +46,7 @@ class Reader:
         self.seen: dict[tuple[Any, ...], Model | None] = {}
 
     def read(self, found: dict[str, Any]) -> object:
-        """The value that a JSON object stands for: itself, unless it is tagged."""
+        """Return the value of a tagged object; an object without a tag is a dict."""
         if len(found) != 1:
             return found
         ((tag, data),) = found.items()
@@ -55,8 +55,9 @@ class Reader:
     def _read(self, tag: str, data: Any) -> object:
         read = _READERS.get(tag)
         if read is None:
-            raise DecodeError(f"unknown kind of value {tag!r}")
+            raise DecodeError(f"unknown kind of value {shortened(tag)!r}")
         try:
             return read(data, self)
-        except UNREADABLE as error:
-            raise DecodeError(f"cannot read a {tag} value: {error!r}") from error
+        except DATA_ERRORS as error:
+            problem = shortened(repr(error))
+            raise DecodeError(f"cannot read a {tag} value: {problem}") from error

@@ -1,35 +1,50 @@
-"""Values that hold no other values: how each is written, and read again."""
+"""Values that contain no other values, except dates: how to write and read each."""
 
 from __future__ import annotations
 
+import ipaddress
 import math
+import pathlib
 from base64 import b64decode, b64encode
-from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
+from fractions import Fraction
 from types import NoneType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
 from django.utils.safestring import SafeString
 
-from signal_tasks.codec.refusal import Refused
+from signal_tasks.codec.protocols import Read, Reader, Write, Writer
 
-if TYPE_CHECKING:
-    from signal_tasks.codec.reader import Read, Reader
-    from signal_tasks.codec.writer import Write, Writer
-
-# What every JSON reader and writer keeps; beyond it, hexadecimal has no limit of digits.
+# All JSON readers keep these. Larger ones are hexadecimal, which Python reads without
+# a limit of digits.
 _INT_MIN, _INT_MAX = -(2**63), 2**63 - 1
+
+# Types whose text makes an equal value, by the name that stands in payloads.
+_FROM_TEXT: dict[str, type[Any]] = {
+    kind.__name__: kind
+    for kind in (
+        ipaddress.IPv4Address,
+        ipaddress.IPv6Address,
+        ipaddress.IPv4Network,
+        ipaddress.IPv6Network,
+        ipaddress.IPv4Interface,
+        ipaddress.IPv6Interface,
+        pathlib.PurePosixPath,
+        pathlib.PureWindowsPath,
+        pathlib.PosixPath,
+        pathlib.WindowsPath,
+    )
+}
 
 
 def write_plain(value: Any, writer: Writer) -> object:
-    """None and bool are what they are in JSON."""
+    """Return None or a bool unchanged: JSON has them."""
     return value
 
 
 def write_str(value: str, writer: Writer) -> object:
-    """A string; one with surrogates apart, since JSON would join two of them."""
+    """Write a string; tag one with surrogates, since JSON would join two of them."""
     writer.spend(len(value))
     if value.isascii():
         return value
@@ -41,12 +56,22 @@ def write_str(value: str, writer: Writer) -> object:
 
 
 def read_str(data: str, reader: Reader) -> str:
-    """A string with surrogates."""
+    """Read a string with surrogates."""
     return b64decode(data).decode("utf-8", "surrogatepass")
 
 
+def write_safe(value: SafeString, writer: Writer) -> object:
+    """Write markup that is marked as safe."""
+    return {"$safe": writer.write(str.__str__(value))}
+
+
+def read_safe(data: str, reader: Reader) -> SafeString:
+    """Read markup that is marked as safe."""
+    return SafeString(data)
+
+
 def write_int(value: int, writer: Writer) -> object:
-    """An integer of any size."""
+    """Write an integer of any size."""
     if _INT_MIN <= value <= _INT_MAX:
         return value
     writer.spend(value.bit_length() // 4)
@@ -54,17 +79,17 @@ def write_int(value: int, writer: Writer) -> object:
 
 
 def read_int(data: str, reader: Reader) -> int:
-    """An integer that was too large for other readers of JSON."""
+    """Read an integer that is too large for other readers of JSON."""
     return int(data, 16)
 
 
 def write_float(value: float, writer: Writer) -> object:
-    """A float; JSON has no word for nan and the infinities."""
+    """Write a float; tag nan and the infinities, which JSON does not have."""
     return value if math.isfinite(value) else {"$float": repr(value)}
 
 
 def read_float(data: str, reader: Reader) -> float:
-    """A nan or an infinity."""
+    """Read a nan or an infinity."""
     return float(data)
 
 
@@ -73,162 +98,96 @@ def _base64(data: bytes | bytearray) -> str:
 
 
 def write_bytes(value: bytes, writer: Writer) -> object:
-    """Bytes, in base64."""
+    """Write bytes in base64."""
     writer.spend(len(value))
     return {"$bytes": _base64(value)}
 
 
 def read_bytes(data: str, reader: Reader) -> bytes:
-    """Bytes."""
+    """Read bytes."""
     return b64decode(data)
 
 
 def write_bytearray(value: bytearray, writer: Writer) -> object:
-    """A bytearray, in base64."""
+    """Write a bytearray in base64."""
     writer.spend(len(value))
     return {"$bytearray": _base64(value)}
 
 
 def read_bytearray(data: str, reader: Reader) -> bytearray:
-    """A bytearray."""
+    """Read a bytearray."""
     return bytearray(b64decode(data))
 
 
 def write_decimal(value: Decimal, writer: Writer) -> object:
-    """A Decimal: its text keeps sign, exponent and kind of NaN."""
+    """Write a Decimal as text, which keeps its sign, exponent and kind of NaN."""
     text = str(value)
     writer.spend(len(text))
     return {"$decimal": text}
 
 
 def read_decimal(data: str, reader: Reader) -> Decimal:
-    """A Decimal."""
+    """Read a Decimal."""
     return Decimal(data)
 
 
-def write_date(value: date, writer: Writer) -> object:
-    """A date."""
-    return {"$date": value.isoformat()}
+def write_fraction(value: Fraction, writer: Writer) -> object:
+    """Write a Fraction as its two integers."""
+    return {
+        "$fraction": [writer.write(value.numerator), writer.write(value.denominator)]
+    }
 
 
-def read_date(data: str, reader: Reader) -> date:
-    """A date."""
-    return date.fromisoformat(data)
-
-
-def write_datetime(value: datetime, writer: Writer) -> object:
-    """A datetime: naive and UTC in one string, else with its zone as a value."""
-    if not value.fold and (value.tzinfo is UTC or value.tzinfo is None):
-        return _iso("$datetime", value)
-    return _zoned("$datetime", value, writer)
-
-
-def write_time(value: time, writer: Writer) -> object:
-    """A time, in the manner of a datetime."""
-    if not value.fold and value.tzinfo is None:
-        return _iso("$time", value)
-    return _zoned("$time", value, writer)
-
-
-def _iso(tag: str, value: datetime | time) -> object:
-    return {tag: value.isoformat()}
-
-
-def _zoned(tag: str, value: datetime | time, writer: Writer) -> object:
-    zone = writer.write_at(".tzinfo", value.tzinfo)
-    return {tag: [value.replace(tzinfo=None).isoformat(), zone, value.fold]}
-
-
-def read_datetime(data: Any, reader: Reader) -> datetime:
-    """A datetime with the zone it had."""
-    if isinstance(data, str):
-        return datetime.fromisoformat(data)
-    text, zone, fold = data
-    return datetime.fromisoformat(text).replace(tzinfo=zone, fold=fold)
-
-
-def read_time(data: Any, reader: Reader) -> time:
-    """A time with the zone it had."""
-    if isinstance(data, str):
-        return time.fromisoformat(data)
-    text, zone, fold = data
-    return time.fromisoformat(text).replace(tzinfo=zone, fold=fold)
-
-
-def write_timedelta(value: timedelta, writer: Writer) -> object:
-    """A timedelta, exact."""
-    return {"$timedelta": [value.days, value.seconds, value.microseconds]}
-
-
-def read_timedelta(data: list[int], reader: Reader) -> timedelta:
-    """A timedelta."""
-    return timedelta(*data)
-
-
-def write_timezone(value: timezone, writer: Writer) -> object:
-    """A fixed offset, with its name where it was given one."""
-    offset, *name = value.__getinitargs__()  # type: ignore[attr-defined]
-    return {"$timezone": [writer.write(offset), *map(writer.write, name)]}
-
-
-def read_timezone(data: list[Any], reader: Reader) -> timezone:
-    """A fixed offset."""
-    return timezone(*data)
-
-
-def write_zoneinfo(value: ZoneInfo, writer: Writer) -> object:
-    """A zone by its key."""
-    if value.key is None:
-        raise Refused("a ZoneInfo made from a file has no key to find it by")
-    return {"$zoneinfo": value.key}
-
-
-def read_zoneinfo(data: str, reader: Reader) -> ZoneInfo:
-    """A zone."""
-    return ZoneInfo(data)
+def read_fraction(data: list[int], reader: Reader) -> Fraction:
+    """Read a Fraction."""
+    return Fraction(*data)
 
 
 def write_uuid(value: UUID, writer: Writer) -> object:
-    """A UUID."""
+    """Write a UUID."""
     return {"$uuid": value.hex}
 
 
 def read_uuid(data: str, reader: Reader) -> UUID:
-    """A UUID."""
+    """Read a UUID."""
     return UUID(data)
+
+
+def write_text(value: object, writer: Writer) -> object:
+    """Write the name of the type and the text of the value."""
+    return {"$text": [type(value).__name__, writer.write(str(value))]}
+
+
+def read_text(data: list[str], reader: Reader) -> object:
+    """Read a value that its text makes."""
+    name, text = data
+    return _FROM_TEXT[name](text)
 
 
 WRITERS: dict[type, Write] = {
     NoneType: write_plain,
     bool: write_plain,
     str: write_str,
-    SafeString: write_str,  # safe for one page of the sender's: arrives as a str
+    SafeString: write_safe,
     int: write_int,
     float: write_float,
     bytes: write_bytes,
     bytearray: write_bytearray,
     Decimal: write_decimal,
-    date: write_date,
-    datetime: write_datetime,
-    time: write_time,
-    timedelta: write_timedelta,
-    timezone: write_timezone,
-    ZoneInfo: write_zoneinfo,
+    Fraction: write_fraction,
     UUID: write_uuid,
+    **dict.fromkeys(_FROM_TEXT.values(), write_text),
 }
 
 READERS: dict[str, Read] = {
     "$str": read_str,
+    "$safe": read_safe,
     "$int": read_int,
     "$float": read_float,
     "$bytes": read_bytes,
     "$bytearray": read_bytearray,
     "$decimal": read_decimal,
-    "$date": read_date,
-    "$datetime": read_datetime,
-    "$time": read_time,
-    "$timedelta": read_timedelta,
-    "$timezone": read_timezone,
-    "$zoneinfo": read_zoneinfo,
+    "$fraction": read_fraction,
     "$uuid": read_uuid,
+    "$text": read_text,
 }

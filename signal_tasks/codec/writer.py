@@ -1,32 +1,48 @@
-"""The walk from a value to JSON: dispatch on its type, and keep within bounds."""
+"""Values to JSON: find the function for each type, and stay within the limits."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from functools import lru_cache
-from typing import Any, TypeAlias
 
-from signal_tasks.codec import classes, containers, custom, instances, scalars
-from signal_tasks.codec.refusal import Refused, unknown
+from signal_tasks.codec import (
+    classes,
+    containers,
+    custom,
+    dates,
+    fields,
+    instances,
+    quantities,
+    records,
+    scalars,
+    snapshots,
+)
+from signal_tasks.codec.protocols import Write
+from signal_tasks.codec.refusal import Refused, TooLarge, unknown
 
 MAX_DEPTH = 100
 
-Write: TypeAlias = "Callable[[Any, Writer], object]"
-
 _EXACT: dict[type, Write] = {
     **scalars.WRITERS,
+    **dates.WRITERS,
     **containers.WRITERS,
-    **instances.WRITERS,
+    **fields.WRITERS,
+    **snapshots.WRITERS,
 }
 
 
 @lru_cache(maxsize=512)
 def _family(kind: type) -> Write | None:
-    return instances.writer_for(kind) or classes.writer_for(kind)
+    return (
+        instances.writer_for(kind)
+        or classes.writer_for(kind)
+        or records.writer_for(kind)
+        or quantities.writer_for(kind)
+    )
 
 
 def _find(kind: type) -> Write:
-    """How to write a class that is not in the table of exact types."""
+    """Return the function for a class that is not in the table of exact types."""
     found = (
         custom.writer_for(kind) or _family(kind) or custom.inherited_writer_for(kind)
     )
@@ -35,49 +51,40 @@ def _find(kind: type) -> Write:
     return found
 
 
-class TooLarge(Refused):
-    """The payload would be longer than it may be."""
+class PayloadWriter:
+    """Writes the values of one payload in a form that JSON can hold.
 
-    def __init__(self, limit: int) -> None:
-        super().__init__(
-            f"the payload is longer than {limit} bytes; send a key to the data instead "
-            "(a model instance travels as one), or raise "
-            'SIGNAL_TASKS["MAX_PAYLOAD_BYTES"]'
-        )
-
-
-class Writer:
-    """Turns the values of one payload into what JSON can say.
-
-    The path to a refused value is built on the way out, so that it costs nothing
-    when all is well. What is spent is a lower bound of the text to come: a value that
-    is far too large, or shared so often that it would be, is given up early.
+    The path to a refused value is put together while the error passes outwards, so
+    that it costs nothing without an error. ``left`` counts down from the limit by the
+    least length that each value will take: a value that is far too large, or that is
+    shared so often that it would become so, is refused early.
     """
 
-    __slots__ = ("_left", "_limit", "_open")
+    __slots__ = ("_limit", "_open", "left")
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._left = limit
+        self.left = limit
         self._open: set[int] = set()
 
     def write(self, value: object) -> object:
-        """What JSON can say of the value."""
+        """Return the value in a form that JSON can hold."""
         kind = type(value)
         return (_EXACT.get(kind) or _find(kind))(value, self)
 
     def write_at(self, step: str, value: object) -> object:
-        """The same for a value found one step further on the path."""
+        """Do the same for a value that is one step further on the path."""
         try:
             return self.write(value)
         except Refused as refused:
             refused.path = step + refused.path
+            refused.argument = step  # the outermost call sets it last
             raise
 
     def write_each(
         self, owner: object, values: Collection[object], step: Callable[[int], str]
     ) -> list[object]:
-        """The same for the values that make up ``owner``; ``step`` names the n-th."""
+        """Do the same for each value in ``owner``; ``step(n)`` is the n-th's step."""
         self._enter(owner, len(values))
         written: list[object] = []
         try:
@@ -85,6 +92,7 @@ class Writer:
                 written.append(self.write(value))  # noqa: PERF401 - its length is n
         except Refused as refused:
             refused.path = step(len(written)) + refused.path
+            self._open.discard(id(owner))  # the caller may try another way
             raise
         self._open.discard(id(owner))
         return written
@@ -98,7 +106,7 @@ class Writer:
         self._open.add(id(owner))
 
     def spend(self, characters: int) -> None:
-        """Count what the text will have at least; refuse when that is too much."""
-        self._left -= characters
-        if self._left < 0:
+        """Subtract from the length that the text may still have."""
+        self.left -= characters
+        if self.left < 0:
             raise TooLarge(self._limit)

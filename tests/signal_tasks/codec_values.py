@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections import namedtuple
+import pathlib
+from collections import Counter, OrderedDict, defaultdict, deque, namedtuple
 from collections.abc import Callable
 from dataclasses import InitVar, dataclass, field
 from datetime import UTC, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum, Flag, IntEnum, IntFlag, StrEnum, auto
+from ipaddress import ip_interface, ip_network
 from typing import Any, ClassVar, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -118,6 +120,10 @@ def _unordered(value: Any) -> object:
     return sorted(repr(identity(item)) for item in value)
 
 
+def _pairs(value: Any) -> object:
+    return _each(value.items())
+
+
 def _moment(value: Any) -> object:
     return value.isoformat(), value.fold, identity(value.tzinfo)
 
@@ -140,7 +146,11 @@ _PARTS: dict[type, Callable[[Any], object]] = {
     Pair: _each,
     set: _unordered,
     frozenset: _unordered,
-    dict: lambda value: _each(value.items()),
+    dict: _pairs,
+    OrderedDict: _pairs,
+    Counter: _pairs,
+    defaultdict: lambda value: (value.default_factory, _pairs(value)),
+    deque: lambda value: (value.maxlen, _each(value)),
     Line: _fields,
     Price: lambda value: _each([value.amount, value.total, value.notes]),
 }
@@ -174,6 +184,12 @@ members = st.sampled_from(
         Bit(9),
     ]
 )
+# A path keeps no "." and no repeated separators, so each part is a plain word.
+paths = st.builds(
+    lambda kind, words: kind(*words),
+    st.sampled_from([pathlib.Path, pathlib.PurePosixPath, pathlib.PureWindowsPath]),
+    st.lists(st.sampled_from(["/", "c:", "a b", "..", "ä", "\udcff", "~"])),
+)
 hashables = st.one_of(
     st.none(),
     st.booleans(),
@@ -188,6 +204,11 @@ hashables = st.one_of(
     st.times(timezones=zones),
     st.timedeltas(),
     st.uuids(),
+    st.fractions(),
+    st.ip_addresses(),
+    st.ip_addresses(v=4).map(lambda address: ip_network(f"{address}/32")),
+    st.ip_addresses(v=6).map(lambda address: ip_interface(f"{address}/64")),
+    paths,
     zones,
     members,
     st.sampled_from([Money, Opaque, Outer.Nested, int, Line]),
@@ -204,6 +225,14 @@ def _containers(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
         st.frozensets(keys),
         st.dictionaries(any_text, inner),
         st.dictionaries(keys, inner),
+        st.dictionaries(keys, inner).map(OrderedDict),
+        st.dictionaries(keys, inner).map(Counter),
+        st.builds(
+            defaultdict,
+            st.sampled_from([None, list, int, Line]),
+            st.dictionaries(keys, inner),
+        ),
+        st.builds(deque, st.lists(inner), st.none() | st.integers(0, 3)),
         st.dictionaries(st.just("$decimal") | st.text("$a"), inner),
         st.builds(Line, inner, inner),
         st.builds(Price, amount=st.decimals(allow_nan=False), notes=st.lists(inner)),

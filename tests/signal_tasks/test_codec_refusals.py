@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import io
+import json
+import pickle
 import sys
-from collections import OrderedDict, defaultdict
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
 from decimal import Decimal
 from enum import Enum, IntEnum
-from pathlib import Path
+from pathlib import PurePosixPath
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -19,7 +21,7 @@ import pytest
 from django.core.files.base import ContentFile
 from django.db import models
 from django.http import HttpRequest, QueryDict
-from django.utils.functional import lazy
+from django.utils.functional import SimpleLazyObject, lazy
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -54,6 +56,13 @@ def _local_dataclass() -> object:
     return Local()
 
 
+def _local_class() -> type:
+    class Local:
+        pass
+
+    return Local
+
+
 def _local_enum() -> object:
     return Enum("Local", "A").A  # type: ignore[attr-defined]
 
@@ -63,6 +72,18 @@ def _numbers() -> Iterator[int]:
 
 
 async def _waiting() -> None: ...
+
+
+class Registry(OrderedDict[str, int]):
+    pass
+
+
+class Recent(deque[int]):
+    pass
+
+
+class OwnPath(PurePosixPath):
+    pass
 
 
 class Loud(str):
@@ -82,26 +103,28 @@ class Loose(IntEnum):
 
 
 REFUSED: list[tuple[Callable[[], object], str]] = [
-    (HttpRequest, r'HttpRequest cannot travel; .*exclude=\("request",\)'),
+    (HttpRequest, r'HttpRequest cannot travel; .*exclude=\["request"\]'),
     (_numbers, r"generator cannot travel; send list\(value\)"),
     (lambda: range(3), r"range cannot travel; send list\(value\)"),
     (lambda: {}.keys(), r"dict_keys cannot travel; send list\(value\)"),
     (lambda: map(str, []), r"send list\(value\)"),
-    (lambda: len, "code stays here"),
-    (lambda: _numbers, "code stays here"),
-    (lambda: _numbers().__next__, "code stays here"),
+    (lambda: len, "code is not sent"),
+    (lambda: _numbers, "code is not sent"),
+    (lambda: _numbers().__next__, "code is not sent"),
     (lambda: ValueError("no"), r"ValueError cannot travel; send str\(error\)"),
     (lambda: io.BytesIO(b"x"), "send the name of a saved file"),
     (lambda: ContentFile(b"x"), "send the name of a saved file"),
-    (lambda: Path("a"), r"send str\(path\)"),
+    (lambda: OwnPath("a"), r"send str\(path\)"),
     (lambda: memoryview(b"x"), r"send bytes\(value\)"),
     (lambda: sys, "send its name"),
     (lambda: vars(Plain), r"mappingproxy cannot travel; send dict\(value\)"),
-    (lambda: OrderedDict(a=1), r"as one but as a plain dict; send dict\(value\)"),
-    (lambda: defaultdict(list), r"send dict\(value\)"),
+    (lambda: Registry(a=1), r"would arrive as a plain dict; send dict\(value\)"),
+    (lambda: defaultdict(lambda: 1), r"default_factory .* send dict\(value\)"),
+    (lambda: defaultdict(_local_class()), "define it at the top level of a module"),
+    (lambda: Recent([1]), r"Recent cannot travel; .*register_type\(\)"),
     (lambda: QueryDict("a=1"), r"send dict\(value\)"),
     (lambda: Loud("x"), r"as a plain str; send str\(value\), or teach"),
-    (lambda: Mapped(), "dataclass on top of a builtin"),
+    (lambda: Mapped(), "dataclass with a builtin type as its base"),
     (Opaque, r"Opaque cannot travel; .*register_type\(\)"),
     (lambda: 1j, r"complex cannot travel; .*register_type\(\)"),
     (lambda: lazy(int, int)("1"), "cannot travel"),
@@ -168,6 +191,35 @@ def test_the_path_of_the_sender_is_sender() -> None:
         encode("order_confirmed", Opaque(), {}, max_bytes=LIMIT)
 
 
+@pytest.mark.parametrize(
+    ("sender", "kwargs", "argument"),
+    [
+        (Opaque(), {}, "sender"),
+        (None, {"order": Line([Opaque()])}, "order"),
+        (None, {"a.b[0]": Opaque()}, "a.b[0]"),
+        (None, {"small": 1, "large": "x" * LIMIT}, "large"),
+    ],
+    ids=["sender", "nested", "odd name", "too large"],
+)
+def test_a_refusal_names_the_argument_at_fault(
+    sender: object, kwargs: dict[str, object], argument: str
+) -> None:
+    with pytest.raises(PayloadError) as caught:
+        encode("order_confirmed", sender, kwargs, max_bytes=LIMIT)
+    assert caught.value.argument == argument
+
+
+def test_a_caller_can_add_its_hint_to_a_refusal() -> None:
+    error = refusal(Opaque())
+    assert not str(error).endswith(";")
+    error.hint = 'connect on_viewed with exclude=["value"]'
+    assert str(error).endswith(
+        'register_type(); connect on_viewed with exclude=["value"]'
+    )
+    again = pickle.loads(pickle.dumps(error))
+    assert (str(again), again.argument) == (str(error), "value")
+
+
 def test_a_cycle_is_refused() -> None:
     lines: list[object] = [1]
     lines.append({"again": lines})
@@ -204,6 +256,11 @@ def test_a_call_stack_near_its_end_is_no_recursion_error() -> None:
 
     with pytest.raises(PayloadError, match="call stack"):
         descend()
+
+
+def test_a_lazy_object_that_stands_for_itself_is_no_recursion_error() -> None:
+    lazy_: Any = SimpleLazyObject(lambda: lazy_)
+    assert "nested too deeply" in refusal([lazy_]).problem
 
 
 @pytest.mark.parametrize("large", ["x" * 10**7, b"x" * 10**7, 1 << 10**8], ids=type)
@@ -243,8 +300,22 @@ def test_the_limit_is_on_the_text_and_the_largest_keyword_is_named() -> None:
         ('{"v":1,"sender":null}', "damaged"),
         ('{"v":1,"sender":null,"kwargs":[]}', "not a dict"),
         ('{"v":1,"sender":null,"kwargs":' + "[" * 100_000, "damaged"),
+        ('{"v":1,"sender":' + '{"$tuple":[' * 50_000 + "]}" * 50_000, "damaged"),
+        ('{"v":' + "9" * 5000 + ',"sender":null,"kwargs":{}}', "does not begin"),
+        ('{"v":1,"sender":null,"kwargs":{"a":' + "9" * 5000 + "}}", "damaged"),
     ],
-    ids=["empty", "noise", "later", "torn", "short", "list", "deep"],
+    ids=[
+        "empty",
+        "noise",
+        "later",
+        "torn",
+        "short",
+        "list",
+        "deep",
+        "deep-tags",
+        "version",
+        "digits",
+    ],
 )
 def test_a_damaged_payload_is_a_decode_error(text: str, words: str) -> None:
     with pytest.raises(DecodeError, match=words):
@@ -271,6 +342,32 @@ def test_a_damaged_payload_is_a_decode_error(text: str, words: str) -> None:
 def test_a_value_that_cannot_be_read_is_a_decode_error(value: str, words: str) -> None:
     with pytest.raises(DecodeError, match=words):
         decode(f'{{"v":1,"sender":{value},"kwargs":{{}}}}')
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"$int": "z" * 200_000},
+        {"$" + "z" * 200_000: 1},
+        {"$enum": ["builtins:int", "z" * 200_000]},
+        {"$text": ["IPv4Address", "z" * 200_000]},
+        {"$fraction": [1, 0]},
+        {"$deque": [-1, []]},
+        {"$defaultdict": [1, []]},
+        {"$text": ["NoSuchType", ""]},
+        {"$numpy": ["no_such_type", 1]},
+        {"$money": ["no_such_package", 1, "EUR", 2]},
+        {"$attrs": ["builtins:int", {}, False]},
+        {"$struct": ["builtins:int", {}]},
+        {"$range": ["builtins:int", 1, 2, "[)"]},
+        {"$column": ["auth.user", "username", "text"]},
+    ],
+    ids=lambda value: next(iter(value))[:12],
+)
+def test_an_error_about_damaged_data_is_short(value: object) -> None:
+    with pytest.raises(DecodeError) as caught:
+        decode(f'{{"v":1,"sender":{json.dumps(value)},"kwargs":{{}}}}')
+    assert len(str(caught.value)) < 400
 
 
 @given(st.text(), st.integers(0, 200))

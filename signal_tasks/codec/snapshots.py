@@ -1,0 +1,72 @@
+"""Model instances as they are when sent."""
+
+# ruff: noqa: SLF001 - _meta and _state are documented by Django
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.apps import apps
+from django.db.models import Model
+from django.db.models.fields.files import FieldFile
+from django.utils.functional import LazyObject
+
+from signal_tasks.codec.fields import column, label_of
+from signal_tasks.codec.instances import unwrapped
+from signal_tasks.codec.protocols import Read, Reader, Write, Writer
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A model instance that travels as it is when sent, not by reference.
+
+    It arrives as a model instance with every field that was loaded; no query is run.
+
+    Raises:
+        TypeError: for anything but a model instance.
+    """
+
+    instance: Any
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.instance, Model):
+            raise TypeError("Snapshot takes a model instance")
+        if isinstance(self.instance, LazyObject):
+            object.__setattr__(self, "instance", unwrapped(self.instance))
+
+
+def write_snapshot(value: Snapshot, writer: Writer) -> object:
+    """Write the loaded fields of an instance; deferred ones stay deferred."""
+    instance = value.instance
+    state, loaded = instance._state, instance.__dict__
+    fields = [f for f in instance._meta.concrete_fields if f.attname in loaded]
+    values = [column(instance, f, _stored(loaded[f.attname])) for f in fields]
+    written = writer.write_each(instance, values, lambda i: f".{fields[i].attname}")
+    data = {f.attname: part for f, part in zip(fields, written, strict=True)}
+    return {"$snapshot": [label_of(type(instance)), state.db, state.adding, data]}
+
+
+def _stored(value: object) -> object:
+    """Return the value that the database would hold for a field."""
+    if isinstance(value, memoryview):
+        return bytes(value)
+    if isinstance(value, FieldFile) and value._committed:  # type: ignore[attr-defined]
+        return value.name
+    return value
+
+
+def read_snapshot(data: list[Any], reader: Reader) -> Model:
+    """Read an instance as it was; drop a field that its model no longer has."""
+    label, database, adding, fields = data
+    model: Any = apps.get_model(label)
+    columns = [field.attname for field in model._meta.concrete_fields]
+    names = [name for name in columns if name in fields]
+    instance: Model = model.from_db(database, names, [fields[name] for name in names])
+    instance._state.adding = adding
+    return instance
+
+
+WRITERS: dict[type, Write] = {Snapshot: write_snapshot}
+
+READERS: dict[str, Read] = {"$snapshot": read_snapshot}
