@@ -84,7 +84,7 @@ RUNS = var/chaos
 
 chaos: $(VENV)/dev.stamp ## kill, freeze and starve everything; count what is left (10 min)
 	@$(CHAOS) --markdown $(RUNS)/1.md --json $(RUNS)/1-postgres-redis.json
-	@$(BIN)/python -m chaos.stories
+	@$(BIN)/python -m chaos.scenarios
 
 chaos-all: $(VENV)/dev.stamp ## its short form on the other databases and brokers (8 min)
 	@$(CHAOS) --short --broker rabbitmq --json $(RUNS)/2-postgres-quorum.json

@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from benchmarks.bouncer import PgBouncer
-from benchmarks.load import Load
+from benchmarks.workload import Workload
 from benchmarks.measures.drain import drain, rest
 from benchmarks.roster import OURS, REFERENCE, ROOT, Contender, celery
 from benchmarks.stand import Seat, Stand
 from chaos.servers import RabbitServer
 from shop.servers import ServerError
 
-Found = tuple[str, str, tuple[dict[str, float], Load]]
+Found = tuple[str, str, tuple[dict[str, float], Workload]]
 PROCESSES = (1, 2, 4, 8)
 
 
@@ -21,8 +21,8 @@ def scale(stand: Stand, sizes: dict[str, int], repeat: int) -> Iterator[Found]:
     """1, 2, 4 and 8 processes; two nodes; partitions, PgBouncer, RabbitMQ."""
     for contender in (REFERENCE, OURS):
         for processes in PROCESSES:
-            crew = replace(contender, workers=(celery(processes=processes),))
-            seat = stand.seat(crew, f"_{processes}")
+            processes = replace(contender, workers=(celery(processes=processes),))
+            seat = stand.seat(processes, f"_{processes}")
             yield from _drains(seat, f"{processes} processes", sizes, repeat)
     yield from _drains(stand.seat(_nodes(OURS), "_nodes"), "2 nodes", sizes, repeat)
     seat = stand.seat(OURS, "_partitions")

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from chaos.theatre import Plan, perform
+from chaos.runner import Plan, perform
 
 
 def main() -> int:
@@ -23,7 +23,7 @@ def _arguments() -> argparse.Namespace:
     add("--events", type=int, default=2000, help="events in all, at least")
     add("--faults", type=_names, default=[], help="names or groups, by commas")
     add("--short", action="store_true", help="each fault alone, fewer events")
-    add("--sabotage", default="", help="break the engine, to see that it is noticed")
+    add("--mutation", default="", help="break the engine, to see that it is noticed")
     add("--markdown", type=Path, help="a file for the table")
     add("--json", type=Path, help="a file for the table, for programs")
     add("--list", action="store_true", help="only say which faults there are")

@@ -6,7 +6,7 @@ import os
 
 from django.apps import AppConfig
 
-from chaos import celery_app, points, sabotage, witness
+from chaos import celery_app, crash_points, mutations, trace
 
 __all__ = ["ChaosConfig", "celery_app"]
 
@@ -20,7 +20,7 @@ class ChaosConfig(AppConfig):
     def ready(self) -> None:
         """Make a process with a role one that can be struck and is watched."""
         if role := os.environ.get("CHAOS_ROLE"):
-            points.install(role)
-            witness.install()
-            if name := os.environ.get("CHAOS_SABOTAGE"):
-                sabotage.commit(name)
+            crash_points.install(role)
+            trace.install()
+            if name := os.environ.get("CHAOS_MUTATION"):
+                mutations.commit(name)

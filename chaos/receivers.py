@@ -11,7 +11,7 @@ from django.db import connection
 from django.db.models import F
 from django.dispatch import receiver
 
-from chaos import journal, misdeeds, witness
+from chaos import journal, receiver_faults, trace
 from chaos.models import Account, Effect
 from chaos.signals import (
     counted,
@@ -47,7 +47,7 @@ def affect(what: str, key: str) -> None:
 def affect_outside(what: str, key: str) -> None:
     """Leave an effect that nothing can take back, as an email is."""
     delivery = str(current_delivery().id)
-    lease = witness.leases.get(delivery, 0)
+    lease = trace.leases.get(delivery, 0)
     journal.write("effect", of=what, key=key, delivery=delivery, lease=lease)
 
 
@@ -82,21 +82,21 @@ def obey_inside(sender: object, key: str, task: str = "", **_: Any) -> None:
     """Do the misdeed of that name, inside of the delivery's transaction."""
     journal.write("entered", key=key)
     affect("obeyed", key)
-    misdeeds.do(task)
+    receiver_faults.do(task)
 
 
 @receiver(ordered, retry=BRIEF, atomic=False)
 def obey_outside(sender: object, key: str, task: str = "", **_: Any) -> None:
     """Do the misdeed of that name, outside of any transaction."""
     affect_outside("obeyed", key)
-    misdeeds.do(task)
+    receiver_faults.do(task)
 
 
 @receiver(timed, retry=BRIEF, timeout=1)
 def overrun(sender: object, key: str, task: str, **_: Any) -> None:
     """Do a misdeed that takes longer than this receiver may."""
     affect_outside("overrun", key)
-    misdeeds.do(task)
+    receiver_faults.do(task)
 
 
 @receiver(fought_over, retry=PATIENT)

@@ -14,7 +14,7 @@ from pathlib import Path
 from celery import current_app
 from django.db import connection
 
-from chaos.conductor import Row
+from chaos.schedule import Row
 
 PACKAGES = ("Django", "celery", "kombu", "redis", "psycopg", "PyMySQL", "amqp")
 HEADINGS = (
@@ -129,7 +129,7 @@ def _installed() -> list[str]:
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    found = row.findings
+    found = row.result
     counts = (
         found.events,
         found.lost,

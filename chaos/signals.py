@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from signal_tasks import AsyncSignal
 
-#: The load: heard by three receivers, each with an effect to count.
+#: The workload: heard by three receivers, each with an effect to count.
 happened = AsyncSignal()
 #: Heard by an atomic and by a non-atomic receiver that do as they are told.
 ordered = AsyncSignal()

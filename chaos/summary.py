@@ -52,7 +52,7 @@ def _totals(runs: Sequence[dict[str, Any]]) -> str:
     counts = ("events", "lost", "doubled", "repeated", "unexplained")
     lines = [["run", "servers", *counts, "minutes", ""]]
     for run in runs:
-        sums = [sum(row["findings"][name] for row in run["rows"]) for name in counts]
+        sums = [sum(row["result"][name] for row in run["rows"]) for name in counts]
         passed = all(row["passed"] for row in run["rows"])
         minutes = f"{run['seconds'] / 60:.1f}"
         end = "every promise kept" if passed else "BROKEN"
@@ -71,7 +71,7 @@ def _faults(runs: Sequence[dict[str, Any]]) -> str:
 def _cell(run: dict[str, Any], title: str) -> str:
     for row in run["rows"]:
         if row["title"] == title:
-            repeated = row["findings"]["repeated"]
+            repeated = row["result"]["repeated"]
             more = f", {repeated} repeated" if repeated else ""
             return f"ok, {row['seconds']:.1f} s{more}" if row["passed"] else "BROKEN"
     return ""

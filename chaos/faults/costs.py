@@ -8,12 +8,12 @@ from datetime import timedelta
 from django.db.models import F
 from django.utils import timezone
 
+from chaos.environment import Environment, PromiseBroken
 from chaos.faults.catalogue import fault
 from chaos.faults.receivers import resident
 from chaos.models import Effect
-from chaos.promptness import LONGEST_EXIT, Web, measure
+from chaos.request_cost import MAX_EXIT, Web, measure
 from chaos.signals import counted, doomed
-from chaos.stage import Broken, Stage
 from signal_tasks import AsyncSignal
 from signal_tasks.models import Delivery
 from signal_tasks.sending import BoundSignal
@@ -32,23 +32,25 @@ GROWTH = 1.10
     mixed=False,
     short=False,
 )
-def request_cost(stage: Stage) -> None:
+def request_cost(env: Environment) -> None:
     """P8: the same, within noise; and the process ends in time."""
-    stage.until_busy()
-    stage.dismiss_workers()  # so that the machine is quiet
-    stage.until(lambda: stage.load is None or stage.load.done, "end of load", 60)
+    env.wait_until_busy()
+    env.stop_workers()  # so that the machine is quiet
+    env.wait_until(
+        lambda: env.workload is None or env.workload.done, "end of workload", 60
+    )
     wrong = ""
     for number in range(TRIES):
-        folder = stage.folder / f"requests-{number}"
+        folder = env.folder / f"requests-{number}"
         folder.mkdir()
-        webs = measure(folder, stage.crew.environment)
+        webs = measure(folder, env.processes.environment)
         wrong = _what_is_wrong(webs)
         if not wrong:
             break
-    stage.notes += [_in_words(web) for web in webs]
-    stage.restore()
+    env.notes += [_in_words(web) for web in webs]
+    env.restore()
     if wrong:
-        raise Broken(wrong)
+        raise PromiseBroken(wrong)
 
 
 def _what_is_wrong(webs: list[Web]) -> str:
@@ -60,7 +62,7 @@ def _what_is_wrong(webs: list[Web]) -> str:
             return f"broker {web.broker}: median {web.median:.2f} ms"
         if web.quantile(99) > healthy.quantile(99) + OUTLIERS:
             return f"broker {web.broker}: p99 {web.quantile(99):.2f} ms"
-        if web.exit > LONGEST_EXIT:
+        if web.exit > MAX_EXIT:
             return f"broker {web.broker}: {web.exit:.1f} s to end"
     return ""
 
@@ -73,47 +75,53 @@ def _in_words(web: Web) -> str:
     )
 
 
-@fault(f"{OWED:,} owed deliveries", mixed=False, asked=True)
-def volume(stage: Stage) -> None:
+@fault(f"{OWED:,} owed deliveries", mixed=False, only_by_name=True)
+def volume(env: Environment) -> None:
     """Drained by two workers, whose memory does not grow."""
-    stage.until_busy()
-    stage.until(lambda: stage.load is None or stage.load.done, "end of load", 60)
-    stage.settle()
+    env.wait_until_busy()
+    env.wait_until(
+        lambda: env.workload is None or env.workload.done, "end of workload", 60
+    )
+    env.wait_for_deliveries()
     seconds = _sent(counted, "volume", OWED)
-    stage.notes.append(f"{OWED:,} events sent by send_many in {seconds:.0f} s")
+    env.notes.append(f"{OWED:,} events sent by send_many in {seconds:.0f} s")
     started = time.monotonic()
-    _until_left(stage, OWED // 2)
-    half = _fattest(stage)
-    _until_left(stage, 0)
-    seconds, whole = time.monotonic() - started, _fattest(stage)
-    stage.notes.append(
+    _until_left(env, OWED // 2)
+    half = _fattest(env)
+    _until_left(env, 0)
+    seconds, whole = time.monotonic() - started, _fattest(env)
+    env.notes.append(
         f"{OWED / seconds:.0f} deliveries per second; the fattest process had "
         f"{half / 2**20:.0f} MiB at half time and {whole / 2**20:.0f} MiB at the end"
     )
     _expect("volume", OWED)
     if whole > half * GROWTH:
-        raise Broken("a worker grew while it worked off what was owed")
+        raise PromiseBroken("a worker grew while it worked off what was owed")
 
 
 @fault(
-    f"{DOOMED:,} that never succeed beside {GOOD:,} that do", mixed=False, asked=True
+    f"{DOOMED:,} that never succeed beside {GOOD:,} that do",
+    mixed=False,
+    only_by_name=True,
 )
-def hopeless(stage: Stage) -> None:
+def hopeless(env: Environment) -> None:
     """Those that fail again and again do not slow the good ones."""
-    stage.until_busy()
-    stage.until(lambda: stage.load is None or stage.load.done, "end of load", 60)
-    stage.settle()
-    alone = _drained(stage, "alone")
+    env.wait_until_busy()
+    env.wait_until(
+        lambda: env.workload is None or env.workload.done, "end of workload", 60
+    )
+    env.wait_for_deliveries()
+    alone = _drained(env, "alone")
     _sent(doomed.using(delay=3600), "doomed", DOOMED)
     _have_failed_for_long()
-    beside = _drained(stage, "beside")
+    beside = _drained(env, "beside")
     Delivery.objects.live().discard()
-    stage.notes.append(
+    env.notes.append(
         f"{GOOD:,} good ones took {alone:.1f} s alone and {beside:.1f} s beside "
         f"{DOOMED:,} that fail"
     )
     if beside > alone * 1.25 + 1:
-        raise Broken("the good ones were slowed")
+        raise PromiseBroken("the good ones were slowed")
 
 
 def _sent(signal: AsyncSignal | BoundSignal, prefix: str, events: int) -> float:
@@ -124,19 +132,19 @@ def _sent(signal: AsyncSignal | BoundSignal, prefix: str, events: int) -> float:
     return time.monotonic() - started
 
 
-def _drained(stage: Stage, prefix: str) -> float:
+def _drained(env: Environment, prefix: str) -> float:
     """How long it took to send and run the good ones."""
     started = time.monotonic()
     _sent(counted, prefix, GOOD)
-    _until_left(stage, 0)
+    _until_left(env, 0)
     _expect(prefix, GOOD)
     return time.monotonic() - started
 
 
-def _until_left(stage: Stage, left: int) -> None:
+def _until_left(env: Environment, left: int) -> None:
     owed = Delivery.objects.live().filter(receiver="chaos.receivers.count")
     while owed.count() > left:  # which reads every row: not too often
-        stage.wait(0.5)
+        env.wait(0.5)
 
 
 def _have_failed_for_long() -> None:
@@ -150,12 +158,12 @@ def _have_failed_for_long() -> None:
         part.update(attempts=F("attempts") + 9, available_at=due, relay_at=due)
 
 
-def _fattest(stage: Stage) -> int:
-    pids = [pid for worker in stage.workers for pid in (worker.pid, *worker.children())]
+def _fattest(env: Environment) -> int:
+    pids = [pid for worker in env.workers for pid in (worker.pid, *worker.children())]
     return max(map(resident, pids))
 
 
 def _expect(prefix: str, events: int) -> None:
     found = Effect.objects.filter(what="counted", key__startswith=f"{prefix}-").count()
     if found != events:
-        raise Broken(f"{found} effects of {events} events")
+        raise PromiseBroken(f"{found} effects of {events} events")

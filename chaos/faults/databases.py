@@ -12,11 +12,11 @@ from django.db import DatabaseError, connection, transaction
 from django.db.models import Sum
 
 from chaos import journal
-from chaos.crew import family, send_to
+from chaos.environment import Environment, FaultNotInjected, PromiseBroken
 from chaos.faults.catalogue import POSTGRES, SERVERS, SQLITE, fault
 from chaos.models import Account, Effect
+from chaos.processes import family, send_to
 from chaos.signals import fought_over
-from chaos.stage import Broken, NotMade, Stage
 from shop.servers import Server
 from signal_tasks.models import Delivery
 
@@ -25,16 +25,16 @@ FIGHTS = 12
 
 
 @fault("database killed, recovers", needs=("database",), databases=SERVERS)
-def database_killed(stage: Stage) -> None:
+def database_killed(env: Environment) -> None:
     """Kill the database as a power cut would (PostgreSQL: immediate mode)."""
-    stage.until_busy()
-    database = _database(stage)
+    env.wait_until_busy()
+    database = _database(env)
     journal.write("database killed")
-    if stage.vendor == POSTGRES and database.process is not None:
+    if env.vendor == POSTGRES and database.process is not None:
         database.process.send_signal(signal.SIGQUIT)
         database.process.wait(20)
     database.kill()
-    stage.wait(stage.rng.uniform(0.2, 1.0))
+    env.wait(env.rng.uniform(0.2, 1.0))
     database.start()
 
 
@@ -44,12 +44,12 @@ def database_killed(stage: Stage) -> None:
     databases=SERVERS,
     short=False,
 )
-def database_restarted(stage: Stage) -> None:
+def database_restarted(env: Environment) -> None:
     """Stop the database without waiting for its clients."""
-    stage.until_busy()
-    database = _database(stage)
+    env.wait_until_busy()
+    database = _database(env)
     database.stop()
-    stage.wait(stage.rng.uniform(0.2, 1.0))
+    env.wait(env.rng.uniform(0.2, 1.0))
     database.start()
 
 
@@ -59,10 +59,10 @@ def database_restarted(stage: Stage) -> None:
     databases=SERVERS,
     short=False,
 )
-def database_paused(stage: Stage) -> None:
+def database_paused(env: Environment) -> None:
     """Freeze the database past every lease, and let it go on."""
-    stage.until_busy()
-    database = _database(stage)
+    env.wait_until_busy()
+    database = _database(env)
     frozen = family(database.pid)
     send_to(frozen, signal.SIGSTOP)
     try:
@@ -72,34 +72,34 @@ def database_paused(stage: Stage) -> None:
 
 
 @fault("all database connections terminated, three times", databases=SERVERS)
-def connections_terminated(stage: Stage) -> None:
+def connections_terminated(env: Environment) -> None:
     """Cut everybody's connection but ours."""
     for _ in range(3):
-        stage.until_busy()
-        stage.until(_cut_all, "termination of connections")
-        stage.wait(0.5)
+        env.wait_until_busy()
+        env.wait_until(_cut_all, "termination of connections")
+        env.wait(0.5)
 
 
 @fault("database connections exhausted", databases=SERVERS, short=False)
-def connections_exhausted(stage: Stage) -> None:
+def connections_exhausted(env: Environment) -> None:
     """Cut what the others hold, and hold every connection that there is."""
-    stage.until_busy()
+    env.wait_until_busy()
     connection.ensure_connection()
     with ExitStack() as held:
         ours = _take_all_connections(held)
         _cut_all(spare=ours)
         _take_all_connections(held)
-        stage.wait(2)
+        env.wait(2)
 
 
 @fault("deadlocks between two receivers", databases=SERVERS, mixed=False)
-def deadlock(stage: Stage) -> None:
+def deadlock(env: Environment) -> None:
     """Have two receivers change the same rows in opposite order."""
     before = _deadlocks()
     with _sessions_with("deadlock_timeout", "100ms", "1s"):
-        _have_them_fight(stage)
+        _have_them_fight(env)
     # PostgreSQL counts with a delay.
-    stage.until(lambda: _deadlocks() > before, "deadlock", 5)
+    env.wait_until(lambda: _deadlocks() > before, "deadlock", 5)
 
 
 @fault(
@@ -108,49 +108,49 @@ def deadlock(stage: Stage) -> None:
     mixed=False,
     short=False,
 )
-def serialization(stage: Stage) -> None:
+def serialization(env: Environment) -> None:
     """The same, where the second to change a row fails at once."""
     name = "default_transaction_isolation"
     with (
         _sessions_with("deadlock_timeout", "100ms", "1s"),
         _sessions_with(name, "repeatable read", "read committed"),
     ):
-        _have_them_fight(stage)
+        _have_them_fight(env)
 
 
 @fault("database locked by another program for 3 s", databases=[SQLITE], short=False)
-def locked(stage: Stage) -> None:
+def locked(env: Environment) -> None:
     """Hold SQLite's only lock."""
-    stage.until_busy()
+    env.wait_until_busy()
     with transaction.atomic():
         Account.objects.get_or_create(name="lock")
-        stage.wait(3)
+        env.wait(3)
 
 
 @fault("disk full: the writes of receivers fail", short=False)
-def disk_full_for_effects(stage: Stage) -> None:
+def disk_full_for_effects(env: Environment) -> None:
     """Have the database refuse what receivers write."""
-    stage.until_busy()
-    with _refusing(Effect._meta.db_table, "INSERT", stage):
-        stage.wait(2)
+    env.wait_until_busy()
+    with _refusing(Effect._meta.db_table, "INSERT", env):
+        env.wait(2)
 
 
 @fault("disk full: the engine's own writes fail")
-def disk_full_for_ends(stage: Stage) -> None:
+def disk_full_for_ends(env: Environment) -> None:
     """Have the database refuse every change of a delivery."""
-    stage.until_busy()
-    with _refusing(Delivery._meta.db_table, "UPDATE", stage):
-        stage.wait(2)
+    env.wait_until_busy()
+    with _refusing(Delivery._meta.db_table, "UPDATE", env):
+        env.wait(2)
 
 
-def _database(stage: Stage) -> Server:
-    if stage.database is None:
-        raise NotMade("the database is not ours")
-    return stage.database
+def _database(env: Environment) -> Server:
+    if env.database is None:
+        raise FaultNotInjected("the database is not ours")
+    return env.database
 
 
 def _cut_all(spare: Collection[int] = ()) -> bool:
-    """End every connection but this one and those to spare."""
+    """FinalState every connection but this one and those to spare."""
     kill = "SELECT pg_terminate_backend({})"
     others = (
         "SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' "
@@ -198,7 +198,7 @@ def _sessions_with(name: str, value: str, usual: str) -> Iterator[None]:
         _cut_all()
 
 
-def _have_them_fight(stage: Stage) -> None:
+def _have_them_fight(env: Environment) -> None:
     """Let two receivers change two accounts, and count the changes."""
     names = ["one", "other"]
     for name in names:
@@ -207,11 +207,13 @@ def _have_them_fight(stage: Stage) -> None:
     for number in range(FIGHTS):
         fought_over.send(None, key=f"fight-{number}", names=names)
     owed = Delivery.objects.live().filter(event__signal=fought_over.name)
-    stage.until(lambda: not owed.exists(), "end of the fight", 60)
+    env.wait_until(lambda: not owed.exists(), "end of the fight", 60)
     changes = Account.objects.filter(name__in=names).aggregate(n=Sum("changes"))["n"]
     effects = Effect.objects.filter(what__in=("forwards", "backwards")).count()
     if (changes, effects) != (FIGHTS * 4, FIGHTS * 2):
-        raise Broken(f"{changes} changes and {effects} effects of {FIGHTS} fights")
+        raise PromiseBroken(
+            f"{changes} changes and {effects} effects of {FIGHTS} fights"
+        )
 
 
 def _deadlocks() -> int:
@@ -224,7 +226,7 @@ def _deadlocks() -> int:
 
 
 @contextmanager
-def _refusing(table: str, verb: str, stage: Stage) -> Iterator[None]:
+def _refusing(table: str, verb: str, env: Environment) -> Iterator[None]:
     """Have the server fail every such statement on this table, as if it were full."""
     create, drop = TRIGGERS[connection.vendor]
     for statement in create:

@@ -12,11 +12,11 @@ from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
-from chaos.crew import ROOT
+from chaos.environment import Environment, FaultNotInjected, PromiseBroken
 from chaos.faults.catalogue import SERVERS, fault
 from chaos.models import Effect
+from chaos.processes import ROOT
 from chaos.signals import novel, ordered
-from chaos.stage import Broken, NotMade, Stage
 from signal_tasks.models import Delivery, Event
 
 #: A payload as version 1 of the format writes it, before ``task`` was added.
@@ -37,32 +37,34 @@ renamed.send(None, key={key!r})
     mixed=False,
     short=False,
 )
-def old_code(stage: Stage) -> None:
+def old_code(env: Environment) -> None:
     """P9: an unknown receiver's delivery waits as an orphan; an alias finds its own."""
-    key = f"deploy-{stage.rng.getrandbits(64)}"
-    stage.until_busy()
-    _replace_workers(stage, CHAOS_CODE="old")
+    key = f"deploy-{env.rng.getrandbits(64)}"
+    env.wait_until_busy()
+    _replace_workers(env, CHAOS_CODE="old")
     novel.send(None, key=key)
     orphan = Delivery.objects.filter(event__signal=novel.name, orphaned=True)
-    stage.until(orphan.exists, "orphan", 20)
-    _send_by_old_code(stage, key)
-    stage.restore()
+    env.wait_until(orphan.exists, "orphan", 20)
+    _send_by_old_code(env, key)
+    env.restore()
     for what in ("welcome", "greet"):
         done = Effect.objects.filter(what=what, key=key)
-        stage.until(lambda done=done: done.count() == 1, f"effect of {what}", 30)  # type: ignore[misc]
+        env.wait_until(lambda done=done: done.count() == 1, f"effect of {what}", 30)  # type: ignore[misc]
 
 
-@fault("a payload that an older version wrote", spends=False, repeats=False)
-def old_payload(stage: Stage) -> None:
+@fault(
+    "a payload that an older version wrote", may_spend_attempt=False, may_repeat=False
+)
+def old_payload(env: Environment) -> None:
     """A row as it was written before the receivers got another argument."""
-    key = f"old-{stage.rng.getrandbits(64)}"
+    key = f"old-{env.rng.getrandbits(64)}"
     with transaction.atomic():
         event = Event.objects.create(signal=ordered.name, payload=OLD_PAYLOAD % key)
         Delivery.objects.create(
             event=event, receiver="chaos.receivers.obey_inside", relay_at=timezone.now()
         )
     done = Effect.objects.filter(what="obeyed", key=key)
-    stage.until(lambda: done.count() == 1, "effect of an old payload", 20)
+    env.wait_until(lambda: done.count() == 1, "effect of an old payload", 20)
 
 
 @fault(
@@ -71,25 +73,27 @@ def old_payload(stage: Stage) -> None:
     mixed=False,
     short=False,
 )
-def wrong_clocks(stage: Stage) -> None:
+def wrong_clocks(env: Environment) -> None:
     """Due times are the database's: what is delayed runs at its time."""
     if FAKETIME is None:
-        raise NotMade("libfaketime is not installed")
-    stage.until_busy()
-    stage.dismiss_workers()
+        raise FaultNotInjected("libfaketime is not installed")
+    env.wait_until_busy()
+    env.stop_workers()
     for offset in ("+3600", "-3600"):
-        stage.crew.add_worker(f"clock{offset}", **_clock(offset))
-    key = f"later-{stage.rng.getrandbits(64)}"
+        env.processes.add_worker(f"clock{offset}", **_clock(offset))
+    key = f"later-{env.rng.getrandbits(64)}"
     ordered.using(delay=DELAY).send(None, key=key)
     later = Delivery.objects.filter(event__payload__contains=f'"key":"{key}"')
     ended = later.filter(state="succeeded")
-    stage.until(lambda: ended.count() == later.count(), "end of what was delayed", 30)
+    env.wait_until(
+        lambda: ended.count() == later.count(), "end of what was delayed", 30
+    )
     waits = later.annotate(wait=F("finished_at") - F("event__sent_at"))
     early = [
         w for w in waits.values_list("wait", flat=True) if w < timedelta(seconds=DELAY)
     ]
     if early:
-        raise Broken(f"ran after {early} instead of {DELAY} s")
+        raise PromiseBroken(f"ran after {early} instead of {DELAY} s")
 
 
 def _clock(offset: str) -> dict[str, str]:
@@ -101,14 +105,14 @@ def _clock(offset: str) -> dict[str, str]:
     }
 
 
-def _replace_workers(stage: Stage, **env: str) -> None:
-    stage.dismiss_workers()
-    stage.crew.add_worker("other", **env)
+def _replace_workers(env: Environment, **variables: str) -> None:
+    env.stop_workers()
+    env.processes.add_worker("other", **variables)
 
 
-def _send_by_old_code(stage: Stage, key: str) -> None:
-    env: dict[str, Any] = {**stage.crew.environment, "CHAOS_CODE": "old"}
+def _send_by_old_code(env: Environment, key: str) -> None:
+    variables: dict[str, Any] = {**env.processes.environment, "CHAOS_CODE": "old"}
     code = SEND_RENAMED.format(key=key)
     subprocess.run(  # noqa: S603 - the code is ours
-        [sys.executable, "-c", code], cwd=ROOT, env=env, check=True, timeout=60
+        [sys.executable, "-c", code], cwd=ROOT, env=variables, check=True, timeout=60
     )

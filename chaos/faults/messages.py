@@ -9,10 +9,10 @@ from typing import Any
 
 from celery import current_app
 
+from chaos.environment import Environment, PromiseBroken
 from chaos.faults.catalogue import REDIS, fault
 from chaos.models import Effect
 from chaos.signals import ordered
-from chaos.stage import Broken, Stage
 from signal_tasks.models import Delivery
 
 COPIES = 50
@@ -21,22 +21,22 @@ PICKLED = b"cposix\nsystem\n(S'true'\ntR."
 INSIDE, OUTSIDE = "chaos.receivers.obey_inside", "chaos.receivers.obey_outside"
 
 
-@fault("every message delivered 50 times", spends=False, repeats=False)
-def copies(stage: Stage) -> None:
+@fault("every message delivered 50 times", may_spend_attempt=False, may_repeat=False)
+def copies(env: Environment) -> None:
     """Send copies of the messages of two deliveries, before, while and after."""
-    stage.until_busy()
-    key = f"copies-{stage.rng.getrandbits(64)}"
+    env.wait_until_busy()
+    key = f"copies-{env.rng.getrandbits(64)}"
     for handle in _send(key, task="doze"):
         for _ in range(COPIES):
             _ring(handle.receiver, [str(handle.id)])
-    _expect_success(stage, key)
+    _expect_success(env, key)
 
 
-@fault("forged messages", spends=False, repeats=False)
-def forgeries(stage: Stage) -> None:
+@fault("forged messages", may_spend_attempt=False, may_repeat=False)
+def forgeries(env: Environment) -> None:
     """Send what a stranger could who can write to the broker."""
-    stage.until_busy()
-    key = f"forged-{stage.rng.getrandbits(64)}"
+    env.wait_until_busy()
+    key = f"forged-{env.rng.getrandbits(64)}"
     inside, outside = _send(key)
     others_id = str(outside.id)
     nobody = str(uuid.uuid4())
@@ -57,26 +57,26 @@ def forgeries(stage: Stage) -> None:
         _ring(INSIDE, *arguments)
     _ring("os.system", "touch /forged")
     _ring("signal_tasks.delivery.work_off", [others_id], "default")
-    _expect_success(stage, key)
-    if dead := [worker.name for worker in stage.crew.workers if not worker.alive]:
-        raise Broken(f"forged messages ended {dead}")
+    _expect_success(env, key)
+    if dead := [worker.name for worker in env.processes.workers if not worker.alive]:
+        raise PromiseBroken(f"forged messages ended {dead}")
 
 
-@fault("garbage in the queue", brokers=[REDIS], spends=False, short=False)
-def garbage(stage: Stage) -> None:
+@fault("garbage in the queue", brokers=[REDIS], may_spend_attempt=False, short=False)
+def garbage(env: Environment) -> None:
     """Put into the queue what is no message of Celery's: pickled, and misshapen."""
-    stage.until_busy()
-    key = f"garbage-{stage.rng.getrandbits(64)}"
+    env.wait_until_busy()
+    key = f"garbage-{env.rng.getrandbits(64)}"
     _send(key)
-    _push(stage, PICKLED, "application/x-python-serialize")
+    _push(env, PICKLED, "application/x-python-serialize")
     for body in (b"[]", b"{}", b"7", b"null"):
-        _push(stage, body, "application/json", task=INSIDE, id=str(uuid.uuid4()))
-    _expect_success(stage, key)
-    if dead := [worker.name for worker in stage.crew.workers if not worker.alive]:
-        raise Broken(f"garbage ended {dead}")
+        _push(env, body, "application/json", task=INSIDE, id=str(uuid.uuid4()))
+    _expect_success(env, key)
+    if dead := [worker.name for worker in env.processes.workers if not worker.alive]:
+        raise PromiseBroken(f"garbage ended {dead}")
 
 
-def _push(stage: Stage, body: bytes, content_type: str, **headers: str) -> None:
+def _push(env: Environment, body: bytes, content_type: str, **headers: str) -> None:
     """Put a message into Redis as kombu would, whatever is in it."""
     properties = {"delivery_tag": str(uuid.uuid4()), "body_encoding": "base64"}
     message = {
@@ -86,7 +86,7 @@ def _push(stage: Stage, body: bytes, content_type: str, **headers: str) -> None:
         "headers": headers,
         "properties": {**properties, "delivery_info": {}},
     }
-    stage.push(json.dumps(message))
+    env.push(json.dumps(message))
 
 
 def _send(key: str, task: str = "") -> list[Any]:
@@ -99,14 +99,14 @@ def _ring(task: str, *arguments: object) -> None:
     current_app.send_task(task, args=arguments)
 
 
-def _expect_success(stage: Stage, key: str) -> None:
+def _expect_success(env: Environment, key: str) -> None:
     owed = Delivery.objects.filter(event__payload__contains=f'"key":"{key}"')
     ended = owed.filter(state="succeeded", attempts=1)
-    stage.until(
-        lambda: ended.count() == len(owed), f"success of {key}", min(30, stage.patience)
+    env.wait_until(
+        lambda: ended.count() == len(owed), f"success of {key}", min(30, env.patience)
     )
-    stage.wait(1)  # for the copies that come after the end
+    env.wait(1)  # for the copies that come after the end
     effects = Effect.objects.filter(what="obeyed", key=key).count()
-    runs = stage.runs(key)
+    runs = env.runs(key)
     if (effects, len(runs)) != (1, 1):
-        raise Broken(f"{key}: {effects} effects inside and {len(runs)} outside")
+        raise PromiseBroken(f"{key}: {effects} effects inside and {len(runs)} outside")

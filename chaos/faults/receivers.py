@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from chaos.environment import Environment, PromiseBroken
 from chaos.faults.catalogue import fault
 from chaos.signals import ordered, timed
-from chaos.stage import Broken, Stage
 from signal_tasks import AsyncSignal
 from signal_tasks.models import Delivery
 
@@ -20,64 +20,64 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 @fault("a receiver that ends its process (os._exit)", mixed=False)
-def receiver_exits(stage: Stage) -> None:
+def receiver_exits(env: Environment) -> None:
     """P6: given up as lost; those it shared messages with succeed."""
-    _misbehave(stage, ordered, ["exit"], reason="lost")
+    _misbehave(env, ordered, ["exit"], reason="lost")
 
 
 @fault("a receiver that eats memory until it is killed", mixed=False, short=False)
-def receiver_eats(stage: Stage) -> None:
+def receiver_eats(env: Environment) -> None:
     """As above; the kernel's part (it kills the fattest) is played by this process."""
-    stage.until_busy()
-    keys = _send(stage, ordered, ["eat"])
-    stage.until(lambda: _kill_the_fat(stage) or _ended(keys), "end of the eaters", 60)
+    env.wait_until_busy()
+    keys = _send(env, ordered, ["eat"])
+    env.wait_until(lambda: _kill_the_fat(env) or _ended(keys), "end of the eaters", 60)
     while not _ended(keys):
-        stage.wait(0.05)
-        _kill_the_fat(stage)
+        env.wait(0.05)
+        _kill_the_fat(env)
     _expect_dead(keys, "lost")
 
 
 @fault("a receiver that never returns (soft limit)", mixed=False, short=False)
-def receiver_hangs(stage: Stage) -> None:
+def receiver_hangs(env: Environment) -> None:
     """It is interrupted by its limit, and given up as exhausted."""
-    _misbehave(stage, timed, ["hang"], reason="exhausted")
+    _misbehave(env, timed, ["hang"], reason="exhausted")
 
 
 @fault("a receiver that never returns, deaf to its limit", mixed=False, short=False)
-def receiver_deaf(stage: Stage) -> None:
+def receiver_deaf(env: Environment) -> None:
     """Its process is ended by the hard limit: by itself, or else it is killed."""
-    _misbehave(stage, timed, ["hang deaf"], reason="exhausted lost", seconds=60)
+    _misbehave(env, timed, ["hang deaf"], reason="exhausted lost", seconds=60)
 
 
 @fault(
     "receivers that raise SystemExit, KeyboardInterrupt, GeneratorExit, ...",
     mixed=False,
 )
-def receiver_raises(stage: Stage) -> None:
+def receiver_raises(env: Environment) -> None:
     """They end their delivery, and harm no other."""
     tasks = ["leave", "interrupt", "stop generator", "unforeseen"]
-    _misbehave(stage, ordered, tasks, reason="exhausted")
+    _misbehave(env, ordered, tasks, reason="exhausted")
 
 
 def _misbehave(
-    stage: Stage,
+    env: Environment,
     sent: AsyncSignal,
     tasks: Iterable[str],
     *,
     reason: str,
     seconds: float = 40.0,
 ) -> None:
-    stage.until_busy()
-    keys = _send(stage, sent, tasks)
-    stage.until(lambda: _ended(keys), "end of those that misbehave", seconds)
+    env.wait_until_busy()
+    keys = _send(env, sent, tasks)
+    env.wait_until(lambda: _ended(keys), "end of those that misbehave", seconds)
     _expect_dead(keys, *reason.split())
 
 
-def _send(stage: Stage, sent: AsyncSignal, tasks: Iterable[str]) -> list[str]:
+def _send(env: Environment, sent: AsyncSignal, tasks: Iterable[str]) -> list[str]:
     """Send an event for each misdeed; returns the keys."""
     keys = []
     for task in tasks:
-        key = f"{task.replace(' ', '-')}-{stage.rng.getrandbits(64)}"
+        key = f"{task.replace(' ', '-')}-{env.rng.getrandbits(64)}"
         sent.send(None, key=key, task=task)
         keys.append(key)
     return keys
@@ -95,14 +95,16 @@ def _expect_dead(keys: Iterable[str], *reasons: str) -> None:
     for key in keys:
         ends = set(_deliveries(key).values_list("state", "reason"))
         if not ends <= {("dead", reason) for reason in reasons}:
-            raise Broken(f"{key} ended {ends}, not dead and {' or '.join(reasons)}")
+            raise PromiseBroken(
+                f"{key} ended {ends}, not dead and {' or '.join(reasons)}"
+            )
 
 
-def _kill_the_fat(stage: Stage) -> bool:
+def _kill_the_fat(env: Environment) -> bool:
     """Kill pool processes that are too fat; says so if there was one."""
     fat = [
         pid
-        for worker in stage.workers
+        for worker in env.workers
         for pid in worker.children()
         if resident(pid) > FATTEST
     ]

@@ -11,9 +11,9 @@ from django.db.models import F, Min
 from django.test import override_settings
 from django.utils import timezone
 
-from chaos import journal, witness
+from chaos import journal, trace
+from chaos.environment import Environment, PromiseBroken
 from chaos.faults.catalogue import fault
-from chaos.stage import Broken, Stage
 from signal_tasks.conf import Settings, settings
 from signal_tasks.models import Delivery
 from signal_tasks.relay import Relay
@@ -24,31 +24,33 @@ BESIDES = 2
 
 
 @fault("every message waits in the broker for ten leases", mixed=False, short=False)
-def long_queue(stage: Stage) -> None:
+def long_queue(env: Environment) -> None:
     """Nobody consumes for ten leases; all is run then, and few copies are made."""
-    stage.until_busy()
+    env.wait_until_busy()
     started = time.time()
-    stage.dismiss_workers()
-    relay = stage.crew.add_relay()
+    env.stop_workers()
+    relay = env.processes.add_relay()
     waited = 10 * settings().LEASE
-    stage.wait(waited)
-    _check(stage, started, _copies_within(waited, settings()))
-    stage.crew.dismiss(relay)
-    stage.restore()
+    env.wait(waited)
+    _check(env, started, _copies_within(waited, settings()))
+    env.processes.remove(relay)
+    env.restore()
 
 
 @fault("the consumers are away for a simulated day", mixed=False, short=False)
-def away_for_a_day(stage: Stage) -> None:
+def away_for_a_day(env: Environment) -> None:
     """The rows age by a day, with the times of a deployment; a real relay publishes."""
-    stage.until_busy()
-    stage.dismiss_workers()
-    stage.until(lambda: stage.load is None or stage.load.done, "end of load", 60)
+    env.wait_until_busy()
+    env.stop_workers()
+    env.wait_until(
+        lambda: env.workload is None or env.workload.done, "end of workload", 60
+    )
     started = time.time()
-    with override_settings(SIGNAL_TASKS={}), witness.messages_counted():
+    with override_settings(SIGNAL_TASKS={}), trace.messages_counted():
         _age(Relay("conductor"), DAY)
-        _check(stage, started, _copies_within(DAY.total_seconds(), settings()))
+        _check(env, started, _copies_within(DAY.total_seconds(), settings()))
     Delivery.objects.live().update(relay_at=timezone.now())
-    stage.restore()
+    env.restore()
 
 
 def _age(relay: Relay, age: timedelta) -> None:
@@ -66,20 +68,20 @@ def _age(relay: Relay, age: timedelta) -> None:
         passed += step
 
 
-def _check(stage: Stage, started: float, most: int) -> None:
+def _check(env: Environment, started: float, most: int) -> None:
     copies = Counter(
         pk
-        for line in journal.read(stage.folder)
+        for line in journal.read(env.folder)
         if line.what == "published" and line.at >= started
         for pk in line.facts["ids"]
     )
     found = max(copies.values(), default=0)
-    stage.notes.append(
+    env.notes.append(
         f"{len(copies)} deliveries waited; at most {found} messages for one of them "
         f"(bound: {most})"
     )
     if found > most:
-        raise Broken(f"a delivery was published {found} times, more than {most}")
+        raise PromiseBroken(f"a delivery was published {found} times, more than {most}")
 
 
 def _copies_within(seconds: float, conf: Settings) -> int:

@@ -1,6 +1,6 @@
 """The short form of the fault suite: real processes, killed for real.
 
-``make chaos`` is the long form, with more faults and a load of 2,000 events.
+``make chaos`` is the long form, with more faults and a workload of 2,000 events.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from chaos.points import Point
+from chaos.crash_points import CrashPoint
 
 Run = dict[str, dict[str, Any]]
 
@@ -17,30 +17,30 @@ Run = dict[str, dict[str, Any]]
 pytestmark = pytest.mark.timeout(400)
 
 
-@pytest.mark.parametrize("point", Point)
+@pytest.mark.parametrize("point", CrashPoint)
 def test_a_crash_in_any_window_loses_and_doubles_nothing(
-    point: Point, run: Run
+    point: CrashPoint, run: Run
 ) -> None:
     _expect(run, f"crash-{point.name.lower().replace('_', '-')}")
 
 
 def test_no_fault_loses_an_event_or_doubles_an_atomic_effect(run: Run) -> None:
-    assert {name for name, row in run.items() if row["findings"]["lost"]} == set()
-    assert {name for name, row in run.items() if row["findings"]["doubled"]} == set()
+    assert {name for name, row in run.items() if row["result"]["lost"]} == set()
+    assert {name for name, row in run.items() if row["result"]["doubled"]} == set()
 
 
 def test_what_a_non_atomic_receiver_repeats_has_a_recorded_cause(run: Run) -> None:
-    unexplained = {name for name, row in run.items() if row["findings"]["unexplained"]}
+    unexplained = {name for name, row in run.items() if row["result"]["unexplained"]}
     assert unexplained == set()
 
 
 def test_a_transaction_that_was_rolled_back_sent_nothing(run: Run) -> None:
-    assert {name for name, row in run.items() if row["findings"]["unsent"]} == set()
+    assert {name for name, row in run.items() if row["result"]["unsent"]} == set()
 
 
 def test_nothing_is_repeated_when_nothing_goes_wrong(run: Run) -> None:
     _expect(run, "calm")
-    assert run["calm"]["findings"]["repeated"] == 0
+    assert run["calm"]["result"]["repeated"] == 0
 
 
 @pytest.mark.parametrize("fault", ["pool-killed", "worker-killed"])
@@ -99,6 +99,6 @@ def _expect(run: Run, fault: str) -> None:
     if fault not in run:
         pytest.skip("this fault cannot be made on this database")
     row = run[fault]
-    assert row["findings"]["remarks"] == []
-    assert row["passed"], row["findings"]
-    assert row["findings"]["events"] > 0
+    assert row["result"]["remarks"] == []
+    assert row["passed"], row["result"]
+    assert row["result"]["events"] > 0

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from chaos.points import Point
+from chaos.crash_points import CrashPoint
 from tests.chaos.conftest import ROOT
 
 DOCUMENT = (ROOT / "docs" / "guarantees.md").read_text()
@@ -46,8 +46,8 @@ def test_each_promise_is_named_with_what_shows_it(promise: str) -> None:
     assert "::test_" in line
 
 
-@pytest.mark.parametrize("point", Point)
-def test_each_crash_point_is_in_the_timeline(point: Point) -> None:
+@pytest.mark.parametrize("point", CrashPoint)
+def test_each_crash_point_is_in_the_timeline(point: CrashPoint) -> None:
     assert f"│ {point.name} " in DOCUMENT
 
 

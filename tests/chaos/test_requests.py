@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from chaos import promptness, sockets
+from chaos import request_cost, sockets
 from shop.embedded import RedisServer
 from tests.chaos.conftest import ROOT
 
@@ -34,8 +34,8 @@ def env(tmp_path: Path) -> dict[str, str]:
 def test_a_request_touches_no_socket_of_the_broker(
     kind: str, env: dict[str, str], tmp_path: Path
 ) -> None:
-    with promptness.brokers(tmp_path) as urls:
-        web = promptness.start(kind, {**env, "CHAOS_BROKER": urls[kind]})
+    with request_cost.brokers(tmp_path) as urls:
+        web = request_cost.start(kind, {**env, "CHAOS_BROKER": urls[kind]})
         for _ in range(5):
             web.ask(20)
         web.end()
@@ -47,12 +47,12 @@ def test_a_request_touches_no_socket_of_the_broker(
 def test_a_process_ends_in_time_though_its_broker_is_silent(
     env: dict[str, str], tmp_path: Path
 ) -> None:
-    with promptness.brokers(tmp_path) as urls:
-        web = promptness.start("hung", {**env, "CHAOS_BROKER": urls["hung"]})
+    with request_cost.brokers(tmp_path) as urls:
+        web = request_cost.start("hung", {**env, "CHAOS_BROKER": urls["hung"]})
         web.ask(1)
         web.end()
     assert web.process.returncode == 0
-    assert web.exit < promptness.LONGEST_EXIT
+    assert web.exit < request_cost.MAX_EXIT
 
 
 def test_a_touch_would_be_seen(tmp_path: Path) -> None:

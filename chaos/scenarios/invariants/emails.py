@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from django.contrib.auth.models import User
 from django.db.models import QuerySet
 
-from chaos.stories.entries import Entry, Evidence, compare, fits
+from chaos.scenarios.invariants.comparison import Entry, Observations, compare, fits
 from customers.models import Subscriber
 from orders.models import Order
 from products.models import Review
@@ -20,9 +20,9 @@ NOTIFIED = "notifications.signals.notification"
 Letters = list[tuple[str, str]]
 
 
-def letters(evidence: Evidence) -> Iterator[Entry]:
+def letters(observations: Observations) -> Iterator[Entry]:
     """One entry for each kind of letter, and one for what is of no kind."""
-    left = evidence.letters
+    left = observations.letters
     for story, subject, must, may in _called_for():
         there = Counter({k: n for k, n in left.items() if fits(subject, k[1])})
         left -= there

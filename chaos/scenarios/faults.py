@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
-from chaos.crew import family
+from chaos.processes import family
 from shop.embedded import PostgresServer
 from shop.processes import Program
 from shop.stack import Stack

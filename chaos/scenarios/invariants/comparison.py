@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from email.message import Message
 
-from chaos.stories.visitors import Yes
+from chaos.scenarios.client import Yes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,7 @@ class Entry:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evidence:
+class Observations:
     """What was seen from outside of the database."""
 
     opening: Mapping[int, int]  # the stock of each product before the first visit

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from django.contrib.auth.models import User
 from django.db.models import QuerySet
 
-from chaos.stories.entries import Entry, Evidence, compare
-from chaos.stories.letters import NOTIFIED, letters
-from chaos.stories.shelves import people, stock
-from chaos.stories.visitors import Yes
+from chaos.scenarios.client import Yes
+from chaos.scenarios.invariants.comparison import Entry, Observations, compare
+from chaos.scenarios.invariants.emails import NOTIFIED, letters
+from chaos.scenarios.invariants.stock import people, stock
 from customers.models import Subscriber
 from notifications.models import Notification
 from orders.models import Order
@@ -51,20 +51,25 @@ class Books:
         return kept and ended and not self.forgotten and not self.unexplained
 
 
-def close(evidence: Evidence) -> Books:
+def close(observations: Observations) -> Books:
     """Compare everything."""
-    copies = evidence.copies
+    copies = observations.copies
     deliveries = Delivery.objects.order_by().values_list("state", flat=True)
     return Books(
-        entries=[*stock(evidence), *people(), *letters(evidence), _records(evidence)],
-        forgotten=list(_forgotten(evidence.said)),
+        entries=[
+            *stock(observations),
+            *people(),
+            *letters(observations),
+            _records(observations),
+        ],
+        forgotten=list(_forgotten(observations.said)),
         repeated=sum(len(times) - 1 for times in copies.values()),
-        unexplained=list(_unexplained(copies, evidence.made)),
+        unexplained=list(_unexplained(copies, observations.made)),
         states=Counter(deliveries),
     )
 
 
-def _records(evidence: Evidence) -> Entry:
+def _records(observations: Observations) -> Entry:
     """The inbox beside the letters that came.
 
     One that was sent by a process that died before it could say so is sent again, and
@@ -74,8 +79,8 @@ def _records(evidence: Evidence) -> Entry:
         "letter in the inbox",
         "has come",
         Notification.objects.values_list("message_id", flat=True),
-        evidence.copies,
-        may=evidence.about(WITHDRAWN),
+        observations.copies,
+        may=observations.about(WITHDRAWN),
     )
 
 

@@ -17,7 +17,7 @@ from products.models import Product, StockMovement
 from signal_tasks.testing import run_pending
 from tests.chaos.conftest import ROOT
 
-STORIES = (sys.executable, "-m", "chaos.stories", "--short")
+STORIES = (sys.executable, "-m", "chaos.scenarios", "--short")
 MIDNIGHT = 1_700_000_000.0
 HOUR = 3600.0
 
@@ -38,8 +38,8 @@ def test_the_books_of_the_shop_balance_after_a_storm():
 @pytest.fixture
 def day(db, mailoutbox):
     """What was seen of a day with two orders, one of which was cancelled."""
-    from chaos.stories.entries import Evidence
-    from chaos.stories.shelves import opening_stock
+    from chaos.scenarios.invariants.comparison import Observations
+    from chaos.scenarios.invariants.stock import opening_stock
 
     mug = Product.objects.create(name="Mug", slug="mug", stock=9, price=Decimal(5))
     opening = opening_stock()
@@ -51,13 +51,13 @@ def day(db, mailoutbox):
     cancel_order(order=order)
     run_pending()
     messages = [(MIDNIGHT, letter.message()) for letter in mailoutbox]
-    return Evidence(opening=opening, messages=messages, made=[], said=[])
+    return Observations(opening=opening, messages=messages, made=[], said=[])
 
 
 @pytest.fixture
 def unbalanced(day):
     """Which stories do not balance, with this instead of what was seen."""
-    from chaos.stories.books import close
+    from chaos.scenarios.invariants.all import close
 
     def of(**changes):
         books = close(replace(day, **changes))
@@ -136,6 +136,6 @@ def test_stock_that_a_cancelled_order_has_kept_is_noticed(unbalanced):
 
 
 def test_a_yes_that_was_not_kept_is_noticed(unbalanced):
-    from chaos.stories.visitors import Yes
+    from chaos.scenarios.client import Yes
 
     assert unbalanced(said=[Yes("confirmed", "0")]) == ["forgotten"]

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 
 from django.db import DatabaseError, connection
 
-from chaos import audit, evidence
-from chaos.audit import Findings
-from chaos.crew import CrewError
+from chaos import checker, observations
+from chaos.checker import CheckResult
+from chaos.environment import Environment, FaultNotInjected, PromiseBroken
 from chaos.faults import Fault
-from chaos.stage import Broken, NotMade, Stage
+from chaos.processes import ProcessError
 
 #: Events that are sent around one fault, and how long that takes (seconds).
 EVENTS, SECONDS = 40, 1.5
@@ -30,7 +30,7 @@ class Row:
 
     fault: str
     title: str
-    findings: Findings
+    result: CheckResult
     seconds: float
     slowest: float = 0.0
     refused: int = 0
@@ -40,102 +40,102 @@ class Row:
     @property
     def passed(self) -> bool:
         """Whether every promise was kept."""
-        return self.findings.clean
+        return self.result.clean
 
 
-def play(stage: Stage, faults: Iterable[Fault]) -> Iterator[Row]:
+def play(env: Environment, faults: Iterable[Fault]) -> Iterator[Row]:
     """Make each of the faults alone."""
     for fault in faults:
-        stage.rng = random.Random(f"{stage.seed} {fault.name}")  # noqa: S311
-        yield _played_alone(stage, fault)
-        stage.until_ready()
+        env.rng = random.Random(f"{env.seed} {fault.name}")  # noqa: S311
+        yield _played_alone(env, fault)
+        env.wait_until_ready()
 
 
-def _played_alone(stage: Stage, fault: Fault) -> Row:
+def _played_alone(env: Environment, fault: Fault) -> Row:
     events, seconds = EVENTS, SECONDS
-    if stage.short:
+    if env.short:
         events, seconds = SHORT_EVENTS, SHORT_SECONDS
-    strike = functools.partial(_once, stage, fault)
-    return _played(stage, fault.name, fault.title, events, seconds, strike)
+    inject = functools.partial(_once, env, fault)
+    return _played(env, fault.name, fault.title, events, seconds, inject)
 
 
-def play_mixed(stage: Stage, faults: Sequence[Fault], events: int) -> Row:
+def play_mixed(env: Environment, faults: Sequence[Fault], events: int) -> Row:
     """Make faults at random, while all the remaining events are sent."""
-    stage.rng = random.Random(f"{stage.seed} mixed")  # noqa: S311
+    env.rng = random.Random(f"{env.seed} mixed")  # noqa: S311
     seconds = events / MIXED_RATE
     made: list[str] = []
     row = _played(
-        stage,
+        env,
         "mixed",
         "all of these, mixed at random",
         events,
         seconds,
-        lambda: _mix(stage, faults, seconds, made),
+        lambda: _mix(env, faults, seconds, made),
     )
     row.made = made
     return row
 
 
-def _once(stage: Stage, fault: Fault) -> list[str]:
+def _once(env: Environment, fault: Fault) -> list[str]:
     """Make the fault; what it says against the engine."""
-    lost = evidence.lost_attempts()
-    repeated = evidence.repetitions(stage.folder)
-    fault.strike(stage)
-    stage.settle()
+    lost = observations.lost_attempts()
+    repeated = observations.repetitions(env.folder)
+    fault.inject(env)
+    env.wait_for_deliveries()
     remarks = []
-    if not fault.spends and evidence.lost_attempts() > lost:
+    if not fault.may_spend_attempt and observations.lost_attempts() > lost:
         remarks.append("an attempt was spent")
-    if not fault.repeats and evidence.repetitions(stage.folder) > repeated:
+    if not fault.may_repeat and observations.repetitions(env.folder) > repeated:
         remarks.append("a receiver ran again without a cause")
     return remarks
 
 
 def _mix(
-    stage: Stage, faults: Sequence[Fault], seconds: float, made: list[str]
+    env: Environment, faults: Sequence[Fault], seconds: float, made: list[str]
 ) -> list[str]:
-    """Make random faults for as long as the load lasts."""
+    """Make random faults for as long as the workload lasts."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
-        fault = stage.rng.choice(faults)
+        fault = env.rng.choice(faults)
         connection.close()  # the fault before may have broken it
         try:
-            fault.strike(stage)
-        except (NotMade, DatabaseError) as error:
+            fault.inject(env)
+        except (FaultNotInjected, DatabaseError) as error:
             made.append(f"{fault.name} (not made: {error})")
         else:
             made.append(fault.name)
-        stage.wait(stage.rng.uniform(0, MIXED_EVERY / 2))
+        env.wait(env.rng.uniform(0, MIXED_EVERY / 2))
     return []
 
 
 def _played(
-    stage: Stage,
+    env: Environment,
     name: str,
     title: str,
     events: int,
     seconds: float,
-    strike: Callable[[], list[str]],
+    inject: Callable[[], list[str]],
 ) -> Row:
     started = time.monotonic()
     remarks: list[str] = []
-    with stage.under_load(name, events, seconds) as load:
+    with env.with_workload(name, events, seconds) as workload:
         try:
-            remarks = strike()
-        except (Broken, CrewError) as error:
+            remarks = inject()
+        except (PromiseBroken, ProcessError) as error:
             remarks = [str(error)]
-        except NotMade as error:
+        except FaultNotInjected as error:
             remarks = [f"the fault was not made: {error}"]
-        stage.restore()
-    stage.settle()
-    findings = audit.judge(evidence.gather(name, stage.folder))
-    findings.remarks += remarks
-    notes, stage.notes = stage.notes, []
+        env.restore()
+    env.wait_for_deliveries()
+    result = checker.check(observations.gather(name, env.folder))
+    result.remarks += remarks
+    notes, env.notes = env.notes, []
     return Row(
         fault=name,
         title=title,
-        findings=findings,
+        result=result,
         seconds=time.monotonic() - started,
-        slowest=load.slowest,
-        refused=load.failed,
+        slowest=workload.slowest,
+        refused=workload.failed,
         notes=notes,
     )

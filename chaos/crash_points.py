@@ -40,7 +40,7 @@ class Window:
         return self.inside is None or self.inside is _in_transaction()
 
 
-class Point(Enum):
+class CrashPoint(Enum):
     """Every crash point, in the order in which a delivery meets them."""
 
     WRITTEN = Window(
@@ -146,7 +146,7 @@ class Point(Enum):
 
 def install(role: str) -> None:
     """Put the hooks of this role's crash points around the functions they name."""
-    for point in Point:
+    for point in CrashPoint:
         if point.value.role == role:
             holder, name = found(point.value.where)
             setattr(holder, name, _hooked(point, getattr(holder, name)))
@@ -160,7 +160,7 @@ def found(where: str) -> tuple[Any, str]:
     return holder, name
 
 
-def _hooked(point: Point, function: Callable[..., Any]) -> Callable[..., Any]:
+def _hooked(point: CrashPoint, function: Callable[..., Any]) -> Callable[..., Any]:
     window = point.value
 
     @functools.wraps(function)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from itertools import count
 from urllib.error import HTTPError
 
-from chaos.stories.visitors import BrokenOff, Visitor, Yes, address
+from chaos.scenarios.client import BrokenOff, Visitor, Yes, address
 from shop.shopper import Shopper
 from tests.post_office import PostOffice
 

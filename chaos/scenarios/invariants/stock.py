@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from django.contrib.auth.models import User
 from django.db.models import F, QuerySet, Sum
 
-from chaos.stories.entries import Entry, Evidence, compare
+from chaos.scenarios.invariants.comparison import Entry, Observations, compare
 from customers.models import CustomerProfile
 from orders.models import Order, OrderLine
 from products.models import Product, StockMovement
@@ -21,7 +21,7 @@ def opening_stock() -> dict[int, int]:
     return dict(Product.objects.values_list("pk", "stock"))
 
 
-def stock(evidence: Evidence) -> Iterator[Entry]:
+def stock(observations: Observations) -> Iterator[Entry]:
     """The lines of orders beside the ledger, and the shelves beside both."""
     standing = OrderLine.objects.filter(order__status__in=STANDING)
     confirmed = OrderLine.objects.exclude(order__confirmed_at=None)
@@ -43,7 +43,7 @@ def stock(evidence: Evidence) -> Iterator[Entry]:
     yield compare(
         "product",
         "start + arrived - sold, and nobody waits for what is there",
-        evidence.opening.items(),
+        observations.opening.items(),
         ((p.pk, _reckoned(p)) for p in Product.objects.all()),
     )
 

@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from chaos.stories.books import Books
-from chaos.stories.entries import Evidence
+from chaos.scenarios.invariants.all import Books
+from chaos.scenarios.invariants.comparison import Observations
 from shop.terminal import show
 
 
-def report(books: Books, evidence: Evidence, counts: Counter[str]) -> None:
+def report(books: Books, observations: Observations, counts: Counter[str]) -> None:
     """Show what was broken, how the books stand, and what does not balance."""
-    made = Counter(name for _, name in evidence.made)
+    made = Counter(name for _, name in observations.made)
     rows = {
         **{f"broken: {name}": n for name, n in made.items()},
         **counts,
         "said to be done, and not done": len(books.forgotten),
-        "messages received": len(evidence.messages),
+        "messages received": len(observations.messages),
         "  of these again, under their Message-ID": books.repeated,
         "  of these without a recorded cause": len(books.unexplained),
         **{f"deliveries {state}": n for state, n in books.states.items()},

@@ -14,10 +14,10 @@ from pathlib import Path
 import django
 from django.db import DatabaseError, InterfaceError, connection
 
-from chaos.stories.crowd import Customer, Staff
-from chaos.stories.entries import Evidence
-from chaos.stories.visitors import PASSWORD, Yes, address
-from chaos.stories.weather import HarshPostgres, SlowOffice, Weather
+from chaos.scenarios.client import PASSWORD, Yes, address
+from chaos.scenarios.faults import HarshPostgres, SlowOffice, Weather
+from chaos.scenarios.invariants.comparison import Observations
+from chaos.scenarios.workload import Customer, Staff
 from shop.servers import HOST
 from shop.stack import Stack, Stopped
 from shop.terminal import Screen, show
@@ -28,7 +28,7 @@ PATIENCE = 150.0  # longest wait for the end of all deliveries (seconds)
 STAFF = "staff"
 
 
-class Unbalanced(Exception):
+class InvariantsViolated(Exception):
     """Something is missing, or too much."""
 
 
@@ -70,10 +70,10 @@ class Story:
             time.monotonic() - began
         )
 
-    def evidence(self, opening: Mapping[int, int]) -> Evidence:
+    def observations(self, opening: Mapping[int, int]) -> Observations:
         """What was seen of it from outside of the database."""
         office = self.weather.office
-        return Evidence(
+        return Observations(
             opening=opening,
             messages=list(zip(office.arrivals, office.received, strict=True)),
             made=self.weather.made,
@@ -92,8 +92,8 @@ def nothing_is_owed() -> bool:
         return False
 
 
-def perform(folder: Path, seed: str, seconds: float) -> None:
-    """Open the shop in this folder and break it; ``Unbalanced`` if its books are."""
+def run(folder: Path, seed: str, seconds: float) -> None:
+    """Open the shop in this folder and break it; ``InvariantsViolated`` if its books are."""
     office = SlowOffice()
     office.open()
     try:
@@ -108,7 +108,7 @@ def perform(folder: Path, seed: str, seconds: float) -> None:
     finally:
         office.close()
     if not balanced:
-        raise Unbalanced
+        raise InvariantsViolated
 
 
 def _stack(
@@ -136,7 +136,9 @@ def _play(weather: Weather, seed: str, seconds: float) -> bool:
     weather.stack.manage("createsuperuser", "--noinput", *who)
     os.environ["LOG_LEVEL"] = "WARNING"  # of this process: the others have begun
     django.setup()
-    from chaos.stories import books, report, shelves  # after django.setup()
+    from chaos.scenarios import report
+    from chaos.scenarios.invariants import all as books
+    from chaos.scenarios.invariants import stock as shelves  # after django.setup()
 
     opening = shelves.opening_stock()
     connection.close()  # PostgreSQL will break it
@@ -144,9 +146,9 @@ def _play(weather: Weather, seed: str, seconds: float) -> bool:
     show(f"  {CUSTOMERS} customers come, and for {seconds:.0f} s something breaks")
     weather.plan(seconds)
     _run(weather, story)
-    evidence = story.evidence(opening)
-    closed = books.close(evidence)
-    report.report(closed, evidence, story.counts)
+    observations = story.observations(opening)
+    closed = books.close(observations)
+    report.report(closed, observations, story.counts)
     return closed.balanced
 
 

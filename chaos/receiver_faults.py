@@ -15,7 +15,7 @@ class Unforeseen(BaseException):
 def do(task: str) -> None:
     """Do the misdeed of that name; without a name, behave."""
     if task:
-        MISDEEDS[task]()
+        RECEIVER_FAULTS[task]()
 
 
 def _exit() -> None:
@@ -66,7 +66,7 @@ def _doze() -> None:
     time.sleep(0.1)
 
 
-MISDEEDS = {
+RECEIVER_FAULTS = {
     "exit": _exit,
     "leave": _leave,
     "interrupt": _interrupt,

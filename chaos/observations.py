@@ -1,4 +1,4 @@
-"""Gathers the evidence: rows of the database, lines of the journal."""
+"""Gathers the observations: rows of the database, lines of the journal."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from chaos import journal
-from chaos.audit import ATOMIC, End, Evidence, Run
+from chaos.checker import ATOMIC, FinalState, Observations, Run
 from chaos.models import Effect, Ticket
 from signal_tasks.models import Attempt, Delivery, Event
 
 
-def gather(prefix: str, folder: Path) -> Evidence:
-    """The evidence on the events whose keys begin with that prefix."""
+def gather(prefix: str, folder: Path) -> Observations:
+    """The observations on the events whose keys begin with that prefix."""
     lines = list(journal.read(folder))
     tickets = Ticket.objects.filter(key__startswith=f"{prefix}-")
-    return Evidence(
+    return Observations(
         tickets=set(tickets.values_list("key", flat=True)),
         inside=_effects_inside(prefix),
         outside=_effects_outside(prefix, lines),
@@ -36,13 +36,13 @@ def lost_attempts() -> int:
 
 
 def repetitions(folder: Path) -> int:
-    """How often the non-atomic receiver of the load ran again, in all."""
+    """How often the non-atomic receiver of the workload ran again, in all."""
     runs = Counter(run.delivery for run in _effects_outside("", journal.read(folder)))
     return sum(number - 1 for number in runs.values())
 
 
 def stray_events() -> int:
-    """Events of the load without a ticket: their transactions were rolled back."""
+    """Events of the workload without a ticket: their transactions were rolled back."""
     tickets = Ticket.objects.values("event_id")
     events = Event.objects.filter(signal="chaos.signals.happened")
     return events.exclude(pk__in=tickets).count()
@@ -64,8 +64,8 @@ def _effects_outside(prefix: str, lines: Iterable[journal.Line]) -> list[Run]:
     ]
 
 
-def _ends(prefix: str) -> list[End]:
+def _ends(prefix: str) -> list[FinalState]:
     tickets = Ticket.objects.filter(key__startswith=f"{prefix}-")
     owed = Delivery.objects.filter(event_id__in=tickets.values("event_id"))
     fields = owed.values_list("pk", "receiver", "state", "reason")
-    return [End(str(pk), *rest) for pk, *rest in fields]
+    return [FinalState(str(pk), *rest) for pk, *rest in fields]

@@ -1,6 +1,6 @@
-"""Broken engines, to show that the suite would notice: ``--sabotage <name>``.
+"""PromiseBroken engines, to show that the suite would notice: ``--mutation <name>``.
 
-A suite that cannot fail shows nothing. Each sabotage takes one thing away that a
+A suite that cannot fail shows nothing. Each mutation takes one thing away that a
 promise rests on, from outside, and names a fault under which that must be seen.
 """
 
@@ -10,11 +10,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from chaos.points import found
+from chaos.crash_points import found
 
 
 @dataclass(frozen=True, slots=True)
-class Sabotage:
+class Mutation:
     """What is put in the place of what, and the fault that shows it."""
 
     where: str
@@ -45,22 +45,22 @@ def take_anything(rows: Any, ids: Any, *, names: Any, **_: object) -> list[Any]:
     return list(rows.filter(pk__in=ids, receiver__in=names))
 
 
-SABOTAGES = {
-    "no-relay": Sabotage(
+MUTATIONS = {
+    "no-relay": Mutation(
         "signal_tasks.relay:_claim", nothing_claimed, "crash-committed"
     ),
-    "no-recovery": Sabotage(
+    "no-recovery": Mutation(
         "signal_tasks.relay:recover", nothing_recovered, "crash-taken"
     ),
-    "no-guard": Sabotage(
+    "no-guard": Mutation(
         "signal_tasks.querysets:DeliveryQuerySet.take", take_anything, "copies"
     ),
-    "no-fence": Sabotage("signal_tasks.settlement:succeed", any_lease, "worker-paused"),
+    "no-fence": Mutation("signal_tasks.settlement:succeed", any_lease, "worker-paused"),
 }
 
 
 def commit(name: str) -> None:
     """Break the engine of this process."""
-    sabotage = SABOTAGES[name]
-    holder, attribute = found(sabotage.where)
-    setattr(holder, attribute, sabotage.instead)
+    mutation = MUTATIONS[name]
+    holder, attribute = found(mutation.where)
+    setattr(holder, attribute, mutation.instead)

@@ -17,7 +17,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from chaos.crew import ROOT
+from chaos.processes import ROOT
 from chaos.proxy import SlowProxy
 from shop.embedded import RedisServer
 from shop.servers import HOST, free_port
@@ -25,7 +25,7 @@ from shop.servers import HOST, free_port
 ROUNDS, REQUESTS = 20, 50
 LATE = 0.1
 #: Longest time that a web process may take to end with a broker that is silent.
-LONGEST_EXIT = 5.0
+MAX_EXIT = 5.0
 
 
 @dataclass
@@ -109,7 +109,7 @@ def brokers(folder: Path) -> Iterator[dict[str, str]]:
 def start(broker: str, env: dict[str, str]) -> Web:
     """Start a web process with that kind of broker."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "chaos.request"],
+        [sys.executable, "-m", "chaos.request_loop"],
         cwd=ROOT,
         env=env,
         stdin=subprocess.PIPE,

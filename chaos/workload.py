@@ -17,7 +17,7 @@ TIMEOUT = 30.0
 
 
 @dataclass
-class Load:
+class Workload:
     """Sends ``count`` events over ``seconds``, under keys with a common prefix.
 
     A request that fails is one that may or may not have been committed: its key is

@@ -1,4 +1,4 @@
-"""``python -m chaos.request``: a web process that times its own transactions.
+"""``python -m chaos.request_loop``: a web process that times its own transactions.
 
 Each line of its input is a number of transactions to make. It answers with a line
 of JSON: their durations in seconds, and how often each of its threads has touched a

@@ -1,6 +1,6 @@
 """The count at the end: events that were committed against effects that are there.
 
-Pure: what there is to be judged comes in as ``Evidence``.
+Pure: what there is to be judged comes in as ``Observations``.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-#: Effects that receivers of the load leave inside of their transaction.
+#: Effects that receivers of the workload leave inside of their transaction.
 ATOMIC = ("inside", "at times")
 RECEIVERS = 3
 #: A take is no longer ago than this when its receiver has its effect (seconds).
@@ -30,7 +30,7 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
-class End:
+class FinalState:
     """How a delivery stands at the end."""
 
     delivery: str
@@ -40,19 +40,19 @@ class End:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evidence:
+class Observations:
     """What was committed, and all that came of it."""
 
     tickets: Collection[str]
     inside: Mapping[tuple[str, str], int]
     outside: Sequence[Run]
     released: Collection[tuple[str, int]]
-    ends: Sequence[End]
+    ends: Sequence[FinalState]
     crashes: Sequence[float] = ()  # when the database was killed
 
 
 @dataclass(kw_only=True)
-class Findings:
+class CheckResult:
     """What the count came to; only ``repeated`` may be above zero."""
 
     events: int = 0
@@ -70,16 +70,16 @@ class Findings:
         return not wrong and not self.remarks
 
 
-def judge(evidence: Evidence) -> Findings:
+def check(observations: Observations) -> CheckResult:
     """Compare events with effects, exactly."""
-    lost = list(_lost(evidence))
-    doubled = [key for key, number in evidence.inside.items() if number > 1]
-    unsent = _keys_with_effects(evidence) - set(evidence.tickets)
-    repeated, unexplained = _repetitions(evidence)
-    findings = Findings(
-        events=len(evidence.tickets),
+    lost = list(_lost(observations))
+    doubled = [key for key, number in observations.inside.items() if number > 1]
+    unsent = _keys_with_effects(observations) - set(observations.tickets)
+    repeated, unexplained = _repetitions(observations)
+    result = CheckResult(
+        events=len(observations.tickets),
         lost=len(lost),
-        doubled=sum(evidence.inside[key] - 1 for key in doubled),
+        doubled=sum(observations.inside[key] - 1 for key in doubled),
         repeated=repeated,
         unexplained=len(unexplained),
         unsent=len(unsent),
@@ -89,59 +89,59 @@ def judge(evidence: Evidence) -> Findings:
         "doubled": [" ".join(key) for key in doubled],
         "an effect of what was never sent": sorted(unsent),
         "ran again without a cause": unexplained,
-        "not succeeded": list(_bad_ends(evidence)),
+        "not succeeded": list(_bad_ends(observations)),
     }
     for what, which in said.items():
-        findings.remarks += [f"{what}: {one}" for one in which[:MOST_REMARKS]]
-    return findings
+        result.remarks += [f"{what}: {one}" for one in which[:MOST_REMARKS]]
+    return result
 
 
-def _lost(evidence: Evidence) -> Iterator[str]:
+def _lost(observations: Observations) -> Iterator[str]:
     """Effects that are not there."""
-    ran = {run.key for run in evidence.outside}
-    for key in sorted(evidence.tickets):
+    ran = {run.key for run in observations.outside}
+    for key in sorted(observations.tickets):
         for what in ATOMIC:
-            if not evidence.inside.get((what, key)):
+            if not observations.inside.get((what, key)):
                 yield f"{what} {key}"
         if key not in ran:
             yield f"outside {key}"
 
 
-def _keys_with_effects(evidence: Evidence) -> set[str]:
-    inside = {key for _, key in evidence.inside}
-    return inside | {run.key for run in evidence.outside}
+def _keys_with_effects(observations: Observations) -> set[str]:
+    inside = {key for _, key in observations.inside}
+    return inside | {run.key for run in observations.outside}
 
 
-def _repetitions(evidence: Evidence) -> tuple[int, list[str]]:
+def _repetitions(observations: Observations) -> tuple[int, list[str]]:
     """How many there were, and the deliveries of those that nothing explains."""
     runs: dict[str, list[Run]] = defaultdict(list)
-    for run in sorted(evidence.outside, key=lambda run: (run.lease, run.at)):
+    for run in sorted(observations.outside, key=lambda run: (run.lease, run.at)):
         runs[run.delivery].append(run)
     unexplained = [
         f"{delivery} under leases {[run.lease for run in taken]}"
         for delivery, taken in runs.items()
-        if not all(_is_explained(*pair, evidence) for pair in pairwise(taken))
+        if not all(_is_explained(*pair, observations) for pair in pairwise(taken))
     ]
-    return len(evidence.outside) - len(runs), unexplained
+    return len(observations.outside) - len(runs), unexplained
 
 
-def _is_explained(one: Run, other: Run, evidence: Evidence) -> bool:
+def _is_explained(one: Run, other: Run, observations: Observations) -> bool:
     """Whether the first lease was given up: over, handed back, or its attempt failed.
 
     A database that is killed may forget the last takes, which wait for no disk: then
     the same lease is given again. Otherwise two runs never share one.
     """
     if one.lease != other.lease:
-        return (one.delivery, one.lease) in evidence.released
+        return (one.delivery, one.lease) in observations.released
     begin, end = min(one.at, other.at) - LONGEST_RUN, max(one.at, other.at)
-    return any(begin <= crash <= end for crash in evidence.crashes)
+    return any(begin <= crash <= end for crash in observations.crashes)
 
 
-def _bad_ends(evidence: Evidence) -> Iterator[str]:
+def _bad_ends(observations: Observations) -> Iterator[str]:
     """Deliveries that are not done, or are not there."""
-    owed = RECEIVERS * len(evidence.tickets)
-    if len(evidence.ends) != owed:
-        yield f"{len(evidence.ends)} deliveries instead of {owed}"
-    for end in evidence.ends:
+    owed = RECEIVERS * len(observations.tickets)
+    if len(observations.ends) != owed:
+        yield f"{len(observations.ends)} deliveries instead of {owed}"
+    for end in observations.ends:
         if end.state != "succeeded":
             yield f"{end.receiver} {end.delivery} {end.state} {end.reason}".rstrip()

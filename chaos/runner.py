@@ -25,13 +25,13 @@ from shop.embedded import PostgresServer, RedisServer
 from shop.servers import Server, ServerError
 
 if TYPE_CHECKING:
-    from chaos.conductor import Row
-    from chaos.stage import Stage
+    from chaos.environment import Environment
+    from chaos.schedule import Row
 
 #: Events of the mix, at least, and those of the short form.
 LEAST_MIX, SHORT_MIX = 1000, 100
 #: Longest wait for what a broken engine owes (seconds).
-SABOTAGED_PATIENCE = 5.0
+MUTATION_PATIENCE = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,7 @@ class Plan:
     events: int
     faults: list[str]
     short: bool
-    sabotage: str
+    mutation: str
     markdown: Path | None
     json: Path | None
     list: bool
@@ -63,15 +63,15 @@ def _perform(plan: Plan) -> int:
         folder = Path(tempfile.mkdtemp(prefix="chaos-"))
         os.environ["CHAOS_FOLDER"] = str(folder)
         os.environ["CHAOS_SEED"] = plan.seed
-        os.environ["CHAOS_SABOTAGE"] = plan.sabotage
+        os.environ["CHAOS_MUTATION"] = plan.mutation
         database = _database(plan.database, folder, closing)
         broker = _broker(plan.broker, folder, closing)
         django.setup()
         if plan.list:
             return _list_faults()
-        stage = _stage(plan, folder, database, broker, closing)
+        env = _stage(plan, folder, database, broker, closing)
         started = time.monotonic()
-        rows = list(_rows(plan, stage))
+        rows = list(_rows(plan, env))
         passed = _report(plan, rows, time.monotonic() - started)
     if passed:
         shutil.rmtree(folder, ignore_errors=True)
@@ -123,39 +123,39 @@ def _stage(
     database: Server | None,
     broker: Server | None,
     closing: ExitStack,
-) -> Stage:
+) -> Environment:
     """Make the tables and start workers and web."""
-    from chaos.crew import Crew
-    from chaos.stage import Stage
+    from chaos.environment import Environment
+    from chaos.processes import Processes
     from signal_tasks.models import Event
 
     call_command("migrate", verbosity=0)
     if Event.objects.exists():
         raise SystemExit("This database has events in it: give one that is empty.")
-    crew = Crew(folder, {})
-    closing.callback(crew.end)
-    stage = Stage(folder, crew, database, broker, plan.seed, plan.short)
-    if plan.sabotage:
-        stage.patience = SABOTAGED_PATIENCE
-    stage.url = crew.add_web()
-    stage.restore()
-    stage.until_ready()
-    return stage
+    processes = Processes(folder, {})
+    closing.callback(processes.end)
+    env = Environment(folder, processes, database, broker, plan.seed, plan.short)
+    if plan.mutation:
+        env.patience = MUTATION_PATIENCE
+    env.url = processes.add_web()
+    env.restore()
+    env.wait_until_ready()
+    return env
 
 
-def _rows(plan: Plan, stage: Stage) -> list[Row]:
+def _rows(plan: Plan, env: Environment) -> list[Row]:
     """Make the faults and print each line as it comes."""
-    from chaos import conductor, report
+    from chaos import report, schedule
     from chaos.faults import chosen
 
-    faults = list(chosen(plan.faults, stage))
+    faults = list(chosen(plan.faults, env))
     _say(report.head())
-    rows = [_said(row) for row in conductor.play(stage, faults)]
+    rows = [_said(row) for row in schedule.play(env, faults)]
     mixable = [fault for fault in faults if fault.mixed]
-    sent = sum(row.findings.events for row in rows)
+    sent = sum(row.result.events for row in rows)
     events = SHORT_MIX if plan.short else max(plan.events - sent, LEAST_MIX)
     if mixable and plan.events:
-        rows.append(_said(conductor.play_mixed(stage, mixable, events)))
+        rows.append(_said(schedule.play_mixed(env, mixable, events)))
     return rows
 
 
@@ -163,17 +163,17 @@ def _said(row: Row) -> Row:
     from chaos import report
 
     _say(report.line(row))
-    for remark in (*row.notes, *row.findings.remarks):
+    for remark in (*row.notes, *row.result.remarks):
         _say(f"    {remark}")
     return row
 
 
 def _report(plan: Plan, rows: list[Row], seconds: float) -> bool:
     """Write the files that were asked for, and say how it went."""
-    from chaos import evidence, report
+    from chaos import observations, report
 
-    stray = evidence.stray_events()
-    events = sum(row.findings.events for row in rows)
+    stray = observations.stray_events()
+    events = sum(row.result.events for row in rows)
     passed = all(row.passed for row in rows) and not stray
     database, broker = _without_password(plan.database), _without_password(plan.broker)
     facts = [

@@ -1,4 +1,4 @@
-"""The stage of the attack: servers, processes and load, and waiting for things on it."""
+"""The env of the attack: servers, processes and workload, and waiting for things on it."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from django.conf import settings
 from django.db import DatabaseError, InterfaceError, connection
 
 from chaos import journal
-from chaos.crew import Crew, Member
-from chaos.load import Load
-from chaos.points import Point
+from chaos.crash_points import CrashPoint
+from chaos.processes import ManagedProcess, Processes
+from chaos.workload import Workload
 from shop.servers import Server
 from signal_tasks.models import Delivery, Worker
 
@@ -26,27 +26,27 @@ T = TypeVar("T")
 USUAL_WORKERS = ("w1", "w2")
 
 
-class NotMade(Exception):
+class FaultNotInjected(Exception):
     """The fault could not be made, so that its absence of harm shows nothing."""
 
 
-class Broken(Exception):
+class PromiseBroken(Exception):
     """A promise was broken; the message says which."""
 
 
 @dataclass
-class Stage:
-    """All that a fault can strike, and the means to strike it."""
+class Environment:
+    """All that a fault can inject, and the means to inject it."""
 
     folder: Path
-    crew: Crew
+    processes: Processes
     database: Server | None  # None: not ours to kill
     broker: Server | None
     seed: str
     short: bool = False
     patience: float = 60.0  # longest wait for the end of all deliveries (seconds)
     url: str = ""
-    load: Load | None = None
+    workload: Workload | None = None
     rng: random.Random = field(default_factory=random.Random)
     notes: list[str] = field(default_factory=list)  # what a measurement came to
 
@@ -66,22 +66,22 @@ class Stage:
         return self.broker_url.partition(":")[0]
 
     @property
-    def workers(self) -> list[Member]:
+    def workers(self) -> list[ManagedProcess]:
         """The workers that are up."""
-        return [worker for worker in self.crew.workers if worker.alive]
+        return [worker for worker in self.processes.workers if worker.alive]
 
     # -- time ---------------------------------------------------------------------
 
-    def until(self, true: Callable[[], T], what: str, seconds: float = 30.0) -> T:
+    def wait_until(self, true: Callable[[], T], what: str, seconds: float = 30.0) -> T:
         """Wait until ``true()`` is, while what has died is started again."""
         deadline = time.monotonic() + seconds
         while True:
-            self.crew.tend()
+            self.processes.tend()
             found = self.ask(true)
             if found:
                 return found
             if time.monotonic() > deadline:
-                raise NotMade(f"no {what} within {seconds:g} s")
+                raise FaultNotInjected(f"no {what} within {seconds:g} s")
             time.sleep(0.05)
 
     def ask(self, question: Callable[[], T]) -> T | None:
@@ -96,24 +96,32 @@ class Stage:
         """Let time pass."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            self.crew.tend()
+            self.processes.tend()
             time.sleep(0.05)
 
-    def settle(self) -> float:
+    def wait_for_deliveries(self) -> float:
         """Wait until nothing is owed; how long that took."""
         started = time.monotonic()
-        if self.load is not None:
-            self.until(lambda: self.load is None or self.load.done, "end of load", 90)
+        if self.workload is not None:
+            self.wait_until(
+                lambda: self.workload is None or self.workload.done,
+                "end of workload",
+                90,
+            )
         try:
-            self.until(all_ended, "end of all deliveries", self.patience)
-        except NotMade:
+            self.wait_until(all_ended, "end of all deliveries", self.patience)
+        except FaultNotInjected:
             return time.monotonic() - started  # the audit says what is still owed
         return time.monotonic() - started
 
-    def until_ready(self) -> None:
+    def wait_until_ready(self) -> None:
         """Wait until every process is up, and the workers have passed once."""
-        self.until(lambda: all(m.ready for m in self.crew.members.values()), "crew", 60)
-        self.until(lambda: Worker.objects.exists(), "relay", 30)
+        self.wait_until(
+            lambda: all(m.ready for m in self.processes.members.values()),
+            "processes",
+            60,
+        )
+        self.wait_until(lambda: Worker.objects.exists(), "relay", 30)
 
     # -- messages and receivers ---------------------------------------------------
 
@@ -130,59 +138,67 @@ class Stage:
             if line.what == what and line.facts["key"] == key
         ]
 
-    # -- crew ---------------------------------------------------------------------
+    # -- processes ---------------------------------------------------------------------
 
     def restore(self) -> None:
         """Have the usual workers at work, and no others."""
-        for worker in self.crew.workers:
+        for worker in self.processes.workers:
             if worker.name not in USUAL_WORKERS:
-                self.crew.dismiss(worker)
+                self.processes.remove(worker)
             worker.wanted = True
         for name in USUAL_WORKERS:
-            if name not in self.crew.members:
-                self.crew.add_worker(name)
+            if name not in self.processes.members:
+                self.processes.add_worker(name)
 
-    def dismiss_workers(self) -> None:
-        """Ask the workers to go, and forget them; the conductor restores the crew."""
-        going = list(self.crew.workers)
+    def stop_workers(self) -> None:
+        """Ask the workers to go, and forget them; the conductor restores the processes."""
+        going = list(self.processes.workers)
         for worker in going:
             worker.wanted = False
             if worker.alive:
                 worker.send(signal.SIGTERM)
-        self.until(lambda: not any(w.alive for w in going), "end of workers", 30)
+        self.wait_until(lambda: not any(w.alive for w in going), "end of workers", 30)
         for worker in going:
-            self.crew.dismiss(worker)
+            self.processes.remove(worker)
 
-    # -- load ---------------------------------------------------------------------
+    # -- workload ---------------------------------------------------------------------
 
     @contextmanager
-    def under_load(self, prefix: str, count: int, seconds: float) -> Iterator[Load]:
+    def with_workload(
+        self, prefix: str, count: int, seconds: float
+    ) -> Iterator[Workload]:
         """Have events sent meanwhile."""
-        self.load = Load(self.url, prefix, count, seconds, self.seed)
-        self.load.start()
+        self.workload = Workload(self.url, prefix, count, seconds, self.seed)
+        self.workload.start()
         try:
-            yield self.load
+            yield self.workload
         finally:
-            self.until(lambda: self.load is None or self.load.done, "end of load", 90)
+            self.wait_until(
+                lambda: self.workload is None or self.workload.done,
+                "end of workload",
+                90,
+            )
 
-    def until_busy(self) -> None:
-        """Wait until the load has got under way."""
-        load = self.load
-        if load is not None:
-            goal = min(load.sent + 5, load.count)
-            self.until(lambda: load.sent >= goal or load.done, "load", 30)
+    def wait_until_busy(self) -> None:
+        """Wait until the workload has got under way."""
+        workload = self.workload
+        if workload is not None:
+            goal = min(workload.sent + 5, workload.count)
+            self.wait_until(
+                lambda: workload.sent >= goal or workload.done, "workload", 30
+            )
 
     # -- crash points -------------------------------------------------------------
 
-    def order(self, point: Point) -> None:
+    def arm(self, point: CrashPoint) -> None:
         """Order the next process that comes to this point to die there."""
         point.order.parent.mkdir(exist_ok=True)
         point.order.touch()
 
-    def until_crashed(self, point: Point, seconds: float = 20.0) -> None:
+    def wait_for_crash(self, point: CrashPoint, seconds: float = 20.0) -> None:
         """Wait until a process has obeyed."""
         try:
-            self.until(
+            self.wait_until(
                 lambda: not point.order.exists(), f"crash: {point.name}", seconds
             )
         finally:

@@ -12,28 +12,28 @@ from pathlib import Path
 
 import pytest
 
-from chaos.points import WEB, WORKER, Point
+from chaos.crash_points import WEB, WORKER, CrashPoint
 
-ARRIVE = "from chaos.points import Point; Point.TAKEN.arrive()"
+ARRIVE = "from chaos.crash_points import CrashPoint; CrashPoint.TAKEN.arrive()"
 
 
-@pytest.mark.parametrize("point", Point)
-def test_each_crash_point_names_a_function_of_the_engine(point: Point) -> None:
+@pytest.mark.parametrize("point", CrashPoint)
+def test_each_crash_point_names_a_function_of_the_engine(point: CrashPoint) -> None:
     module, _, path = point.value.where.partition(":")
     if module.startswith("signal_tasks."):
         assert callable(reduce(getattr, path.split("."), import_module(module)))
     else:
-        assert point is Point.IN_RECEIVER
+        assert point is CrashPoint.IN_RECEIVER
 
 
 def test_the_windows_from_the_commit_to_the_acknowledgement_are_all_there() -> None:
-    assert [point.name for point in Point if point.value.role == WEB] == [
+    assert [point.name for point in CrashPoint if point.value.role == WEB] == [
         "WRITTEN",
         "COMMITTED",
         "SUBMITTED",
         "PUBLISHED",
     ]
-    assert [point.name for point in Point if point.value.role == WORKER] == [
+    assert [point.name for point in CrashPoint if point.value.role == WORKER] == [
         "RECEIVED",
         "TAKEN",
         "IN_RECEIVER",

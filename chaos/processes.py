@@ -39,12 +39,12 @@ def send_to(pids: Iterable[int], number: signal.Signals) -> None:
             os.kill(pid, number)
 
 
-class CrewError(Exception):
+class ProcessError(Exception):
     """A process under attack does not come up again."""
 
 
 @dataclass(kw_only=True)
-class Member:
+class ManagedProcess:
     """One process with its children, in a process group of its own."""
 
     name: str
@@ -61,7 +61,7 @@ class Member:
     def pid(self) -> int:
         """The main process."""
         if self.process is None:
-            raise CrewError(f"{self.name} was never started")
+            raise ProcessError(f"{self.name} was never started")
         return self.process.pid
 
     @property
@@ -97,7 +97,7 @@ class Member:
         deadline = time.monotonic() + PATIENCE
         while not self.ready:
             if not self.alive or time.monotonic() > deadline:
-                raise CrewError(f"{self.name} did not start:\n{self.output[-3000:]}")
+                raise ProcessError(f"{self.name} did not start:\n{self.output[-3000:]}")
             time.sleep(0.05)
 
     def children(self) -> list[int]:
@@ -113,7 +113,7 @@ class Member:
         os.killpg(self.pid, number)
 
     def kill(self) -> None:
-        """End it with its children, as a power cut would."""
+        """FinalState it with its children, as a power cut would."""
         if self.process is not None:
             kill_group(self.process.pid)
             self.process.wait(10)
@@ -132,12 +132,12 @@ class Member:
 
 
 @dataclass
-class Crew:
+class Processes:
     """All processes under attack; what dies unasked is started again."""
 
     folder: Path
     env: Mapping[str, str]
-    members: dict[str, Member] = field(default_factory=dict)
+    members: dict[str, ManagedProcess] = field(default_factory=dict)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -145,11 +145,11 @@ class Crew:
         return {**os.environ, **self.env}
 
     @property
-    def workers(self) -> list[Member]:
+    def workers(self) -> list[ManagedProcess]:
         """The Celery workers."""
         return [m for m in self.members.values() if m.command[: len(CELERY)] == CELERY]
 
-    def add_worker(self, name: str, *options: str, **env: str) -> Member:
+    def add_worker(self, name: str, *options: str, **env: str) -> ManagedProcess:
         """Start a worker with two pool processes, unless options say otherwise."""
         size = () if {"-c", "-P"} & set(options) else ("-c", "2")
         command = (*CELERY, "-n", f"{name}@chaos", *LEAN, *size, *options)
@@ -162,7 +162,7 @@ class Crew:
         self._add("web", command, role="web", sign="Booting worker")
         return f"http://{HOST}:{port}"
 
-    def add_relay(self) -> Member:
+    def add_relay(self) -> ManagedProcess:
         """Start a relay without a worker."""
         command = (sys.executable, "-m", "django", "signal_tasks", "relay")
         return self._add("relay", command, role="worker", sign="")
@@ -173,7 +173,7 @@ class Crew:
             if member.wanted and not member.alive:
                 member.start()
 
-    def dismiss(self, member: Member) -> None:
+    def remove(self, member: ManagedProcess) -> None:
         """Kill it and forget it."""
         del self.members[member.name]
         member.kill()
@@ -181,7 +181,7 @@ class Crew:
     def end(self) -> None:
         """Kill all, and orphans that outlived their main process too."""
         for member in list(self.members.values()):
-            self.dismiss(member)
+            self.remove(member)
 
     def _add(
         self,
@@ -191,8 +191,8 @@ class Crew:
         role: str,
         sign: str = " ready.",
         **env: str,
-    ) -> Member:
-        member = Member(
+    ) -> ManagedProcess:
+        member = ManagedProcess(
             name=name,
             command=command,
             env={**self.environment, "CHAOS_ROLE": role, **env},

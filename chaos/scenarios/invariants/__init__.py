@@ -1,0 +1,1 @@
+"""The invariants of the shop: what must hold when all is delivered."""
