@@ -1,6 +1,6 @@
-"""The count at the end: events that were committed against effects that are there.
+"""Check the promises: compare committed events with their effects, exactly.
 
-Pure: what there is to be judged comes in as ``Observations``.
+Pure: everything that is checked comes in as ``Observations``.
 """
 
 from __future__ import annotations
@@ -10,18 +10,18 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-#: Effects that receivers of the workload leave inside of their transaction.
-ATOMIC = ("inside", "at times")
+#: Effects that receivers of the workload leave in their transaction.
+ATOMIC = ("atomic", "flaky")
 RECEIVERS = 3
-#: A take is no longer ago than this when its receiver has its effect (seconds).
-LONGEST_RUN = 5.0
-#: Remarks of one kind in a report.
-MOST_REMARKS = 5
+#: Longest time from a claim to the effect of its receiver (seconds).
+MAX_RUN = 5.0
+#: Most violations of one kind in a report.
+MAX_VIOLATIONS = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One start of a non-atomic receiver that left its effect."""
+    """One run of the non-atomic receiver that left its effect."""
 
     key: str
     delivery: str
@@ -31,7 +31,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class FinalState:
-    """How a delivery stands at the end."""
+    """The state of a delivery at the end."""
 
     delivery: str
     receiver: str
@@ -41,107 +41,109 @@ class FinalState:
 
 @dataclass(frozen=True, kw_only=True)
 class Observations:
-    """What was committed, and all that came of it."""
+    """The committed events and everything that followed from them."""
 
     tickets: Collection[str]
-    inside: Mapping[tuple[str, str], int]
-    outside: Sequence[Run]
-    released: Collection[tuple[str, int]]
-    ends: Sequence[FinalState]
-    crashes: Sequence[float] = ()  # when the database was killed
+    atomic_effects: Mapping[tuple[str, str], int]
+    external_runs: Sequence[Run]
+    released: Collection[tuple[str, int]]  # delivery and lease
+    final_states: Sequence[FinalState]
+    crashes: Sequence[float] = ()  # times at which the database was killed
 
 
 @dataclass(kw_only=True)
 class CheckResult:
-    """What the count came to; only ``repeated`` may be above zero."""
+    """The counts of the checker; only ``repeated`` may be above zero."""
 
     events: int = 0
     lost: int = 0
-    doubled: int = 0
+    duplicated: int = 0
     repeated: int = 0
     unexplained: int = 0
-    unsent: int = 0
-    remarks: list[str] = field(default_factory=list)
+    uncommitted: int = 0
+    violations: list[str] = field(default_factory=list)
 
     @property
-    def clean(self) -> bool:
-        """Whether every promise was kept."""
-        wrong = self.lost + self.doubled + self.unexplained + self.unsent
-        return not wrong and not self.remarks
+    def valid(self) -> bool:
+        """Return whether every promise was kept."""
+        wrong = self.lost + self.duplicated + self.unexplained + self.uncommitted
+        return not wrong and not self.violations
 
 
-def check(observations: Observations) -> CheckResult:
+def check(observed: Observations) -> CheckResult:
     """Compare events with effects, exactly."""
-    lost = list(_lost(observations))
-    doubled = [key for key, number in observations.inside.items() if number > 1]
-    unsent = _keys_with_effects(observations) - set(observations.tickets)
-    repeated, unexplained = _repetitions(observations)
+    lost = list(_lost(observed))
+    duplicated = [key for key, number in observed.atomic_effects.items() if number > 1]
+    uncommitted = _keys_with_effects(observed) - set(observed.tickets)
+    repeated, unexplained = _repetitions(observed)
     result = CheckResult(
-        events=len(observations.tickets),
+        events=len(observed.tickets),
         lost=len(lost),
-        doubled=sum(observations.inside[key] - 1 for key in doubled),
+        duplicated=sum(observed.atomic_effects[key] - 1 for key in duplicated),
         repeated=repeated,
         unexplained=len(unexplained),
-        unsent=len(unsent),
+        uncommitted=len(uncommitted),
     )
-    said = {
+    violations = {
         "no effect": lost,
-        "doubled": [" ".join(key) for key in doubled],
-        "an effect of what was never sent": sorted(unsent),
+        "duplicated": [" ".join(key) for key in duplicated],
+        "effect of an event that was never committed": sorted(uncommitted),
         "ran again without a cause": unexplained,
-        "not succeeded": list(_bad_ends(observations)),
+        "not succeeded": list(_not_succeeded(observed)),
     }
-    for what, which in said.items():
-        result.remarks += [f"{what}: {one}" for one in which[:MOST_REMARKS]]
+    for kind, found in violations.items():
+        result.violations += [f"{kind}: {one}" for one in found[:MAX_VIOLATIONS]]
     return result
 
 
-def _lost(observations: Observations) -> Iterator[str]:
-    """Effects that are not there."""
-    ran = {run.key for run in observations.outside}
-    for key in sorted(observations.tickets):
-        for what in ATOMIC:
-            if not observations.inside.get((what, key)):
-                yield f"{what} {key}"
+def _lost(observed: Observations) -> Iterator[str]:
+    """Yield each effect that is missing."""
+    ran = {run.key for run in observed.external_runs}
+    for key in sorted(observed.tickets):
+        for kind in ATOMIC:
+            if not observed.atomic_effects.get((kind, key)):
+                yield f"{kind} {key}"
         if key not in ran:
-            yield f"outside {key}"
+            yield f"external {key}"
 
 
-def _keys_with_effects(observations: Observations) -> set[str]:
-    inside = {key for _, key in observations.inside}
-    return inside | {run.key for run in observations.outside}
+def _keys_with_effects(observed: Observations) -> set[str]:
+    atomic = {key for _, key in observed.atomic_effects}
+    return atomic | {run.key for run in observed.external_runs}
 
 
-def _repetitions(observations: Observations) -> tuple[int, list[str]]:
-    """How many there were, and the deliveries of those that nothing explains."""
+def _repetitions(observed: Observations) -> tuple[int, list[str]]:
+    """Return the number of repeated runs, and the deliveries without a cause."""
     runs: dict[str, list[Run]] = defaultdict(list)
-    for run in sorted(observations.outside, key=lambda run: (run.lease, run.at)):
+    for run in sorted(observed.external_runs, key=lambda run: (run.lease, run.at)):
         runs[run.delivery].append(run)
     unexplained = [
-        f"{delivery} under leases {[run.lease for run in taken]}"
-        for delivery, taken in runs.items()
-        if not all(_is_explained(*pair, observations) for pair in pairwise(taken))
+        f"{delivery} under leases {[run.lease for run in its_runs]}"
+        for delivery, its_runs in runs.items()
+        if not all(_is_explained(*pair, observed) for pair in pairwise(its_runs))
     ]
-    return len(observations.outside) - len(runs), unexplained
+    return len(observed.external_runs) - len(runs), unexplained
 
 
-def _is_explained(one: Run, other: Run, observations: Observations) -> bool:
-    """Whether the first lease was given up: over, handed back, or its attempt failed.
+def _is_explained(first: Run, second: Run, observed: Observations) -> bool:
+    """Return whether the first run's lease had expired or ended before the second.
 
-    A database that is killed may forget the last takes, which wait for no disk: then
-    the same lease is given again. Otherwise two runs never share one.
+    A database that is killed may forget its last claims, which are committed without
+    waiting for the disk: then the same lease is given twice. Otherwise two runs never
+    share one.
     """
-    if one.lease != other.lease:
-        return (one.delivery, one.lease) in observations.released
-    begin, end = min(one.at, other.at) - LONGEST_RUN, max(one.at, other.at)
-    return any(begin <= crash <= end for crash in observations.crashes)
+    if first.lease != second.lease:
+        return (first.delivery, first.lease) in observed.released
+    begin, end = min(first.at, second.at) - MAX_RUN, max(first.at, second.at)
+    return any(begin <= crash <= end for crash in observed.crashes)
 
 
-def _bad_ends(observations: Observations) -> Iterator[str]:
-    """Deliveries that are not done, or are not there."""
-    owed = RECEIVERS * len(observations.tickets)
-    if len(observations.ends) != owed:
-        yield f"{len(observations.ends)} deliveries instead of {owed}"
-    for end in observations.ends:
-        if end.state != "succeeded":
-            yield f"{end.receiver} {end.delivery} {end.state} {end.reason}".rstrip()
+def _not_succeeded(observed: Observations) -> Iterator[str]:
+    """Yield each delivery that did not succeed, and say if some do not exist."""
+    expected = RECEIVERS * len(observed.tickets)
+    if len(observed.final_states) != expected:
+        yield f"{len(observed.final_states)} deliveries instead of {expected}"
+    for final in observed.final_states:
+        if final.state != "succeeded":
+            text = f"{final.receiver} {final.delivery} {final.state} {final.reason}"
+            yield text.rstrip()

@@ -1,143 +1,165 @@
-"""The crash points: the moments at which a process that dies is worth watching.
+"""Crash points: the places in the engine at which a process can be told to die.
 
-Each is a window of the engine between two things that cannot be one. A process dies
-there when it meets an order to do so; orders are files, so that exactly one process
-obeys each. The hooks are put around functions of ``signal_tasks`` from outside.
+Each lies between two steps that cannot be made atomic. To arm a crash point, create
+its trigger file; the first process that reaches the point deletes the file and kills
+itself. Importing this module needs Django's app registry to be ready.
 """
+
+# The engine offers no hooks for this suite: it needs the private functions.
+# ruff: noqa: SLF001
 
 from __future__ import annotations
 
 import functools
-import importlib
 import os
 import signal
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from chaos import journal
+from django.db import connection
+
+from chaos import journal, receiver_faults
+from chaos.hooks import Function, Target
+from signal_tasks import attempts, groups, outbox
+from signal_tasks.calls import call
+from signal_tasks.delivery import Shift
+from signal_tasks.publisher import Publisher
+from signal_tasks.querysets import DeliveryQuerySet
+from signal_tasks.relay import Relay
+from signal_tasks.settlement import settle, settle_apart
 
 WEB, WORKER = "web", "worker"
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
-    """Where a crash point is: ``module:path`` of a function, before or after it."""
+class Location:
+    """The place of a crash point: before or after the call of a function."""
 
     role: str
-    where: str
-    after: bool
-    meaning: str
-    inside: bool | None = None  # only inside (or outside) of a transaction
-    idle: bool = False  # also when the function has nothing in hand
+    when: Literal["before", "after"]
+    target: Target
+    description: str
+    in_transaction: bool | None = None  # crash only inside (or outside) of one
+    even_if_empty: bool = False  # crash also if the function has no deliveries
 
-    def is_worth_it(self, in_hand: object) -> bool:
-        """Whether a crash now would hit what the window is about."""
-        if not (self.idle or in_hand):
+    def matches(self, deliveries: object) -> bool:
+        """Return whether a crash now would test this crash point."""
+        if not (self.even_if_empty or deliveries):
             return False
-        return self.inside is None or self.inside is _in_transaction()
+        return self.in_transaction in (None, connection.in_atomic_block)
 
 
 class CrashPoint(Enum):
-    """Every crash point, in the order in which a delivery meets them."""
+    """Every crash point, in the order in which a delivery reaches them."""
 
-    WRITTEN = Window(
-        WEB, "signal_tasks.outbox:write", True, "rows written, not committed"
+    WRITTEN = Location(
+        WEB, "after", Target(outbox, outbox.write), "rows written, not committed"
     )
-    COMMITTED = Window(
+    COMMITTED = Location(
         WEB,
-        "signal_tasks.publisher:Publisher.submit",
-        False,
-        "committed, not handed on",
+        "before",
+        Target(Publisher, Publisher.submit),
+        "committed, not passed to the publisher",
     )
-    SUBMITTED = Window(
-        WEB, "signal_tasks.publisher:Publisher._publish", False, "not yet published"
+    SUBMITTED = Location(
+        WEB, "before", Target(Publisher, Publisher._publish), "not yet published"
     )
-    PUBLISHED = Window(
-        WEB, "signal_tasks.publisher:Publisher._publish", True, "just published"
+    PUBLISHED = Location(
+        WEB, "after", Target(Publisher, Publisher._publish), "just published"
     )
-    RECEIVED = Window(
+    RECEIVED = Location(
         WORKER,
-        "signal_tasks.delivery:Shift._take",
-        False,
-        "message here, nothing taken",
+        "before",
+        Target(Shift, Shift._take),
+        "message received, nothing claimed",
     )
-    TAKEN = Window(
-        WORKER, "signal_tasks.delivery:Shift._take", True, "taken, receiver not called"
+    CLAIMED = Location(
+        WORKER, "after", Target(Shift, Shift._take), "claimed, receiver not called"
     )
-    IN_RECEIVER = Window(
+    IN_RECEIVER = Location(
         WORKER,
-        "chaos.receivers:middle",
-        True,
+        "after",
+        Target(receiver_faults, receiver_faults.after_effect),
         "in a receiver, after its effect",
-        idle=True,
+        even_if_empty=True,
     )
-    RAN = Window(
+    RETURNED = Location(
         WORKER,
-        "signal_tasks.attempts:call",
-        True,
-        "receiver returned, no end",
-        idle=True,
+        "after",
+        Target(attempts, call),
+        "receiver returned, not finished",
+        even_if_empty=True,
     )
-    ENDED = Window(
+    FINISHED = Location(
         WORKER,
-        "signal_tasks.groups:settle",
-        True,
-        "end written, not committed (atomic)",
-        inside=True,
-        idle=True,
+        "after",
+        Target(groups, settle),
+        "finish written, not committed (atomic)",
+        in_transaction=True,
+        even_if_empty=True,
     )
-    SETTLED = Window(
+    FINISH_COMMITTED = Location(
         WORKER,
-        "signal_tasks.groups:settle_apart",
-        True,
-        "end committed (not atomic)",
-        inside=False,
-        idle=True,
+        "after",
+        Target(groups, settle_apart),
+        "finish committed (not atomic)",
+        in_transaction=False,
+        even_if_empty=True,
     )
-    UNACKNOWLEDGED = Window(
+    UNACKNOWLEDGED = Location(
         WORKER,
-        "signal_tasks.delivery:Shift.work_off",
-        True,
+        "after",
+        Target(Shift, Shift.work_off),
         "all committed, message not acknowledged",
-        idle=True,
+        even_if_empty=True,
     )
-    HANDING_BACK = Window(
-        WORKER, "signal_tasks.delivery:Shift._hand_back", False, "about to hand back"
+    RELEASING = Location(
+        WORKER, "before", Target(Shift, Shift._hand_back), "about to release"
     )
-    HANDED_BACK = Window(
+    RELEASED = Location(
+        WORKER, "before", Target(Shift, Shift._resubmit), "released, not published"
+    )
+    RECOVERING = Location(
         WORKER,
-        "signal_tasks.delivery:Shift._resubmit",
-        False,
-        "handed back, unpublished",
+        "after",
+        Target(DeliveryQuerySet, DeliveryQuerySet.expired),
+        "relay: expired leases locked, not released",
     )
-    RECOVERING = Window(
+    SCHEDULED = Location(
         WORKER,
-        "signal_tasks.querysets:DeliveryQuerySet.expired",
-        True,
-        "relay: lost leases locked, not returned",
+        "before",
+        Target(Relay, Relay._publish),
+        "relay: publication scheduled, not published",
     )
-    CLAIMED = Window(
-        WORKER,
-        "signal_tasks.relay:Relay._publish",
-        False,
-        "relay: claimed, unpublished",
-    )
-    RELAYED = Window(
-        WORKER, "signal_tasks.relay:Relay._publish", True, "relay: just published"
+    REPUBLISHED = Location(
+        WORKER, "after", Target(Relay, Relay._publish), "relay: just published"
     )
 
     @property
-    def order(self) -> Path:
-        """The file that orders the next process at this point to die."""
-        return Path(os.environ["CHAOS_FOLDER"]) / "orders" / self.name
+    def trigger(self) -> Path:
+        """Return the file whose existence arms this crash point."""
+        return Path(os.environ["CHAOS_FOLDER"]) / "crash_points" / self.name
 
-    def arrive(self) -> None:
-        """Die here, as by SIGKILL, if that was ordered."""
+    @property
+    def armed(self) -> bool:
+        """Return whether no process has crashed here since it was armed."""
+        return self.trigger.exists()
+
+    def arm(self) -> None:
+        """Have the next process that reaches this point crash."""
+        self.trigger.parent.mkdir(exist_ok=True)
+        self.trigger.touch()
+
+    def disarm(self) -> None:
+        """Have no process crash here."""
+        self.trigger.unlink(missing_ok=True)
+
+    def crash_if_armed(self) -> None:
+        """Kill this process with SIGKILL if the point is armed, and disarm it."""
         try:
-            self.order.unlink()
+            self.trigger.unlink()
         except FileNotFoundError:
             return
         journal.write("crashed", point=self.name)
@@ -145,38 +167,30 @@ class CrashPoint(Enum):
 
 
 def install(role: str) -> None:
-    """Put the hooks of this role's crash points around the functions they name."""
+    """Set the hooks of all crash points of this role in this process."""
     for point in CrashPoint:
         if point.value.role == role:
-            holder, name = found(point.value.where)
-            setattr(holder, name, _hooked(point, getattr(holder, name)))
+            target = point.value.target
+            target.replace(_hooked(point, target.current))
 
 
-def found(where: str) -> tuple[Any, str]:
-    """What holds the function of that ``module:path``, and its name there."""
-    module, _, path = where.partition(":")
-    *parents, name = path.split(".")
-    holder = functools.reduce(getattr, parents, importlib.import_module(module))
-    return holder, name
+def _hooked(point: CrashPoint, function: Function) -> Function:
+    """Return the function with the crash point before or after it.
 
-
-def _hooked(point: CrashPoint, function: Callable[..., Any]) -> Callable[..., Any]:
-    window = point.value
+    The deliveries are its result, or its first argument if it returns None.
+    """
+    location = point.value
 
     @functools.wraps(function)
     def hooked(*args: Any, **kwargs: Any) -> Any:
-        in_hand = args[1] if len(args) > 1 else True
-        if not window.after and window.is_worth_it(in_hand):
-            point.arrive()
+        deliveries = args[1] if len(args) > 1 else True
+        if location.when == "before" and location.matches(deliveries):
+            point.crash_if_armed()
         result = function(*args, **kwargs)
-        if window.after and window.is_worth_it(in_hand if result is None else result):
-            point.arrive()
+        if result is not None:
+            deliveries = result
+        if location.when == "after" and location.matches(deliveries):
+            point.crash_if_armed()
         return result
 
     return hooked
-
-
-def _in_transaction() -> bool:
-    from django.db import connection
-
-    return connection.in_atomic_block

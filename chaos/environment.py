@@ -1,4 +1,4 @@
-"""The env of the attack: servers, processes and workload, and waiting for things on it."""
+"""The environment of the faults: servers, processes, workload, and waiting for them."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from shop.servers import Server
 from signal_tasks.models import Delivery, Worker
 
 T = TypeVar("T")
-USUAL_WORKERS = ("w1", "w2")
+DEFAULT_WORKERS = ("w1", "w2")
 
 
 class FaultNotInjected(Exception):
-    """The fault could not be made, so that its absence of harm shows nothing."""
+    """The fault could not be injected: that nothing broke proves nothing."""
 
 
 class PromiseBroken(Exception):
@@ -36,56 +36,58 @@ class PromiseBroken(Exception):
 
 @dataclass
 class Environment:
-    """All that a fault can inject, and the means to inject it."""
+    """Everything that a fault can act on, and ways to wait for what follows."""
 
     folder: Path
     processes: Processes
-    database: Server | None  # None: not ours to kill
+    database: Server | None  # None: given by URL, so we must not kill it
     broker: Server | None
     seed: str
     short: bool = False
-    patience: float = 60.0  # longest wait for the end of all deliveries (seconds)
+    patience: float = 60.0  # longest wait for all deliveries to finish (seconds)
     url: str = ""
     workload: Workload | None = None
     rng: random.Random = field(default_factory=random.Random)
-    notes: list[str] = field(default_factory=list)  # what a measurement came to
+    notes: list[str] = field(default_factory=list)  # results of measurements
 
     @property
     def vendor(self) -> str:
-        """What Django calls the database."""
+        """Return Django's name of the database, or ``mariadb``."""
         return "mariadb" if connection.vendor == "mysql" else connection.vendor
 
     @property
     def broker_url(self) -> str:
-        """Where the broker is."""
+        """Return the URL of the broker."""
         return str(settings.CELERY_BROKER_URL)
 
     @property
     def transport(self) -> str:
-        """What Celery calls the broker."""
+        """Return Celery's name of the broker's transport."""
         return self.broker_url.partition(":")[0]
 
     @property
     def workers(self) -> list[ManagedProcess]:
-        """The workers that are up."""
+        """Return the workers that are alive."""
         return [worker for worker in self.processes.workers if worker.alive]
 
     # -- time ---------------------------------------------------------------------
 
-    def wait_until(self, true: Callable[[], T], what: str, seconds: float = 30.0) -> T:
-        """Wait until ``true()`` is, while what has died is started again."""
+    def wait_until(
+        self, condition: Callable[[], T], description: str, seconds: float = 30.0
+    ) -> T:
+        """Wait until the condition is true and return its value; restart the dead."""
         deadline = time.monotonic() + seconds
         while True:
-            self.processes.tend()
-            found = self.ask(true)
-            if found:
-                return found
+            self.processes.restart_dead()
+            value = self.query(condition)
+            if value:
+                return value
             if time.monotonic() > deadline:
-                raise FaultNotInjected(f"no {what} within {seconds:g} s")
+                raise FaultNotInjected(f"no {description} within {seconds:g} s")
             time.sleep(0.05)
 
-    def ask(self, question: Callable[[], T]) -> T | None:
-        """The answer of a database that may just be down."""
+    def query(self, question: Callable[[], T]) -> T | None:
+        """Call the function; return None if the database is down."""
         try:
             return question()
         except (DatabaseError, InterfaceError):
@@ -93,32 +95,26 @@ class Environment:
             return None
 
     def wait(self, seconds: float) -> None:
-        """Let time pass."""
+        """Wait, and restart dead processes meanwhile."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            self.processes.tend()
+            self.processes.restart_dead()
             time.sleep(0.05)
 
-    def wait_for_deliveries(self) -> float:
-        """Wait until nothing is owed; how long that took."""
-        started = time.monotonic()
-        if self.workload is not None:
-            self.wait_until(
-                lambda: self.workload is None or self.workload.done,
-                "end of workload",
-                90,
-            )
+    def wait_for_deliveries(self) -> None:
+        """Wait until the workload has ended and no delivery is pending or running."""
+        self.wait_for_workload(90)
         try:
-            self.wait_until(all_ended, "end of all deliveries", self.patience)
+            self.wait_until(all_finished, "end of all deliveries", self.patience)
         except FaultNotInjected:
-            return time.monotonic() - started  # the audit says what is still owed
-        return time.monotonic() - started
+            return  # the checker reports the deliveries that have not finished
 
     def wait_until_ready(self) -> None:
-        """Wait until every process is up, and the workers have passed once."""
+        """Wait until every process is ready and a relay has made its first pass."""
+        processes = self.processes.by_name
         self.wait_until(
-            lambda: all(m.ready for m in self.processes.members.values()),
-            "processes",
+            lambda: all(process.ready for process in processes.values()),
+            "ready processes",
             60,
         )
         self.wait_until(lambda: Worker.objects.exists(), "relay", 30)
@@ -126,61 +122,65 @@ class Environment:
     # -- messages and receivers ---------------------------------------------------
 
     def push(self, text: str) -> None:
-        """Put a text into the queue, past Celery (Redis only)."""
+        """Put a text into the queue without Celery (Redis only)."""
         with redis.Redis.from_url(self.broker_url) as client:
             client.lpush(str(settings.CELERY_TASK_DEFAULT_QUEUE), text)
 
-    def runs(self, key: str, what: str = "effect") -> list[int]:
-        """The processes in which a receiver ran: one with an effect outside."""
+    def run_pids(self, key: str, kind: str = "effect") -> list[int]:
+        """Return the process id of each run that recorded this key in the journal."""
         return [
-            line.pid
-            for line in journal.read(self.folder)
-            if line.what == what and line.facts["key"] == key
+            record.pid
+            for record in journal.read(self.folder)
+            if record.kind == kind and record.facts["key"] == key
         ]
 
-    # -- processes ---------------------------------------------------------------------
+    # -- processes ----------------------------------------------------------------
 
     def restore(self) -> None:
-        """Have the usual workers at work, and no others."""
+        """Have the default workers running, and no others."""
         for worker in self.processes.workers:
-            if worker.name not in USUAL_WORKERS:
+            if worker.name not in DEFAULT_WORKERS:
                 self.processes.remove(worker)
-            worker.wanted = True
-        for name in USUAL_WORKERS:
-            if name not in self.processes.members:
+            worker.keep_running = True
+        for name in DEFAULT_WORKERS:
+            if name not in self.processes.by_name:
                 self.processes.add_worker(name)
 
     def stop_workers(self) -> None:
-        """Ask the workers to go, and forget them; the conductor restores the processes."""
-        going = list(self.processes.workers)
-        for worker in going:
-            worker.wanted = False
+        """Stop and remove all workers; ``restore()`` starts them again."""
+        stopping = list(self.processes.workers)
+        for worker in stopping:
+            worker.keep_running = False
             if worker.alive:
                 worker.send(signal.SIGTERM)
-        self.wait_until(lambda: not any(w.alive for w in going), "end of workers", 30)
-        for worker in going:
+        self.wait_until(
+            lambda: not any(worker.alive for worker in stopping), "end of workers", 30
+        )
+        for worker in stopping:
             self.processes.remove(worker)
 
-    # -- workload ---------------------------------------------------------------------
+    # -- workload -----------------------------------------------------------------
 
     @contextmanager
     def with_workload(
         self, prefix: str, count: int, seconds: float
     ) -> Iterator[Workload]:
-        """Have events sent meanwhile."""
+        """Run the workload within this context, and wait for its end."""
         self.workload = Workload(self.url, prefix, count, seconds, self.seed)
         self.workload.start()
         try:
             yield self.workload
         finally:
-            self.wait_until(
-                lambda: self.workload is None or self.workload.done,
-                "end of workload",
-                90,
-            )
+            self.wait_for_workload(90)
+
+    def wait_for_workload(self, seconds: float = 60) -> None:
+        """Wait until the workload has ended."""
+        workload = self.workload
+        if workload is not None:
+            self.wait_until(lambda: workload.done, "end of the workload", seconds)
 
     def wait_until_busy(self) -> None:
-        """Wait until the workload has got under way."""
+        """Wait until the workload has sent a few more events."""
         workload = self.workload
         if workload is not None:
             goal = min(workload.sent + 5, workload.count)
@@ -190,21 +190,15 @@ class Environment:
 
     # -- crash points -------------------------------------------------------------
 
-    def arm(self, point: CrashPoint) -> None:
-        """Order the next process that comes to this point to die there."""
-        point.order.parent.mkdir(exist_ok=True)
-        point.order.touch()
-
     def wait_for_crash(self, point: CrashPoint, seconds: float = 20.0) -> None:
-        """Wait until a process has obeyed."""
+        """Wait until a process has crashed at this armed point; disarm it."""
+        description = f"crash: {point.name}"
         try:
-            self.wait_until(
-                lambda: not point.order.exists(), f"crash: {point.name}", seconds
-            )
+            self.wait_until(lambda: not point.armed, description, seconds)
         finally:
-            point.order.unlink(missing_ok=True)
+            point.disarm()
 
 
-def all_ended() -> bool:
-    """Whether nothing is owed any more."""
+def all_finished() -> bool:
+    """Return whether no delivery is pending or running."""
     return not Delivery.objects.live().exists()

@@ -1,66 +1,71 @@
-"""PromiseBroken engines, to show that the suite would notice: ``--mutation <name>``.
+"""Mutations: broken engines that the suite has to detect (``--mutation NAME``).
 
-A suite that cannot fail shows nothing. Each mutation takes one thing away that a
-promise rests on, from outside, and names a fault under which that must be seen.
+A suite that cannot fail proves nothing. Each mutation disables one mechanism that a
+promise depends on, and names the fault under which the suite has to report it.
 """
+
+# The engine offers no hooks for this suite: it needs the private functions.
+# ruff: noqa: SLF001
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from chaos.crash_points import found
+from chaos.hooks import Function, Target
+from signal_tasks import relay, settlement
+from signal_tasks.ends import succeed
+from signal_tasks.models import Delivery
+from signal_tasks.querysets import DeliveryQuerySet
+from signal_tasks.recovery import recover
 
 
 @dataclass(frozen=True, slots=True)
 class Mutation:
-    """What is put in the place of what, and the fault that shows it."""
+    """The function to replace, its replacement, and the fault that reveals it."""
 
-    where: str
-    instead: Callable[..., Any]
+    target: Target
+    replacement: Function
     fault: str
 
 
-def nothing_claimed(*_: object) -> tuple[list[Any], int]:
-    """The relay finds nothing that is due."""
+def schedule_nothing(*_: object) -> tuple[list[Any], int]:
+    """Have the relay find no delivery to publish."""
     return [], 0
 
 
-def nothing_recovered(*_: object) -> int:
-    """The relay finds no lease that is over."""
+def recover_nothing(*_: object) -> int:
+    """Have the relay find no expired lease."""
     return 0
 
 
-def any_lease(done: Sequence[tuple[Any, int]], *, database: str) -> int:
-    """Whoever comes last writes the end, whatever lease it holds."""
-    from signal_tasks.models import Delivery
-
+def finish_without_lease(done: Sequence[tuple[Any, int]], *, database: str) -> int:
+    """Finish the deliveries even if another process holds their lease."""
     rows = Delivery.objects.using(database).filter(pk__in=[pk for pk, _ in done])
     return int(rows.end("succeeded"))
 
 
-def take_anything(rows: Any, ids: Any, *, names: Any, **_: object) -> list[Any]:
-    """Every copy of a message runs, whatever the state."""
+def claim_in_any_state(rows: Any, ids: Any, *, names: Any, **_: object) -> list[Any]:
+    """Claim the deliveries of every copy of a message, in whatever state they are."""
     return list(rows.filter(pk__in=ids, receiver__in=names))
 
 
 MUTATIONS = {
     "no-relay": Mutation(
-        "signal_tasks.relay:_claim", nothing_claimed, "crash-committed"
+        Target(relay, relay._claim), schedule_nothing, "crash-committed"
     ),
-    "no-recovery": Mutation(
-        "signal_tasks.relay:recover", nothing_recovered, "crash-taken"
-    ),
+    "no-recovery": Mutation(Target(relay, recover), recover_nothing, "crash-claimed"),
     "no-guard": Mutation(
-        "signal_tasks.querysets:DeliveryQuerySet.take", take_anything, "copies"
+        Target(DeliveryQuerySet, DeliveryQuerySet.take), claim_in_any_state, "copies"
     ),
-    "no-fence": Mutation("signal_tasks.settlement:succeed", any_lease, "worker-paused"),
+    "no-fence": Mutation(
+        Target(settlement, succeed), finish_without_lease, "worker-paused"
+    ),
 }
 
 
-def commit(name: str) -> None:
+def apply(name: str) -> None:
     """Break the engine of this process."""
     mutation = MUTATIONS[name]
-    holder, attribute = found(mutation.where)
-    setattr(holder, attribute, mutation.instead)
+    mutation.target.replace(mutation.replacement)

@@ -1,4 +1,4 @@
-"""Gathers the observations: rows of the database, lines of the journal."""
+"""Collect the observations: rows of the database, records of the journal."""
 
 from __future__ import annotations
 
@@ -9,63 +9,69 @@ from pathlib import Path
 from chaos import journal
 from chaos.checker import ATOMIC, FinalState, Observations, Run
 from chaos.models import Effect, Ticket
+from chaos.signals import workload_event
 from signal_tasks.models import Attempt, Delivery, Event
 
 
-def gather(prefix: str, folder: Path) -> Observations:
-    """The observations on the events whose keys begin with that prefix."""
-    lines = list(journal.read(folder))
+def collect(prefix: str, folder: Path) -> Observations:
+    """Return the observations of the events whose keys begin with this prefix."""
+    records = list(journal.read(folder))
     tickets = Ticket.objects.filter(key__startswith=f"{prefix}-")
     return Observations(
         tickets=set(tickets.values_list("key", flat=True)),
-        inside=_effects_inside(prefix),
-        outside=_effects_outside(prefix, lines),
+        atomic_effects=_atomic_effects(prefix),
+        external_runs=_external_runs(prefix, records),
         released={
-            (line.facts["delivery"], line.facts["lease"])
-            for line in lines
-            if line.what == "released"
+            (record.facts["delivery"], record.facts["lease"])
+            for record in records
+            if record.kind == "released"
         },
-        ends=_ends(prefix),
-        crashes=[line.at for line in lines if line.what == "database killed"],
+        final_states=_final_states(prefix),
+        crashes=[record.at for record in records if record.kind == "database killed"],
     )
 
 
 def lost_attempts() -> int:
-    """Attempts that were counted because their worker died."""
+    """Return the number of attempts that were counted because their worker died."""
     return Attempt.objects.filter(error_type="WorkerLost").count()
 
 
 def repetitions(folder: Path) -> int:
-    """How often the non-atomic receiver of the workload ran again, in all."""
-    runs = Counter(run.delivery for run in _effects_outside("", journal.read(folder)))
+    """Return how often the workload's non-atomic receiver has run again, in all."""
+    runs = Counter(run.delivery for run in _external_runs("", journal.read(folder)))
     return sum(number - 1 for number in runs.values())
 
 
-def stray_events() -> int:
-    """Events of the workload without a ticket: their transactions were rolled back."""
+def events_without_ticket() -> int:
+    """Count events of the workload whose transactions were rolled back."""
     tickets = Ticket.objects.values("event_id")
-    events = Event.objects.filter(signal="chaos.signals.happened")
+    events = Event.objects.filter(signal=workload_event.name)
     return events.exclude(pk__in=tickets).count()
 
 
-def _effects_inside(prefix: str) -> Counter[tuple[str, str]]:
-    rows = Effect.objects.filter(key__startswith=f"{prefix}-", what__in=ATOMIC)
-    return Counter(rows.values_list("what", "key"))
+def _atomic_effects(prefix: str) -> Counter[tuple[str, str]]:
+    rows = Effect.objects.filter(key__startswith=f"{prefix}-", kind__in=ATOMIC)
+    return Counter(rows.values_list("kind", "key"))
 
 
-def _effects_outside(prefix: str, lines: Iterable[journal.Line]) -> list[Run]:
+def _external_runs(prefix: str, records: Iterable[journal.Record]) -> list[Run]:
     start = prefix and f"{prefix}-"
     return [
-        Run(line.facts["key"], line.facts["delivery"], line.facts["lease"], line.at)
-        for line in lines
-        if line.what == "effect"
-        and line.facts["of"] == "outside"
-        and line.facts["key"].startswith(start)
+        Run(
+            record.facts["key"],
+            record.facts["delivery"],
+            record.facts["lease"],
+            record.at,
+        )
+        for record in records
+        if record.kind == "effect"
+        and record.facts["effect"] == "external"
+        and record.facts["key"].startswith(start)
     ]
 
 
-def _ends(prefix: str) -> list[FinalState]:
+def _final_states(prefix: str) -> list[FinalState]:
     tickets = Ticket.objects.filter(key__startswith=f"{prefix}-")
-    owed = Delivery.objects.filter(event_id__in=tickets.values("event_id"))
-    fields = owed.values_list("pk", "receiver", "state", "reason")
+    deliveries = Delivery.objects.filter(event_id__in=tickets.values("event_id"))
+    fields = deliveries.values_list("pk", "receiver", "state", "reason")
     return [FinalState(str(pk), *rest) for pk, *rest in fields]

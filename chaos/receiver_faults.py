@@ -1,4 +1,4 @@
-"""What a receiver can do to the process that runs it."""
+"""Faults that a receiver inflicts on the process that runs it."""
 
 from __future__ import annotations
 
@@ -8,41 +8,45 @@ import sys
 import time
 
 
-class Unforeseen(BaseException):
-    """An error that no ``except Exception`` sees."""
+class UnforeseenError(BaseException):
+    """An error that ``except Exception`` does not catch."""
 
 
-def do(task: str) -> None:
-    """Do the misdeed of that name; without a name, behave."""
-    if task:
-        RECEIVER_FAULTS[task]()
+def inject(name: str) -> None:
+    """Inject the fault of this name; do nothing if the name is empty."""
+    if name:
+        RECEIVER_FAULTS[name]()
+
+
+def after_effect() -> None:
+    """Mark the moment between a receiver's effect and its return."""
 
 
 def _exit() -> None:
     os._exit(3)
 
 
-def _leave() -> None:
+def _system_exit() -> None:
     sys.exit(3)
 
 
-def _interrupt() -> None:
+def _keyboard_interrupt() -> None:
     raise KeyboardInterrupt
 
 
-def _stop_generator() -> None:
+def _generator_exit() -> None:
     raise GeneratorExit
 
 
 def _unforeseen() -> None:
-    raise Unforeseen("of a kind that nobody expects")
+    raise UnforeseenError("not a subclass of Exception")
 
 
-def _eat() -> None:
-    """Eat memory until killed; stop by itself where nobody kills."""
-    eaten = []
+def _eat_memory() -> None:
+    """Allocate memory until killed; return after 200 rounds if nobody kills."""
+    blocks = []
     for _ in range(200):
-        eaten.append(bytearray(os.urandom(1 << 12)) * (1 << 10))
+        blocks.append(bytearray(os.urandom(1 << 12)) * (1 << 10))
         time.sleep(0.01)
 
 
@@ -50,31 +54,31 @@ def _hang() -> None:
     time.sleep(60)
 
 
-def _hang_deaf() -> None:
-    """Never return, and hear nothing of a limit that can be ignored."""
-    until = time.monotonic() + 60
-    while time.monotonic() < until:
+def _hang_despite_limit() -> None:
+    """Hang, and ignore each exception that a time limit raises."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
         with contextlib.suppress(Exception):
             time.sleep(1)
 
 
-def _nap() -> None:
+def _sleep() -> None:
     time.sleep(0.5)
 
 
-def _doze() -> None:
+def _sleep_briefly() -> None:
     time.sleep(0.1)
 
 
 RECEIVER_FAULTS = {
     "exit": _exit,
-    "leave": _leave,
-    "interrupt": _interrupt,
-    "stop generator": _stop_generator,
+    "SystemExit": _system_exit,
+    "KeyboardInterrupt": _keyboard_interrupt,
+    "GeneratorExit": _generator_exit,
     "unforeseen": _unforeseen,
-    "eat": _eat,
+    "eat memory": _eat_memory,
     "hang": _hang,
-    "hang deaf": _hang_deaf,
-    "nap": _nap,
-    "doze": _doze,
+    "hang despite limit": _hang_despite_limit,
+    "sleep": _sleep,
+    "sleep briefly": _sleep_briefly,
 }

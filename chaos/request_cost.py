@@ -1,4 +1,4 @@
-"""P8, measured: what a request's transaction costs, whatever the broker does.
+"""Measure the duration of a request's transaction with each kind of broker (P8).
 
 Four web processes take turns on the same database: one with a healthy broker, one
 whose broker refuses connections, one whose broker accepts them and never answers,
@@ -23,38 +23,40 @@ from shop.embedded import RedisServer
 from shop.servers import HOST, free_port
 
 ROUNDS, REQUESTS = 20, 50
-LATE = 0.1
-#: Longest time that a web process may take to end with a broker that is silent.
+DELAY = 0.1
+#: Longest time a web process may take to end if its broker never answers (seconds).
 MAX_EXIT = 5.0
 
 
 @dataclass
-class Web:
-    """A web process, and what its transactions cost with its kind of broker."""
+class WebProcess:
+    """A web process, its kind of broker, and the durations of its transactions."""
 
     broker: str
     process: subprocess.Popen[str]
     durations: list[float] = field(default_factory=list)
-    touched: dict[str, int] = field(default_factory=dict)  # by thread: broker's sockets
+    operations: dict[str, int] = field(
+        default_factory=dict
+    )  # socket operations by thread
     exit: float = 0.0
 
     @property
-    def touched_by_requests(self) -> int:
-        """How often the thread that serves requests touched a socket of the broker."""
-        return self.touched.get("MainThread", 0)
+    def used_by_requests(self) -> int:
+        """Return how often the request thread used a socket of the broker."""
+        return self.operations.get("MainThread", 0)
 
     def ask(self, requests: int) -> None:
-        """Have it make some requests."""
+        """Have it serve some requests, and read their durations."""
         if self.process.stdin is None or self.process.stdout is None:
             raise RuntimeError("a web process without pipes")
         self.process.stdin.write(f"{requests}\n")
         self.process.stdin.flush()
         answer = json.loads(self.process.stdout.readline())
         self.durations += answer["durations"]
-        self.touched = answer["touched"]
+        self.operations = answer["operations"]
 
     def end(self) -> None:
-        """Let it end by itself, and time that."""
+        """Close its input so that it ends, and measure how long that takes."""
         started = time.monotonic()
         if self.process.stdin is not None:
             self.process.stdin.close()
@@ -64,17 +66,17 @@ class Web:
             self.process.stdout.close()
 
     def quantile(self, percent: int) -> float:
-        """So many percent of the transactions took no longer (milliseconds)."""
+        """Return this percentile of the durations (milliseconds)."""
         return statistics.quantiles(self.durations, n=100)[percent - 1] * 1000
 
     @property
     def median(self) -> float:
-        """The middle of the durations (milliseconds)."""
+        """Return the median of the durations (milliseconds)."""
         return statistics.median(self.durations) * 1000
 
 
-def measure(folder: Path, env: dict[str, str]) -> list[Web]:
-    """Time transactions with each kind of broker, in turns."""
+def measure(folder: Path, env: dict[str, str]) -> list[WebProcess]:
+    """Measure transactions with each kind of broker, in turns."""
     with brokers(folder) as urls:
         webs = [start(kind, {**env, "CHAOS_BROKER": urls[kind]}) for kind in urls]
         for web in webs:
@@ -90,11 +92,11 @@ def measure(folder: Path, env: dict[str, str]) -> list[Web]:
 
 @contextmanager
 def brokers(folder: Path) -> Iterator[dict[str, str]]:
-    """The addresses of a broker of each kind."""
+    """Start a broker of each kind; yield their URLs."""
     with ExitStack() as closing:
         healthy = closing.enter_context(RedisServer(folder / "healthy"))
         hung = closing.enter_context(RedisServer(folder / "hung"))
-        slow = SlowProxy(healthy.port, LATE)
+        slow = SlowProxy(healthy.port, DELAY)
         closing.callback(slow.close)
         hung.pause()
         closing.callback(hung.resume)
@@ -106,8 +108,8 @@ def brokers(folder: Path) -> Iterator[dict[str, str]]:
         }
 
 
-def start(broker: str, env: dict[str, str]) -> Web:
-    """Start a web process with that kind of broker."""
+def start(broker: str, env: dict[str, str]) -> WebProcess:
+    """Start a web process with this kind of broker."""
     process = subprocess.Popen(
         [sys.executable, "-m", "chaos.request_loop"],
         cwd=ROOT,
@@ -117,4 +119,4 @@ def start(broker: str, env: dict[str, str]) -> Web:
         stderr=subprocess.DEVNULL,
         text=True,
     )
-    return Web(broker, process)
+    return WebProcess(broker, process)

@@ -1,8 +1,8 @@
-"""``python -m chaos.request_loop``: a web process that times its own transactions.
+"""``python -m chaos.request_loop``: a web process that times its transactions.
 
-Each line of its input is a number of transactions to make. It answers with a line
-of JSON: their durations in seconds, and how often each of its threads has touched a
-socket of the broker so far. It ends, as a web process does, when its input ends.
+Each line of its input is a number of transactions. It answers with a line of JSON:
+their durations in seconds, and how often each of its threads has used a socket of the
+broker so far. When its input ends it exits, as a web process does.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from chaos import sockets
 
 
 def main() -> None:
-    """Serve until there is no more to do."""
+    """Serve until the input ends."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "chaos.settings")
     django.setup()
     port = urlsplit(os.environ["CHAOS_BROKER"]).port or 0
-    with sockets.watched(port) as touched:
+    with sockets.watched(port) as operations:
         for line in sys.stdin:
             durations = [_timed() for _ in range(int(line))]
-            _answer({"durations": durations, "touched": touched})
+            _answer({"durations": durations, "operations": operations})
 
 
 def _answer(answer: dict[str, object]) -> None:
@@ -37,12 +37,12 @@ def _answer(answer: dict[str, object]) -> None:
 
 
 def _timed() -> float:
-    """One request's transaction: a row and an event, then the commit."""
-    from chaos.web import confirm
+    """Time one transaction: write a row and an event, then commit."""
+    from chaos.web import write_and_send
 
-    time.sleep(random.uniform(0.002, 0.006))  # noqa: S311 - as requests come
+    time.sleep(random.uniform(0.002, 0.006))  # noqa: S311 - no secret
     started = time.perf_counter()
-    confirm(f"request-{uuid.uuid4()}", 0.0, regret=False)
+    write_and_send(f"request-{uuid.uuid4()}", 0.0, rollback=False)
     return time.perf_counter() - started
 
 

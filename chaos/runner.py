@@ -1,7 +1,7 @@
-"""Puts up the servers, sets up Django for them, and lets the conductor begin.
+"""Run the suite: start the servers, set Django up for them, and run the schedule.
 
-Nothing of Django's may be imported here before the servers are known: the settings
-read their addresses from the environment.
+Do not import at the top what needs Django's settings: these read the servers'
+addresses from the environment, so the servers have to be started first.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from shop.servers import Server, ServerError
 
 if TYPE_CHECKING:
     from chaos.environment import Environment
-    from chaos.schedule import Row
+    from chaos.schedule import FaultResult
 
-#: Events of the mix, at least, and those of the short form.
-LEAST_MIX, SHORT_MIX = 1000, 100
-#: Longest wait for what a broken engine owes (seconds).
+#: Fewest events with faults at random, and their number in the short form.
+MIN_MIXED_EVENTS, SHORT_MIXED_EVENTS = 1000, 100
+#: Longest wait for all deliveries to finish in an engine with a mutation (seconds).
 MUTATION_PATIENCE = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What is to be run, on what."""
+class Options:
+    """The options of the command line."""
 
     database: str
     broker: str
@@ -50,38 +50,38 @@ class Plan:
     list: bool
 
 
-def perform(plan: Plan) -> int:
-    """Run the plan; 1 when a promise was broken, 0 when none was."""
+def run(options: Options) -> int:
+    """Run the suite; return 1 if a promise was broken, else 0."""
     try:
-        return _perform(plan)
+        return _run(options)
     except ServerError as error:
-        raise SystemExit(f"{error} The suite cannot run on this machine so.") from error
+        raise SystemExit(f"The suite cannot run on this machine: {error}") from error
 
 
-def _perform(plan: Plan) -> int:
+def _run(options: Options) -> int:
     with ExitStack() as closing:
         folder = Path(tempfile.mkdtemp(prefix="chaos-"))
         os.environ["CHAOS_FOLDER"] = str(folder)
-        os.environ["CHAOS_SEED"] = plan.seed
-        os.environ["CHAOS_MUTATION"] = plan.mutation
-        database = _database(plan.database, folder, closing)
-        broker = _broker(plan.broker, folder, closing)
+        os.environ["CHAOS_SEED"] = options.seed
+        os.environ["CHAOS_MUTATION"] = options.mutation
+        database = _database(options.database, folder, closing)
+        broker = _broker(options.broker, folder, closing)
         django.setup()
-        if plan.list:
+        if options.list:
             return _list_faults()
-        env = _stage(plan, folder, database, broker, closing)
+        env = _environment(options, folder, database, broker, closing)
         started = time.monotonic()
-        rows = list(_rows(plan, env))
-        passed = _report(plan, rows, time.monotonic() - started)
+        results = list(_results(options, env))
+        passed = _report(options, results, time.monotonic() - started)
     if passed:
         shutil.rmtree(folder, ignore_errors=True)
     else:
-        _say(f"The logs and the journal are in {folder}.")
+        _print(f"The logs and the journal are in {folder}.")
     return 0 if passed else 1
 
 
 def _database(name: str, folder: Path, closing: ExitStack) -> Server | None:
-    """Start the database of that name, unless it is a URL."""
+    """Start the database of this name, unless it is a URL."""
     os.environ["DJANGO_SETTINGS_MODULE"] = "chaos.settings"
     server: Server | None = None
     match name:
@@ -100,7 +100,7 @@ def _database(name: str, folder: Path, closing: ExitStack) -> Server | None:
 
 
 def _broker(name: str, folder: Path, closing: ExitStack) -> Server | None:
-    """Start the broker of that name, unless it is a URL."""
+    """Start the broker of this name, unless it is a URL."""
     server: Server | None = None
     match name:
         case "redis":
@@ -117,25 +117,25 @@ def _broker(name: str, folder: Path, closing: ExitStack) -> Server | None:
     return server
 
 
-def _stage(
-    plan: Plan,
+def _environment(
+    options: Options,
     folder: Path,
     database: Server | None,
     broker: Server | None,
     closing: ExitStack,
 ) -> Environment:
-    """Make the tables and start workers and web."""
+    """Create the tables and start the workers and the web server."""
     from chaos.environment import Environment
     from chaos.processes import Processes
     from signal_tasks.models import Event
 
     call_command("migrate", verbosity=0)
     if Event.objects.exists():
-        raise SystemExit("This database has events in it: give one that is empty.")
-    processes = Processes(folder, {})
-    closing.callback(processes.end)
-    env = Environment(folder, processes, database, broker, plan.seed, plan.short)
-    if plan.mutation:
+        raise SystemExit("This database contains events. Use an empty one.")
+    processes = Processes(folder)
+    closing.callback(processes.remove_all)
+    env = Environment(folder, processes, database, broker, options.seed, options.short)
+    if options.mutation:
         env.patience = MUTATION_PATIENCE
     env.url = processes.add_web()
     env.restore()
@@ -143,55 +143,59 @@ def _stage(
     return env
 
 
-def _rows(plan: Plan, env: Environment) -> list[Row]:
-    """Make the faults and print each line as it comes."""
+def _results(options: Options, env: Environment) -> list[FaultResult]:
+    """Inject the faults and print each result at once."""
     from chaos import report, schedule
-    from chaos.faults import chosen
+    from chaos.faults import selected
 
-    faults = list(chosen(plan.faults, env))
-    _say(report.head())
-    rows = [_said(row) for row in schedule.play(env, faults)]
+    faults = list(selected(options.faults, env))
+    _print(report.heading())
+    results = [_printed(result) for result in schedule.run_each(env, faults)]
     mixable = [fault for fault in faults if fault.mixed]
-    sent = sum(row.result.events for row in rows)
-    events = SHORT_MIX if plan.short else max(plan.events - sent, LEAST_MIX)
-    if mixable and plan.events:
-        rows.append(_said(schedule.play_mixed(env, mixable, events)))
-    return rows
+    sent = sum(result.check.events for result in results)
+    events = max(options.events - sent, MIN_MIXED_EVENTS)
+    if options.short:
+        events = SHORT_MIXED_EVENTS
+    if mixable and options.events:
+        results.append(_printed(schedule.run_mixed(env, mixable, events)))
+    return results
 
 
-def _said(row: Row) -> Row:
+def _printed(result: FaultResult) -> FaultResult:
     from chaos import report
 
-    _say(report.line(row))
-    for remark in (*row.notes, *row.result.remarks):
-        _say(f"    {remark}")
-    return row
+    _print(report.line(result))
+    for text in (*result.notes, *result.check.violations):
+        _print(f"    {text}")
+    return result
 
 
-def _report(plan: Plan, rows: list[Row], seconds: float) -> bool:
-    """Write the files that were asked for, and say how it went."""
+def _report(options: Options, results: list[FaultResult], seconds: float) -> bool:
+    """Print a summary, write the requested files; return whether the run passed."""
     from chaos import observations, report
 
-    stray = observations.stray_events()
-    events = sum(row.result.events for row in rows)
-    passed = all(row.passed for row in rows) and not stray
-    database, broker = _without_password(plan.database), _without_password(plan.broker)
+    rolled_back = observations.events_without_ticket()
+    events = sum(result.check.events for result in results)
+    passed = all(result.passed for result in results) and not rolled_back
+    database = _without_password(options.database)
+    broker = _without_password(options.broker)
     facts = [
-        f"database {database}, broker {broker}, seed {plan.seed}",
-        f"{events} events, {3 * events} deliveries, {len(rows)} rows, {seconds:.0f} s",
-        f"events of transactions that were rolled back: {stray}",
+        f"database {database}, broker {broker}, seed {options.seed}",
+        f"{events} events, {3 * events} deliveries, {len(results)} rows, {seconds:.0f} s",
+        f"events of transactions that were rolled back: {rolled_back}",
         report.machine(),
         report.servers(),
     ]
     for fact in facts:
-        _say(fact)
-    if plan.markdown:
-        report.write(plan.markdown, report.markdown(rows, facts))
-    if plan.json:
-        told = {"database": database, "broker": broker, "seed": plan.seed}
-        told["servers"] = report.servers()
-        report.write(plan.json, report.as_json(rows, **told, seconds=round(seconds)))
-    _say("Every promise was kept." if passed else "A promise was broken.")
+        _print(fact)
+    if options.markdown:
+        report.write(options.markdown, report.markdown(results, facts))
+    if options.json:
+        about = {"database": database, "broker": broker, "seed": options.seed}
+        about["servers"] = report.servers()
+        text = report.as_json(results, **about, seconds=round(seconds))
+        report.write(options.json, text)
+    _print("Every promise was kept." if passed else "A promise was broken.")
     return passed
 
 
@@ -203,10 +207,10 @@ def _list_faults() -> int:
     from chaos.faults import CATALOGUE
 
     for fault in CATALOGUE.values():
-        _say(f"{fault.group:12} {fault.name:24} {fault.title}")
+        _print(f"{fault.group:12} {fault.name:24} {fault.title}")
     return 0
 
 
-def _say(text: str) -> None:
+def _print(text: str) -> None:
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()

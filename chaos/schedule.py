@@ -1,4 +1,7 @@
-"""Makes the faults, each alone and then at random, and has the effects counted."""
+"""Schedule the faults: each alone, then all at random; check the promises after each.
+
+The seed decides the order, the times and the victims.
+"""
 
 from __future__ import annotations
 
@@ -20,120 +23,120 @@ from chaos.processes import ProcessError
 EVENTS, SECONDS = 40, 1.5
 #: The same in the short form.
 SHORT_EVENTS, SHORT_SECONDS = 24, 1.0
-#: The mix: its share of time for each fault (seconds), and its rate of events.
-MIXED_EVERY, MIXED_RATE = 2.5, 18
+#: Faults at random: longest pause after each (seconds), and events per second.
+MIXED_PAUSE, MIXED_RATE = 1.25, 18
 
 
 @dataclass(kw_only=True)
-class Row:
-    """What one fault came to: a line of the table."""
+class FaultResult:
+    """The result of one fault: a row of the report."""
 
     fault: str
     title: str
-    result: CheckResult
+    check: CheckResult
     seconds: float
     slowest: float = 0.0
     refused: int = 0
-    made: list[str] = field(default_factory=list)
+    injected: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     @property
     def passed(self) -> bool:
-        """Whether every promise was kept."""
-        return self.result.clean
+        """Return whether every promise was kept."""
+        return self.check.valid
 
 
-def play(env: Environment, faults: Iterable[Fault]) -> Iterator[Row]:
-    """Make each of the faults alone."""
+def run_each(env: Environment, faults: Iterable[Fault]) -> Iterator[FaultResult]:
+    """Inject each of the faults alone."""
     for fault in faults:
         env.rng = random.Random(f"{env.seed} {fault.name}")  # noqa: S311
-        yield _played_alone(env, fault)
+        yield _run_alone(env, fault)
         env.wait_until_ready()
 
 
-def _played_alone(env: Environment, fault: Fault) -> Row:
+def _run_alone(env: Environment, fault: Fault) -> FaultResult:
     events, seconds = EVENTS, SECONDS
     if env.short:
         events, seconds = SHORT_EVENTS, SHORT_SECONDS
-    inject = functools.partial(_once, env, fault)
-    return _played(env, fault.name, fault.title, events, seconds, inject)
+    inject = functools.partial(_inject_one, env, fault)
+    return _run(env, fault.name, fault.title, events, seconds, inject)
 
 
-def play_mixed(env: Environment, faults: Sequence[Fault], events: int) -> Row:
-    """Make faults at random, while all the remaining events are sent."""
+def run_mixed(env: Environment, faults: Sequence[Fault], events: int) -> FaultResult:
+    """Inject faults at random while all remaining events are sent."""
     env.rng = random.Random(f"{env.seed} mixed")  # noqa: S311
     seconds = events / MIXED_RATE
-    made: list[str] = []
-    row = _played(
+    injected: list[str] = []
+    result = _run(
         env,
         "mixed",
         "all of these, mixed at random",
         events,
         seconds,
-        lambda: _mix(env, faults, seconds, made),
+        lambda: _inject_at_random(env, faults, seconds, injected),
     )
-    row.made = made
-    return row
+    result.injected = injected
+    return result
 
 
-def _once(env: Environment, fault: Fault) -> list[str]:
-    """Make the fault; what it says against the engine."""
+def _inject_one(env: Environment, fault: Fault) -> list[str]:
+    """Inject the fault; return violations that the checker does not look for."""
     lost = observations.lost_attempts()
     repeated = observations.repetitions(env.folder)
     fault.inject(env)
     env.wait_for_deliveries()
-    remarks = []
+    violations = []
     if not fault.may_spend_attempt and observations.lost_attempts() > lost:
-        remarks.append("an attempt was spent")
+        violations.append("an attempt was spent")
     if not fault.may_repeat and observations.repetitions(env.folder) > repeated:
-        remarks.append("a receiver ran again without a cause")
-    return remarks
+        violations.append("a receiver ran again without a cause")
+    return violations
 
 
-def _mix(
-    env: Environment, faults: Sequence[Fault], seconds: float, made: list[str]
+def _inject_at_random(
+    env: Environment, faults: Sequence[Fault], seconds: float, injected: list[str]
 ) -> list[str]:
-    """Make random faults for as long as the workload lasts."""
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
+    """Inject random faults for as long as the workload lasts."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
         fault = env.rng.choice(faults)
-        connection.close()  # the fault before may have broken it
+        connection.close()  # the previous fault may have broken it
         try:
             fault.inject(env)
         except (FaultNotInjected, DatabaseError) as error:
-            made.append(f"{fault.name} (not made: {error})")
+            injected.append(f"{fault.name} (not injected: {error})")
         else:
-            made.append(fault.name)
-        env.wait(env.rng.uniform(0, MIXED_EVERY / 2))
+            injected.append(fault.name)
+        env.wait(env.rng.uniform(0, MIXED_PAUSE))
     return []
 
 
-def _played(
+def _run(
     env: Environment,
     name: str,
     title: str,
     events: int,
     seconds: float,
     inject: Callable[[], list[str]],
-) -> Row:
+) -> FaultResult:
     started = time.monotonic()
-    remarks: list[str] = []
+    violations: list[str] = []
     with env.with_workload(name, events, seconds) as workload:
         try:
-            remarks = inject()
+            violations = inject()
         except (PromiseBroken, ProcessError) as error:
-            remarks = [str(error)]
+            violations = [str(error)]
         except FaultNotInjected as error:
-            remarks = [f"the fault was not made: {error}"]
+            violations = [f"the fault was not injected: {error}"]
         env.restore()
     env.wait_for_deliveries()
-    result = checker.check(observations.gather(name, env.folder))
-    result.remarks += remarks
+    check = checker.check(observations.collect(name, env.folder))
+    check.violations += violations
     notes, env.notes = env.notes, []
-    return Row(
+    return FaultResult(
         fault=name,
         title=title,
-        result=result,
+        check=check,
         seconds=time.monotonic() - started,
         slowest=workload.slowest,
         refused=workload.failed,

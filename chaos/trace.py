@@ -1,117 +1,105 @@
-"""What the journal must know to explain a repetition: which leases were given up.
+"""Trace the engine: record in the journal when a lease is given up, and why.
 
-Put around functions of ``signal_tasks`` from outside, like the crash points. A line
-is written before the thing it tells of is committed: it may tell of a release that
-was rolled back and made again, but no release goes without its line.
+The checker needs these records to explain why a receiver ran again. Each is written
+before the release commits: a release may be recorded, rolled back and recorded
+again, but none is missing. Importing this module needs Django's app registry.
 """
+
+# The engine offers no hooks for this suite: it needs the private functions.
+# ruff: noqa: SLF001
 
 from __future__ import annotations
 
-import functools
 import os
 import select
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from billiard import pool
 
 from chaos import journal
+from chaos.hooks import Target
+from signal_tasks import attempts, broker, delivery, settlement
+from signal_tasks.attempts import Outcome
+from signal_tasks.broker import Link, Message
+from signal_tasks.calls import Job, call
+from signal_tasks.delivery import Shift
+from signal_tasks.models import Delivery
+from signal_tasks.querysets import DeliveryQuerySet
 
-#: The lease under which a receiver runs in this process, by the delivery's id.
+PUBLISH = Target(Link, Link.publish)
+
+#: The leases under which receivers run in this process, by the delivery's id.
 leases: dict[str, int] = {}
 
 
 def install() -> None:
-    """Have this process write down every lease that ends without a success."""
-    from signal_tasks import attempts, broker, delivery, settlement
-    from signal_tasks.querysets import DeliveryQuerySet
-
-    _before(attempts, "call", _note_lease)
-    _before(settlement, "_settle_failure", _note_failure)
-    _before(delivery.Shift, "_hand_back", _note_hand_back)
-    _after(DeliveryQuerySet, "expired", _note_expired)
-    count_messages()
-    # Patience that is not a setting: a deployment waits longer before it kills, and
-    # a pool process of Celery's that stops sometimes waits 30 s for an answer.
-    broker.HARD_LIMIT_GRACE = 0.5
-    delivery.LEASE_GRACE = 1.5
-    pool.GUARANTEE_MESSAGE_CONSUMPTION_RETRY_LIMIT = 30
+    """Have this process record every lease that ends without success."""
+    Target(attempts, call).call_before(_remember_lease)
+    Target(settlement, settlement._settle_failure).call_before(_record_failure)
+    Target(Shift, Shift._hand_back).call_before(_record_release)
+    Target(DeliveryQuerySet, DeliveryQuerySet.expired).call_after(_record_expired)
+    record_published_messages()
+    _shorten_waits()
     if "FAKETIME" in os.environ:
         time.sleep = _sleep  # type: ignore[assignment]
 
 
-def _sleep(seconds: float) -> None:
-    """``time.sleep``, which libfaketime breaks from Python 3.11 on."""
-    select.select([], [], [], seconds)
-
-
-def count_messages() -> None:
-    """Have this process write down which deliveries each of its messages names."""
-    from signal_tasks.broker import Link
-
-    _before(Link, "publish", _note_messages)
+def record_published_messages() -> None:
+    """Have this process record the delivery ids of each message it publishes."""
+    PUBLISH.call_before(_record_messages)
 
 
 @contextmanager
-def messages_counted() -> Iterator[None]:
-    """The same, for a while."""
-    from signal_tasks.broker import Link
-
-    original = Link.publish
-    count_messages()
+def published_messages_recorded() -> Iterator[None]:
+    """Record the messages that are published within this context."""
+    original = PUBLISH.current
+    record_published_messages()
     try:
         yield
     finally:
-        Link.publish = original  # type: ignore[method-assign]
+        PUBLISH.replace(original)
 
 
-def _before(holder: Any, name: str, note: Callable[..., None]) -> None:
-    function = getattr(holder, name)
+def _shorten_waits() -> None:
+    """Shorten the waits that no setting changes.
 
-    @functools.wraps(function)
-    def watched(*args: Any, **kwargs: Any) -> Any:
-        note(*args)
-        return function(*args, **kwargs)
-
-    setattr(holder, name, watched)
-
-
-def _after(holder: Any, name: str, note: Callable[[Any], None]) -> None:
-    function = getattr(holder, name)
-
-    @functools.wraps(function)
-    def watched(*args: Any, **kwargs: Any) -> Any:
-        result = function(*args, **kwargs)
-        note(result)
-        return result
-
-    setattr(holder, name, watched)
+    A deployment waits longer before it kills a process. A pool process of Celery
+    that stops under load sometimes waits 30 s for its main process.
+    """
+    broker.HARD_LIMIT_GRACE = 0.5
+    delivery.LEASE_GRACE = 1.5
+    pool.GUARANTEE_MESSAGE_CONSUMPTION_RETRY_LIMIT = 30
 
 
-def _note_lease(job: Any) -> None:
+def _sleep(seconds: float) -> None:
+    """Sleep without ``time.sleep``, which libfaketime breaks since Python 3.11."""
+    select.select([], [], [], seconds)
+
+
+def _remember_lease(job: Job) -> None:
     leases.clear()
     leases[str(job.delivery.pk)] = job.delivery.lease
 
 
-def _note_failure(outcome: Any, *_: object) -> None:
-    _note_released([outcome.delivery], f"failed: {type(outcome.error).__name__}")
+def _record_failure(outcome: Outcome, *_: object) -> None:
+    _record([outcome.delivery], f"failed: {type(outcome.error).__name__}")
 
 
-def _note_hand_back(_shift: object, jobs: Iterable[Any]) -> None:
-    _note_released([job.delivery for job in jobs], "handed back")
+def _record_release(_shift: Shift, jobs: Iterable[Job]) -> None:
+    _record([job.delivery for job in jobs], "released")
 
 
-def _note_messages(_link: object, messages: Iterable[Any]) -> None:
+def _record_expired(deliveries: Iterable[Delivery]) -> None:
+    _record(deliveries, "lease expired")
+
+
+def _record_messages(_link: Link, messages: Iterable[Message]) -> None:
     for message in messages:
         journal.write("published", ids=message.ids)
 
 
-def _note_expired(deliveries: Iterable[Any]) -> None:
-    _note_released(deliveries, "lease over")
-
-
-def _note_released(deliveries: Iterable[Any], why: str) -> None:
-    for delivery in deliveries:
-        journal.write("released", delivery=delivery.pk, lease=delivery.lease, why=why)
+def _record(deliveries: Iterable[Delivery], reason: str) -> None:
+    for row in deliveries:
+        journal.write("released", delivery=row.pk, lease=row.lease, reason=reason)

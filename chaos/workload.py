@@ -1,4 +1,4 @@
-"""The customers: threads that have events sent by the web server."""
+"""The workload: client threads whose requests have the web server send events."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import urllib.parse
 import urllib.request
 from dataclasses import dataclass, field
 
-#: One transaction in so many is rolled back after its event was sent.
-REGRETS_ONE_IN = 12
-CUSTOMERS = 3
+#: One transaction in this many is rolled back after its event was sent.
+ROLLBACK_ONE_IN = 12
+CLIENTS = 3
 TIMEOUT = 30.0
 
 
 @dataclass
 class Workload:
-    """Sends ``count`` events over ``seconds``, under keys with a common prefix.
+    """Send ``count`` events over ``seconds``, under keys with a common prefix.
 
-    A request that fails is one that may or may not have been committed: its key is
-    not used again, and another one is sent instead, until the time is up.
+    A failed request may or may not have been committed. Its key is not used again;
+    another event is sent instead, until the count is reached.
     """
 
     url: str
@@ -32,49 +32,51 @@ class Workload:
     sent: int = 0
     failed: int = 0
     slowest: float = 0.0
-    _numbers: int = 0
+    _last_number: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _stop: threading.Event = field(default_factory=threading.Event)
     _threads: list[threading.Thread] = field(default_factory=list)
 
     def start(self) -> None:
-        """Let the customers in."""
-        for number in range(CUSTOMERS):
-            thread = threading.Thread(target=self._shop, args=(number,), daemon=True)
+        """Start the clients."""
+        for number in range(CLIENTS):
+            thread = threading.Thread(target=self._run, args=(number,), daemon=True)
             thread.start()
             self._threads.append(thread)
 
     @property
     def done(self) -> bool:
-        """Whether all customers have left."""
+        """Return whether all clients have ended."""
         return not any(thread.is_alive() for thread in self._threads)
 
     def stop(self) -> None:
-        """Send the customers away."""
+        """Stop the clients and wait until they have ended."""
         self._stop.set()
         for thread in self._threads:
             thread.join(TIMEOUT)
 
-    def _shop(self, customer: int) -> None:
-        rng = random.Random(f"{self.seed} {self.prefix} {customer}")  # noqa: S311
-        pause = self.seconds * CUSTOMERS / self.count
+    def _run(self, client: int) -> None:
+        rng = random.Random(f"{self.seed} {self.prefix} {client}")  # noqa: S311
+        pause = self.seconds * CLIENTS / self.count
         while self.sent < self.count and not self._stop.is_set():
-            self._send(nap=rng.random() ** 4 * 0.1, regret=self._regrets(rng))
+            nap = rng.random() ** 4 * 0.1
+            self._send(nap=nap, rollback=not rng.randrange(ROLLBACK_ONE_IN))
             time.sleep(pause * rng.uniform(0.5, 1.5))
 
-    def _regrets(self, rng: random.Random) -> bool:
-        return not rng.randrange(REGRETS_ONE_IN)
-
-    def _send(self, *, nap: float, regret: bool) -> None:
+    def _send(self, *, nap: float, rollback: bool) -> None:
         with self._lock:
-            self._numbers += 1
-            key = f"{self.prefix}-{self._numbers}"
-        query = {"key": key, "nap": f"{nap:.3f}", "regret": "yes" if regret else "no"}
+            self._last_number += 1
+            key = f"{self.prefix}-{self._last_number}"
+        query = {
+            "key": key,
+            "nap": f"{nap:.3f}",
+            "rollback": "yes" if rollback else "no",
+        }
         started = time.monotonic()
         served = self._get(f"{self.url}/send?{urllib.parse.urlencode(query)}")
         with self._lock:
             self.slowest = max(self.slowest, time.monotonic() - started)
-            self.sent += served and not regret
+            self.sent += served and not rollback
             self.failed += not served
 
     def _get(self, address: str) -> bool:

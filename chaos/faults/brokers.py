@@ -1,4 +1,4 @@
-"""Faults of the broker: gone, emptied, silent, full, read-only, cutting lines."""
+"""Faults of the broker: down, emptied, paused, full, read-only, disconnecting."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from chaos.environment import Environment, FaultNotInjected
 from chaos.faults.catalogue import REDIS, fault
 from shop.servers import Server
 
-#: Nothing here may cost a delivery an attempt, or run a receiver again.
+#: No fault of the broker may spend an attempt or run a receiver again.
 HARMLESS: Any = {"may_spend_attempt": False, "may_repeat": False}
 
 
 @fault("broker killed, started again", needs=("broker",), **HARMLESS)
 def broker_killed(env: Environment) -> None:
-    """Kill the broker; what it had on disk is there again."""
+    """Kill the broker; it keeps what it had on disk."""
     env.wait_until_busy()
     broker = _broker(env)
     broker.kill()
@@ -44,7 +44,7 @@ def broker_restarted(env: Environment) -> None:
     short=False,
 )
 def broker_paused(env: Environment) -> None:
-    """Freeze the broker, and let it go on."""
+    """Freeze the broker for 4 s."""
     env.wait_until_busy()
     broker = _broker(env)
     broker.pause()
@@ -62,7 +62,7 @@ def broker_paused(env: Environment) -> None:
     short=False,
 )
 def redis_lost(env: Environment) -> None:
-    """Kill Redis and throw its disk away."""
+    """Kill Redis and delete its data."""
     env.wait_until_busy()
     broker = _broker(env)
     broker.kill()
@@ -73,7 +73,7 @@ def redis_lost(env: Environment) -> None:
 
 @fault("Redis emptied (FLUSHALL), three times", brokers=[REDIS], **HARMLESS)
 def redis_emptied(env: Environment) -> None:
-    """Empty Redis under the feet of everybody."""
+    """Empty Redis while everything uses it."""
     for _ in range(3):
         env.wait_until_busy()
         with _client(env) as client:
@@ -88,7 +88,7 @@ def redis_emptied(env: Environment) -> None:
     short=False,
 )
 def redis_full(env: Environment) -> None:
-    """Let Redis refuse to store anything."""
+    """Have Redis refuse all writes for lack of memory."""
     env.wait_until_busy()
     with _client(env) as client:
         client.config_set("maxmemory", 1)
@@ -100,7 +100,7 @@ def redis_full(env: Environment) -> None:
 
 @fault("Redis read-only (made a replica)", brokers=[REDIS], **HARMLESS, short=False)
 def redis_read_only(env: Environment) -> None:
-    """Let Redis refuse to write anything, as after a failover."""
+    """Have Redis refuse all writes, as after a failover."""
     env.wait_until_busy()
     with _client(env) as client:
         client.replicaof("127.0.0.1", 1)
@@ -111,13 +111,13 @@ def redis_read_only(env: Environment) -> None:
 
 
 @fault(
-    "connections to Redis cut, again and again",
+    "connections to Redis closed, three times",
     brokers=[REDIS],
     **HARMLESS,
     short=False,
 )
-def redis_lines_cut(env: Environment) -> None:
-    """Cut everybody's connections to Redis."""
+def redis_disconnected(env: Environment) -> None:
+    """Close all connections to Redis."""
     for _ in range(3):
         env.wait_until_busy()
         with _client(env) as client:
@@ -127,7 +127,7 @@ def redis_lines_cut(env: Environment) -> None:
 
 def _broker(env: Environment) -> Server:
     if env.broker is None:
-        raise FaultNotInjected("the broker is not ours")
+        raise FaultNotInjected("the broker is given by URL")
     return env.broker
 
 

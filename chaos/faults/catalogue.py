@@ -1,4 +1,4 @@
-"""The catalogue: what a fault is, and where it can be made."""
+"""The catalogue of faults, with the conditions for each."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Inject = Callable[[Environment], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """One way to do harm, and where and how it is to be done."""
+    """One fault, and the conditions under which it can be injected."""
 
     name: str
     title: str
@@ -25,15 +25,15 @@ class Fault:
     group: str
     databases: Collection[str] = EVERYWHERE
     brokers: Collection[str] = EVERYWHERE
-    needs: Collection[str] = ()  # "database", "broker": a server of our own
-    may_spend_attempt: bool = True  # whether it may cost a delivery an attempt
-    may_repeat: bool = True  # whether a non-atomic receiver may run again for it
-    mixed: bool = True  # whether it may inject at any moment among others
-    short: bool = True  # whether the short form has it
-    only_by_name: bool = False  # whether it is made only when asked for by name
+    needs: Collection[str] = ()  # "database", "broker": servers that we may kill
+    may_spend_attempt: bool = True  # of a delivery
+    may_repeat: bool = True  # a run of a non-atomic receiver
+    mixed: bool = True  # also injected at random among others
+    short: bool = True  # part of the short form
+    only_by_name: bool = False  # injected only if --faults names it
 
     def applies(self, env: Environment) -> bool:
-        """Whether it can be made on these servers."""
+        """Return whether it can be injected on these servers."""
         return (
             (not self.databases or env.vendor in self.databases)
             and (not self.brokers or env.transport in self.brokers)
@@ -46,24 +46,24 @@ CATALOGUE: dict[str, Fault] = {}
 
 
 def fault(title: str, **options: object) -> Callable[[Inject], Inject]:
-    """Enter a function into the catalogue, under its own name."""
+    """Add the decorated function to the catalogue, under its own name."""
 
-    def enter(inject: Inject) -> Inject:
+    def decorate(inject: Inject) -> Inject:
         name = inject.__name__.replace("_", "-")
         group = inject.__module__.rpartition(".")[2]
         add(Fault(name=name, title=title, inject=inject, group=group, **options))  # type: ignore[arg-type]
         return inject
 
-    return enter
+    return decorate
 
 
 def add(entry: Fault) -> None:
-    """Enter a fault into the catalogue."""
+    """Add a fault to the catalogue."""
     CATALOGUE[entry.name] = entry
 
 
-def chosen(names: Collection[str], env: Environment) -> Iterator[Fault]:
-    """The faults of these names (or all of them) that can be made here."""
+def selected(names: Collection[str], env: Environment) -> Iterator[Fault]:
+    """Yield the faults with these names or groups (default: all) that apply here."""
     for entry in CATALOGUE.values():
         if not names:
             wanted = not entry.only_by_name and (entry.short or not env.short)

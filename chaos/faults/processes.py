@@ -1,4 +1,4 @@
-"""Faults of processes: killed, paused and asked to stop in the middle of work."""
+"""Faults of processes: killed, paused or stopped while they work."""
 
 from __future__ import annotations
 
@@ -9,22 +9,23 @@ from typing import Any
 from chaos.environment import Environment, FaultNotInjected, PromiseBroken
 from chaos.faults.catalogue import SQLITE, fault
 from chaos.models import Effect
-from chaos.processes import ManagedProcess, family, send_to
-from chaos.signals import ordered
+from chaos.processes import ManagedProcess, send_to, with_children
+from chaos.signals import instructed
 from signal_tasks.models import Delivery
 
-#: How often a fault is tried that needs a receiver to be caught in the act.
+#: The receiver to pause may have returned before it is paused: try again.
 TRIES = 3
 
 
-@fault("nothing at all", may_spend_attempt=False, may_repeat=False, mixed=False)
-def calm(env: Environment) -> None:
-    """Show what the count says when all is well, and that logs tell no payload."""
+@fault("no fault", may_spend_attempt=False, may_repeat=False, mixed=False)
+def no_fault(env: Environment) -> None:
+    """Expect no repetition without a fault, and no payload in the workers' logs."""
     env.wait_until_busy()
     env.wait_for_deliveries()
-    telling = [m.name for m in env.processes.workers if "calm-" in m.output]
-    if telling:
-        raise PromiseBroken(f"what was sent is in the log of {telling}")
+    key = "no-fault-"
+    logged = [p.name for p in env.processes.workers if key in p.output]
+    if logged:
+        raise PromiseBroken(f"a payload is in the log of {logged}")
 
 
 @fault("SIGKILL of pool processes, three times")
@@ -48,38 +49,38 @@ def worker_killed(env: Environment) -> None:
 
 @fault("SIGKILL of a worker's main process; its pool lives on", short=False)
 def main_killed(env: Environment) -> None:
-    """Kill the main process alone: orphans may end what they run."""
+    """Kill only the main process: its children may finish their deliveries."""
     env.wait_until_busy()
     _any_worker(env).send(signal.SIGKILL)
 
 
 @fault("SIGKILL of every worker and the web server at once", short=False)
 def all_killed(env: Environment) -> None:
-    """Kill everything but the servers."""
+    """Kill all processes except the servers."""
     env.wait_until_busy()
-    for member in env.processes.members.values():
-        member.kill()
+    for process in env.processes.by_name.values():
+        process.kill()
 
 
 @fault(
     "SIGKILL of the web server", may_spend_attempt=False, may_repeat=False, short=False
 )
 def web_killed(env: Environment) -> None:
-    """Kill the web processes in the middle of whatever they do."""
+    """Kill the web processes while they serve requests."""
     env.wait_until_busy()
-    env.processes.members["web"].kill()
+    env.processes.by_name["web"].kill()
 
 
 @fault("SIGSTOP of a worker past its lease, then SIGCONT")
 def worker_paused(env: Environment) -> None:
-    """Pause a worker in the middle of a receiver until another has run it."""
+    """Pause a worker within a receiver until another worker has run the delivery."""
     env.wait_until_busy()
     for remaining in reversed(range(TRIES)):
         key = f"paused-{env.rng.getrandbits(64)}"
-        ordered.send(None, key=key, task="nap")
+        instructed.send(None, key=key, fault="sleep")
         try:
             _pause_past_lease(env, key)
-        except FaultNotInjected:  # its nap was over before it was paused
+        except FaultNotInjected:  # the receiver returned before it was paused
             if not remaining:
                 raise
         else:
@@ -87,35 +88,35 @@ def worker_paused(env: Environment) -> None:
 
 
 def _pause_past_lease(env: Environment, key: str) -> None:
-    what = "effect" if env.vendor == SQLITE else "entered"
-    (pid, *_) = env.wait_until(lambda: env.runs(key, what), "run to be paused", 10)
-    paused = _paused(env, pid)
+    kind = "effect" if env.vendor == SQLITE else "entered"
+    (pid, *_) = env.wait_until(lambda: env.run_pids(key, kind), "run to be paused", 10)
+    paused = _to_pause(env, pid)
     send_to(paused, signal.SIGSTOP)
     try:
-        env.wait_until(lambda: len(env.runs(key, what)) > 1, "second run", 8)
-        env.wait_until(lambda: _all_succeeded(key), "end of what was paused", 15)
-        ended = _ends(key)
+        env.wait_until(lambda: len(env.run_pids(key, kind)) > 1, "second run", 8)
+        env.wait_until(lambda: _all_succeeded(key), "end of the paused delivery", 15)
+        finished = _rows(key)
     finally:
         send_to(paused, signal.SIGCONT)
     env.wait_until(
-        lambda: _is_fenced(env, ended) or _ends(key) != ended, "late end", 15
+        lambda: _is_fenced(env, finished) or _rows(key) != finished, "late finish", 15
     )
-    if _ends(key) != ended:
-        raise PromiseBroken(f"{key}: a late worker wrote over the end")
-    if Effect.objects.filter(what="obeyed", key=key).count() != 1:
-        raise PromiseBroken(f"{key}: the atomic effect is not there exactly once")
+    if _rows(key) != finished:
+        raise PromiseBroken(f"{key}: a late worker changed a finished delivery")
+    if Effect.objects.filter(kind="instructed", key=key).count() != 1:
+        raise PromiseBroken(f"{key}: the atomic effect does not exist exactly once")
 
 
-def _paused(env: Environment, pid: int) -> list[int]:
-    """What to pause: the whole worker; on SQLite only the process that naps.
+def _to_pause(env: Environment, pid: int) -> list[int]:
+    """Return the processes to pause: the whole worker; on SQLite only one of them.
 
-    Another one of that worker may just hold SQLite's only lock, and then nobody
-    could go on. The one that naps is outside of any transaction.
+    Another pool process of the worker may hold SQLite's only lock. If it was paused
+    too, no other worker could go on. The paused run is outside of any transaction.
     """
     if env.vendor == SQLITE:
         return [pid]
     worker = _owner(env, pid)
-    return family(worker.pid)
+    return with_children(worker.pid)
 
 
 @fault(
@@ -124,14 +125,14 @@ def _paused(env: Environment, pid: int) -> list[int]:
     may_repeat=False,
 )
 def worker_stopped(env: Environment) -> None:
-    """Ask a worker to stop, as a supervisor of one process does."""
+    """Stop a worker by its main process, as a supervisor of one process does."""
     env.wait_until_busy()
     _stop(env, _any_worker(env), whole_group=False)
 
 
 @fault("SIGTERM to all processes of a worker", may_spend_attempt=False)
 def group_stopped(env: Environment) -> None:
-    """Ask a worker with its pool to stop, as systemd does: it hands back."""
+    """Stop a worker with its pool, as systemd does: it releases its deliveries."""
     env.wait_until_busy()
     _stop(env, _any_worker(env), whole_group=True)
 
@@ -143,7 +144,7 @@ def group_stopped(env: Environment) -> None:
     short=False,
 )
 def deployed(env: Environment) -> None:
-    """Replace worker by worker."""
+    """Stop each worker in turn, and wait until it has started again."""
     env.wait_until_busy()
     for worker in list(env.workers):
         _stop(env, worker, whole_group=False)
@@ -152,45 +153,43 @@ def deployed(env: Environment) -> None:
 
 def _any_worker(env: Environment) -> ManagedProcess:
     if not env.workers:
-        raise FaultNotInjected("no worker is up")
+        raise FaultNotInjected("no worker is alive")
     return env.rng.choice(env.workers)
 
 
 def _stop(env: Environment, worker: ManagedProcess, *, whole_group: bool) -> None:
-    """Ask a worker to stop and see that it does, within a bounded time."""
+    """Stop a worker; raise if it does not stop in time, or with an error."""
     process = worker.process
-    worker.wanted = False
+    worker.keep_running = False
     (worker.send_all if whole_group else worker.send)(signal.SIGTERM)
     try:
         env.wait_until(lambda: not worker.alive, "end of the worker", 30)
     finally:
-        worker.wanted = True
+        worker.keep_running = True
     if process is not None and process.returncode not in (0, -signal.SIGTERM):
-        raise PromiseBroken(
-            f"a worker that was asked to stop ended with {process.returncode}"
-        )
+        raise PromiseBroken(f"a stopped worker ended with {process.returncode}")
 
 
 def _owner(env: Environment, pid: int) -> ManagedProcess:
     for worker in env.workers:
         if pid in worker.children():
             return worker
-    raise FaultNotInjected("the run had already ended")
+    raise FaultNotInjected("the run has already ended")
 
 
 def _all_succeeded(key: str) -> bool:
-    owed = _deliveries(key)
-    return owed.exists() and not owed.exclude(state="succeeded").exists()
+    rows = _deliveries(key)
+    return rows.exists() and not rows.exclude(state="succeeded").exists()
 
 
-def _is_fenced(env: Environment, ended: list[dict[str, Any]]) -> bool:
-    """Whether a worker has said that it came too late for one of these."""
-    said = "".join(worker.output for worker in env.processes.workers)
-    lost = [line for line in said.splitlines() if " lease_lost " in line]
-    return any(str(row["id"]) in line for row in ended for line in lost)
+def _is_fenced(env: Environment, finished: list[dict[str, Any]]) -> bool:
+    """Return whether a worker has logged that it lost the lease of one of these."""
+    output = "".join(worker.output for worker in env.processes.workers)
+    lost = [line for line in output.splitlines() if " lease_lost " in line]
+    return any(str(row["id"]) in line for row in finished for line in lost)
 
 
-def _ends(key: str) -> list[dict[str, Any]]:
+def _rows(key: str) -> list[dict[str, Any]]:
     return list(_deliveries(key).values())
 
 

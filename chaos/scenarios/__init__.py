@@ -1,7 +1,7 @@
-"""The shop itself, used by people while it is broken.
+"""The scenario: customers use the shop while faults are injected.
 
-Web, two workers, PostgreSQL, Redis and a mail server are started as ``make run`` does;
-customers do over HTTP all that the shop offers; a seed decides what breaks when. When
-everything is delivered, orders are compared with stock, people with profiles, and all
-of it with what the mail server has received.
+It starts the web server, two workers, PostgreSQL, Redis and a mail server, as
+``make run`` does. Customers use every function of the shop over HTTP; a seed decides
+which fault is injected when. After the last delivery the invariants are checked: stock
+against orders, profiles against accounts, received emails against all rows.
 """

@@ -1,7 +1,6 @@
-"""A visit to the shop over HTTP, while it is being broken.
+"""An HTTP client of the shop that retries, and records what the shop acknowledged.
 
-What fails because something is down is sent again, as people press reload; what the
-shop has answered with yes is remembered, for the books.
+A request that fails because a server is down is sent again, as people reload a page.
 """
 
 from __future__ import annotations
@@ -18,32 +17,32 @@ from shop.shopper import ORDER, Shopper
 
 PASSWORD = "a long one, with 3 words"  # noqa: S105 - guards nothing
 CHANGE = re.compile(r'href="(/admin/products/product/\d+/change/)')
-PATIENCE = 20.0  # seconds that somebody presses reload for
-PAUSE = 0.3
+RETRY_SECONDS = 20.0
+RETRY_PAUSE = 0.3
 TEXTS = ("text", "number", "hidden", "email")
 
 
-class BrokenOff(Exception):
-    """The visit has ended before its story has."""
+class VisitFailed(Exception):
+    """The visit ended before its last step."""
 
 
-class Yes(NamedTuple):
-    """Something that the shop has said it did."""
+class Acknowledged(NamedTuple):
+    """An operation that the shop answered with success."""
 
-    what: str
-    of: str
+    operation: str
+    item: str
 
 
-class Visitor(Shopper):
-    """One visit, with all that one can do in the shop."""
+class ShopClient(Shopper):
+    """One visit, with every operation that the shop offers."""
 
-    def __init__(self, shop: str, said: list[Yes]) -> None:
+    def __init__(self, shop: str, acknowledged: list[Acknowledged]) -> None:
         super().__init__(shop)
-        self.said = said
-        self.repeated = 0
+        self.acknowledged = acknowledged
+        self.retries = 0
 
     def register(self, name: str) -> None:
-        """Make an account; if it is there but the answer was lost, sign in."""
+        """Create an account; sign in if it exists because the response was lost."""
         page, _ = self._get("/register/")
         account = {
             "username": name,
@@ -59,75 +58,75 @@ class Visitor(Shopper):
             if error.code != 422:
                 raise
             self.sign_in(name)
-        self.said.append(Yes("account", name))
+        self.acknowledged.append(Acknowledged("account", name))
 
     def sign_in(self, name: str) -> None:
-        """Sign in, with the password that everybody has here."""
+        """Sign in; all accounts have the same password."""
         page, _ = self._get("/login/")
         _, where = self._post("/login/", page, username=name, password=PASSWORD)
         if where.endswith("/login/"):
-            raise BrokenOff(f"{name} was not let in.")
+            raise VisitFailed(f"{name} could not sign in.")
 
     def rename(self, name: str, last_name: str) -> None:
-        """Change one's name, which one's profile has to follow."""
+        """Change the last name of the account, and so of its profile."""
         page, _ = self._get("/profile/")
         self._post("/profile/", page, first_name=name.title(), last_name=last_name)
 
     def order(self, lines: dict[str, int], email: str) -> int:
-        """Fill the basket, order what is in it, confirm that, and return its number."""
+        """Fill the basket, order and confirm; return the number of the order."""
         for product, quantity in lines.items():
             page, _ = self._get(f"/products/{product}/")
             self._post("/basket/", page, product=product, quantity=quantity)
         page, _ = self._get("/basket/")
-        page, where = self._post("/basket/order/", page, name="A visitor", email=email)
+        page, where = self._post("/basket/order/", page, name="A customer", email=email)
         found = ORDER.search(where)
         if found is None:
-            raise BrokenOff(f"Ordering led to {where}.")
+            raise VisitFailed(f"Ordering led to {where}.")
         self._post(f"/orders/{found[1]}/confirm/", page)
-        self.said.append(Yes("confirmed", found[1]))
+        self.acknowledged.append(Acknowledged("confirmed", found[1]))
         return int(found[1])
 
     def cancel(self, order: int) -> None:
         super().cancel(order)
-        self.said.append(Yes("cancelled", str(order)))
+        self.acknowledged.append(Acknowledged("cancelled", str(order)))
 
     def review(self, product: str, text: str) -> None:
-        """Say something of a product."""
+        """Review a product."""
         page, _ = self._get(f"/products/{product}/reviews/")
         self._post(f"/products/{product}/reviews/", page, rating=4, text=text)
-        self.said.append(Yes("review", text))
+        self.acknowledged.append(Acknowledged("review", text))
 
     def subscribe(self, email: str) -> None:
-        """Ask for the newsletter."""
+        """Subscribe to the newsletter."""
         page, _ = self._get("/newsletter/")
         self._post("/newsletter/subscribe/", page, user_email=email)
-        self.said.append(Yes("subscribed", email))
+        self.acknowledged.append(Acknowledged("subscribed", email))
 
-    def leave(self, link: str, email: str) -> None:
-        """Press the button that a mail program makes of the link in its headers."""
+    def unsubscribe(self, link: str, email: str) -> None:
+        """Unsubscribe by the link in the headers of an email, as mail programs do."""
         self._get(link, urlencode({"List-Unsubscribe": "One-Click"}))
-        self.said.append(Yes("left", email))
+        self.acknowledged.append(Acknowledged("left", email))
 
-    def ask_for_notification(self, name: str, called: str) -> None:
-        """Have a notification sent to oneself, under some name."""
+    def request_notification(self, name: str, text: str) -> None:
+        """Request a notification to this account, under any name."""
         page, _ = self._get("/notify/")
-        self._post("/notify/", page, email=address(name), username=called)
-        self.said.append(Yes("notified", called))
+        self._post("/notify/", page, email=address(name), username=text)
+        self.acknowledged.append(Acknowledged("notified", text))
 
     def restock(self, product: str, quantity: int) -> None:
-        """Enter in the admin what has arrived of a product."""
+        """Enter an arrived quantity of a product in the admin."""
         page, _ = self._get(f"/admin/products/product/?q={product}")
         found = CHANGE.search(page)
         if found is None:
-            raise BrokenOff("The admin does not show the product.")
+            raise VisitFailed("The admin does not show the product.")
         page, _ = self._get(found[1])
-        fields = {**Filled(page).fields, "arrived": str(quantity)}
+        fields = {**FormFields(page).fields, "arrived": str(quantity)}
         self._post(found[1], page, **fields)
-        self.said.append(Yes("arrived", product))
+        self.acknowledged.append(Acknowledged("arrived", product))
 
     def _get(self, path: str, form: str | None = None) -> tuple[str, str]:
-        """Ask, and ask again as long as nobody answers, or something is broken."""
-        deadline = time.monotonic() + PATIENCE
+        """Send a request; retry if there is no response, or a server error."""
+        deadline = time.monotonic() + RETRY_SECONDS
         while True:
             try:
                 return super()._get(path, form)
@@ -135,18 +134,18 @@ class Visitor(Shopper):
                 if isinstance(error, HTTPError) and error.code < 500:
                     raise
                 if time.monotonic() > deadline:
-                    raise BrokenOff(f"{path}: {error}") from error
-            self.repeated += 1
-            time.sleep(PAUSE)
+                    raise VisitFailed(f"{path}: {error}") from error
+            self.retries += 1
+            time.sleep(RETRY_PAUSE)
 
 
-class Filled(HTMLParser):
-    """What the fields of a page's forms are filled with."""
+class FormFields(HTMLParser):
+    """Parse the values of all form fields of a page."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
         self.fields: dict[str, str] = {}
-        self.open = ""  # the textarea or select that is being read
+        self.open = ""  # the textarea or select being parsed
         self.feed(page)
         self.fields.pop("csrfmiddlewaretoken", None)
 
@@ -169,5 +168,5 @@ class Filled(HTMLParser):
 
 
 def address(name: str) -> str:
-    """Where somebody of this name gets their mail."""
+    """Return the email address for a name."""
     return f"{name}@example.com"

@@ -1,4 +1,4 @@
-"""Breaks a running shop, at the times that a seed has chosen."""
+"""Inject faults into the running shop, on a schedule that a seed decides."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from dataclasses import dataclass, field
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
-from chaos.processes import family
+from chaos.processes import with_children
 from shop.embedded import PostgresServer
 from shop.processes import Program
 from shop.stack import Stack
 from tests.post_office import PostOffice
 
 WORKERS = ("worker", "worker-email")
-EVERY = 3.0  # seconds between two faults
-MAIL_IS_DOWN = 4.0  # seconds
-HESITATION = 0.05  # seconds between taking a message and saying so
+INTERVAL = 3.0  # seconds between two faults
+MAIL_DOWNTIME = 4.0  # seconds
+ACCEPT_DELAY = 0.05  # seconds between storing a message and accepting it
 
 
-class SlowOffice(PostOffice):
-    """A mail server whose yes takes a moment, so that its client can die meanwhile."""
+class SlowMailServer(PostOffice):
+    """A mail server that accepts with a delay, so that a client can die meanwhile."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -35,43 +35,44 @@ class SlowOffice(PostOffice):
     async def handle_DATA(  # noqa: N802 -- aiosmtpd calls it so
         self, server: SMTP, session: Session, envelope: Envelope
     ) -> str:
-        verdict = await super().handle_DATA(server, session, envelope)
+        response = await super().handle_DATA(server, session, envelope)
         self.arrivals.append(time.time())
-        await asyncio.sleep(HESITATION)
-        return verdict
+        await asyncio.sleep(ACCEPT_DELAY)
+        return response
 
 
-class HarshPostgres(PostgresServer):
-    """PostgreSQL that is stopped in its immediate mode: it has to recover."""
+class CrashingPostgres(PostgresServer):
+    """PostgreSQL that stops in immediate mode, and recovers when it starts."""
 
     stop_signal = signal.SIGQUIT
 
 
 @dataclass
-class Weather:
-    """What can be broken, and what was. Called by the thread that runs the stack.
+class FaultInjector:
+    """Inject scheduled faults; called by the thread that runs the stack.
 
-    Each method that breaks something says whether there was something to break; if
-    not, it is tried again.
+    Each fault returns whether it could be injected; if not, it is tried again.
     """
 
     stack: Stack
     database: PostgresServer
-    office: SlowOffice
+    mail_server: SlowMailServer
     rng: random.Random
-    made: list[tuple[float, str]] = field(default_factory=list)
-    due: list[tuple[float, str]] = field(default_factory=list)
-    mail_returns: float = 0.0
+    injected: list[tuple[float, str]] = field(default_factory=list)
+    scheduled: list[tuple[float, str]] = field(default_factory=list)
+    mail_down_until: float = 0.0
 
-    def plan(self, seconds: float) -> None:
-        """Spread rounds of all faults over this time, each round in its own order."""
+    def schedule(self, seconds: float) -> None:
+        """Spread rounds of all faults over this time, each in a random order."""
         begin, rounds = time.monotonic(), self._rounds()
-        count = max(int(seconds / EVERY), len(self.faults))
+        count = max(int(seconds / INTERVAL), len(self.faults))
         every = seconds / count
-        self.due = [(begin + every * (n + 0.3), next(rounds)) for n in range(count)]
+        self.scheduled = [
+            (begin + every * (n + 0.3), next(rounds)) for n in range(count)
+        ]
 
     def _rounds(self) -> Iterator[str]:
-        # A whole worker first: what it had in its hands waits longest.
+        # A whole worker first: its deliveries wait longest, until their leases expire.
         first = "a worker"
         others = [name for name in self.faults if name != first]
         yield first
@@ -81,29 +82,33 @@ class Weather:
 
     @property
     def faults(self) -> dict[str, Callable[[], bool]]:
-        """What breaks, and how it is broken."""
+        """Return the faults by name."""
         return {
             "a worker": self.kill_worker,
             "a pool process": self.kill_pool_process,
             "a web process": self.kill_web_process,
-            "Redis, emptied": self.lose_redis,
+            "Redis, emptied": self.empty_redis,
             "PostgreSQL, immediate mode": self.restart_database,
-            "the mail server": self.close_office,
+            "the mail server": self.stop_mail_server,
         }
 
     @property
-    def calm(self) -> bool:
-        """Whether everything was broken that is to be, and the mail server is up."""
-        return not self.due and not self.mail_returns
+    def done(self) -> bool:
+        """Return whether all faults were injected and the mail server is up again."""
+        return not self.scheduled and not self.mail_down_until
 
     def tick(self) -> None:
-        """Break what is due, and let the mail server come back."""
+        """Inject the next fault if it is due; start the mail server again if that is due."""
         now = time.monotonic()
-        if self.mail_returns and now > self.mail_returns:
-            self.office.open()
-            self.mail_returns = 0.0
-        if self.due and now >= self.due[0][0] and self.faults[self.due[0][1]]():
-            self.made.append((time.time(), self.due.pop(0)[1]))
+        if self.mail_down_until and now > self.mail_down_until:
+            self.mail_server.open()
+            self.mail_down_until = 0.0
+        if (
+            self.scheduled
+            and now >= self.scheduled[0][0]
+            and self.faults[self.scheduled[0][1]]()
+        ):
+            self.injected.append((time.time(), self.scheduled.pop(0)[1]))
 
     def kill_worker(self) -> bool:
         """Kill a worker with all its children."""
@@ -114,15 +119,15 @@ class Weather:
         return False
 
     def kill_pool_process(self) -> bool:
-        """Kill one of the processes in which a worker runs receivers."""
+        """Kill a pool process of a worker."""
         return self._kill_child(self._program(self.rng.choice(WORKERS)))
 
     def kill_web_process(self) -> bool:
-        """Kill one of the processes that answer requests."""
+        """Kill a process of the web server."""
         return self._kill_child(self._program("web"))
 
-    def lose_redis(self) -> bool:
-        """Kill Redis, and let it start again with nothing."""
+    def empty_redis(self) -> bool:
+        """Kill Redis and delete its data; it starts again empty."""
         program, server = self._program("redis"), self.stack.redis
         if server is None or not program.alive:
             return False
@@ -132,16 +137,16 @@ class Weather:
         return True
 
     def restart_database(self) -> bool:
-        """Stop PostgreSQL without a goodbye to anybody, and start it again."""
+        """Stop PostgreSQL in immediate mode, and start it again."""
         self.database.restart()
         return True
 
-    def close_office(self) -> bool:
-        """Let the mail server be down for a while."""
-        if self.mail_returns:
+    def stop_mail_server(self) -> bool:
+        """Stop the mail server for a while."""
+        if self.mail_down_until:
             return False
-        self.office.close()
-        self.mail_returns = time.monotonic() + MAIL_IS_DOWN
+        self.mail_server.close()
+        self.mail_down_until = time.monotonic() + MAIL_DOWNTIME
         return True
 
     def _program(self, name: str) -> Program:
@@ -150,7 +155,7 @@ class Weather:
     def _children(self, program: Program) -> list[int]:
         if program.process is None or not program.alive:
             return []
-        return family(program.process.pid)[1:]
+        return with_children(program.process.pid)[1:]
 
     def _kill_child(self, program: Program) -> bool:
         children = self._children(program)

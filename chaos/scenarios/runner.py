@@ -1,4 +1,4 @@
-"""Opens the shop, lets people in, has it broken meanwhile, and waits for the end."""
+"""Run the scenario: start the shop, run workload and faults, check the invariants."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from pathlib import Path
 import django
 from django.db import DatabaseError, InterfaceError, connection
 
-from chaos.scenarios.client import PASSWORD, Yes, address
-from chaos.scenarios.faults import HarshPostgres, SlowOffice, Weather
-from chaos.scenarios.invariants.comparison import Observations
+from chaos.scenarios.client import PASSWORD, Acknowledged, address
+from chaos.scenarios.faults import CrashingPostgres, FaultInjector, SlowMailServer
+from chaos.scenarios.observations import Observations
 from chaos.scenarios.workload import Customer, Staff
 from shop.servers import HOST
 from shop.stack import Stack, Stopped
@@ -29,60 +29,65 @@ STAFF = "staff"
 
 
 class InvariantsViolated(Exception):
-    """Something is missing, or too much."""
+    """At least one invariant of the shop does not hold."""
 
 
-class Story:
-    """What people do, and the wait until all of it is delivered."""
+class Scenario:
+    """The workload of all customers, and the wait for their deliveries."""
 
-    def __init__(self, weather: Weather, seed: str) -> None:
-        self.weather = weather
-        self.said: list[Yes] = []
+    def __init__(self, faults: FaultInjector, seed: str) -> None:
+        self.faults = faults
+        self.acknowledged: list[Acknowledged] = []
         self.counts: Counter[str] = Counter()
-        self.enough = threading.Event()
-        url, office = weather.stack.url, weather.office
-        self.people = [Customer(n, url, office, seed) for n in range(CUSTOMERS)]
-        self.people.append(Staff(CUSTOMERS, url, office, seed))
-        self.people[-1].name = STAFF
+        self.cancelled = threading.Event()
+        url, mail_server = faults.stack.url, faults.mail_server
+        self.customers = [
+            Customer(number, url, mail_server, seed) for number in range(CUSTOMERS)
+        ]
+        self.customers.append(Staff(CUSTOMERS, url, mail_server, seed))
+        self.customers[-1].name = STAFF
 
     def run(self) -> None:
-        """Have everybody visit the shop until the weather is calm; then wait."""
-        with ThreadPoolExecutor(len(self.people)) as shop:
-            visits = [shop.submit(p.visit_until, self.over) for p in self.people]
-        for person, visit in zip(self.people, visits, strict=True):
+        """Have all customers visit the shop until all faults are injected; wait."""
+        with ThreadPoolExecutor(len(self.customers)) as threads:
+            visits = [
+                threads.submit(customer.visit_until, self.over)
+                for customer in self.customers
+            ]
+        for customer, visit in zip(self.customers, visits, strict=True):
             visit.result()
-            self.said += person.said
-            self.counts += person.counts
-        self.wait()
+            self.acknowledged += customer.acknowledged
+            self.counts += customer.counts
+        self.wait_for_deliveries()
 
     def over(self) -> bool:
-        """Whether nobody needs to come any more."""
-        return self.weather.calm or self.enough.is_set()
+        """Return whether the customers have to stop."""
+        return self.faults.done or self.cancelled.is_set()
 
-    def wait(self) -> None:
-        """Wait until nothing is owed; the books say what still is after that."""
-        began = time.monotonic()
-        while time.monotonic() < began + PATIENCE and not self.enough.is_set():
-            if nothing_is_owed():
+    def wait_for_deliveries(self) -> None:
+        """Wait until all deliveries have finished; the checker reports the others."""
+        started = time.monotonic()
+        while time.monotonic() < started + PATIENCE and not self.cancelled.is_set():
+            if all_finished():
                 break
             time.sleep(0.3)
         self.counts["seconds from the last visit to the last delivery"] = round(
-            time.monotonic() - began
+            time.monotonic() - started
         )
 
-    def observations(self, opening: Mapping[int, int]) -> Observations:
-        """What was seen of it from outside of the database."""
-        office = self.weather.office
+    def observations(self, initial_stock: Mapping[int, int]) -> Observations:
+        """Return the observations from outside of the database."""
+        mail_server = self.faults.mail_server
         return Observations(
-            opening=opening,
-            messages=list(zip(office.arrivals, office.received, strict=True)),
-            made=self.weather.made,
-            said=self.said,
+            initial_stock=initial_stock,
+            messages=list(zip(mail_server.arrivals, mail_server.received, strict=True)),
+            injected=self.faults.injected,
+            acknowledged=self.acknowledged,
         )
 
 
-def nothing_is_owed() -> bool:
-    """Whether every delivery has ended."""
+def all_finished() -> bool:
+    """Return whether no delivery is pending or running, as far as we can ask."""
     from signal_tasks.models import Delivery  # after django.setup()
 
     try:
@@ -93,78 +98,81 @@ def nothing_is_owed() -> bool:
 
 
 def run(folder: Path, seed: str, seconds: float) -> None:
-    """Open the shop in this folder and break it; ``InvariantsViolated`` if its books are."""
-    office = SlowOffice()
-    office.open()
+    """Run the scenario in this folder; raise if an invariant does not hold."""
+    mail_server = SlowMailServer()
+    mail_server.open()
     try:
         with (
-            HarshPostgres(fsync=True) as database,
+            CrashingPostgres(fsync=True) as database,
             (folder / "stack.log").open("w") as log,
         ):
-            stack = _stack(folder, database, office, log_to=Screen(log))
-            weather = Weather(stack, database, office, random.Random(seed))  # noqa: S311
+            stack = _stack(folder, database, mail_server, log_to=Screen(log))
+            rng = random.Random(seed)  # noqa: S311
+            faults = FaultInjector(stack, database, mail_server, rng)
             with stack:
-                balanced = _play(weather, seed, seconds)
+                valid = _run(faults, seed, seconds)
     finally:
-        office.close()
-    if not balanced:
+        mail_server.close()
+    if not valid:
         raise InvariantsViolated
 
 
 def _stack(
-    folder: Path, database: HarshPostgres, office: SlowOffice, log_to: Screen
+    folder: Path,
+    database: CrashingPostgres,
+    mail_server: SlowMailServer,
+    log_to: Screen,
 ) -> Stack:
     os.environ.update(
         DATABASE_URL=database.url,
         DEBUG="1",
         DJANGO_SETTINGS_MODULE="shop.settings",
         DJANGO_SUPERUSER_PASSWORD=PASSWORD,
-        EMAIL_URL=f"smtp://{HOST}:{office.port}",
+        EMAIL_URL=f"smtp://{HOST}:{mail_server.port}",
         SIGNAL_TASKS_LEASE=LEASE,
     )
     stack = Stack(folder, say=log_to, web_port=0, flower_port=0)
     del stack.supervisor.programs["flower"]
     stack.heed_signals()
     os.environ.update(stack.env)
-    show(f"  opening the shop on {stack.url}")
+    show(f"  starting the shop on {stack.url}")
     return stack
 
 
-def _play(weather: Weather, seed: str, seconds: float) -> bool:
-    """Open the books, have everything happen, close them, and say if they balance."""
-    who = (f"--username={STAFF}", f"--email={address(STAFF)}")
-    weather.stack.manage("createsuperuser", "--noinput", *who)
-    os.environ["LOG_LEVEL"] = "WARNING"  # of this process: the others have begun
+def _run(faults: FaultInjector, seed: str, seconds: float) -> bool:
+    """Run workload and faults; report, and return whether all invariants hold."""
+    superuser = (f"--username={STAFF}", f"--email={address(STAFF)}")
+    faults.stack.manage("createsuperuser", "--noinput", *superuser)
+    os.environ["LOG_LEVEL"] = "WARNING"  # for this process: the others have started
     django.setup()
-    from chaos.scenarios import report
-    from chaos.scenarios.invariants import all as books
-    from chaos.scenarios.invariants import stock as shelves  # after django.setup()
+    from chaos.scenarios import report  # these need django.setup()
+    from chaos.scenarios.invariants import checker, stock
 
-    opening = shelves.opening_stock()
-    connection.close()  # PostgreSQL will break it
-    story = Story(weather, seed)
-    show(f"  {CUSTOMERS} customers come, and for {seconds:.0f} s something breaks")
-    weather.plan(seconds)
-    _run(weather, story)
-    observations = story.observations(opening)
-    closed = books.close(observations)
-    report.report(closed, observations, story.counts)
-    return closed.balanced
+    initial_stock = stock.current_stock()
+    connection.close()  # the faults of PostgreSQL would break it
+    scenario = Scenario(faults, seed)
+    show(f"  {CUSTOMERS} customers; faults are injected for {seconds:.0f} s")
+    faults.schedule(seconds)
+    _run_in_thread(faults, scenario)
+    observed = scenario.observations(initial_stock)
+    result = checker.check(observed)
+    report.report(result, observed, scenario.counts)
+    return result.valid
 
 
-def _run(weather: Weather, story: Story) -> None:
-    """Let the story run in a thread; this one runs the stack, and breaks it."""
-    with ThreadPoolExecutor(1) as director:
-        told = director.submit(story.run)
+def _run_in_thread(faults: FaultInjector, scenario: Scenario) -> None:
+    """Run the scenario in a thread; run the stack and inject faults in this one."""
+    with ThreadPoolExecutor(1) as threads:
+        running = threads.submit(scenario.run)
 
         def over() -> bool:
-            weather.tick()
-            return told.done()
+            faults.tick()
+            return running.done()
 
         try:
-            weather.stack.run(until=over)
+            faults.stack.run(until=over)
         finally:
-            story.enough.set()
-        if weather.stack.wishes_to_stop:
+            scenario.cancelled.set()
+        if faults.stack.wishes_to_stop:
             raise Stopped
-        told.result()
+        running.result()

@@ -1,4 +1,4 @@
-"""Who comes to the shop, and what chance has them do there."""
+"""The workload: customers that use the shop at random."""
 
 from __future__ import annotations
 
@@ -9,107 +9,109 @@ from collections.abc import Callable, Iterator
 from itertools import count
 from urllib.error import HTTPError
 
-from chaos.scenarios.client import BrokenOff, Visitor, Yes, address
+from chaos.scenarios.client import Acknowledged, ShopClient, VisitFailed, address
 from shop.shopper import Shopper
 from tests.post_office import PostOffice
 
-# Nearly sold out, so that some of its orders have to wait.
+# Nearly sold out, so that some orders have to wait.
 SCARCE = "last-winters-candle"
 
 
 class Customer:
-    """Somebody who comes again and again, and does each time what chance wants."""
+    """A customer that visits the shop again and again, for random operations."""
 
-    def __init__(self, number: int, shop: str, office: PostOffice, seed: str) -> None:
-        self.name = f"visitor{number}"
+    def __init__(
+        self, number: int, shop: str, mail_server: PostOffice, seed: str
+    ) -> None:
+        self.name = f"customer{number}"
         self.shop = shop
-        self.office = office
+        self.mail_server = mail_server
         self.rng = random.Random(f"{seed} {number}")  # noqa: S311
         self.numbers: Iterator[int] = count()
-        self.said: list[Yes] = []
+        self.acknowledged: list[Acknowledged] = []
         self.counts: Counter[str] = Counter()
-        self.reading: list[str] = []  # addresses that get the newsletter
+        self.subscribed: list[str] = []  # addresses
         self.products = Shopper(shop).products()
 
     def visit_until(self, over: Callable[[], bool]) -> None:
-        """Come again until it is over."""
+        """Visit the shop until ``over()`` is true."""
         while not over():
-            visitor = Visitor(self.shop, self.said)
+            client = ShopClient(self.shop, self.acknowledged)
             try:
-                self.rng.choice(self.stories)(visitor)
-            except (BrokenOff, HTTPError, ValueError):
-                self.counts["visits broken off"] += 1
+                self.rng.choice(self.operations)(client)
+            except (VisitFailed, HTTPError, ValueError):
+                self.counts["failed visits"] += 1
             self.counts["visits"] += 1
-            self.counts["requests sent again"] += visitor.repeated
+            self.counts["retried requests"] += client.retries
 
     @property
-    def stories(self) -> list[Callable[[Visitor], object]]:
-        """What may happen, the likelier the more often it is here."""
-        others = [self.think_again, self.live_here, self.read, self.read_no_more]
+    def operations(self) -> list[Callable[[ShopClient], object]]:
+        """Return the operations to choose from; frequent ones several times."""
+        others = [self.cancel, self.use_account, self.subscribe, self.unsubscribe]
         return [*[self.buy] * 4, *others]
 
-    def buy(self, visitor: Visitor) -> int:
+    def buy(self, client: ShopClient) -> int:
         """Order one to three products."""
         chosen = self.rng.sample(self.products, self.rng.randint(1, 3))
         if self.rng.random() < 0.3:
             chosen = list(dict.fromkeys([*chosen, SCARCE]))
         lines = {product: self.rng.randint(1, 3) for product in chosen}
-        return visitor.order(lines, address(self._new("buyer")))
+        return client.order(lines, address(self._new("buyer")))
 
-    def think_again(self, visitor: Visitor) -> None:
-        """Order, wait a little or not at all, and cancel."""
-        order = self.buy(visitor)
+    def cancel(self, client: ShopClient) -> None:
+        """Order, then cancel at once or after half a second."""
+        order = self.buy(client)
         time.sleep(self.rng.choice((0, 0, 0.5)))
-        visitor.cancel(order)
+        client.cancel(order)
 
-    def live_here(self, visitor: Visitor) -> None:
-        """Make an account, and use it as one does."""
+    def use_account(self, client: ShopClient) -> None:
+        """Create an account, and use everything that needs one."""
         name = self._new("owner")
-        visitor.register(name)
-        visitor.rename(name, last_name="Anders")
-        visitor.ask_for_notification(name, f"{name}, Esq.")
-        visitor.review(self.rng.choice(self.products), f"As {name} sees it: good.")
+        client.register(name)
+        client.rename(name, last_name="Anders")
+        client.request_notification(name, f"{name}, Esq.")
+        client.review(self.rng.choice(self.products), f"As {name} sees it: good.")
         lines = {self.rng.choice(self.products): 1}
-        again = Visitor(self.shop, self.said)
-        again.sign_in(name)
-        again.order(lines, address(name))
+        second = ShopClient(self.shop, self.acknowledged)
+        second.sign_in(name)
+        second.order(lines, address(name))
 
-    def read(self, visitor: Visitor) -> None:
-        """Ask for the newsletter."""
+    def subscribe(self, client: ShopClient) -> None:
+        """Subscribe to the newsletter."""
         email = address(self._new("reader"))
-        visitor.subscribe(email)
-        self.reading.append(email)
+        client.subscribe(email)
+        self.subscribed.append(email)
 
-    def read_no_more(self, visitor: Visitor) -> None:
-        """Leave the newsletter by the link of its mail, once that has come."""
-        links = leave_links(self.office)
-        found = [email for email in self.reading if email in links]
+    def unsubscribe(self, client: ShopClient) -> None:
+        """Unsubscribe by the link of a newsletter email, if one has arrived."""
+        links = unsubscribe_links(self.mail_server)
+        found = [email for email in self.subscribed if email in links]
         if found:
-            self.reading.remove(found[0])
-            visitor.leave(links[found[0]], found[0])
+            self.subscribed.remove(found[0])
+            client.unsubscribe(links[found[0]], found[0])
 
-    def _new(self, who: str) -> str:
-        return f"{self.name}-{who}{next(self.numbers)}"
+    def _new(self, role: str) -> str:
+        return f"{self.name}-{role}{next(self.numbers)}"
 
 
 class Staff(Customer):
-    """Somebody who enters what has arrived."""
+    """A member of staff that enters arrived products."""
 
     @property
-    def stories(self) -> list[Callable[[Visitor], object]]:
+    def operations(self) -> list[Callable[[ShopClient], object]]:
         return [self.receive]
 
-    def receive(self, visitor: Visitor) -> None:
-        """A few of what is scarce have arrived."""
-        visitor.sign_in(self.name)
-        visitor.restock(SCARCE, self.rng.randint(2, 6))
+    def receive(self, client: ShopClient) -> None:
+        """Enter that a few pieces of the scarce product have arrived."""
+        client.sign_in(self.name)
+        client.restock(SCARCE, self.rng.randint(2, 6))
         time.sleep(2)
 
 
-def leave_links(office: PostOffice) -> dict[str, str]:
-    """The links by which one leaves the newsletter, by address."""
+def unsubscribe_links(mail_server: PostOffice) -> dict[str, str]:
+    """Return the unsubscribe links of all newsletters received, by address."""
     return {
         str(message["To"]): "".join(message["List-Unsubscribe"].split()).strip("<>")
-        for message in list(office.received)
+        for message in list(mail_server.received)
         if message["List-Unsubscribe"]
     }

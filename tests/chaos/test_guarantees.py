@@ -1,4 +1,4 @@
-"""What the documents name as shown by a test, a fault or a crash point exists."""
+"""Every test, fault and crash point that the documents name exists."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PROMISES = ("P1", "P2", "P3", "P4", "P5", "P6", "P7", "P8", "P9", "P11")
 
 
 def named_in(document: str) -> Iterator[tuple[str, str]]:
-    """Files under ``tests/`` and tests in them; `::test` is one of the last file."""
+    """Yield files under ``tests/`` with tests in them; ``::test`` is in the last file."""
     file = ""
     for found in re.finditer(r"`(\w+/\w+\.py)?(?:::(\w+))?`", document):
         file = found[1] or file
@@ -61,7 +61,7 @@ def test_each_fault_that_is_named_exists() -> None:
     ).stdout
     faults = {line.split()[1] for line in listed.splitlines()}
     text = " ".join((DOCUMENT, *OTHERS))
-    told = re.findall(r"[Ff]aults? ((?:`[\w-]+`(?:, | and )?)+)", text)
-    named = {name for text in told for name in re.findall(r"`([\w-]+)`", text)}
+    lists = re.findall(r"[Ff]aults? ((?:`[\w-]+`(?:, | and )?)+)", text)
+    named = {name for text in lists for name in re.findall(r"`([\w-]+)`", text)}
     assert len(named) > 20
     assert named <= faults

@@ -1,4 +1,4 @@
-"""The fault suite notices an engine that is broken."""
+"""The fault suite detects a broken engine."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from pathlib import Path
 import pytest
 
 from chaos.mutations import MUTATIONS
-from tests.chaos.conftest import played
+from tests.chaos.conftest import short_run
 
 Runs = dict[str, subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="module")
 def runs() -> Runs:
-    """A run with each of the broken engines, at the same time: they mostly wait."""
+    """Run the suite with each mutation, in parallel: the runs mostly wait."""
     with ThreadPoolExecutor() as threads:
-        return dict(zip(MUTATIONS, threads.map(_play, MUTATIONS), strict=True))
+        return dict(zip(MUTATIONS, threads.map(_run, MUTATIONS), strict=True))
 
 
-def _play(name: str) -> subprocess.CompletedProcess[str]:
-    """Logs and journals of runs that have to fail are not left behind."""
+def _run(name: str) -> subprocess.CompletedProcess[str]:
+    """Run the suite with a mutation; delete the logs that a failed run keeps."""
     options = ("--events", "0", "--faults", MUTATIONS[name].fault)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         Path(folder).chmod(0o755)  # the servers run as another user
-        return played(*options, "--mutation", name, TMPDIR=folder)
+        return short_run(*options, "--mutation", name, TMPDIR=folder)
 
 
 @pytest.mark.parametrize("name", MUTATIONS)
-def test_a_broken_engine_is_noticed(name: str, runs: Runs) -> None:
+def test_a_broken_engine_is_detected(name: str, runs: Runs) -> None:
     print(runs[name].stdout, runs[name].stderr)
     assert runs[name].returncode == 1
     assert "A promise was broken." in runs[name].stdout

@@ -1,1 +1,1 @@
-"""The invariants of the shop: what must hold when all is delivered."""
+"""The invariants of the shop: relations between its rows and the received emails."""

@@ -1,4 +1,4 @@
-"""The letters that rows call for, beside those that the mail server has received."""
+"""Check emails: the mail server has received one for each row that requires it."""
 
 from __future__ import annotations
 
@@ -9,29 +9,30 @@ from collections.abc import Iterator
 from django.contrib.auth.models import User
 from django.db.models import QuerySet
 
-from chaos.scenarios.invariants.comparison import Entry, Observations, compare, fits
+from chaos.scenarios.invariants.comparison import Comparison, compare
+from chaos.scenarios.observations import Observations, matches
 from customers.models import Subscriber
 from orders.models import Order
 from products.models import Review
 from signal_tasks.models import Event
 
 Status = Order.Status
-NOTIFIED = "notifications.signals.notification"
-Letters = list[tuple[str, str]]
+NOTIFICATION = "notifications.signals.notification"
+Emails = list[tuple[str, str]]  # recipient and subject
 
 
-def letters(observations: Observations) -> Iterator[Entry]:
-    """One entry for each kind of letter, and one for what is of no kind."""
-    left = observations.letters
-    for story, subject, must, may in _called_for():
-        there = Counter({k: n for k, n in left.items() if fits(subject, k[1])})
-        left -= there
-        yield compare(story, "has its letter", must, there.elements(), may=may)
-    yield compare("anything else", "has no letter", (), left.elements())
+def check_emails(observed: Observations) -> Iterator[Comparison]:
+    """Compare each kind of email; yield one comparison more for all other emails."""
+    others = observed.emails
+    for item, subject, expected, allowed in _expected_emails():
+        found = Counter({k: n for k, n in others.items() if matches(subject, k[1])})
+        others -= found
+        yield compare(item, "has its email", expected, found.elements(), allowed)
+    yield compare("anything else", "has no email", (), others.elements())
 
 
-def _called_for() -> Iterator[tuple[str, str, Letters, Letters]]:
-    """Story, subject, the letters that must have come, and those that may have."""
+def _expected_emails() -> Iterator[tuple[str, str, Emails, Emails]]:
+    """Yield item, subject, the emails that must exist, and those that may."""
     confirmed = Order.objects.exclude(confirmed_at=None)
     waiting = Order.objects.filter(status=Status.BACK_ORDERED)
     orders = (
@@ -60,40 +61,45 @@ def _called_for() -> Iterator[tuple[str, str, Letters, Letters]]:
             Order.objects.none(),
         ),
     )
-    for story, subject, owed, allowed in orders:
-        yield story, subject, _of(owed, subject), _of(allowed, subject)
-    for story, subject, must in _to_people():
-        yield story, subject, must, []
+    for item, subject, expected, allowed in orders:
+        yield item, subject, _of(expected, subject), _of(allowed, subject)
+    for item, subject, emails in _emails_about_people():
+        yield item, subject, emails, []
 
 
-def _of(orders: QuerySet[Order], subject: str) -> Letters:
-    found = orders.values_list("customer_email", "pk")
-    return [(email, subject.format(pk)) for email, pk in found]
+def _of(orders: QuerySet[Order], subject: str) -> Emails:
+    rows = orders.values_list("customer_email", "pk")
+    return [(email, subject.format(pk)) for email, pk in rows]
 
 
-def _to_people() -> Iterator[tuple[str, str, Letters]]:
-    registered = User.objects.filter(username__startswith="visitor")
-    notified = Event.objects.filter(signal=NOTIFIED).values_list("payload", flat=True)
+def _emails_about_people() -> Iterator[tuple[str, str, Emails]]:
+    registered = User.objects.filter(username__startswith="customer")
+    notified = Event.objects.filter(signal=NOTIFICATION)
+    payloads = notified.values_list("payload", flat=True)
     reviews = Review.objects.values_list("product__vendor__email", "product__name")
-    lists = (
-        ("account", "Welcome to Signal & Sons", _emails(registered)),
-        ("subscription", "You get our newsletter", _emails(Subscriber.objects.all())),
+    recipients = (
+        ("account", "Welcome to Signal & Sons", _addresses(registered)),
+        (
+            "subscription",
+            "You get our newsletter",
+            _addresses(Subscriber.objects.all()),
+        ),
         (
             "end of a subscription",
             "You get our newsletter no more",
-            _emails(Subscriber.objects.filter(active=False)),
+            _addresses(Subscriber.objects.filter(active=False)),
         ),
         (
             "notification",
             "Your notification",
-            [json.loads(payload)["kwargs"]["email"] for payload in notified],
+            [json.loads(payload)["kwargs"]["email"] for payload in payloads],
         ),
     )
-    for story, subject, emails in lists:
-        yield story, subject, [(email, subject) for email in emails]
-    told = [(str(vendor), f"A review of {name}") for vendor, name in reviews]
-    yield "review", "A review of {}", told
+    for item, subject, addresses in recipients:
+        yield item, subject, [(address, subject) for address in addresses]
+    to_vendors = [(str(vendor), f"A review of {name}") for vendor, name in reviews]
+    yield "review", "A review of {}", to_vendors
 
 
-def _emails(rows: QuerySet[User] | QuerySet[Subscriber]) -> list[str]:
+def _addresses(rows: QuerySet[User] | QuerySet[Subscriber]) -> list[str]:
     return list(rows.values_list("email", flat=True))

@@ -1,50 +1,49 @@
-"""Orders beside the stock that they hold, and accounts beside their profiles."""
+"""Check stock: orders and the ledger agree, and products with both."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from django.contrib.auth.models import User
 from django.db.models import F, QuerySet, Sum
 
-from chaos.scenarios.invariants.comparison import Entry, Observations, compare
-from customers.models import CustomerProfile
+from chaos.scenarios.invariants.comparison import Comparison, compare
+from chaos.scenarios.observations import Observations
 from orders.models import Order, OrderLine
 from products.models import Product, StockMovement
 
 Kind = StockMovement.Kind
-STANDING = (Order.Status.CONFIRMED, Order.Status.BACK_ORDERED)
+ACTIVE = (Order.Status.CONFIRMED, Order.Status.BACK_ORDERED)
 
 
-def opening_stock() -> dict[int, int]:
-    """The stock of each product now."""
+def current_stock() -> dict[int, int]:
+    """Return the stock of each product."""
     return dict(Product.objects.values_list("pk", "stock"))
 
 
-def stock(observations: Observations) -> Iterator[Entry]:
-    """The lines of orders beside the ledger, and the shelves beside both."""
-    standing = OrderLine.objects.filter(order__status__in=STANDING)
+def check_stock(observed: Observations) -> Iterator[Comparison]:
+    """Compare the lines of orders with the ledger, and the products with both."""
+    active = OrderLine.objects.filter(order__status__in=ACTIVE)
     confirmed = OrderLine.objects.exclude(order__confirmed_at=None)
     key = ("order__reference", "product")
     taken = StockMovement.objects.filter(kind=Kind.TAKEN)
     yield compare(
         "line of a confirmed order",
         "taken from stock once",
-        standing.values_list(*key),
+        active.values_list(*key),
         taken.values_list("order_reference", "product"),
-        may=confirmed.values_list(*key),
+        allowed=confirmed.values_list(*key),
     )
     yield compare(
         "line of any order",
-        "holds what it says, and nothing when cancelled",
-        ((*line[:2], *_due(*line)) for line in _lines()),
-        ((*line[:2], *held) for line, held in _held()),
+        "holds its quantity, or nothing if cancelled",
+        ((*line[:2], *_expected_quantities(*line)) for line in _lines()),
+        ((*line[:2], *held) for line, held in _held_quantities()),
     )
     yield compare(
         "product",
-        "start + arrived - sold, and nobody waits for what is there",
-        observations.opening.items(),
-        ((p.pk, _reckoned(p)) for p in Product.objects.all()),
+        "initial + arrived - sold; no back-order while in stock",
+        observed.initial_stock.items(),
+        ((product.pk, _initial_stock(product)) for product in Product.objects.all()),
     )
 
 
@@ -54,15 +53,15 @@ def _lines() -> QuerySet[OrderLine, tuple[object, int, str, int, int]]:
     )
 
 
-def _due(
+def _expected_quantities(
     reference: object, product: int, status: str, quantity: int, waiting: int
 ) -> tuple[int, int]:
-    """How many a line has to hold and to wait for."""
-    return (quantity - waiting, waiting) if status in STANDING else (0, 0)
+    """Return the quantities that a line must hold and wait for."""
+    return (quantity - waiting, waiting) if status in ACTIVE else (0, 0)
 
 
-def _held() -> Iterator[tuple[tuple[object, ...], tuple[int, int]]]:
-    """Each line with what the ledger says of it."""
+def _held_quantities() -> Iterator[tuple[tuple[object, ...], tuple[int, int]]]:
+    """Yield each line with the quantities that the ledger has for it."""
     rows = StockMovement.objects.order_by().values_list("order_reference", "product")
     sums = {
         (reference, product): (quantity, missing)
@@ -74,22 +73,13 @@ def _held() -> Iterator[tuple[tuple[object, ...], tuple[int, int]]]:
         yield line, sums.get(line[:2], (0, 0))
 
 
-def _reckoned(product: Product) -> int:
-    """What the stock was at the start, reckoned from what it is; -1 for nonsense."""
-    lines = OrderLine.objects.filter(product=product, order__status__in=STANDING)
+def _initial_stock(product: Product) -> int:
+    """Compute the initial stock from the current one; return -1 if it is impossible."""
+    lines = OrderLine.objects.filter(product=product, order__status__in=ACTIVE)
     sold = lines.aggregate(n=Sum(F("quantity") - F("back_ordered")))["n"] or 0
-    waited = lines.aggregate(n=Sum("back_ordered"))["n"] or 0
-    came = product.movements.filter(kind=Kind.ARRIVED).aggregate(n=Sum("quantity"))["n"]
-    sane = product.stock >= 0 and product.owed == waited
-    idle = product.stock and waited
-    return product.stock + sold + (came or 0) if sane and not idle else -1
-
-
-def people() -> Iterator[Entry]:
-    """The accounts beside their profiles."""
-    yield compare(
-        "account",
-        "has a profile, with its names",
-        User.objects.values_list("pk", "first_name", "last_name"),
-        CustomerProfile.objects.values_list("user", "first_name", "last_name"),
-    )
+    waiting = lines.aggregate(n=Sum("back_ordered"))["n"] or 0
+    arrivals = product.movements.filter(kind=Kind.ARRIVED)
+    arrived = arrivals.aggregate(n=Sum("quantity"))["n"] or 0  # a negative number
+    possible = product.stock >= 0 and product.owed == waiting
+    unserved = product.stock and waiting
+    return product.stock + sold + arrived if possible and not unserved else -1
