@@ -35,9 +35,7 @@ class WebProcess:
     broker: str
     process: subprocess.Popen[str]
     durations: list[float] = field(default_factory=list)
-    operations: dict[str, int] = field(
-        default_factory=dict
-    )  # socket operations by thread
+    operations: dict[str, int] = field(default_factory=dict)  # on sockets, by thread
     exit: float = 0.0
 
     @property

@@ -19,7 +19,7 @@ from chaos.environment import Environment, FaultNotInjected, PromiseBroken
 from chaos.faults import Fault
 from chaos.processes import ProcessError
 
-#: Events that are sent around one fault, and how long that takes (seconds).
+#: Events that are sent around one fault, and the seconds in which they are sent.
 EVENTS, SECONDS = 40, 1.5
 #: The same in the short form.
 SHORT_EVENTS, SHORT_SECONDS = 24, 1.0

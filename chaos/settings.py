@@ -1,4 +1,4 @@
-"""Settings of all processes of the fault suite; variables set what differs.
+"""Settings of all processes of the fault suite; environment variables vary them.
 
 The times of ``signal_tasks`` are shortened: a minute in a deployment is about a second
 here.

@@ -31,9 +31,7 @@ def watched(port: int) -> Iterator[dict[str, int]]:
         yield counts
     finally:
         for name in OPERATIONS:
-            delattr(
-                socket.socket, name
-            )  # the methods of its base class are visible again
+            delattr(socket.socket, name)  # reveals the method of the base class
 
 
 def _counted(
