@@ -87,20 +87,20 @@ CHAOS = $(BIN)/python -m chaos
 
 RUNS = var/chaos
 
-chaos: $(VENV)/dev.stamp ## kill, freeze and starve everything; count what is left (10 min)
+chaos: $(VENV)/dev.stamp ## inject every fault, check every promise (10 min)
 	@$(CHAOS) --markdown $(RUNS)/1.md --json $(RUNS)/1-postgres-redis.json
-	@$(BIN)/python -m chaos.stories
+	@$(BIN)/python -m chaos.scenarios
 
-chaos-all: $(VENV)/dev.stamp ## its short form on the other databases and brokers (8 min)
+chaos-all: $(VENV)/dev.stamp ## the short form on the other databases and brokers (8 min)
 	@$(CHAOS) --short --broker rabbitmq --json $(RUNS)/2-postgres-quorum.json
 	@$(CHAOS) --short --broker rabbitmq-classic --json $(RUNS)/3-postgres-classic.json
 	@$(CHAOS) --short --database mariadb --json $(RUNS)/4-mariadb-redis.json
 	@$(CHAOS) --short --database sqlite --json $(RUNS)/5-sqlite-redis.json
 
-chaos-volume: $(VENV)/dev.stamp ## 200,000 owed; 100,000 that fail beside 10,000 that do not
-	@$(CHAOS) --faults volume,hopeless --events 0 --json $(RUNS)/6-volume.json
+chaos-volume: $(VENV)/dev.stamp ## 200,000 pending; 100,000 that fail beside 10,000 that do not
+	@$(CHAOS) --faults volume,always-failing --events 0 --json $(RUNS)/6-volume.json
 
-chaos-report: $(VENV)/dev.stamp ## write these runs into docs/reliability.md
+chaos-report: $(VENV)/dev.stamp ## write the results of these runs into docs/reliability.md
 	@$(BIN)/python -m chaos.summary $(RUNS)/*.json
 
 bench: $(VENV)/bench.stamp ## how fast it is beside others: about half an hour
