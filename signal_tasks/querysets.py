@@ -295,10 +295,9 @@ class DeliveryQuerySet(QuerySet["Delivery"]):
         """
         cutoff = from_now(-older_than.total_seconds())
         old = Q(state=state, finished_at__lte=cutoff)
-        found = self.filter(old).order_by("finished_at").values_list("pk", flat=True)
         with transaction.atomic(using=self.db):
-            rows = self._unfiltered().filter(old, pk__in=list(found[:limit]))
-            doomed = dict(skip_locked(rows).values_list("pk", "event_id"))
+            rows = skip_locked(self.filter(old).order_by("finished_at"))
+            doomed = dict(rows.values_list("pk", "event_id")[:limit])
             if doomed:
                 self._delete_with_events(doomed)
         return len(doomed)

@@ -32,9 +32,9 @@ WITH event AS (
     SELECT gen_random_uuid(), 'tests.old', '{}', '', now() - n * interval '1 second'
     FROM generate_series(1, 20000) AS n RETURNING id, sent_at
 )
-INSERT INTO signal_tasks_delivery (id, event_id, receiver, state, reason, attempts,
-    lease, available_at, next_check_at, relays, alone, orphaned, finished_at)
-SELECT gen_random_uuid(), id, 'tests.old', state, '', 1, 1, sent_at,
+INSERT INTO signal_tasks_delivery (id, event_id, receiver, state, reason, run, attempts,
+    lease, available_at, next_check_at, publish_count, isolated, orphaned, finished_at)
+SELECT gen_random_uuid(), id, 'tests.old', state, '', 1, 1, 1, sent_at,
     CASE state WHEN 'pending' THEN now() + interval '1 hour' END, 0, false, false,
     CASE state WHEN 'succeeded' THEN sent_at END
 FROM (
