@@ -12,7 +12,9 @@ from signal_tasks.testing import run_pending
 from tests.signal_tasks.conftest import listen
 from tests.testapp.models import Thing
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
+
+real_commits = pytest.mark.django_db(transaction=True)
 
 
 def statements(queries: CaptureQueriesContext) -> list[str]:
@@ -23,6 +25,7 @@ def statements(queries: CaptureQueriesContext) -> list[str]:
 INSERTS = ["WITH"] if connection.vendor == "postgresql" else ["INSERT", "INSERT"]
 
 
+@real_commits
 @pytest.mark.parametrize("receivers", [1, 10])
 def test_a_send_adds_two_inserts_to_a_transaction(
     receivers: int, signal: AsyncSignal
@@ -36,6 +39,7 @@ def test_a_send_adds_two_inserts_to_a_transaction(
     assert statements(queries) == INSERTS
 
 
+@real_commits
 def test_a_send_of_its_own_is_one_transaction_of_two_inserts(
     signal: AsyncSignal,
 ) -> None:
@@ -45,6 +49,7 @@ def test_a_send_of_its_own_is_one_transaction_of_two_inserts(
     assert statements(queries) == ["BEGIN", *INSERTS, "COMMIT"]
 
 
+@real_commits
 @pytest.mark.parametrize("events", [1, 7])
 def test_names_and_payloads_may_hold_what_means_something_in_sql(events: int) -> None:
     strange = """100 %s %% o'clock "now" \\' {now}"""
