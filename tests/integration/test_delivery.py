@@ -62,9 +62,9 @@ def test_a_rolled_back_event_is_never_delivered(worker: CeleryWorker) -> None:
 
 
 def test_an_event_outside_of_a_transaction_is_delivered(worker: CeleryWorker) -> None:
-    happened.send(sender=None, key="alone")
+    happened.send(sender=None, key="isolated")
     eventually(all_finished)
-    assert effects("atomic") == ["alone"]
+    assert effects("atomic") == ["isolated"]
 
 
 def test_a_message_delivered_fifty_times_has_one_effect(worker: CeleryWorker) -> None:

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from signal_tasks.codec import decode, encode, register_type
 from signal_tasks.exceptions import DecodeError
-from tests.signal_tasks.codec_values import (
+from tests.signal_tasks.codec.values import (
     BERLIN,
     LIMIT,
     Line,

@@ -27,7 +27,7 @@ from hypothesis import strategies as st
 
 from signal_tasks.codec import decode, encode
 from signal_tasks.exceptions import DecodeError, PayloadError
-from tests.signal_tasks.codec_values import (
+from tests.signal_tasks.codec.values import (
     BERLIN,
     LIMIT,
     Line,

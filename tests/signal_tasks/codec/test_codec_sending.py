@@ -18,7 +18,7 @@ from django.db import transaction
 from signal_tasks import AsyncSignal, PayloadError
 from signal_tasks.models import Delivery, Event
 from signal_tasks.testing import run_pending
-from tests.signal_tasks.codec_values import identity
+from tests.signal_tasks.codec.values import identity
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

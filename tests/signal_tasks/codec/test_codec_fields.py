@@ -18,7 +18,7 @@ from django.utils.functional import SimpleLazyObject
 
 from signal_tasks.codec import Snapshot, decode, encode
 from signal_tasks.exceptions import DecodeError, PayloadError
-from tests.signal_tasks.codec_values import LIMIT, Opaque, arrived, refusal, sent
+from tests.signal_tasks.codec.values import LIMIT, Opaque, arrived, refusal, sent
 
 LABEL = "codec_fields"
 

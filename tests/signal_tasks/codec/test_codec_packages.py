@@ -20,7 +20,7 @@ from psycopg.types.range import Int4Range, Range
 
 from signal_tasks.codec import decode
 from signal_tasks.exceptions import DecodeError
-from tests.signal_tasks.codec_values import (
+from tests.signal_tasks.codec.values import (
     BERLIN,
     Line,
     Opaque,
@@ -112,7 +112,7 @@ def test_an_array_is_refused_with_the_way_out() -> None:
 
 
 @attrs.define
-class Parcel:
+class PublishRequest:
     weight: Any
     _code: Any = "x"
     tags: list[Any] = attrs.field(factory=list)
@@ -135,10 +135,10 @@ class Failed(Exception):
 
 @given(values, values)
 def test_an_attrs_instance_arrives_in_the_state_it_had(a: object, b: object) -> None:
-    parcel = Parcel(weight=1, code=2)
+    parcel = PublishRequest(weight=1, code=2)
     parcel.weight, parcel.tags = a, [b]
     again = arrived(parcel)
-    assert type(again) is Parcel
+    assert type(again) is PublishRequest
     assert identity([again.weight, again.tags]) == identity([a, [b]])
     assert (again._code, again.label) == (2, "label 1")
     assert not hasattr(again, "total")
@@ -150,7 +150,7 @@ def test_a_frozen_attrs_instance_arrives_and_has_its_hash() -> None:
 
 
 def test_an_attrs_class_that_changed_since_takes_defaults_and_drops_the_rest() -> None:
-    text = sent(Parcel(3))
+    text = sent(PublishRequest(3))
     text = text.replace('"_code":"x",', '"gone":1,').replace('"label 3"', '"was"')
     again = decode(text.replace('"label":"was"', '"also":1')).kwargs["value"]
     assert (again._code, again.label) == ("x", "label 3")
@@ -163,7 +163,7 @@ def test_an_attrs_exception_is_refused() -> None:
 
 
 def test_the_path_into_an_attrs_instance_names_the_attribute() -> None:
-    parcel = Parcel(1)
+    parcel = PublishRequest(1)
     parcel.weight = Line(Opaque())
     assert refusal([parcel]).path == "value[0].weight.sku"
 
@@ -251,7 +251,7 @@ def test_the_path_into_a_pydantic_model_names_the_field() -> None:
 
 
 def test_a_pydantic_model_in_a_payload_must_be_one() -> None:
-    text = sent(Item(sku=1)).replace("test_codec_packages:Item", "codec_values:Line")
+    text = sent(Item(sku=1)).replace("test_codec_packages:Item", "values:Line")
     with pytest.raises(DecodeError, match="not derived from BaseModel"):
         decode(text)
 
