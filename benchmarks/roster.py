@@ -53,7 +53,7 @@ OURS = Contender(
     redis=1,
     rival=False,
     owed="SELECT count(*) FROM signal_tasks_delivery"
-    " WHERE state IN ('pending', 'running') AND relay_at IS NOT NULL",
+    " WHERE state IN ('pending', 'running') AND next_check_at IS NOT NULL",
 )
 RIVALS = (
     Contender(

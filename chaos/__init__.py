@@ -1,8 +1,7 @@
-"""The fault suite: attacks durable signals for real and counts what is left.
+"""The fault suite: inject faults into running servers and check every promise.
 
-``python -m chaos`` starts a database, a broker, a web server and workers of its own,
-sends events while it kills, freezes and starves them, and then compares effects with
-events exactly. It is a product of its own beside ``signal_tasks``: it may reach into
-the engine's private parts, from outside, to strike at chosen moments; the engine
-contains nothing made for it.
+``python -m chaos`` starts a database, a broker, a web server and workers of its own.
+It sends events while it kills, freezes and starves them, and then compares the
+effects with the events exactly. The suite may use private parts of the engine, from
+outside, to crash it at chosen points; the engine contains no code for the suite.
 """

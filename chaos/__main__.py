@@ -1,4 +1,4 @@
-"""``python -m chaos``: start everything, make the faults, print what came of it."""
+"""``python -m chaos``: start everything, inject faults, and report the results."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from chaos.theatre import Plan, perform
+from chaos.runner import Options, run
 
 
 def main() -> int:
-    """Run what the arguments ask for; 1 when a promise was broken."""
-    return perform(Plan(**vars(_arguments())))
+    """Run the suite as the arguments say; return 1 if a promise was broken."""
+    return run(Options(**vars(_arguments())))
 
 
 def _arguments() -> argparse.Namespace:
@@ -20,13 +20,13 @@ def _arguments() -> argparse.Namespace:
     add("--database", default="postgres", help="sqlite, postgres, mariadb, or a URL")
     add("--broker", default="redis", help="redis, rabbitmq, rabbitmq-classic, or a URL")
     add("--seed", default="1", help="the same seed makes the same schedule of faults")
-    add("--events", type=int, default=2000, help="events in all, at least")
-    add("--faults", type=_names, default=[], help="names or groups, by commas")
-    add("--short", action="store_true", help="each fault alone, fewer events")
-    add("--sabotage", default="", help="break the engine, to see that it is noticed")
-    add("--markdown", type=Path, help="a file for the table")
-    add("--json", type=Path, help="a file for the table, for programs")
-    add("--list", action="store_true", help="only say which faults there are")
+    add("--events", type=int, default=2000, help="fewest events in all; 0: none mixed")
+    add("--faults", type=_names, default=[], help="names or groups, with commas")
+    add("--short", action="store_true", help="fewer faults, fewer events")
+    add("--mutation", default="", help="break the engine; the run has to fail")
+    add("--markdown", type=Path, help="write the table to this file")
+    add("--json", type=Path, help="write the results to this file, as JSON")
+    add("--list", action="store_true", help="list the faults and exit")
     return parser.parse_args()
 
 

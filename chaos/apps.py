@@ -6,21 +6,27 @@ import os
 
 from django.apps import AppConfig
 
-from chaos import celery_app, points, sabotage, witness
+from chaos import celery_app
 
 __all__ = ["ChaosConfig", "celery_app"]
 
 
 class ChaosConfig(AppConfig):
-    """Installs, from outside of the engine, what strikes it and what watches it."""
+    """Set crash points, trace and mutation in the processes under test."""
 
     name = "chaos"
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Make a process with a role one that can be struck and is watched."""
+        """Set the hooks if the environment gives this process a role."""
         if role := os.environ.get("CHAOS_ROLE"):
-            points.install(role)
-            witness.install()
-            if name := os.environ.get("CHAOS_SABOTAGE"):
-                sabotage.commit(name)
+            _set_hooks(role, os.environ.get("CHAOS_MUTATION", ""))
+
+
+def _set_hooks(role: str, mutation: str) -> None:
+    from chaos import crash_points, mutations, trace  # these need all models
+
+    crash_points.install(role)
+    trace.install()
+    if mutation:
+        mutations.apply(mutation)

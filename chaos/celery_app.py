@@ -1,4 +1,4 @@
-"""The Celery application of the workers under attack."""
+"""The Celery application of the workers under test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a URL of a database or broker means to Django and Celery."""
+"""Translate the URLs of databases and brokers for Django and Celery."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import environ
 
 
 def database_entry(url: str) -> dict[str, Any]:
-    """Django's entry for a URL, with connections that are kept and checked."""
+    """Return Django's database settings for a URL, with persistent connections."""
     entry: dict[str, Any] = environ.Env.db_url_config(url)
     entry |= {"CONN_MAX_AGE": 600, "CONN_HEALTH_CHECKS": True}
     if entry["ENGINE"].endswith("sqlite3"):
@@ -28,13 +28,13 @@ def database_entry(url: str) -> dict[str, Any]:
 
 
 def use_pymysql() -> None:
-    """Stand in for mysqlclient where that is not installed: it needs a compiler."""
+    """Use PyMySQL if mysqlclient, which needs a compiler, is not installed."""
     if find_spec("MySQLdb") is None:
         import_module("pymysql").install_as_MySQLdb()
 
 
 def transport_options(url: str) -> dict[str, Any]:
-    """Options with which no wait for the broker is without an end."""
+    """Return options that limit every wait for the broker."""
     if url.startswith("redis:"):
         return {
             "socket_timeout": 2,

@@ -1,7 +1,7 @@
-"""What happened outside of every transaction, one line each, visible at once.
+"""The journal: records of events that no transaction can roll back.
 
-Every process appends to a file of its own; nothing that is rolled back or killed
-takes a line away again.
+Each process appends to a file of its own. A record can be read at once, and stays if
+its process is killed or its transaction rolled back.
 """
 
 from __future__ import annotations
@@ -16,36 +16,36 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """One thing that happened in one process."""
+class Record:
+    """One event in one process."""
 
-    what: str
+    kind: str
     at: float
     pid: int
     facts: dict[str, Any]
 
 
-def write(what: str, **facts: object) -> None:
-    """Append a line; a process that is killed right after has written it."""
+def write(kind: str, **facts: object) -> None:
+    """Append a record; it is on file when this returns, even if the process dies."""
     pid = os.getpid()
     if _open.get("pid") != pid:
         folder = Path(os.environ["CHAOS_FOLDER"]) / "journal"
         folder.mkdir(exist_ok=True)
         flags = os.O_CREAT | os.O_APPEND | os.O_WRONLY
         _open.update(pid=pid, file=os.open(folder / f"{pid}.jsonl", flags, 0o644))
-    text = json.dumps([what, time.time(), pid, facts], default=str)
+    text = json.dumps([kind, time.time(), pid, facts], default=str)
     os.write(_open["file"], f"{text}\n".encode())
 
 
 _open: dict[str, int] = {}
 
 
-def read(folder: Path) -> Iterator[Line]:
-    """All lines of all processes, in the order of their times."""
+def read(folder: Path) -> Iterator[Record]:
+    """Return the records of all processes, ordered by time."""
     texts = [
         text
         for path in (folder / "journal").glob("*.jsonl")
         for text in path.read_text().splitlines()
     ]
-    lines = (Line(*json.loads(text)) for text in texts)
-    return iter(sorted(lines, key=lambda line: line.at))
+    records = (Record(*json.loads(text)) for text in texts)
+    return iter(sorted(records, key=lambda record: record.at))

@@ -1,4 +1,4 @@
-"""What is expected, and what came of it."""
+"""Tables of the fault suite: business rows, effects of receivers, contended rows."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from django.db import models
 
 
 class Ticket(models.Model):
-    """The business row that is written in the transaction of its event."""
+    """The business row, written in the same transaction as its event."""
 
     key = models.CharField(max_length=100, unique=True)
     event_id = models.UUIDField()
@@ -20,19 +20,19 @@ class Ticket(models.Model):
 
 
 class Effect(models.Model):
-    """What an atomic receiver has done; what it has done twice is here twice."""
+    """One effect of an atomic receiver; a duplicated effect has two rows."""
 
-    what = models.CharField(max_length=20)
+    kind = models.CharField(max_length=20)
     key = models.CharField(max_length=100, db_index=True)
 
     objects: ClassVar[Any] = models.Manager()
 
     def __str__(self) -> str:
-        return f"{self.what} {self.key}"
+        return f"{self.kind} {self.key}"
 
 
 class Account(models.Model):
-    """A row that receivers fight for."""
+    """A row that receivers change at the same time."""
 
     name = models.CharField(max_length=20, unique=True)
     changes = models.IntegerField(default=0)

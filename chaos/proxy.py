@@ -1,4 +1,4 @@
-"""A broker that is slow: a proxy that holds everything back for a while."""
+"""A slow broker: a proxy that delays everything it passes on."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from shop.servers import HOST
 
 
 class SlowProxy:
-    """Passes each piece of a conversation on after ``delay`` seconds."""
+    """Pass each chunk of a connection on after ``delay`` seconds."""
 
     def __init__(self, port: int, delay: float) -> None:
         self.target, self.delay = port, delay
@@ -20,7 +20,7 @@ class SlowProxy:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self) -> None:
-        """Accept no more."""
+        """Accept no more connections."""
         self.listener.close()
 
     def _accept(self) -> None:
@@ -35,6 +35,6 @@ class SlowProxy:
 
     def _pass_on(self, source: socket.socket, sink: socket.socket) -> None:
         with contextlib.suppress(OSError), source, sink:
-            while piece := source.recv(65536):
+            while chunk := source.recv(65536):
                 time.sleep(self.delay)
-                sink.sendall(piece)
+                sink.sendall(chunk)

@@ -1,4 +1,4 @@
-"""Receivers that leave effects to count, and receivers that misbehave on demand."""
+"""Receivers that leave effects to count, and receivers that fail on request."""
 
 from __future__ import annotations
 
@@ -11,108 +11,104 @@ from django.db import connection
 from django.db.models import F
 from django.dispatch import receiver
 
-from chaos import journal, misdeeds, witness
+from chaos import journal, receiver_faults, trace
 from chaos.models import Account, Effect
 from chaos.signals import (
+    contended,
     counted,
     doomed,
-    fought_over,
-    happened,
+    instructed,
     novel,
-    ordered,
     renamed,
-    timed,
+    time_limited,
+    workload_event,
 )
 from signal_tasks import RetryPolicy, current_delivery
 
-#: For deliveries that have to succeed, whatever dies how often around them.
+#: For deliveries that have to succeed, however often processes die.
 PATIENT = RetryPolicy(max_attempts=50, backoff=0.1, factor=1.5, max_delay=1.0)
 #: For deliveries that fail for hours.
 STUBBORN = RetryPolicy(max_attempts=1000, backoff=600.0)
-#: For deliveries that have to be given up soon.
+#: For deliveries that have to become dead soon.
 BRIEF = RetryPolicy(max_attempts=3, backoff=0.05, jitter=False)
-#: One attempt in so many of the receiver that fails at random.
+#: The receiver that fails at random fails in one attempt of this many.
 FAILS_ONE_IN = 4
 
 
-def middle() -> None:
-    """The middle of a receiver: its effect is there, it has not returned."""
-
-
-def affect(what: str, key: str) -> None:
+def leave_effect(kind: str, key: str) -> None:
     """Leave an effect in the transaction of the delivery."""
-    Effect.objects.create(what=what, key=key)
+    Effect.objects.create(kind=kind, key=key)
 
 
-def affect_outside(what: str, key: str) -> None:
-    """Leave an effect that nothing can take back, as an email is."""
+def leave_external_effect(kind: str, key: str) -> None:
+    """Leave an effect that no rollback undoes, such as an email."""
     delivery = str(current_delivery().id)
-    lease = witness.leases.get(delivery, 0)
-    journal.write("effect", of=what, key=key, delivery=delivery, lease=lease)
+    lease = trace.leases.get(delivery, 0)
+    journal.write("effect", effect=kind, key=key, delivery=delivery, lease=lease)
 
 
-@receiver(happened, retry=PATIENT)
-def act_inside(sender: object, key: str, nap: float, **_: Any) -> None:
-    """An effect that has to be there exactly once."""
-    affect("inside", key)
+@receiver(workload_event, retry=PATIENT)
+def act_atomically(sender: object, key: str, nap: float, **_: Any) -> None:
+    """Leave an effect that must exist exactly once."""
+    leave_effect("atomic", key)
     time.sleep(nap)
-    middle()
+    receiver_faults.after_effect()
 
 
-@receiver(happened, retry=PATIENT, atomic=False)
-def act_outside(sender: object, key: str, nap: float, **_: Any) -> None:
-    """An effect that has to be there at least once, and more often only for a cause."""
-    affect_outside("outside", key)
+@receiver(workload_event, retry=PATIENT, atomic=False)
+def act_externally(sender: object, key: str, nap: float, **_: Any) -> None:
+    """Leave an effect that must exist at least once; repetitions need a cause."""
+    leave_external_effect("external", key)
     time.sleep(nap)
-    middle()
+    receiver_faults.after_effect()
 
 
-@receiver(happened, retry=PATIENT)
-def act_at_times(sender: object, key: str, **_: Any) -> None:
-    """An effect that has to be there exactly once, by a receiver that often fails."""
-    affect("at times", key)
+@receiver(workload_event, retry=PATIENT)
+def act_or_fail(sender: object, key: str, **_: Any) -> None:
+    """Leave an effect that must exist exactly once, then fail at random."""
+    leave_effect("flaky", key)
     delivery = current_delivery()
     seed = f"{os.environ.get('CHAOS_SEED')} {key} {delivery.attempt}"
     if not random.Random(seed).randrange(FAILS_ONE_IN):  # noqa: S311 - no secret
         raise RuntimeError(f"at random, in attempt {delivery.attempt}")
 
 
-@receiver(ordered, retry=BRIEF)
-def obey_inside(sender: object, key: str, task: str = "", **_: Any) -> None:
-    """Do the misdeed of that name, inside of the delivery's transaction."""
+@receiver(instructed, retry=BRIEF)
+def misbehave_atomically(sender: object, key: str, fault: str = "", **_: Any) -> None:
+    """Leave an effect, then inject a receiver fault in the delivery's transaction."""
     journal.write("entered", key=key)
-    affect("obeyed", key)
-    misdeeds.do(task)
+    leave_effect("instructed", key)
+    receiver_faults.inject(fault)
 
 
-@receiver(ordered, retry=BRIEF, atomic=False)
-def obey_outside(sender: object, key: str, task: str = "", **_: Any) -> None:
-    """Do the misdeed of that name, outside of any transaction."""
-    affect_outside("obeyed", key)
-    misdeeds.do(task)
+@receiver(instructed, retry=BRIEF, atomic=False)
+def misbehave_externally(sender: object, key: str, fault: str = "", **_: Any) -> None:
+    """Leave an effect, then inject a receiver fault outside of any transaction."""
+    leave_external_effect("instructed", key)
+    receiver_faults.inject(fault)
 
 
-@receiver(timed, retry=BRIEF, timeout=1)
-def overrun(sender: object, key: str, task: str, **_: Any) -> None:
-    """Do a misdeed that takes longer than this receiver may."""
-    affect_outside("overrun", key)
-    misdeeds.do(task)
+@receiver(time_limited, retry=BRIEF, timeout=1)
+def exceed_time_limit(sender: object, key: str, fault: str, **_: Any) -> None:
+    """Inject a receiver fault that takes longer than the time limit."""
+    leave_external_effect("time-limited", key)
+    receiver_faults.inject(fault)
 
 
-@receiver(fought_over, retry=PATIENT)
+@receiver(contended, retry=PATIENT)
 def change_forwards(sender: object, key: str, names: list[str], **_: Any) -> None:
     """Change the accounts one after the other."""
     _change("forwards", key, names)
 
 
-@receiver(fought_over, retry=PATIENT)
+@receiver(contended, retry=PATIENT)
 def change_backwards(sender: object, key: str, names: list[str], **_: Any) -> None:
     """Change the accounts in the opposite order."""
     _change("backwards", key, names[::-1])
 
 
-def _change(what: str, key: str, names: list[str]) -> None:
-    affect(what, key)
+def _change(kind: str, key: str, names: list[str]) -> None:
+    leave_effect(kind, key)
     for name in names:
         Account.objects.filter(name=name).update(changes=F("changes") + 1)
         time.sleep(0.03 if connection.vendor != "sqlite" else 0)
@@ -120,24 +116,24 @@ def _change(what: str, key: str, names: list[str]) -> None:
 
 @receiver(counted)
 def count(sender: object, key: str, **_: Any) -> None:
-    """An effect, and no more."""
-    affect("counted", key)
+    """Leave an effect."""
+    leave_effect("counted", key)
 
 
 @receiver(doomed, retry=STUBBORN)
 def fail(sender: object, **_: Any) -> None:
-    """Fail, today as ever."""
-    raise RuntimeError("as always")
+    """Fail in every attempt."""
+    raise RuntimeError("always fails")
 
 
 def welcome(sender: object, key: str, **_: Any) -> None:
-    """An effect of a receiver that older code does not know."""
-    affect("welcome", key)
+    """Leave an effect; older code does not have this receiver."""
+    leave_effect("welcome", key)
 
 
 def greet(sender: object, key: str, **_: Any) -> None:
-    """An effect of a receiver that older code knows by another name."""
-    affect("greet", key)
+    """Leave an effect; older code has this receiver under another name."""
+    leave_effect("greet", key)
 
 
 if os.environ.get("CHAOS_CODE", "new") == "new":

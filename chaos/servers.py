@@ -1,7 +1,7 @@
-"""MariaDB and RabbitMQ from the machine's packages, as servers of our own.
+"""Start MariaDB and RabbitMQ from the machine's packages, as private servers.
 
-They run as an unprivileged user, on loopback ports, in temporary folders, beside
-``RedisServer`` and ``PostgresServer`` of the shop. No service of the machine is used.
+They run as an unprivileged user, on loopback ports, in temporary folders. No service
+of the machine is used. Redis and PostgreSQL: see ``shop.embedded``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ RABBIT_PROGRAMS = Path("/usr/lib/rabbitmq/bin")
 
 
 class PackagedServer(Server):
-    """A server from a package, run as ``nobody`` in a folder that goes with it."""
+    """A server from a package, run as ``nobody`` in a folder that ``close`` deletes."""
 
     def __init__(self, name: str) -> None:
         super().__init__(Path(tempfile.mkdtemp(prefix=f"{name}-")))
@@ -35,7 +35,7 @@ class PackagedServer(Server):
             self.identity["extra_groups"] = []
 
     def close(self) -> None:
-        """Stop the server and remove its data."""
+        """Stop the server and delete its data."""
         self.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -47,7 +47,7 @@ class PackagedServer(Server):
 
     @property
     def environment(self) -> dict[str, str]:
-        """The environment of the server's programs."""
+        """Return the environment variables of the server's programs."""
         return {**os.environ, "HOME": str(self.folder)}
 
     def _program(self, *names: str) -> str:
@@ -66,7 +66,7 @@ class PackagedServer(Server):
 
 
 class MariaServer(PackagedServer):
-    """MariaDB with an empty database, on which anyone on this machine is root."""
+    """MariaDB with an empty database; every local user can connect as root."""
 
     def __init__(self) -> None:
         super().__init__("mariadb")
@@ -77,7 +77,7 @@ class MariaServer(PackagedServer):
 
     @property
     def data(self) -> Path:
-        """The folder of the databases."""
+        """Return the folder of the databases."""
         return self.folder / "data"
 
     @property
@@ -117,7 +117,6 @@ class MariaServer(PackagedServer):
             "--skip-test-db",
         ]
         self._run(command).check_returncode()
-        # Root may come over TCP too: nobody else can reach the loopback port.
 
     def _query(self, statement: str) -> int:
         socket_file = self.folder / "socket"
@@ -132,7 +131,7 @@ class MariaServer(PackagedServer):
 
 
 class RabbitServer(PackagedServer):
-    """A RabbitMQ node of its own, with a port mapper of its own."""
+    """A private RabbitMQ node with a private port mapper."""
 
     stop_signal = signal.SIGTERM
     patience = 60.0

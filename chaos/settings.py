@@ -1,7 +1,7 @@
-"""Settings of every process of the fault suite; the environment says what differs.
+"""Settings of all processes of the fault suite; environment variables vary them.
 
-The times of ``signal_tasks`` are shortened, so that what takes a minute in a
-deployment takes a second here.
+The times of ``signal_tasks`` are shortened: a minute in a deployment is about a second
+here.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ CELERY_TASK_DEFAULT_QUEUE_TYPE = os.environ.get("CHAOS_QUEUE_TYPE", "classic")
 CELERY_WORKER_ENABLE_PREFETCH_COUNT_REDUCTION = False
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 
-#: Longer on SQLite, for whose one lock a process may wait longer than that.
+#: Longer on SQLite: a process may wait for its only lock for more than 1.5 s.
 LEASE = 3.0 if DATABASES["default"]["ENGINE"].endswith("sqlite3") else 1.5
 
 SIGNAL_TASKS: dict[str, Any] = {

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from signal_tasks import AsyncSignal
 
-#: The load: heard by three receivers, each with an effect to count.
-happened = AsyncSignal()
-#: Heard by an atomic and by a non-atomic receiver that do as they are told.
-ordered = AsyncSignal()
-#: Heard by two receivers that change the same two accounts, in opposite order.
-fought_over = AsyncSignal()
-#: Heard by a receiver that may run for a second, and no longer.
-timed = AsyncSignal()
-#: Heard by a receiver that only processes with newer code know.
+#: The workload: three receivers, each with an effect to count.
+workload_event = AsyncSignal()
+#: An atomic and a non-atomic receiver, which inject the fault that the event names.
+instructed = AsyncSignal()
+#: Two receivers that change the same two accounts, in opposite order.
+contended = AsyncSignal()
+#: A receiver with a time limit of one second.
+time_limited = AsyncSignal()
+#: A receiver that only newer code has.
 novel = AsyncSignal()
-#: Heard by a receiver whose name changed with newer code.
+#: A receiver that newer code has under another name.
 renamed = AsyncSignal()
-#: Heard by one receiver that succeeds, for what is measured by the hundred thousand.
+#: One receiver that succeeds, for measurements with a great many events.
 counted = AsyncSignal()
-#: Heard by a receiver that never succeeds.
+#: A receiver that never succeeds.
 doomed = AsyncSignal()

@@ -1,4 +1,4 @@
-"""Watches which thread touches a socket of the broker (P8)."""
+"""Count the socket operations of each thread on the broker's port (P8)."""
 
 from __future__ import annotations
 
@@ -8,44 +8,52 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-#: What one can do to a socket that goes over the network.
-DEEDS = ("connect", "connect_ex", "send", "sendall", "sendmsg", "recv", "recv_into")
+#: The methods of a socket that use the network.
+OPERATIONS = (
+    "connect",
+    "connect_ex",
+    "send",
+    "sendall",
+    "sendmsg",
+    "recv",
+    "recv_into",
+)
 
 
 @contextmanager
 def watched(port: int) -> Iterator[dict[str, int]]:
-    """Count, by the name of the thread, what is done to sockets to this port."""
+    """Count the operations on sockets to this port, by the name of the thread."""
     counts: dict[str, int] = {}
-    originals = {deed: getattr(socket.socket, deed) for deed in DEEDS}
-    for deed, original in originals.items():
-        setattr(socket.socket, deed, _counting(original, port, counts))
+    originals = {name: getattr(socket.socket, name) for name in OPERATIONS}
+    for name, original in originals.items():
+        setattr(socket.socket, name, _counted(original, port, counts))
     try:
         yield counts
     finally:
-        for deed in DEEDS:
-            delattr(socket.socket, deed)  # those of the class below show again
+        for name in OPERATIONS:
+            delattr(socket.socket, name)  # reveals the method of the base class
 
 
-def _counting(
+def _counted(
     original: Callable[..., Any], port: int, counts: dict[str, int]
 ) -> Callable[..., Any]:
     def counting(self: socket.socket, *args: Any, **kwargs: Any) -> Any:
         if port in (_peer(self), _address(args)):
-            name = threading.current_thread().name
-            counts[name] = counts.get(name, 0) + 1
+            thread = threading.current_thread().name
+            counts[thread] = counts.get(thread, 0) + 1
         return original(self, *args, **kwargs)
 
     return counting
 
 
-def _peer(one: socket.socket) -> int | None:
+def _peer(connected: socket.socket) -> int | None:
     try:
-        return int(one.getpeername()[1])
+        return int(connected.getpeername()[1])
     except (OSError, IndexError, ValueError):
         return None
 
 
 def _address(args: tuple[Any, ...]) -> int | None:
-    """The port that is connected to."""
+    """Return the port of the address in these arguments, if any."""
     first = args[0] if args else None
     return first[1] if isinstance(first, tuple) and len(first) > 1 else None

@@ -1,6 +1,6 @@
-"""``python -m chaos.summary FILE.json ...``: several runs as one table.
+"""``python -m chaos.summary FILE.json ...``: write several runs as one table.
 
-What is between the two marks in ``docs/reliability.md`` is replaced by it.
+It replaces the text between the two marks in ``docs/reliability.md``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ NAMES = {
 
 
 def main(paths: Sequence[str]) -> None:
-    """Read the runs and write them into the document."""
+    """Read the runs and write their tables into the document."""
     runs = _merged([json.loads(Path(path).read_text()) for path in paths])
     before, _, rest = DOCUMENT.read_text().partition(BEGIN)
     after = rest.partition(END)[2]
@@ -33,7 +33,7 @@ def main(paths: Sequence[str]) -> None:
 
 
 def _merged(runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One run for each pair of servers; the latest row of each fault counts."""
+    """Return one run per pair of servers, with the latest row of each fault."""
     merged: dict[str, dict[str, Any]] = {}
     for run in runs:
         known = merged.setdefault(_name(run), {**run, "rows": [], "seconds": 0})
@@ -48,11 +48,11 @@ def _machines(runs: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _totals(runs: Sequence[dict[str, Any]]) -> str:
-    """A line for each run."""
-    counts = ("events", "lost", "doubled", "repeated", "unexplained")
+    """Return a table with a line for each run."""
+    counts = ("events", "lost", "duplicated", "repeated", "unexplained")
     lines = [["run", "servers", *counts, "minutes", ""]]
     for run in runs:
-        sums = [sum(row["findings"][name] for row in run["rows"]) for name in counts]
+        sums = [sum(row["check"][name] for row in run["rows"]) for name in counts]
         passed = all(row["passed"] for row in run["rows"])
         minutes = f"{run['seconds'] / 60:.1f}"
         end = "every promise kept" if passed else "BROKEN"
@@ -61,7 +61,7 @@ def _totals(runs: Sequence[dict[str, Any]]) -> str:
 
 
 def _faults(runs: Sequence[dict[str, Any]]) -> str:
-    """A line for each fault, a column for each run."""
+    """Return a table with a line for each fault and a column for each run."""
     titles = {row["title"]: None for run in runs for row in run["rows"]}
     lines = [["fault", *(_name(run) for run in runs)]]
     lines += [[title, *(_cell(run, title) for run in runs)] for title in titles]
@@ -71,20 +71,20 @@ def _faults(runs: Sequence[dict[str, Any]]) -> str:
 def _cell(run: dict[str, Any], title: str) -> str:
     for row in run["rows"]:
         if row["title"] == title:
-            repeated = row["findings"]["repeated"]
+            repeated = row["check"]["repeated"]
             more = f", {repeated} repeated" if repeated else ""
             return f"ok, {row['seconds']:.1f} s{more}" if row["passed"] else "BROKEN"
     return ""
 
 
 def _notes(runs: Sequence[dict[str, Any]]) -> list[str]:
-    """What was measured, and what was mixed, run by run."""
+    """Return the measurements and the faults that were mixed, run by run."""
     notes = []
     for run in runs:
         for row in run["rows"]:
-            told = [*row["notes"], ", ".join(row["made"])]
-            if any(told):
-                text = "; ".join(part for part in told if part)
+            parts = [*row["notes"], ", ".join(row["injected"])]
+            if any(parts):
+                text = "; ".join(part for part in parts if part)
                 notes.append(f"**{_name(run)}, {row['title']}**: {text}.")
     return notes
 

@@ -1,4 +1,4 @@
-"""The web process under attack: one page that writes a row and sends an event."""
+"""The web process under test: one page that writes a row and sends an event."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import path
 
 from chaos.models import Ticket
-from chaos.signals import happened
+from chaos.signals import workload_event
 
 
-class ChangedItsMindError(Exception):
-    """The business transaction fails after the event was sent."""
+class RollbackRequested(Exception):
+    """Roll the business transaction back after the event was sent."""
 
 
 def send(request: HttpRequest) -> HttpResponse:
     """Write a ticket and send its event, in one transaction."""
     key, nap = request.GET["key"], float(request.GET["nap"])
     try:
-        confirm(key, nap, regret=request.GET["regret"] == "yes")
-    except ChangedItsMindError:
-        return HttpResponse("nothing was sent")
+        write_and_send(key, nap, rollback=request.GET["rollback"] == "yes")
+    except RollbackRequested:
+        return HttpResponse("rolled back")
     return HttpResponse("sent")
 
 
-def confirm(key: str, nap: float, *, regret: bool) -> None:
-    """The business transaction: all of it or nothing."""
+def write_and_send(key: str, nap: float, *, rollback: bool) -> None:
+    """Commit both the ticket and the event, or neither."""
     with transaction.atomic():
-        responses: list[tuple[Any, Any]] = happened.send(None, key=key, nap=nap)
+        responses: list[tuple[Any, Any]] = workload_event.send(None, key=key, nap=nap)
         Ticket.objects.create(key=key, event_id=responses[0][1].event_id)
-        if regret:
-            raise ChangedItsMindError
+        if rollback:
+            raise RollbackRequested
 
 
 urlpatterns = [path("send", send)]

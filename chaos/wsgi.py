@@ -1,4 +1,4 @@
-"""The web process under attack, for gunicorn."""
+"""The web process under test, for gunicorn."""
 
 from __future__ import annotations
 

@@ -11,7 +11,8 @@ from typing import Any
 
 from signal_tasks.codec import Snapshot, register_type
 from signal_tasks.context import CurrentDelivery, current_delivery
-from signal_tasks.dispatch import AsyncSignal
+from signal_tasks.dispatch.forwarding import async_receiver
+from signal_tasks.dispatch.signal import AsyncSignal
 from signal_tasks.exceptions import (
     DecodeError,
     LeaseLost,
@@ -22,8 +23,7 @@ from signal_tasks.exceptions import (
     Retry,
     SignalTasksError,
 )
-from signal_tasks.forward import async_receiver
-from signal_tasks.handles import DeliveryHandle
+from signal_tasks.outbox.handles import DeliveryHandle
 from signal_tasks.retry import RetryPolicy
 
 __all__ = [
@@ -53,18 +53,18 @@ __version__ = "0.1.0"
 def deliveries_of(
     event_id: uuid.UUID | str, *, database: str | None = None
 ) -> list[DeliveryHandle]:
-    """The deliveries of an event, as they stand, ordered by receiver.
+    """Return the deliveries of an event as they stand, ordered by receiver.
 
     One statement; on the first outbox, unless ``database`` names another. An event
     that was rolled back or pruned has none.
     """
-    from signal_tasks import outbox  # needs the app registry to be ready
+    from signal_tasks.outbox import handles  # needs the app registry to be ready
 
-    return outbox.deliveries_of(event_id, database=database)
+    return handles.deliveries_of(event_id, database=database)
 
 
 def health() -> dict[str, Any]:
-    """Counts, the oldest wait, live workers, and whether all is ``healthy``.
+    """Return counts, the oldest wait, the live workers, and ``healthy``.
 
     The object that ``manage.py signal_tasks status --json`` prints, with
     ``healthy`` and ``problems``. Counts the deliveries of every outbox, so ask once a
@@ -77,6 +77,6 @@ def health() -> dict[str, Any]:
         None), the names of ``workers``, and ``healthy``, which is true when
         ``problems``, a list of sentences, is empty.
     """
-    from signal_tasks.status import status  # needs the app registry to be ready
+    from signal_tasks import healthcheck  # needs the app registry to be ready
 
-    return status()
+    return healthcheck.health()

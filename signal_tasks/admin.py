@@ -1,13 +1,14 @@
-"""A window on events, deliveries and workers: read-only, but for two verbs.
+"""The admin: read-only pages of events, deliveries and workers, with two actions.
 
-No page counts a whole table or lists children without bound. Each action is one
-verb of the queryset, limited to what was ticked and to those who may.
+No page counts a whole table or lists children without bound. Each action calls
+``operations``, for the ticked rows, if the user has the permission for it.
 """
 
 from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -23,29 +24,32 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
+from signal_tasks import operations
 from signal_tasks.models import Attempt, Delivery, Event, Worker
+from signal_tasks.operations import Selection
+from signal_tasks.querysets import DeliveryQuerySet
 
 #: Rows beyond which the admin says "many" instead of counting on.
-MOST_COUNTED = 10_000
+MAX_COUNTED = 10_000
 #: Characters of a payload, and children of a row, that a page shows.
-MOST_CHARS = 20_000
-MOST_CHILDREN = 50
+MAX_CHARS = 20_000
+MAX_CHILDREN = 50
 #: Most deliveries that one action changes.
-MOST_CHANGED = 10_000
+MAX_CHANGED = 10_000
 
 
 class BoundedPaginator(Paginator):  # type: ignore[type-arg]
-    """Counts no further than ``MOST_COUNTED`` rows."""
+    """Counts no further than ``MAX_COUNTED`` rows."""
 
     @cached_property
     def count(self) -> int:
-        """The number of rows, or ``MOST_COUNTED`` if there are more."""
+        """The number of rows, or ``MAX_COUNTED`` if there are more."""
         rows: Any = self.object_list
-        return int(rows.order_by()[:MOST_COUNTED].count())
+        return int(rows.order_by()[:MAX_COUNTED].count())
 
 
 class WindowAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
-    """A model that can be looked at, and nothing else."""
+    """A read-only model."""
 
     show_full_result_count = False
     paginator = BoundedPaginator
@@ -56,7 +60,7 @@ class WindowAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     names: tuple[str, ...] = ()
 
     def get_search_fields(self, request: HttpRequest) -> tuple[str, ...]:
-        """What a search looks at: whole ids, whole names."""
+        """Return the searched fields: whole ids, whole names."""
         return (*self.ids, *self.names)
 
     def get_search_results(
@@ -92,7 +96,7 @@ class WindowAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
 @admin.register(Event)
 class EventAdmin(WindowAdmin):
-    """Events: what was sent."""
+    """Events."""
 
     list_display = ("id", "signal", "sent_at")
     ids = ("id",)
@@ -113,7 +117,7 @@ class EventAdmin(WindowAdmin):
     @admin.display(description=_("deliveries"))
     def shown_deliveries(self, event: Event) -> SafeString:
         """The first deliveries of the event, each with a link."""
-        rows = event.deliveries.order_by("receiver")[:MOST_CHILDREN]
+        rows = event.deliveries.order_by("receiver")[:MAX_CHILDREN]
         return format_html_join("", DELIVERY, (_linked(row) for row in rows))
 
     @admin.display(description=_("headers"))
@@ -129,7 +133,7 @@ class EventAdmin(WindowAdmin):
 
 @admin.register(Delivery)
 class DeliveryAdmin(WindowAdmin):
-    """Deliveries: what is owed, what was done, what is dead."""
+    """Deliveries, and the actions on them."""
 
     list_display = (
         "receiver",
@@ -170,11 +174,17 @@ class DeliveryAdmin(WindowAdmin):
             {
                 "classes": ("collapse",),
                 "description": _(
-                    "When the relay looks at it next, how often that was since the "
-                    "last attempt, the number of the lease, and whether it is taken "
-                    "by itself."
+                    "When a relay looks at it next, how often it was published since "
+                    "the last attempt, the token of its lease, the worker that "
+                    "claimed it, and whether it is claimed as the only one."
                 ),
-                "fields": ("relay_at", "relays", "lease", "alone"),
+                "fields": (
+                    "next_check_at",
+                    "publish_count",
+                    "lease",
+                    "claimed_by",
+                    "isolated",
+                ),
             },
         ),
     )
@@ -182,32 +192,37 @@ class DeliveryAdmin(WindowAdmin):
     actions = ("replay", "discard")
 
     def has_replay_permission(self, request: HttpRequest) -> bool:
-        """Whether this user may replay dead letters."""
+        """Return True if this user may replay dead letters."""
         return _may(request, "replay_delivery")
 
     def has_discard_permission(self, request: HttpRequest) -> bool:
-        """Whether this user may discard what is owed or dead."""
+        """Return True if this user may discard pending and dead deliveries."""
         return _may(request, "discard_delivery")
 
     @admin.action(
         description=_("Replay selected dead deliveries"), permissions=["replay"]
     )
-    def replay(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> None:
-        """Owe the ticked dead and discarded deliveries again."""
-        self._change(request, queryset, "replay")
+    def replay(self, request: HttpRequest, queryset: DeliveryQuerySet) -> None:
+        """Make the ticked dead and discarded deliveries pending again."""
+        self._change(request, queryset.replayable(), operations.replay)
 
     @admin.action(description=_("Discard selected deliveries"), permissions=["discard"])
-    def discard(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> None:
-        """End the ticked pending and dead deliveries."""
-        self._change(request, queryset, "discard")
+    def discard(self, request: HttpRequest, queryset: DeliveryQuerySet) -> None:
+        """Finish the ticked pending and dead deliveries."""
+        self._change(request, queryset.discardable(), operations.discard)
 
     def _change(
-        self, request: HttpRequest, queryset: QuerySet[Delivery], verb: str
+        self,
+        request: HttpRequest,
+        possible: QuerySet[Delivery],
+        operation: Callable[[Selection], int],
     ) -> None:
-        possible = getattr(queryset.order_by(), f"{verb}able")()[:MOST_CHANGED]
-        chosen = list(possible.only("pk", "receiver"))
-        rows = Delivery.objects.using(queryset.db)
-        changed = getattr(rows.filter(pk__in=[row.pk for row in chosen]), verb)()
+        ticked = possible.order_by()[:MAX_CHANGED]
+        chosen = list(ticked.only("pk", "receiver"))
+        verb = operation.__name__
+        changed = 0
+        if chosen:
+            changed = operation(Selection(ids=[row.pk for row in chosen]))
         LogEntry.objects.log_actions(
             str(request.user.pk), chosen, CHANGE, change_message=f"{verb} in a list"
         )
@@ -220,7 +235,7 @@ class DeliveryAdmin(WindowAdmin):
     @admin.display(description=_("failed attempts"))
     def shown_failures(self, delivery: Delivery) -> SafeString:
         """The latest failed attempts with their tracebacks."""
-        latest = delivery.failures.order_by("-pk")[:MOST_CHILDREN]
+        latest = delivery.failures.order_by("-pk")[:MAX_CHILDREN]
         return format_html_join("", FAILURE, (_facts(attempt) for attempt in latest))
 
 
@@ -252,19 +267,19 @@ def _facts(attempt: Attempt) -> tuple[Any, ...]:
     when = attempt.failed_at.isoformat(sep=" ", timespec="seconds")
     return (
         attempt.number,
-        attempt.outcome,
+        attempt.consequence,
         when,
         attempt.error_type,
         attempt.error[:500],
-        attempt.traceback[-MOST_CHARS:],
+        attempt.traceback[-MAX_CHARS:],
     )
 
 
 def _laid_out(text: str) -> SafeString:
-    if len(text) <= MOST_CHARS:
+    if len(text) <= MAX_CHARS:
         with suppress(ValueError):  # what is not JSON is shown as it is
             text = json.dumps(json.loads(text), indent=2)
-    shown = text[:MOST_CHARS] + (" ..." if len(text) > MOST_CHARS else "")
+    shown = text[:MAX_CHARS] + (" ..." if len(text) > MAX_CHARS else "")
     return format_html('<pre style="white-space: pre-wrap">{}</pre>', shown)
 
 

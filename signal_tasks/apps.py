@@ -7,7 +7,7 @@ from django.utils.module_loading import autodiscover_modules
 
 
 class SignalTasksConfig(AppConfig):
-    """Makes durable signals work wherever Django is set up, with nothing to import."""
+    """Make durable signals work wherever Django is set up, with nothing to import."""
 
     name = "signal_tasks"
     verbose_name = "Signal tasks"
@@ -15,9 +15,11 @@ class SignalTasksConfig(AppConfig):
 
     def ready(self) -> None:
         """Import every app's ``receivers`` module and listen for Celery workers."""
-        from signal_tasks import checks, telemetry, worker
+        from signal_tasks import checks
+        from signal_tasks.telemetry import logs
+        from signal_tasks.worker import bootstrap
 
         checks.register()
-        telemetry.start()
-        worker.prepare()
+        logs.start()
+        bootstrap.prepare()
         autodiscover_modules("receivers")

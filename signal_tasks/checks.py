@@ -13,11 +13,11 @@ from django.conf import settings as django_settings
 from django.core import checks
 from django.db import connections
 
-from signal_tasks import broker
-from signal_tasks.conf import NAME, problems
-from signal_tasks.dispatch import all_signals
-from signal_tasks.forward import ForwardedSignal
-from signal_tasks.registry import registry
+from signal_tasks.broker import config
+from signal_tasks.conf import NAME, setting_errors
+from signal_tasks.delivery.tasks import owns_task
+from signal_tasks.dispatch.signal import all_signals
+from signal_tasks.registry.registry import registry
 
 Messages = Iterator[checks.CheckMessage]
 SERVERS = ("postgresql", "mysql")
@@ -29,14 +29,14 @@ def register() -> None:
 
 
 def run_all(**_: Any) -> list[checks.CheckMessage]:
-    """Every check of this module."""
+    """Run every check of this module."""
     return [message for check in ALL for message in check()]
 
 
 def settings_are_valid() -> Messages:
     """E001: a key that is unknown, or a value that makes no sense."""
-    for problem in problems(getattr(django_settings, NAME, {})):
-        yield checks.Error(problem, id="signal_tasks.E001")
+    for error in setting_errors(getattr(django_settings, NAME, {})):
+        yield checks.Error(error, id="signal_tasks.E001")
 
 
 def times_are_aware() -> Messages:
@@ -53,7 +53,7 @@ def receivers_own_their_tasks() -> Messages:
     """E003: another Celery task has the name of a receiver."""
     for receiver in registry.receivers():
         for name in receiver.names:
-            if not broker.owns_task(name):
+            if not owns_task(name):
                 yield checks.Error(
                     f"The Celery task {name!r} is not the one of the receiver of "
                     "that name.",
@@ -64,9 +64,7 @@ def receivers_own_their_tasks() -> Messages:
 
 def signals_own_their_names() -> Messages:
     """E004: two signals have one name, so their events cannot be told apart."""
-    names = Counter(
-        each.name for each in all_signals() if not isinstance(each, ForwardedSignal)
-    )
+    names = Counter(each.name for each in all_signals())
     for name, count in names.items():
         if count > 1:
             yield checks.Error(
@@ -78,7 +76,7 @@ def signals_own_their_names() -> Messages:
 
 def celery_app_is_set() -> Messages:
     """W001: no Celery app, so nothing knows where the broker is."""
-    if broker.app_is_missing():
+    if config.app_is_missing():
         yield checks.Warning(
             "No Celery app is set in this process; events would be published to "
             "Celery's default broker, amqp://localhost.",
@@ -89,7 +87,7 @@ def celery_app_is_set() -> Messages:
 
 def tasks_are_not_eager() -> Messages:
     """W002: eager tasks run receivers in the sender's process."""
-    if broker.is_eager():
+    if config.is_eager():
         yield checks.Warning(
             "CELERY_TASK_ALWAYS_EAGER runs receivers in the sender's process after "
             "its commit; retries and delays then wait for a worker.",
@@ -130,8 +128,8 @@ def sqlite_can_share() -> Messages:
 
 
 def content_is_json() -> Messages:
-    """W005: a worker that accepts pickle runs what a stranger writes."""
-    accepted = broker.unsafe_content()
+    """W005: a worker that accepts pickle runs code of whoever writes to the broker."""
+    accepted = config.unsafe_content()
     if accepted:
         yield checks.Warning(
             f"Celery accepts {', '.join(accepted)} messages, with which whoever can "
@@ -143,7 +141,7 @@ def content_is_json() -> Messages:
 
 def worker_outlives_outages() -> Messages:
     """W006: a worker gives up when the broker stays away."""
-    if broker.reconnects_are_bounded():
+    if config.reconnects_are_bounded():
         yield checks.Warning(
             "A Celery worker ends when its broker stays away for long "
             "(broker_connection_max_retries).",
@@ -155,12 +153,12 @@ def worker_outlives_outages() -> Messages:
 
 def worker_consumer_survives() -> Messages:
     """W007: celery 5.7.0 with Redis and a consumer of the project's own."""
-    if broker.consumer_may_die():
+    if config.consumer_may_die():
         yield checks.Warning(
             "With celery 5.7.0 on Redis a worker ends when Redis goes away; "
             "signal_tasks mends that only for Celery's own consumer, and "
             "worker_consumer names another.",
-            hint="Derive it from signal_tasks.consumer.SurvivingConsumer.",
+            hint="Derive it from signal_tasks.worker.consumer.ResilientConsumer.",
             id="signal_tasks.W007",
         )
 

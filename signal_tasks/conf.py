@@ -1,7 +1,4 @@
-"""The ``SIGNAL_TASKS`` setting, read here and nowhere else.
-
-One dict in the project's settings becomes one frozen, typed object.
-"""
+"""The ``SIGNAL_TASKS`` setting: one dict becomes one frozen, typed object."""
 
 from __future__ import annotations
 
@@ -9,12 +6,14 @@ import difflib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
-from typing import Any
+from functools import lru_cache
 
 from django.conf import settings as django_settings
-from django.utils.functional import empty
+from django.core.signals import setting_changed
 
 from signal_tasks.retry import RetryPolicy
+from signal_tasks.validation import BOOL, COUNT, POSITIVE, Rule, a, errors, optional
+from signal_tasks.validation import NAME as A_NAME
 
 NAME = "SIGNAL_TASKS"
 WEEK = timedelta(days=7)
@@ -40,9 +39,9 @@ class Settings:
     MAX_TRACEBACK_CHARS: int = 20_000
     #: Most delivery ids in one message.
     CHUNK_SIZE: int = 100
-    #: A group of atomic deliveries is committed after about this long.
+    #: Atomic deliveries that share a commit are committed after about this long.
     GROUP_SECONDS: float = 0.1
-    #: A message that has worked for this long hands the rest of its ids back.
+    #: A worker that has worked on a message for this long releases the rest of it.
     MESSAGE_SECONDS: float = 1.0
     #: Least time between two bursts of the publisher thread.
     PUBLISH_INTERVAL: float = 0.01
@@ -56,11 +55,11 @@ class Settings:
     RELAY_IN_WORKER: bool = True
     #: Time between two passes of a relay.
     RELAY_INTERVAL: float = 1.0
-    #: What has not been taken this long after its publication is published
+    #: A delivery that is not claimed this long after its publication is published
     #: again, then after twice that time, and so on up to ``REPUBLISH_MAX``.
     REPUBLISH_AFTER: float = 5.0
     REPUBLISH_MAX: float = 3600.0
-    #: How long ended deliveries are kept; None keeps them.
+    #: How long finished deliveries are kept; None keeps them.
     KEEP_SUCCEEDED: timedelta | None = WEEK
     KEEP_DISCARDED: timedelta | None = WEEK
     KEEP_DEAD: timedelta | None = None
@@ -71,78 +70,70 @@ class Settings:
 
 
 def settings() -> Settings:
-    """The settings in force; keys that are wrong are left to ``manage.py check``.
+    """Return the settings in force; keys that are wrong are left to ``check``."""
+    return _read(_generation)
 
-    Read anew when the project's dict is another one. Not when Django announces a
-    change: a thread could put the old one back into a cache just then.
+
+_generation = 0
+
+
+@lru_cache(maxsize=2)
+def _read(generation: int) -> Settings:
+    """Read the dict once per generation.
+
+    A thread that was reading while the setting changed fills the place of an older
+    generation, which nobody looks at any more.
     """
-    global _read
-    given = _given()
-    if _read is None or _read[0] is not given:
-        known = {f.name for f in fields(Settings)}
-        chosen = {key: value for key, value in (given or {}).items() if key in known}
-        _read = (given, Settings(**chosen))
-    return _read[1]
+    given = getattr(django_settings, NAME, None) or {}
+    known = {f.name for f in fields(Settings)}
+    return Settings(**{key: value for key, value in given.items() if key in known})
 
 
-_read: tuple[object, Settings] | None = None
+def _setting_changed(*, setting: str, **_: object) -> None:
+    global _generation
+    if setting == NAME:
+        _generation += 1
 
 
-def _given() -> Any:
-    """The project's dict, if it has one.
-
-    Django looks for a setting that is not there anew each time, for 3 microseconds,
-    and its proxy takes one for each look at it; a send asks five times. So the object
-    behind the proxy is asked, once there is one.
-    """
-    behind = object.__getattribute__(django_settings, "_wrapped")
-    return getattr(django_settings if behind is empty else behind, NAME, None)
+setting_changed.connect(_setting_changed, dispatch_uid="signal_tasks.conf")
 
 
-def problems(given: object) -> Iterator[str]:
-    """One sentence for each thing that is wrong with a ``SIGNAL_TASKS`` value."""
+def setting_errors(given: object) -> Iterator[str]:
+    """Yield one sentence for each thing that is wrong with a ``SIGNAL_TASKS`` value."""
     if not isinstance(given, Mapping):
         yield f"{NAME} is {given!r}; give a dict."
         return
-    known = {f.name: f for f in fields(Settings)}
-    for key, value in given.items():
+    known = {f.name for f in fields(Settings)}
+    for key in given:
         if key not in known:
             yield f"{NAME}[{key!r}] is not a setting.{_suggestion(key, known)}"
-        elif wrong := _wrong_value(key, value):
-            yield f"{NAME}[{key!r}] is {value!r}; {wrong}."
+    for error in errors(_RULES, given, f"{NAME}[{{!r}}]"):
+        yield f"{error}."
 
 
-def _suggestion(key: object, known: Mapping[str, object]) -> str:
+def _suggestion(key: object, known: set[str]) -> str:
     close = difflib.get_close_matches(str(key).upper(), known, n=1)
     return f" Did you mean {close[0]!r}?" if close else ""
 
 
-def _wrong_value(key: str, value: object) -> str:
-    default = getattr(Settings(), key)
-    if key == "DATABASES":
-        return "" if _is_aliases(value) else "give None or a list of aliases"
-    if key == "QUEUE":
-        fine = value is None or (isinstance(value, str) and value)
-        return "" if fine else "give None or a name"
-    if key.startswith("KEEP_"):
-        fine = value is None or isinstance(value, timedelta)
-        return "" if fine else "give None or a timedelta"
-    if isinstance(default, bool | RetryPolicy):
-        fine = isinstance(value, type(default))
-        return "" if fine else f"give a {type(default).__name__}"
-    return _wrong_number(value, whole=isinstance(default, int))
-
-
-def _wrong_number(value: object, *, whole: bool) -> str:
-    kinds: Any = int if whole else (int, float)
-    if isinstance(value, kinds) and not isinstance(value, bool) and value > 0:
-        return ""
-    return f"give a positive {'whole ' if whole else ''}number"
-
-
-def _is_aliases(value: object) -> bool:
-    if value is None:
-        return True
+def _are_aliases(value: object) -> bool:
     return isinstance(value, list | tuple) and all(
         alias in django_settings.DATABASES for alias in value
     )
+
+
+def _rule(name: str, default: object) -> Rule:
+    if name.startswith("KEEP_"):
+        return optional(a(timedelta))
+    if isinstance(default, bool):
+        return BOOL
+    if isinstance(default, RetryPolicy):
+        return a(RetryPolicy)
+    return COUNT if isinstance(default, int) else POSITIVE
+
+
+_RULES = {f.name: _rule(f.name, getattr(Settings(), f.name)) for f in fields(Settings)}
+_RULES |= {
+    "DATABASES": optional(Rule(_are_aliases, "a list of aliases")),
+    "QUEUE": optional(A_NAME),
+}

@@ -15,7 +15,7 @@ from signal_tasks.exceptions import NoCurrentDelivery
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CurrentDelivery:
-    """What a durable receiver may know about the delivery that it runs for.
+    """The delivery that a durable receiver runs for.
 
     Attributes:
         id: of the delivery.
@@ -64,7 +64,7 @@ _current: ContextVar[CurrentDelivery | None] = ContextVar(
 
 
 def current_delivery() -> CurrentDelivery:
-    """The delivery that the calling receiver runs for.
+    """Return the delivery that the calling receiver runs for.
 
     Raises:
         NoCurrentDelivery: (a ``LookupError``) anywhere else.
@@ -76,7 +76,7 @@ def current_delivery() -> CurrentDelivery:
 
 
 def cause() -> uuid.UUID | None:
-    """The event in whose receiver this code runs, if it does."""
+    """Return the id of the event in whose receiver this code runs, or None."""
     delivery = _current.get()
     return delivery.event_id if delivery is not None else None
 

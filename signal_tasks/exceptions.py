@@ -49,7 +49,7 @@ class DecodeError(SignalTasksError):
 class MissingInstance(SignalTasksError):
     """A model row that a payload refers to is gone.
 
-    What becomes of the delivery is for ``on_missing`` to say.
+    ``on_missing`` says what becomes of the delivery.
 
     Attributes:
         model: its label, as ``orders.order``.
@@ -68,7 +68,11 @@ class MissingInstance(SignalTasksError):
 
 
 class LeaseLost(SignalTasksError):
-    """This worker no longer holds the delivery; what it does for it cannot count."""
+    """This worker no longer holds the delivery; nothing that it does for it counts."""
+
+
+class WorkerLost(SignalTasksError):
+    """The lease was over before the receiver had finished: its worker died or hung."""
 
 
 class BrokerUnavailable(SignalTasksError):

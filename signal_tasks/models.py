@@ -1,4 +1,4 @@
-"""The rows: what was sent, what is owed to whom, what went wrong, who is at work."""
+"""Models: events, deliveries, failed attempts, workers."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from django.db import models
 from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
-from signal_tasks.clock import DatabaseNow, uuid7
+from signal_tasks.db.clock import DatabaseNow, uuid7
 from signal_tasks.querysets import DeliveryQuerySet
 from signal_tasks.states import Reason, State
 
 
-class Event(models.Model):  # type: ignore[django-manager-missing]
+class Event(models.Model):
     """One ``send`` of a signal: its payload, once for all its deliveries."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
@@ -24,6 +24,8 @@ class Event(models.Model):  # type: ignore[django-manager-missing]
     headers = models.TextField(blank=True, default="")
     cause_id = models.UUIDField(null=True, blank=True)
     sent_at = models.DateTimeField(default=DatabaseNow)
+
+    objects: ClassVar[models.Manager[Event]] = models.Manager()
 
     class Meta:
         verbose_name = _("event")
@@ -34,7 +36,7 @@ class Event(models.Model):  # type: ignore[django-manager-missing]
         return f"{self.signal} {self.pk}"
 
     def header_mapping(self) -> dict[str, Any]:
-        """The headers as they were given to ``using(headers=...)``."""
+        """Return the headers as they were given to ``using(headers=...)``."""
         return dict(json.loads(self.headers)) if self.headers else {}
 
 
@@ -43,11 +45,14 @@ IS_LIVE = Q(state=State.PENDING) | Q(state=State.RUNNING)
 
 
 class Delivery(models.Model):
-    """One receiver's share of an event, and the only truth about its fate.
+    """One receiver's share of an event, and the only record of its state.
 
-    ``relay_at`` says when the relay must look at it next: a pending delivery is
-    then published (again), the lease of a running one is then over. It is null
-    when nothing is owed.
+    ``next_check_at`` says when a relay must look at it next: it then publishes a
+    pending delivery (again), and the lease of a running one is then over. It is null
+    once the delivery has finished.
+
+    ``lease`` is the token of the last claim; see Note [Fencing] in ``db.claim``.
+    ``run`` grows with each replay, so that attempts of each run are told apart.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
@@ -63,12 +68,14 @@ class Delivery(models.Model):
     reason = models.CharField(
         max_length=11, choices=Reason.choices, blank=True, default=""
     )
+    run = models.SmallIntegerField(default=1)
     attempts = models.IntegerField(default=0)
-    lease = models.IntegerField(default=0)
+    lease = models.BigIntegerField(default=0)
+    claimed_by = models.UUIDField(null=True, blank=True)
     available_at = models.DateTimeField(default=DatabaseNow)
-    relay_at = models.DateTimeField(null=True, blank=True)
-    relays = models.SmallIntegerField(default=0)
-    alone = models.BooleanField(default=False)
+    next_check_at = models.DateTimeField(null=True, blank=True)
+    publish_count = models.SmallIntegerField(default=0)
+    isolated = models.BooleanField(default=False)
     orphaned = models.BooleanField(default=False)
     finished_at = models.DateTimeField(null=True, blank=True)
 
@@ -87,13 +94,15 @@ class Delivery(models.Model):
                 fields=["event", "receiver"], name="signal_tasks_one_per_receiver"
             ),
             models.CheckConstraint(
-                condition=Q(IS_LIVE, relay_at__isnull=False, finished_at__isnull=True)
-                | Q(~IS_LIVE, relay_at__isnull=True, finished_at__isnull=False),
-                name="signal_tasks_watched_or_over",
+                condition=Q(
+                    IS_LIVE, next_check_at__isnull=False, finished_at__isnull=True
+                )
+                | Q(~IS_LIVE, next_check_at__isnull=True, finished_at__isnull=False),
+                name="signal_tasks_live_or_finished",
             ),
         ]
         indexes = [
-            models.Index(fields=["relay_at"], name="signal_tasks_relay_at"),
+            models.Index(fields=["next_check_at"], name="signal_tasks_next_check_at"),
             models.Index(
                 fields=["finished_at", "state"], name="signal_tasks_finished_at"
             ),
@@ -106,23 +115,27 @@ class Delivery(models.Model):
 class Attempt(models.Model):
     """One attempt that failed, kept for the people who have to find out why."""
 
-    class Outcome(models.TextChoices):
-        """What the failure led to."""
+    class Consequence(models.TextChoices):
+        """The consequence of a failed attempt for its delivery."""
 
-        RETRIED = "retried"  # it will be run again
+        RETRIED = "retried"  # it is run again
+        RELEASED = "released"  # it is run again, and this attempt does not count
         DEAD = "dead"  # that was the last one
 
     delivery = models.ForeignKey(
         Delivery, on_delete=models.CASCADE, related_name="failures"
     )
+    run = models.SmallIntegerField(default=1)
     number = models.PositiveIntegerField()
-    outcome = models.CharField(max_length=7, choices=Outcome.choices)
+    consequence = models.CharField(max_length=8, choices=Consequence.choices)
     error_type = models.CharField(max_length=255)
     error = models.TextField()
     traceback = models.TextField(blank=True)
     worker = models.CharField(max_length=255, blank=True)
     seconds = models.FloatField(null=True, blank=True)
     failed_at = models.DateTimeField(default=DatabaseNow)
+
+    objects: ClassVar[models.Manager[Attempt]] = models.Manager()
 
     class Meta:
         verbose_name = _("failed attempt")
@@ -141,6 +154,8 @@ class Worker(models.Model):
     name = models.CharField(max_length=255)
     started_at = models.DateTimeField(default=DatabaseNow)
     seen_at = models.DateTimeField(default=DatabaseNow)
+
+    objects: ClassVar[models.Manager[Worker]] = models.Manager()
 
     class Meta:
         verbose_name = _("worker")

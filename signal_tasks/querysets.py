@@ -1,16 +1,23 @@
-"""The verbs of many deliveries; each is guarded by state, and by lease where held.
+"""The verbs of deliveries: every change of a state is one of them.
 
-All run on the alias of the queryset and open their own transaction where they
-need one. Nothing here knows a receiver, a policy or the broker.
+# Note [Guards]
+Each verb is guarded by the state it starts from, and by the lease where a worker
+holds one, in an UPDATE of its own, without the caller's filter. A database evaluates
+such a guard again for a row that changed meanwhile, but not one that a join has made
+part of a subquery.
+
+All run on the alias of the queryset. Nothing here knows a receiver, a policy or the
+broker.
 """
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Iterable, Mapping
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
+from django.apps import apps
 from django.db import connections, transaction
 from django.db.models import (
     Case,
@@ -25,167 +32,149 @@ from django.db.models import (
     When,
 )
 from django.db.models.functions import Greatest
-from django.utils import timezone
 
-from signal_tasks import takes
-from signal_tasks.clock import DatabaseNow, from_now
+from signal_tasks.db.claim import Claim, Claimed, claim
+from signal_tasks.db.clock import DatabaseNow, from_now
+from signal_tasks.db.sql import skip_locked
 from signal_tasks.states import LIVE, State
 
 if TYPE_CHECKING:
     from signal_tasks.models import Delivery
 
-    Base = QuerySet[Delivery]
-else:
-    Base = QuerySet
+#: States from which an operator may replay, or discard, a delivery.
+REPLAYABLE = (State.DEAD, State.DISCARDED)
+DISCARDABLE = (State.PENDING, State.DEAD)
+#: Rows that one UPDATE of an operator's verb changes.
+BATCH = 1000
+#: ``publish_count`` goes no further: the wait has long reached its limit.
+MAX_DOUBLINGS = 30
 
 
-class DeliveryQuerySet(Base):
-    """Deliveries, and what the engine and its operators do to many of them."""
+class DeliveryQuerySet(QuerySet["Delivery"]):
+    """Deliveries, and the verbs of workers, relays and operators."""
+
+    def _unfiltered(self) -> DeliveryQuerySet:
+        return DeliveryQuerySet(self.model, using=self.db)
 
     # -- a worker's verbs ---------------------------------------------------------
 
-    def take(
-        self, ids: Collection[uuid.UUID], *, names: Collection[str], lease: float
-    ) -> list[Delivery]:
-        """Win those of ``ids`` that are owed to these receivers and due.
+    def claim(
+        self,
+        ids: Collection[uuid.UUID],
+        *,
+        names: Collection[str],
+        lease: float,
+        worker: uuid.UUID | None = None,
+    ) -> list[Claimed]:
+        """Claim those of ``ids`` that are due for these receivers.
 
-        They become ``running`` with one attempt more and a lease of their own. The
-        take is committed before this returns, so that a crash has been counted.
-        What was with a worker that died is taken alone or not at all. The events
-        come along.
+        They become ``running`` for ``lease`` seconds, with one attempt more, under a
+        new random lease token. The claim is committed before this returns, so a crash
+        has been counted. A delivery whose worker died is claimed as the only one or
+        not at all.
         """
-        take = self._take_at_once if self._is_postgres() else self._take_portably
-        won = take(ids, names, lease, alone=len(ids) == 1)
-        order = {pk: place for place, pk in enumerate(ids)}
-        return sorted(won, key=lambda delivery: order[delivery.pk])
-
-    def _is_postgres(self) -> bool:
-        return connections[self.db].vendor == "postgresql"
-
-    def _take_at_once(
-        self,
-        ids: Collection[uuid.UUID],
-        names: Collection[str],
-        lease: float,
-        *,
-        alone: bool,
-    ) -> list[Delivery]:
-        event_model = _event_model(self)
-        won = []
-        for delivery_values, event_values in takes.take(
-            ids, names=names, lease=lease, alone=alone, database=self.db
-        ):
-            delivery = self.model.from_db(self.db, takes.DELIVERY, delivery_values)
-            found = event_values[0] is not None
-            delivery.event = (
-                event_model.from_db(self.db, takes.EVENT, event_values)
-                if found
-                else _deleted_event(event_model, delivery)
-            )
-            won.append(delivery)
-        return won
-
-    def _take_portably(
-        self,
-        ids: Collection[uuid.UUID],
-        names: Collection[str],
-        lease: float,
-        *,
-        alone: bool,
-    ) -> list[Delivery]:
-        due = Q(state=State.PENDING, available_at__lte=DatabaseNow())
-        wanted = self.filter(due, pk__in=ids, receiver__in=names)
-        if not alone:
-            wanted = wanted.filter(alone=False)
-        with transaction.atomic(using=self.db):
-            won = list(wanted.unlocked())
-            self.filter(pk__in=[d.pk for d in won]).update(
-                state=State.RUNNING,
-                attempts=F("attempts") + 1,
-                lease=F("lease") + 1,
-                relay_at=from_now(lease),
-                relays=0,
-                alone=alone,
-                orphaned=False,
-            )
-        model = _event_model(self)
-        events = model._base_manager.using(self.db)
-        by_id = events.in_bulk([delivery.event_id for delivery in won])
-        for delivery in won:
-            event = by_id.get(delivery.event_id)
-            delivery.event = event or _deleted_event(model, delivery)
-            delivery.state = State.RUNNING
-            delivery.attempts += 1
-            delivery.lease += 1
-            delivery.alone = alone
-        return won
-
-    def held(self, deliveries: Iterable[Delivery]) -> DeliveryQuerySet:
-        """Those of ``deliveries`` that still run under the lease they carry."""
-        by_lease: dict[int, list[uuid.UUID]] = {}
-        for delivery in deliveries:
-            by_lease.setdefault(delivery.lease, []).append(delivery.pk)
-        mine = Q(pk__in=[])
-        for lease, pks in by_lease.items():
-            mine |= Q(lease=lease, pk__in=pks)
-        return self.filter(mine, state=State.RUNNING)
-
-    def end(self, state: State, reason: str = "") -> int:
-        """End these deliveries; returns how many it were."""
-        return self.update(
-            state=state, reason=reason, relay_at=None, finished_at=DatabaseNow()
+        return claim(
+            Claim(ids, names, lease, worker),
+            deliveries=self._unfiltered(),
+            events=_rows("Event", self.db),
         )
 
-    def postpone(
-        self, delay: float, *, counts: bool = True, alone: bool = False
+    def leased(self, ids: Collection[uuid.UUID], lease: int) -> DeliveryQuerySet:
+        """Return those of ``ids`` that run under this lease."""
+        rows = self._unfiltered()
+        return rows.filter(pk__in=ids, lease=lease, state=State.RUNNING)
+
+    def finish(
+        self, ids: Collection[uuid.UUID], lease: int, state: State, reason: str = ""
     ) -> int:
-        """Owe these running deliveries again, ``delay`` seconds from now."""
-        return self.update(
+        """Finish deliveries that run under this lease; return how many did.
+
+        ``db.complete`` does the same for successes.
+        """
+        return self.leased(ids, lease).update(
+            state=state,
+            reason=reason,
+            next_check_at=None,
+            finished_at=DatabaseNow(),
+        )
+
+    def schedule_retry(
+        self,
+        ids: Collection[uuid.UUID],
+        lease: int,
+        *,
+        delay: float,
+        counts: bool = True,
+        isolated: bool = False,
+    ) -> int:
+        """Make deliveries that run under this lease due again in ``delay`` seconds.
+
+        ``counts`` says whether the attempt is spent, ``isolated`` whether the next
+        one is claimed as the only one. Return the number of rows updated.
+        """
+        return self.leased(ids, lease).update(
             state=State.PENDING,
             available_at=from_now(delay),
-            relay_at=from_now(delay),
-            alone=alone,
+            next_check_at=from_now(delay),
+            isolated=isolated,
             attempts=F("attempts") if counts else _one_less("attempts"),
         )
 
-    def hand_back(self, *, alone: bool = False) -> int:
-        """Owe these running deliveries again at once, without the attempt."""
-        return self.update(
+    def release(
+        self, ids: Collection[uuid.UUID], lease: int, *, isolated: bool = False
+    ) -> int:
+        """Release deliveries that run under this lease; do not count the attempt.
+
+        They may be claimed again at once. Return the number of rows updated.
+        """
+        return self.leased(ids, lease).update(
             state=State.PENDING,
-            relay_at=DatabaseNow(),
-            alone=alone,
+            next_check_at=DatabaseNow(),
+            isolated=isolated,
             attempts=_one_less("attempts"),
         )
 
-    def extend(self, seconds: float) -> int:
-        """Let the leases of these running deliveries end ``seconds`` from now."""
-        return self.update(relay_at=from_now(seconds))
+    def extend(self, ids: Collection[uuid.UUID], lease: int, seconds: float) -> int:
+        """Let this lease end ``seconds`` from now; return the number of rows updated.
+
+        With 0 seconds the relay recovers the deliveries in its next pass.
+        """
+        return self.leased(ids, lease).update(next_check_at=from_now(seconds))
 
     # -- the relay's verbs --------------------------------------------------------
 
-    def any_to_see_to(self, *, early: float) -> bool:
-        """Whether ``expired`` or ``due`` would find anything: one look at one index."""
-        return self.filter(relay_at__lte=from_now(early)).exists()
+    def has_due(self, *, early: float) -> bool:
+        """Return True if ``expired_leases`` or ``due`` would find anything.
 
-    def expired(self, limit: int) -> list[Delivery]:
-        """Running deliveries whose lease is over, locked for this transaction."""
-        over = self.filter(state=State.RUNNING, relay_at__lte=DatabaseNow())
-        return list(over.order_by("relay_at").unlocked()[:limit])
+        One look at one index.
+        """
+        return self._unfiltered().filter(next_check_at__lte=from_now(early)).exists()
+
+    def expired_leases(self, limit: int) -> list[Delivery]:
+        """Return running deliveries whose lease is over; lock them."""
+        over = Q(state=State.RUNNING, next_check_at__lte=DatabaseNow())
+        rows = self._unfiltered().filter(over).order_by("next_check_at")
+        return list(skip_locked(rows)[:limit])
+
+    def count_attempt(self, ids: Collection[uuid.UUID], lease: int) -> int:
+        """Count one attempt more for deliveries that run under this lease."""
+        return self.leased(ids, lease).update(attempts=F("attempts") + 1)
 
     def due(
         self, limit: int, *, names: Collection[str], early: float
     ) -> list[Delivery]:
-        """Pending deliveries that the relay must see to, locked for this transaction.
+        """Return pending deliveries that the relay must look at; lock them.
 
-        Orphans of these receivers are due ``early``: before those who do not know
-        their receiver see them.
+        Orphans of these receivers are due ``early``, before a relay that does not
+        know their receiver sees them.
         """
-        soon = self.filter(state=State.PENDING, relay_at__lte=from_now(early))
-        mine = Q(orphaned=True, receiver__in=names)
-        due = soon.filter(mine | Q(relay_at__lte=DatabaseNow()))
-        return list(due.order_by("relay_at").unlocked()[:limit])
+        soon = Q(state=State.PENDING, next_check_at__lte=from_now(early))
+        known = Q(orphaned=True, receiver__in=names)
+        now = Q(next_check_at__lte=DatabaseNow())
+        rows = self._unfiltered().filter(soon, known | now).order_by("next_check_at")
+        return list(skip_locked(rows)[:limit])
 
-    def claim(
+    def schedule_publication(
         self,
         due: Iterable[Delivery],
         *,
@@ -193,135 +182,169 @@ class DeliveryQuerySet(Base):
         longest: float,
         orphaned: bool = False,
     ) -> None:
-        """Keep the relay away from these for ``after`` seconds, then twice that.
+        """Keep relays from pending deliveries for ``after`` seconds, then twice that.
 
-        Each claim doubles the time, up to ``longest``, so that what waits in a long
-        queue is not published over and over, and orphans are not looked at often.
+        Each publication doubles the wait, up to ``longest``, so that what waits in a
+        long queue is not published over and over, and orphans are not looked at
+        often.
         """
-        for relays, pks in _grouped(due, "relays").items():
-            wait = min(after * 2.0 ** min(relays, 30), longest)
-            self.filter(pk__in=pks).update(
-                relay_at=from_now(wait), relays=min(relays + 1, 30), orphaned=orphaned
+        for count, pks in _grouped(due, "publish_count").items():
+            wait = min(after * 2.0 ** min(count, MAX_DOUBLINGS), longest)
+            self._unfiltered().filter(pk__in=pks, state=State.PENDING).update(
+                next_check_at=from_now(wait),
+                publish_count=min(count + 1, MAX_DOUBLINGS),
+                orphaned=orphaned,
             )
 
-    def unclaim(self, ids: Collection[uuid.UUID], *, after: float) -> int:
-        """Take a claim back whose messages could not be published."""
-        return self.filter(pk__in=ids, state=State.PENDING).update(
-            relay_at=from_now(after),
-            relays=_one_less("relays"),
+    def unschedule(self, ids: Collection[uuid.UUID], *, after: float) -> int:
+        """Undo ``schedule_publication`` for what the broker did not take."""
+        return (
+            self._unfiltered()
+            .filter(pk__in=ids, state=State.PENDING)
+            .update(
+                next_check_at=from_now(after),
+                publish_count=_one_less("publish_count"),
+            )
         )
 
     def adopt(self, names: Collection[str]) -> int:
-        """Bring orphans whose receiver is known here to the relay's attention.
+        """Make orphans of these receivers due for the relay.
 
-        They stay orphans until they are taken: workers that do not know them may
+        They stay orphans until they are claimed: workers that do not know them may
         still drop their messages.
         """
-        orphans = self.filter(state=State.PENDING, orphaned=True, receiver__in=names)
-        return orphans.filter(relay_at__isnull=False).update(
-            relay_at=Greatest(F("available_at"), DatabaseNow()), relays=0
+        orphans = Q(state=State.PENDING, orphaned=True, receiver__in=names)
+        live = self._unfiltered().filter(orphans, next_check_at__isnull=False)
+        return live.update(
+            next_check_at=Greatest(F("available_at"), DatabaseNow()), publish_count=0
         )
 
     # -- an operator's verbs ------------------------------------------------------
 
     def dead(self) -> DeliveryQuerySet:
-        """Dead letters."""
+        """Return the dead letters."""
         return self.filter(state=State.DEAD)
 
     def replayable(self) -> DeliveryQuerySet:
-        """What ended without being done."""
-        return self.filter(state__in=(State.DEAD, State.DISCARDED))
+        """Return deliveries that finished without being done."""
+        return self.filter(state__in=REPLAYABLE)
 
     def replay(self) -> int:
-        """Owe dead and discarded deliveries again, with all their attempts."""
-        return self.replayable().update(
+        """Make dead and discarded deliveries pending again, with all their attempts.
+
+        Return the number of rows updated.
+        """
+        return self._change(
+            REPLAYABLE,
             state=State.PENDING,
             reason="",
+            run=F("run") + 1,
             attempts=0,
-            lease=F("lease") + 1,
-            relays=0,
-            alone=False,
+            lease=0,
+            publish_count=0,
+            isolated=False,
             available_at=DatabaseNow(),
-            relay_at=DatabaseNow(),
+            next_check_at=DatabaseNow(),
             finished_at=None,
         )
 
     def discardable(self) -> DeliveryQuerySet:
-        """What is not done, and not being done."""
-        return self.filter(state__in=(State.PENDING, State.DEAD))
+        """Return deliveries that are neither done nor running."""
+        return self.filter(state__in=DISCARDABLE)
 
     def discard(self) -> int:
-        """End pending and dead deliveries without running them."""
-        return self.discardable().update(
+        """Finish pending and dead deliveries without running them.
+
+        Return the number of rows updated.
+        """
+        return self._change(
+            DISCARDABLE,
             state=State.DISCARDED,
             orphaned=False,
-            relay_at=None,
+            next_check_at=None,
             finished_at=DatabaseNow(),
         )
 
+    def _change(self, states: Collection[State], **changes: Any) -> int:
+        """Change the rows of this queryset in these states; see Note [Guards]."""
+        found = self.filter(state__in=states).order_by("pk")
+        ids = list(found.values_list("pk", flat=True))
+        rows = self._unfiltered().filter(state__in=states)
+        with transaction.atomic(using=self.db):
+            return sum(
+                rows.filter(pk__in=some).update(**changes) for some in _batches(ids)
+            )
+
+    def undo_success(self) -> int:
+        """Make succeeded deliveries pending again, as if their outcome was not written.
+
+        For tests of receivers that have to bear a second run.
+        """
+        return self._change(
+            (State.SUCCEEDED,),
+            state=State.PENDING,
+            next_check_at=DatabaseNow(),
+            finished_at=None,
+        )
+
     def prune(self, state: State, *, older_than: timedelta, limit: int) -> int:
-        """Delete up to ``limit`` deliveries that ended so long ago.
+        """Delete up to ``limit`` deliveries that finished so long ago.
 
         Their events go with their last delivery. Each call is one transaction.
+        Return the number of deliveries deleted.
         """
         cutoff = from_now(-older_than.total_seconds())
-        old = self.filter(state=state, finished_at__lte=cutoff)
+        old = Q(state=state, finished_at__lte=cutoff)
         with transaction.atomic(using=self.db):
-            rows = old.order_by("finished_at").unlocked()
+            rows = skip_locked(self.filter(old).order_by("finished_at"))
             doomed = dict(rows.values_list("pk", "event_id")[:limit])
             if doomed:
                 self._delete_with_events(doomed)
         return len(doomed)
 
     def _delete_with_events(self, doomed: Mapping[uuid.UUID, uuid.UUID]) -> None:
-        """Delete deliveries, given with their events, by as few statements as can be.
+        """Delete deliveries, given with their events, in as few statements as possible.
 
-        The events are locked first: who deletes the last delivery but one of an event
-        has done so before who deletes the last one looks for others.
+        The events are locked first: whoever deletes the last delivery but one of an
+        event has done so before another looks for the last one.
         """
-        events = _event_model(self)._base_manager.using(self.db)
+        every = self._unfiltered()
+        events = _rows("Event", self.db)
+        attempts = _rows("Attempt", self.db)
         of_these = events.filter(pk__in=set(doomed.values()))
         if connections[self.db].features.has_select_for_update:
             list(of_these.order_by("pk").select_for_update().values_list("pk"))
-        attempts = cast("Any", self.model)._meta.get_field("failures").related_model
         for rows in (
-            attempts._base_manager.using(self.db).filter(delivery_id__in=doomed),
-            self.filter(pk__in=doomed),
-            of_these.filter(~Exists(self.filter(event_id=OuterRef("pk")))),
+            attempts.filter(delivery_id__in=doomed),
+            every.filter(pk__in=doomed),
+            of_these.filter(~Exists(every.filter(event_id=OuterRef("pk")))),
         ):
             rows._raw_delete(self.db)  # noqa: SLF001 - deletes without fetching
 
     # -- what is seen -------------------------------------------------------------
 
     def live(self) -> DeliveryQuerySet:
-        """What is still owed or running."""
-        return self.filter(state__in=LIVE, relay_at__isnull=False)
+        """Return deliveries that are pending or running."""
+        return self.filter(state__in=LIVE, next_check_at__isnull=False)
 
     def counts(self) -> list[dict[str, Any]]:
-        """Rows of receiver, state, orphaned and the number of such deliveries."""
+        """Return rows of receiver, state, orphaned and ``n``, their number."""
         rows: Any = self.values("receiver", "state", "orphaned")
         return list(rows.annotate(n=Count("pk")).order_by())
 
-    def oldest_due(self) -> Any:
-        """Since when the longest waiting due delivery has been due, or None."""
+    def oldest_due(self) -> datetime | None:
+        """Return since when the longest waiting due delivery has been due."""
         due = self.live().filter(state=State.PENDING, available_at__lte=DatabaseNow())
-        return due.aggregate(oldest=Min("available_at"))["oldest"]
+        oldest: datetime | None = due.aggregate(oldest=Min("available_at"))["oldest"]
+        return oldest
 
-    def unlocked(self) -> DeliveryQuerySet:
-        """Lock the rows for this transaction, passing over those locked by others.
 
-        On SQLite the transaction itself keeps all other writers out.
-        """
-        features = connections[self.db].features
-        if not features.has_select_for_update:
-            return self
-        return self.select_for_update(
-            skip_locked=features.has_select_for_update_skip_locked
-        )
+def _rows(model: str, database: str) -> QuerySet[Any]:
+    return QuerySet(apps.get_model("signal_tasks", model), using=database)
 
 
 def _one_less(field: str) -> Case:
-    """The field less one, but never below zero."""
+    """Return the field less one, but never below zero."""
     return Case(When(**{f"{field}__gt": 0}, then=F(field) - 1), default=Value(0))
 
 
@@ -332,10 +355,5 @@ def _grouped(rows: Iterable[Delivery], field: str) -> Mapping[Any, list[uuid.UUI
     return groups
 
 
-def _deleted_event(model: Any, delivery: Delivery) -> Any:
-    """In the place of an event that somebody deleted by hand: without a payload."""
-    return model(pk=delivery.event_id, signal="", payload="", sent_at=timezone.now())
-
-
-def _event_model(queryset: DeliveryQuerySet) -> Any:
-    return cast("Any", queryset.model)._meta.get_field("event").related_model
+def _batches(ids: Sequence[uuid.UUID]) -> Iterator[Sequence[uuid.UUID]]:
+    return (ids[start : start + BATCH] for start in range(0, len(ids), BATCH))

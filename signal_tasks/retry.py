@@ -1,4 +1,4 @@
-"""When to run a failed delivery again: a pure policy.
+"""Decide when to run a failed or lost delivery again: a pure policy.
 
 No database, clock or broker here: attempt, age and random numbers come in as
 arguments.
@@ -9,8 +9,9 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from signal_tasks.exceptions import Reject, Retry
+from signal_tasks.exceptions import Reject, Retry, WorkerLost
 from signal_tasks.states import Reason
+from signal_tasks.validation import NOT_NEGATIVE, POSITIVE, Rule, errors
 
 ExceptionTypes = tuple[type[BaseException], ...]
 
@@ -51,26 +52,14 @@ class RetryPolicy:
     give_up_after: float | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.max_attempts, int) or self.max_attempts < 1:
-            raise ValueError(
-                f"RetryPolicy: max_attempts is {self.max_attempts!r}; give 1 or more"
-            )
-        for field in ("backoff", "factor", "max_delay"):
-            if not getattr(self, field) >= 0:
-                raise ValueError(
-                    f"RetryPolicy: {field} is {getattr(self, field)!r}; "
-                    "give a number that is not negative"
-                )
-        if self.give_up_after is not None and not self.give_up_after > 0:
-            raise ValueError(
-                f"RetryPolicy: give_up_after is {self.give_up_after!r}; "
-                "give a positive number of seconds, or None for no limit"
-            )
+        given = {name: getattr(self, name) for name in _RULES}
+        for error in errors(_RULES, given, "RetryPolicy: {}"):
+            raise ValueError(error)
         for field in ("retry_on", "give_up_on"):
             object.__setattr__(self, field, _exception_types(self, field))
 
     def delay(self, attempt: int, rng: random.Random) -> float:
-        """Seconds to wait after failed attempt number ``attempt`` (from 1)."""
+        """Return the seconds to wait after attempt number ``attempt`` (from 1)."""
         ceiling = self._ceiling(max(attempt, 1))
         return rng.uniform(0.0, ceiling) if self.jitter else ceiling
 
@@ -80,55 +69,49 @@ class RetryPolicy:
         except OverflowError:
             return self.max_delay
 
+    def is_over(self, age: float) -> bool:
+        """Return True when ``give_up_after`` forbids an attempt at that age."""
+        return self.give_up_after is not None and age > self.give_up_after
+
     def refuses(self, error: BaseException) -> bool:
-        """Whether this error is one that another attempt cannot mend."""
+        """Return True for an error that another attempt cannot mend."""
         if isinstance(error, self.give_up_on):
             return True
         return isinstance(error, Exception) and not isinstance(error, self.retry_on)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
-    """What becomes of a failed attempt: dead with a reason, or again in a while."""
+class RetryDecision:
+    """Dead with a reason, or run again after a delay (seconds)."""
 
     reason: Reason | None = None
     delay: float = 0.0
     counts: bool = True
 
 
-def judge(
+def decide(
     policy: RetryPolicy,
     error: BaseException,
     *,
     attempt: int,
     age: float,
     rng: random.Random,
-) -> Verdict:
-    """Decide over attempt number ``attempt`` of an event ``age`` seconds old."""
-    if isinstance(error, Reject):
-        return Verdict(reason=Reason.REJECTED)
+) -> RetryDecision:
+    """Decide what follows attempt number ``attempt`` of an event ``age`` seconds old.
+
+    ``error`` is what the receiver raised, or ``WorkerLost`` when its worker died.
+    """
+    lost = isinstance(error, WorkerLost)
+    if isinstance(error, Reject) or (
+        not isinstance(error, Retry | WorkerLost) and policy.refuses(error)
+    ):
+        return RetryDecision(reason=Reason.REJECTED)
+    delay, counts = policy.delay(attempt, rng), True
     if isinstance(error, Retry):
-        return _asked_again(policy, error, attempt=attempt, age=age, rng=rng)
-    if policy.refuses(error):
-        return Verdict(reason=Reason.REJECTED)
-    delay = policy.delay(attempt, rng)
-    if attempt >= policy.max_attempts or _too_old(policy, age + delay):
-        return Verdict(reason=Reason.EXHAUSTED)
-    return Verdict(delay=delay)
-
-
-def _asked_again(
-    policy: RetryPolicy, error: Retry, *, attempt: int, age: float, rng: random.Random
-) -> Verdict:
-    delay = policy.delay(attempt, rng) if error.after is None else error.after
-    spent = error.counts and attempt >= policy.max_attempts
-    if spent or _too_old(policy, age + delay):
-        return Verdict(reason=Reason.EXHAUSTED)
-    return Verdict(delay=delay, counts=error.counts)
-
-
-def _too_old(policy: RetryPolicy, age: float) -> bool:
-    return policy.give_up_after is not None and age > policy.give_up_after
+        delay, counts = (delay if error.after is None else error.after), error.counts
+    if (counts and attempt >= policy.max_attempts) or policy.is_over(age + delay):
+        return RetryDecision(reason=Reason.LOST if lost else Reason.EXHAUSTED)
+    return RetryDecision(delay=delay, counts=counts)
 
 
 def _exception_types(policy: RetryPolicy, field: str) -> ExceptionTypes:
@@ -140,3 +123,15 @@ def _exception_types(policy: RetryPolicy, field: str) -> ExceptionTypes:
                 f"RetryPolicy: {field} holds {item!r}; give exception classes"
             )
     return types
+
+
+_RULES = {
+    "max_attempts": Rule(lambda n: isinstance(n, int) and n >= 1, "1 or more"),
+    "backoff": NOT_NEGATIVE,
+    "factor": NOT_NEGATIVE,
+    "max_delay": NOT_NEGATIVE,
+    "give_up_after": Rule(
+        lambda seconds: seconds is None or POSITIVE.accepts(seconds),
+        "a positive number of seconds, or None for no limit",
+    ),
+}

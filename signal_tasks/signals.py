@@ -1,30 +1,190 @@
-"""Plain Django signals that the engine sends about its own work.
+"""Lifecycle signals: plain Django signals that the engine sends about its own work.
 
-They are sent with ``send_robust`` in the process, and for the database ones in the
-transaction, where the thing happens; ``telemetry`` is the first to listen.
+Each is sent with ``send_robust`` in the process in which it happens, after the
+commit of what it tells of, and carries one frozen object as ``details``. Logs,
+metrics and your own listeners hear the same. ``docs/reference/lifecycle_signals.md``
+is the table of them.
 """
 
 from __future__ import annotations
 
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
 from django.dispatch import Signal
 
-sending = Signal()
-"""An AsyncSignal (the sender) is being sent: ``origin``, ``kwargs``."""
+from signal_tasks.states import State
 
-attempt_ended = Signal()
-"""An attempt ended: ``outcome``, a ``signal_tasks.attempts.Outcome``."""
 
-lease_lost = Signal()
-"""A worker found that it no longer holds a delivery: ``delivery_id``, ``receiver``."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignalSending:
+    """An ``AsyncSignal`` is being sent; nothing is written yet.
 
-handed_back = Signal()
-"""A worker hands deliveries back without an attempt: ``receiver``, ``count``."""
+    Attributes:
+        signal: the signal itself.
+        sender: as it was given.
+        kwargs: the keywords that are sent.
+    """
 
-broker_failed = Signal()
-"""The broker did not take messages in time: ``error``."""
+    signal: Signal
+    sender: Any
+    kwargs: Mapping[str, Any]
 
-relay_passed = Signal()
-"""The relay passed over a database: ``database``, ``passage``."""
 
-relay_failed = Signal()
-"""A pass of the relay failed: ``database``, ``error``."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptFinished:
+    """An attempt has finished, and its outcome is committed.
+
+    Attributes:
+        delivery_id: of the delivery.
+        event_id: of its event.
+        signal: name of the signal.
+        receiver: name of the receiver.
+        database: alias of the outbox.
+        worker: name of the worker that ran it.
+        attempt: number of the attempt, from 1.
+        state: of the delivery from now on; ``pending`` when it is run again.
+        reason: why it is dead or was skipped, else empty.
+        seconds: run time of the receiver.
+        waited: seconds from the due time to the claim, by the database's clock.
+        retry_in: seconds until the next attempt, or None when there is none.
+        error: what the receiver raised, or None.
+    """
+
+    delivery_id: uuid.UUID
+    event_id: uuid.UUID
+    signal: str
+    receiver: str
+    database: str
+    worker: str
+    attempt: int
+    state: State
+    reason: str
+    seconds: float
+    waited: float
+    retry_in: float | None
+    error: BaseException | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryDead:
+    """A delivery has become a dead letter.
+
+    Sent by the worker whose attempt was the last, and by the relay for a delivery
+    whose workers died.
+
+    Attributes:
+        delivery_id: of the delivery.
+        receiver: name of the receiver.
+        database: alias of the outbox.
+        attempt: number of the last attempt.
+        reason: ``exhausted``, ``rejected``, ``lost``, ``undecodable`` or ``missing``.
+        error: text of the last error.
+    """
+
+    delivery_id: uuid.UUID
+    receiver: str
+    database: str
+    attempt: int
+    reason: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryFenced:
+    """A worker found that it no longer holds the lease of a delivery.
+
+    Attributes:
+        delivery_id: of the delivery.
+        receiver: name of the receiver.
+        database: alias of the outbox.
+    """
+
+    delivery_id: uuid.UUID
+    receiver: str
+    database: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveriesReleased:
+    """A worker publishes deliveries again that it did not run.
+
+    Attributes:
+        receiver: name of the receiver.
+        database: alias of the outbox.
+        count: number of deliveries.
+    """
+
+    receiver: str
+    database: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublicationFailed:
+    """The broker did not take messages in time, or one message could not be routed.
+
+    Attributes:
+        error: what went wrong.
+    """
+
+    error: BaseException
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PassFinished:
+    """A relay has finished a pass over one database.
+
+    Attributes:
+        database: alias of the outbox.
+        published: deliveries whose ids went to the broker.
+        recovered: deliveries whose lease was over.
+        orphaned: deliveries whose receiver this process does not know.
+        pruned: deliveries that were deleted.
+    """
+
+    database: str
+    published: int
+    recovered: int
+    orphaned: int
+    pruned: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PassFailed:
+    """A pass of a relay has failed; the next one tries again.
+
+    Attributes:
+        database: alias of the outbox.
+        error: what went wrong.
+    """
+
+    database: str
+    error: BaseException
+
+
+signal_sending = Signal()
+"""Carries ``SignalSending``; the sender is the ``AsyncSignal``."""
+
+attempt_finished = Signal()
+"""Carries ``AttemptFinished``."""
+
+delivery_dead = Signal()
+"""Carries ``DeliveryDead``."""
+
+delivery_fenced = Signal()
+"""Carries ``DeliveryFenced``."""
+
+deliveries_released = Signal()
+"""Carries ``DeliveriesReleased``."""
+
+publication_failed = Signal()
+"""Carries ``PublicationFailed``."""
+
+pass_finished = Signal()
+"""Carries ``PassFinished``."""
+
+pass_failed = Signal()
+"""Carries ``PassFailed``."""

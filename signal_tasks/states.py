@@ -6,13 +6,13 @@ from django.db.models import TextChoices
 
 
 class State(TextChoices):
-    """Where a delivery stands; ``docs/state_machine.md`` draws the edges."""
+    """The state of a delivery; ``docs/state_machine.md`` draws the edges."""
 
-    PENDING = "pending"  # owed: waits for its time, for a message or for a worker
-    RUNNING = "running"  # a worker has taken it and holds its lease
+    PENDING = "pending"  # waits for its time, for a message or for a worker
+    RUNNING = "running"  # a worker has claimed it and holds its lease
     SUCCEEDED = "succeeded"  # its receiver has returned
-    DEAD = "dead"  # given up; kept until it is replayed or discarded
-    DISCARDED = "discarded"  # ended without being done, on purpose
+    DEAD = "dead"  # failed for good; kept until it is replayed or discarded
+    DISCARDED = "discarded"  # finished on purpose, without being done
 
 
 class Reason(TextChoices):
@@ -26,4 +26,3 @@ class Reason(TextChoices):
 
 
 LIVE = (State.PENDING, State.RUNNING)
-ENDED = (State.SUCCEEDED, State.DEAD, State.DISCARDED)

@@ -1,7 +1,7 @@
-"""What users test with: no broker, no worker, no mocks.
+"""Tools for tests of projects: no broker, no worker, no mocks.
 
 ``run_pending()`` works inside of a plain ``TestCase``, whose transaction never
-commits: it reads what is owed from the database and runs it in this process.
+commits: it reads what is pending from the database and runs it in this process.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from django.test.testcases import (  # type: ignore[attr-defined]
 )
 
 from signal_tasks import codec, signals
-from signal_tasks.clock import DatabaseNow
-from signal_tasks.delivery import work_off
-from signal_tasks.dispatch import AsyncSignal
-from signal_tasks.handles import DeliveryHandle
+from signal_tasks.db.aliases import outbox_aliases
+from signal_tasks.db.clock import DatabaseNow
+from signal_tasks.delivery.message import process_message
+from signal_tasks.dispatch.signal import AsyncSignal
 from signal_tasks.models import Delivery, Event
-from signal_tasks.outbox import aliases
-from signal_tasks.registry import registry
+from signal_tasks.outbox.handles import DeliveryHandle
+from signal_tasks.registry.registry import registry
 from signal_tasks.states import State
 
 __all__ = ["Sent", "assert_sent", "capture_signals", "run_pending"]
 
-#: Rounds after which receivers that keep sending are taken for an endless loop.
-MOST_ROUNDS = 1000
+#: Rounds after which receivers that keep sending count as an endless loop.
+MAX_ROUNDS = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,12 +55,12 @@ def run_pending(
 ) -> list[DeliveryHandle]:
     """Run what is due in this process, and what that sends, each delivery once.
 
-    What fails is postponed as in a worker and stays owed: the next call runs it again
-    when it is due by then. Databases that this test may not touch are passed over.
+    A failed delivery gets a retry as in a worker: the next call runs it again if it is
+    due by then. Databases that this test may not touch are passed over.
 
     Args:
         twice: every message is delivered twice, and every non-atomic receiver runs
-            twice for its delivery, as after a crash before its end was written.
+            twice for its delivery, as after a crash before its outcome was written.
         shuffle: a seed or random generator for the order.
 
     Returns:
@@ -71,7 +71,7 @@ def run_pending(
     """
     rng = random.Random(shuffle) if isinstance(shuffle, int) else shuffle  # noqa: S311
     ran: dict[uuid.UUID, DeliveryHandle] = {}
-    for _ in range(MOST_ROUNDS):
+    for _ in range(MAX_ROUNDS):
         due = [handle for handle in _due() if handle.id not in ran]
         if not due:
             return [handle.refresh() for handle in ran.values()]
@@ -80,7 +80,7 @@ def run_pending(
         for handle in due:
             _run(handle, twice=twice)
         ran |= {handle.id: handle for handle in due}
-    raise AssertionError(f"receivers still send after {MOST_ROUNDS} rounds")
+    raise AssertionError(f"receivers still send after {MAX_ROUNDS} rounds")
 
 
 def _due() -> list[DeliveryHandle]:
@@ -96,9 +96,9 @@ def _due() -> list[DeliveryHandle]:
 
 
 def _permitted_aliases() -> list[str]:
-    """The outboxes that the running test may touch, as its ``databases`` say."""
-    permitted = [database for database in aliases() if _is_permitted(database)]
-    return permitted or aliases()[:1]  # which then tells what the test lacks
+    """Return the outboxes that the running test may touch, as its ``databases`` say."""
+    permitted = [database for database in outbox_aliases() if _is_permitted(database)]
+    return permitted or outbox_aliases()[:1]  # whose error tells what the test lacks
 
 
 def _is_permitted(database: str) -> bool:
@@ -113,19 +113,18 @@ def _run(handle: DeliveryHandle, *, twice: bool) -> None:
     receiver = registry.receiver(handle.receiver)
     assert receiver is not None, handle.receiver  # noqa: S101 - _due() knows it
     message = (receiver.name, [str(handle.id)], handle.database)
-    work_off(*message, seconds=math.inf)
+    process_message(*message, seconds=math.inf)
     if not twice:
         return
     if not receiver.options.atomic and handle.refresh().state == State.SUCCEEDED:
-        _forget_end(handle)
-    work_off(*message, seconds=math.inf)
+        _forget_outcome(handle)
+    process_message(*message, seconds=math.inf)
 
 
-def _forget_end(handle: DeliveryHandle) -> None:
-    """Put the delivery back as if its worker had died before writing the end."""
-    Delivery.objects.using(handle.database).filter(pk=handle.id).update(
-        state=State.PENDING, finished_at=None, relay_at=DatabaseNow()
-    )
+def _forget_outcome(handle: DeliveryHandle) -> None:
+    """Put the delivery back as if its worker had died before writing the outcome."""
+    rows = Delivery.objects.using(handle.database).filter(pk=handle.id)
+    rows.undo_success()
 
 
 _captures: list[list[Sent]] = []
@@ -139,20 +138,19 @@ def capture_signals() -> Iterator[list[Sent]]:
     """
     sent: list[Sent] = []
     _captures.append(sent)
-    signals.sending.connect(_capture, dispatch_uid="signal_tasks.testing")
+    signals.signal_sending.connect(_capture, dispatch_uid="signal_tasks.testing")
     try:
         yield sent
     finally:
         _captures[:] = [each for each in _captures if each is not sent]
         if not _captures:
-            signals.sending.disconnect(dispatch_uid="signal_tasks.testing")
+            signals.signal_sending.disconnect(dispatch_uid="signal_tasks.testing")
 
 
-def _capture(
-    sender: AsyncSignal, origin: Any, kwargs: dict[str, Any], **_: Any
-) -> None:
+def _capture(sender: AsyncSignal, details: signals.SignalSending, **_: Any) -> None:
     for sent in _captures:
-        sent.append(Sent(signal=sender, sender=origin, kwargs=dict(kwargs)))
+        kwargs = dict(details.kwargs)
+        sent.append(Sent(signal=sender, sender=details.sender, kwargs=kwargs))
 
 
 def assert_sent(signal: AsyncSignal, **subset: Any) -> Sent:
@@ -180,6 +178,6 @@ def assert_sent(signal: AsyncSignal, **subset: Any) -> Sent:
 
 def _stored(signal: AsyncSignal) -> Iterator[Sent]:
     for database in _permitted_aliases():
-        for event in Event._base_manager.using(database).filter(signal=signal.name):
+        for event in Event.objects.using(database).filter(signal=signal.name):
             payload = codec.decode(event.payload, on_missing="none")
             yield Sent(signal=signal, sender=payload.sender, kwargs=payload.kwargs)

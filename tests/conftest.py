@@ -1,24 +1,20 @@
-"""What every test may use."""
+"""Fixtures of every test, and a second try for tests of real processes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from django.core.management import CommandError
-from django.db import DatabaseError, connections
-from django.test import TransactionTestCase
 
-from signal_tasks.publisher import publisher
+from signal_tasks.broker.publisher import publisher
 
-#: Where real processes race each other and the clock of a busy machine.
+#: The folders whose tests start processes, which race on a busy machine.
 RACES = {"browser", "integration", "stack"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give a test of real processes a second chance, which the summary tells of."""
+    """Run a test of real processes again when it fails; the summary says so."""
     for item in items:
         if RACES & set(item.path.relative_to(Path(__file__).parent).parts):
             item.add_marker(pytest.mark.flaky(reruns=1))
@@ -26,28 +22,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def _quiet_publisher() -> Iterator[None]:
-    """Leave nothing in the publisher of this process for the next test."""
+    """Publish what this test has sent, so that nothing is left for the next one."""
     yield
     publisher.flush(5)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _emptied_in_the_end() -> Iterator[None]:
-    """Empty the tables once more where a live worker made the first try fail.
-
-    PostgreSQL ends one of two transactions that wait for each other. A test whose
-    teardown fails leaves Django's guards on the other databases behind, and every later
-    test of several databases fails for it.
-    """
-    empty: Any = vars(TransactionTestCase)["_fixture_teardown"]
-
-    def insist(case: TransactionTestCase) -> None:
-        try:
-            empty(case)
-        except (CommandError, DatabaseError):
-            connections.close_all()
-            empty(case)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(TransactionTestCase, "_fixture_teardown", insist)
-        yield

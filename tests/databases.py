@@ -1,8 +1,8 @@
-"""The databases of a test run, for the tests and for the workers they start.
+"""The databases of a test run, for the tests and for the workers that they start.
 
 ``TEST_DATABASE`` chooses: ``sqlite`` (the default), ``postgres`` (a server of our own
-from a wheel), ``mariadb`` (one from the machine's package), or the URL of a server. A
-worker process is told by ``TEST_LIVE`` to use what the tests' own process has made.
+from a wheel), ``mariadb`` (one from the machine's package), or the URL of a server.
+``TEST_LIVE`` tells a worker process to use the test databases that the tests have made.
 """
 
 from __future__ import annotations
@@ -15,10 +15,6 @@ from typing import Any
 
 import environ
 
-from chaos.connections import use_pymysql
-from chaos.servers import MariaServer
-from shop.embedded import PostgresServer
-
 SQLITE_OPTIONS = {
     "transaction_mode": "IMMEDIATE",
     "timeout": 20,
@@ -27,7 +23,7 @@ SQLITE_OPTIONS = {
 
 
 def databases() -> dict[str, dict[str, Any]]:
-    """Django's DATABASES: default, another one, and a replica of the default."""
+    """Return Django's DATABASES: default, another one, a replica of the default."""
     chosen = os.environ.get("TEST_DATABASE", "sqlite")
     if chosen == "sqlite":
         default, other = (_sqlite(alias) for alias in ("default", "other"))
@@ -55,6 +51,8 @@ def _server(url: str, alias: str) -> dict[str, Any]:
     test_name = f"test_signal_tasks_{alias}"
     entry |= {"CONN_MAX_AGE": 600, "TEST": {"NAME": test_name}}
     if entry["ENGINE"].endswith("mysql"):
+        from chaos.connections import use_pymysql
+
         use_pymysql()
         entry["OPTIONS"] = {"charset": "utf8mb4"}
         entry["TEST"]["CHARSET"] = "utf8mb4"
@@ -64,10 +62,17 @@ def _server(url: str, alias: str) -> dict[str, Any]:
 
 
 def _started(kind: str) -> str:
-    """The URL of a server of our own, which ends with the tests."""
+    """Return the URL of a server of our own, which ends with the tests."""
     if "TEST_SERVER_URL" not in os.environ:
-        server = MariaServer() if kind == "mariadb" else PostgresServer()
+        server = _server_of(kind)
         server.start()
         atexit.register(server.close)
         os.environ["TEST_SERVER_URL"] = server.url
     return os.environ["TEST_SERVER_URL"]
+
+
+def _server_of(kind: str) -> Any:
+    """Make the server. Only a run that needs one imports what starts it."""
+    from tests.servers import MariaServer, PostgresServer
+
+    return MariaServer() if kind == "mariadb" else PostgresServer()

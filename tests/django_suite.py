@@ -190,7 +190,7 @@ _DISPATCH = ("dispatch", "dispatch.dispatcher")
 
 
 def _inline_signal() -> tuple[type, dict[str, int]]:
-    from signal_tasks.dispatch import AsyncSignal
+    from signal_tasks.dispatch.signal import AsyncSignal
 
     calls: dict[str, int] = {}
 

@@ -1,4 +1,7 @@
-"""Settings of the test suite: the shop's, on databases and a broker of its own."""
+"""Settings of the shop's tests: the shop's own, on other databases and brokers.
+
+The library's tests have ``tests.signal_tasks.settings``; see ``tests.pytest_settings``.
+"""
 
 from __future__ import annotations
 

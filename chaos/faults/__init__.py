@@ -1,12 +1,12 @@
-"""Every fault that the suite makes; importing this fills the catalogue, in order."""
+"""All faults of the suite; importing this package fills the catalogue, in order."""
 
 from __future__ import annotations
 
 from importlib import import_module
 
-from chaos.faults.catalogue import CATALOGUE, Fault, chosen
+from chaos.faults.catalogue import CATALOGUE, Fault, selected
 
-__all__ = ["CATALOGUE", "Fault", "chosen"]
+__all__ = ["CATALOGUE", "Fault", "selected"]
 
 for _group in (
     "processes",

@@ -1,4 +1,4 @@
-"""Faults of the broker: gone, emptied, silent, full, read-only, cutting lines."""
+"""Faults of the broker: down, emptied, paused, full, read-only, disconnecting."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ from typing import Any
 
 import redis
 
+from chaos.environment import Environment, FaultNotInjected
 from chaos.faults.catalogue import REDIS, fault
-from chaos.stage import NotMade, Stage
 from shop.servers import Server
 
-#: Nothing here may cost a delivery an attempt, or run a receiver again.
-HARMLESS: Any = {"spends": False, "repeats": False}
+#: No fault of the broker may spend an attempt or run a receiver again.
+HARMLESS: Any = {"may_spend_attempt": False, "may_repeat": False}
 
 
 @fault("broker killed, started again", needs=("broker",), **HARMLESS)
-def broker_killed(stage: Stage) -> None:
-    """Kill the broker; what it had on disk is there again."""
-    stage.until_busy()
-    broker = _broker(stage)
+def broker_killed(env: Environment) -> None:
+    """Kill the broker; it keeps what it had on disk."""
+    env.wait_until_busy()
+    broker = _broker(env)
     broker.kill()
-    stage.wait(stage.rng.uniform(0.3, 1.5))
+    env.wait(env.rng.uniform(0.3, 1.5))
     broker.start()
 
 
 @fault("broker stopped, started again", needs=("broker",), **HARMLESS, short=False)
-def broker_restarted(stage: Stage) -> None:
+def broker_restarted(env: Environment) -> None:
     """Stop the broker as for maintenance."""
-    stage.until_busy()
-    broker = _broker(stage)
+    env.wait_until_busy()
+    broker = _broker(env)
     broker.stop()
-    stage.wait(stage.rng.uniform(0.3, 1.5))
+    env.wait(env.rng.uniform(0.3, 1.5))
     broker.start()
 
 
@@ -43,13 +43,13 @@ def broker_restarted(stage: Stage) -> None:
     **HARMLESS,
     short=False,
 )
-def broker_paused(stage: Stage) -> None:
-    """Freeze the broker, and let it go on."""
-    stage.until_busy()
-    broker = _broker(stage)
+def broker_paused(env: Environment) -> None:
+    """Freeze the broker for 4 s."""
+    env.wait_until_busy()
+    broker = _broker(env)
     broker.pause()
     try:
-        stage.wait(4)
+        env.wait(4)
     finally:
         broker.resume()
 
@@ -61,10 +61,10 @@ def broker_paused(stage: Stage) -> None:
     **HARMLESS,
     short=False,
 )
-def redis_lost(stage: Stage) -> None:
-    """Kill Redis and throw its disk away."""
-    stage.until_busy()
-    broker = _broker(stage)
+def redis_lost(env: Environment) -> None:
+    """Kill Redis and delete its data."""
+    env.wait_until_busy()
+    broker = _broker(env)
     broker.kill()
     for path in broker.folder.glob("appendonly*"):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -72,13 +72,13 @@ def redis_lost(stage: Stage) -> None:
 
 
 @fault("Redis emptied (FLUSHALL), three times", brokers=[REDIS], **HARMLESS)
-def redis_emptied(stage: Stage) -> None:
-    """Empty Redis under the feet of everybody."""
+def redis_emptied(env: Environment) -> None:
+    """Empty Redis while everything uses it."""
     for _ in range(3):
-        stage.until_busy()
-        with _client(stage) as client:
+        env.wait_until_busy()
+        with _client(env) as client:
             client.flushall()
-        stage.wait(0.3)
+        env.wait(0.3)
 
 
 @fault(
@@ -87,51 +87,51 @@ def redis_emptied(stage: Stage) -> None:
     **HARMLESS,
     short=False,
 )
-def redis_full(stage: Stage) -> None:
-    """Let Redis refuse to store anything."""
-    stage.until_busy()
-    with _client(stage) as client:
+def redis_full(env: Environment) -> None:
+    """Have Redis refuse all writes for lack of memory."""
+    env.wait_until_busy()
+    with _client(env) as client:
         client.config_set("maxmemory", 1)
         try:
-            stage.wait(3)
+            env.wait(3)
         finally:
             client.config_set("maxmemory", 0)
 
 
 @fault("Redis read-only (made a replica)", brokers=[REDIS], **HARMLESS, short=False)
-def redis_read_only(stage: Stage) -> None:
-    """Let Redis refuse to write anything, as after a failover."""
-    stage.until_busy()
-    with _client(stage) as client:
+def redis_read_only(env: Environment) -> None:
+    """Have Redis refuse all writes, as after a failover."""
+    env.wait_until_busy()
+    with _client(env) as client:
         client.replicaof("127.0.0.1", 1)
         try:
-            stage.wait(3)
+            env.wait(3)
         finally:
             client.replicaof("NO", "ONE")
 
 
 @fault(
-    "connections to Redis cut, again and again",
+    "connections to Redis closed, three times",
     brokers=[REDIS],
     **HARMLESS,
     short=False,
 )
-def redis_lines_cut(stage: Stage) -> None:
-    """Cut everybody's connections to Redis."""
+def redis_disconnected(env: Environment) -> None:
+    """Close all connections to Redis."""
     for _ in range(3):
-        stage.until_busy()
-        with _client(stage) as client:
+        env.wait_until_busy()
+        with _client(env) as client:
             client.client_kill_filter(_type="normal", skipme=True)
-        stage.wait(0.7)
+        env.wait(0.7)
 
 
-def _broker(stage: Stage) -> Server:
-    if stage.broker is None:
-        raise NotMade("the broker is not ours")
-    return stage.broker
+def _broker(env: Environment) -> Server:
+    if env.broker is None:
+        raise FaultNotInjected("the broker is given by URL")
+    return env.broker
 
 
 @contextmanager
-def _client(stage: Stage) -> Iterator[Any]:
-    with redis.Redis.from_url(stage.broker_url, socket_timeout=5) as client:
+def _client(env: Environment) -> Iterator[Any]:
+    with redis.Redis.from_url(env.broker_url, socket_timeout=5) as client:
         yield client

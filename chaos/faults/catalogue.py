@@ -1,73 +1,73 @@
-"""The catalogue: what a fault is, and where it can be made."""
+"""The catalogue of faults, with the conditions for each."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
-from chaos.stage import Stage
+from chaos.environment import Environment
 
 POSTGRES, MARIADB, SQLITE = "postgresql", "mariadb", "sqlite"
 REDIS, RABBITMQ = "redis", "amqp"
 SERVERS = (POSTGRES, MARIADB)
 EVERYWHERE: tuple[str, ...] = ()
 
-Strike = Callable[[Stage], None]
+Inject = Callable[[Environment], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """One way to do harm, and where and how it is to be done."""
+    """One fault, and the conditions under which it can be injected."""
 
     name: str
     title: str
-    strike: Strike
+    inject: Inject
     group: str
     databases: Collection[str] = EVERYWHERE
     brokers: Collection[str] = EVERYWHERE
-    needs: Collection[str] = ()  # "database", "broker": a server of our own
-    spends: bool = True  # whether it may cost a delivery an attempt
-    repeats: bool = True  # whether a non-atomic receiver may run again for it
-    mixed: bool = True  # whether it may strike at any moment among others
-    short: bool = True  # whether the short form has it
-    asked: bool = False  # whether it is made only when asked for by name
+    needs: Collection[str] = ()  # "database", "broker": servers that we may kill
+    may_spend_attempt: bool = True  # of a delivery
+    may_repeat: bool = True  # a run of a non-atomic receiver
+    mixed: bool = True  # also injected at random among others
+    short: bool = True  # part of the short form
+    only_by_name: bool = False  # injected only if --faults names it
 
-    def applies(self, stage: Stage) -> bool:
-        """Whether it can be made on these servers."""
+    def applies(self, env: Environment) -> bool:
+        """Return whether it can be injected on these servers."""
         return (
-            (not self.databases or stage.vendor in self.databases)
-            and (not self.brokers or stage.transport in self.brokers)
-            and not ("database" in self.needs and stage.database is None)
-            and not ("broker" in self.needs and stage.broker is None)
+            (not self.databases or env.vendor in self.databases)
+            and (not self.brokers or env.transport in self.brokers)
+            and not ("database" in self.needs and env.database is None)
+            and not ("broker" in self.needs and env.broker is None)
         )
 
 
 CATALOGUE: dict[str, Fault] = {}
 
 
-def fault(title: str, **options: object) -> Callable[[Strike], Strike]:
-    """Enter a function into the catalogue, under its own name."""
+def fault(title: str, **options: object) -> Callable[[Inject], Inject]:
+    """Add the decorated function to the catalogue, under its own name."""
 
-    def enter(strike: Strike) -> Strike:
-        name = strike.__name__.replace("_", "-")
-        group = strike.__module__.rpartition(".")[2]
-        add(Fault(name=name, title=title, strike=strike, group=group, **options))  # type: ignore[arg-type]
-        return strike
+    def decorate(inject: Inject) -> Inject:
+        name = inject.__name__.replace("_", "-")
+        group = inject.__module__.rpartition(".")[2]
+        add(Fault(name=name, title=title, inject=inject, group=group, **options))  # type: ignore[arg-type]
+        return inject
 
-    return enter
+    return decorate
 
 
 def add(entry: Fault) -> None:
-    """Enter a fault into the catalogue."""
+    """Add a fault to the catalogue."""
     CATALOGUE[entry.name] = entry
 
 
-def chosen(names: Collection[str], stage: Stage) -> Iterator[Fault]:
-    """The faults of these names (or all of them) that can be made here."""
+def selected(names: Collection[str], env: Environment) -> Iterator[Fault]:
+    """Yield the faults with these names or groups (default: all) that apply here."""
     for entry in CATALOGUE.values():
         if not names:
-            wanted = not entry.asked and (entry.short or not stage.short)
+            wanted = not entry.only_by_name and (entry.short or not env.short)
         else:
             wanted = bool({entry.name, entry.group} & set(names))
-        if wanted and entry.applies(stage):
+        if wanted and entry.applies(env):
             yield entry

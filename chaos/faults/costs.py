@@ -1,71 +1,75 @@
-"""P8 and the large numbers: what it costs the request, and what does not grow."""
+"""Measure the cost of a send to the request (P8), and the engine at a large scale."""
 
 from __future__ import annotations
 
+import os
 import time
 from datetime import timedelta
 
 from django.db.models import F
 from django.utils import timezone
 
+from chaos import receivers
+from chaos.environment import Environment, PromiseBroken
 from chaos.faults.catalogue import fault
-from chaos.faults.receivers import resident
+from chaos.faults.messages import dotted_name
+from chaos.faults.receivers import memory
 from chaos.models import Effect
-from chaos.promptness import LONGEST_EXIT, Web, measure
+from chaos.request_cost import MAX_EXIT, WebProcess, measure
 from chaos.signals import counted, doomed
-from chaos.stage import Broken, Stage
 from signal_tasks import AsyncSignal
+from signal_tasks.dispatch.signal import BoundSignal
 from signal_tasks.models import Delivery
-from signal_tasks.sending import BoundSignal
 
-#: A median may differ so much from the healthy one, and a p99 by so many ms.
-TOLERANCE, OUTLIERS = 0.10, 5.0
+#: Most that a median (share) and a p99 (ms) may be above the healthy broker's.
+MEDIAN_TOLERANCE, P99_TOLERANCE = 0.10, 5.0
 TRIES = 3
-OWED, GOOD, DOOMED = 200_000, 10_000, 100_000
+EVENTS, GOOD, DOOMED = 200_000, 10_000, 100_000
 BATCH, SPREAD = 5000, 100
-#: How much a process may grow while it works off the second half.
-GROWTH = 1.10
+#: Most growth of a process's memory during the second half.
+MAX_GROWTH = 1.10
 
 
 @fault(
-    "the broker is healthy, refuses, hangs, is slow: what requests cost",
+    "cost of a request: broker healthy, refusing, hung, slow",
     mixed=False,
     short=False,
 )
-def request_cost(stage: Stage) -> None:
-    """P8: the same, within noise; and the process ends in time."""
-    stage.until_busy()
-    stage.dismiss_workers()  # so that the machine is quiet
-    stage.until(lambda: stage.load is None or stage.load.done, "end of load", 60)
-    wrong = ""
+def request_cost(env: Environment) -> None:
+    """Expect the same cost with each broker, and processes that end in time (P8)."""
+    env.wait_until_busy()
+    env.stop_workers()  # so that the machine is idle
+    env.wait_for_workload()
+    error = ""
     for number in range(TRIES):
-        folder = stage.folder / f"requests-{number}"
+        folder = env.folder / f"requests-{number}"
         folder.mkdir()
-        webs = measure(folder, stage.crew.environment)
-        wrong = _what_is_wrong(webs)
-        if not wrong:
+        webs = measure(folder, dict(os.environ))
+        error = _first_error(webs)
+        if not error:
             break
-    stage.notes += [_in_words(web) for web in webs]
-    stage.restore()
-    if wrong:
-        raise Broken(wrong)
+    env.notes += [_described(web) for web in webs]
+    env.restore()
+    if error:
+        raise PromiseBroken(error)
 
 
-def _what_is_wrong(webs: list[Web]) -> str:
+def _first_error(webs: list[WebProcess]) -> str:
+    """Return the first expectation that one of the processes did not meet."""
     healthy = webs[0]
     for web in webs:
-        if web.touched_by_requests:
-            return f"broker {web.broker}: a request touched a socket of the broker"
-        if web.median > healthy.median * (1 + TOLERANCE):
+        if web.used_by_requests:
+            return f"broker {web.broker}: a request used a socket of the broker"
+        if web.median > healthy.median * (1 + MEDIAN_TOLERANCE):
             return f"broker {web.broker}: median {web.median:.2f} ms"
-        if web.quantile(99) > healthy.quantile(99) + OUTLIERS:
+        if web.quantile(99) > healthy.quantile(99) + P99_TOLERANCE:
             return f"broker {web.broker}: p99 {web.quantile(99):.2f} ms"
-        if web.exit > LONGEST_EXIT:
+        if web.exit > MAX_EXIT:
             return f"broker {web.broker}: {web.exit:.1f} s to end"
     return ""
 
 
-def _in_words(web: Web) -> str:
+def _described(web: WebProcess) -> str:
     return (
         f"broker {web.broker}: median {web.median:.2f} ms, p90 {web.quantile(90):.2f}, "
         f"p99 {web.quantile(99):.2f}, longest {max(web.durations) * 1000:.1f} ms of "
@@ -73,47 +77,49 @@ def _in_words(web: Web) -> str:
     )
 
 
-@fault(f"{OWED:,} owed deliveries", mixed=False, asked=True)
-def volume(stage: Stage) -> None:
-    """Drained by two workers, whose memory does not grow."""
-    stage.until_busy()
-    stage.until(lambda: stage.load is None or stage.load.done, "end of load", 60)
-    stage.settle()
-    seconds = _sent(counted, "volume", OWED)
-    stage.notes.append(f"{OWED:,} events sent by send_many in {seconds:.0f} s")
+@fault(f"{EVENTS:,} pending deliveries", mixed=False, only_by_name=True)
+def volume(env: Environment) -> None:
+    """Expect the memory of two workers not to grow while they run all of them."""
+    env.wait_until_busy()
+    env.wait_for_workload()
+    env.wait_for_deliveries()
+    seconds = _sent(counted, "volume", EVENTS)
+    env.notes.append(f"{EVENTS:,} events sent by send_many in {seconds:.0f} s")
     started = time.monotonic()
-    _until_left(stage, OWED // 2)
-    half = _fattest(stage)
-    _until_left(stage, 0)
-    seconds, whole = time.monotonic() - started, _fattest(stage)
-    stage.notes.append(
-        f"{OWED / seconds:.0f} deliveries per second; the fattest process had "
+    _wait_until_left(env, EVENTS // 2)
+    half = _largest(env)
+    _wait_until_left(env, 0)
+    seconds, whole = time.monotonic() - started, _largest(env)
+    env.notes.append(
+        f"{EVENTS / seconds:.0f} deliveries per second; the largest process had "
         f"{half / 2**20:.0f} MiB at half time and {whole / 2**20:.0f} MiB at the end"
     )
-    _expect("volume", OWED)
-    if whole > half * GROWTH:
-        raise Broken("a worker grew while it worked off what was owed")
+    _expect("volume", EVENTS)
+    if whole > half * MAX_GROWTH:
+        raise PromiseBroken("a worker's memory grew while it ran the deliveries")
 
 
 @fault(
-    f"{DOOMED:,} that never succeed beside {GOOD:,} that do", mixed=False, asked=True
+    f"{DOOMED:,} that never succeed beside {GOOD:,} that do",
+    mixed=False,
+    only_by_name=True,
 )
-def hopeless(stage: Stage) -> None:
-    """Those that fail again and again do not slow the good ones."""
-    stage.until_busy()
-    stage.until(lambda: stage.load is None or stage.load.done, "end of load", 60)
-    stage.settle()
-    alone = _drained(stage, "alone")
+def always_failing(env: Environment) -> None:
+    """Expect deliveries that always fail not to slow the others down."""
+    env.wait_until_busy()
+    env.wait_for_workload()
+    env.wait_for_deliveries()
+    alone = _drained(env, "isolated")
     _sent(doomed.using(delay=3600), "doomed", DOOMED)
-    _have_failed_for_long()
-    beside = _drained(stage, "beside")
+    _age_failures()
+    beside = _drained(env, "beside")
     Delivery.objects.live().discard()
-    stage.notes.append(
-        f"{GOOD:,} good ones took {alone:.1f} s alone and {beside:.1f} s beside "
+    env.notes.append(
+        f"{GOOD:,} that succeed took {alone:.1f} s alone and {beside:.1f} s beside "
         f"{DOOMED:,} that fail"
     )
     if beside > alone * 1.25 + 1:
-        raise Broken("the good ones were slowed")
+        raise PromiseBroken("the others were slowed down")
 
 
 def _sent(signal: AsyncSignal | BoundSignal, prefix: str, events: int) -> float:
@@ -124,38 +130,38 @@ def _sent(signal: AsyncSignal | BoundSignal, prefix: str, events: int) -> float:
     return time.monotonic() - started
 
 
-def _drained(stage: Stage, prefix: str) -> float:
-    """How long it took to send and run the good ones."""
+def _drained(env: Environment, prefix: str) -> float:
+    """Send and run the deliveries that succeed; return the seconds that took."""
     started = time.monotonic()
     _sent(counted, prefix, GOOD)
-    _until_left(stage, 0)
+    _wait_until_left(env, 0)
     _expect(prefix, GOOD)
     return time.monotonic() - started
 
 
-def _until_left(stage: Stage, left: int) -> None:
-    owed = Delivery.objects.live().filter(receiver="chaos.receivers.count")
-    while owed.count() > left:  # which reads every row: not too often
-        stage.wait(0.5)
+def _wait_until_left(env: Environment, left: int) -> None:
+    live = Delivery.objects.live().filter(receiver=dotted_name(receivers.count))
+    while live.count() > left:  # reads every row: do not count too often
+        env.wait(0.5)
 
 
-def _have_failed_for_long() -> None:
-    """As after hours of failing: a few come due every second."""
-    rows = Delivery.objects.live().filter(receiver="chaos.receivers.fail")
+def _age_failures() -> None:
+    """Change the rows as hours of failures would: a few are due every second."""
+    rows = Delivery.objects.live().filter(receiver=dotted_name(receivers.fail))
     now = timezone.now()
     pks = list(rows.values_list("pk", flat=True))
     for start in range(0, len(pks), SPREAD):
         due = now + timedelta(seconds=3600 * start / len(pks))
         part = Delivery.objects.filter(pk__in=pks[start : start + SPREAD])
-        part.update(attempts=F("attempts") + 9, available_at=due, relay_at=due)
+        part.update(attempts=F("attempts") + 9, available_at=due, next_check_at=due)
 
 
-def _fattest(stage: Stage) -> int:
-    pids = [pid for worker in stage.workers for pid in (worker.pid, *worker.children())]
-    return max(map(resident, pids))
+def _largest(env: Environment) -> int:
+    pids = [pid for worker in env.workers for pid in (worker.pid, *worker.children())]
+    return max(map(memory, pids))
 
 
 def _expect(prefix: str, events: int) -> None:
-    found = Effect.objects.filter(what="counted", key__startswith=f"{prefix}-").count()
+    found = Effect.objects.filter(kind="counted", key__startswith=f"{prefix}-").count()
     if found != events:
-        raise Broken(f"{found} effects of {events} events")
+        raise PromiseBroken(f"{found} effects of {events} events")

@@ -1,4 +1,4 @@
-"""A fault for each crash point: a process dies in that window, and in no other."""
+"""A fault for each crash point: a process dies there, and nowhere else."""
 
 from __future__ import annotations
 
@@ -6,83 +6,85 @@ import signal
 import uuid
 from collections.abc import Callable
 
+from chaos.crash_points import WEB, CrashPoint
+from chaos.environment import Environment, FaultNotInjected
 from chaos.faults.catalogue import Fault, add
-from chaos.points import WEB, Point
-from chaos.signals import ordered
-from chaos.stage import NotMade, Stage
+from chaos.signals import instructed
 
-#: What has to go wrong first, for a process to come to a point at all.
-Provocation = Callable[[Stage], None]
+#: Something that has to happen before any process reaches a crash point.
+Preparation = Callable[[Environment], None]
 
 
-def _nothing(stage: Stage) -> None:
-    """A process comes there in the course of its work."""
+def _prepare_nothing(env: Environment) -> None:
+    """Do nothing: processes reach the point in normal work."""
 
 
-def _stop_in_the_middle(stage: Stage) -> None:
-    """Ask a worker to stop that has more in hand than it can end: it hands back."""
-    keys = [f"{uuid.UUID(int=stage.rng.getrandbits(128))}" for _ in range(NAPS)]
-    ordered.send_many(None, [{"key": key, "task": "nap"} for key in keys])
-    pids = stage.until(lambda: [p for key in keys for p in stage.runs(key)], "run", 10)
-    for worker in stage.workers:
+def _stop_a_busy_worker(env: Environment) -> None:
+    """Stop a worker that has more deliveries than it can finish: it releases them."""
+    keys = [f"{uuid.UUID(int=env.rng.getrandbits(128))}" for _ in range(SLEEPS)]
+    instructed.send_many(None, [{"key": key, "fault": "sleep"} for key in keys])
+    pids = env.wait_until(
+        lambda: [pid for key in keys for pid in env.run_pids(key)], "run", 10
+    )
+    for worker in env.workers:
         if set(pids) & set(worker.children()):
             worker.send_all(signal.SIGTERM)
 
 
-def _kill_a_receiver(stage: Stage) -> None:
-    """Leave a lease behind, for the relay to find."""
-    stage.order(Point.IN_RECEIVER)
-    stage.until_crashed(Point.IN_RECEIVER)
+def _crash_in_a_receiver(env: Environment) -> None:
+    """Leave a lease behind that the relay will find expired."""
+    CrashPoint.IN_RECEIVER.arm()
+    env.wait_for_crash(CrashPoint.IN_RECEIVER)
 
 
-def _keep_from_publishing(stage: Stage) -> None:
-    """Leave something behind that nobody but the relay will publish."""
-    stage.order(Point.COMMITTED)
-    stage.until_crashed(Point.COMMITTED)
+def _crash_before_publishing(env: Environment) -> None:
+    """Leave a delivery behind that only the relay will publish."""
+    CrashPoint.COMMITTED.arm()
+    env.wait_for_crash(CrashPoint.COMMITTED)
 
 
-PROVOCATIONS: dict[Point, Provocation] = {
-    Point.HANDING_BACK: _stop_in_the_middle,
-    Point.HANDED_BACK: _stop_in_the_middle,
-    Point.RECOVERING: _kill_a_receiver,
-    Point.CLAIMED: _keep_from_publishing,
-    Point.RELAYED: _keep_from_publishing,
+PREPARATIONS: dict[CrashPoint, Preparation] = {
+    CrashPoint.RELEASING: _stop_a_busy_worker,
+    CrashPoint.RELEASED: _stop_a_busy_worker,
+    CrashPoint.RECOVERING: _crash_in_a_receiver,
+    CrashPoint.SCHEDULED: _crash_before_publishing,
+    CrashPoint.REPUBLISHED: _crash_before_publishing,
 }
-#: How often the provocation is tried: the worker may have ended its work just then.
+#: The preparation fails if the worker had just finished its work: try it again.
 TRIES = 3
-#: Deliveries that take half a second each, in one message.
-NAPS = 6
+#: Deliveries of half a second each, in one message.
+SLEEPS = 6
 
 
-def _strike(stage: Stage, point: Point) -> None:
-    provoke = PROVOCATIONS.get(point, _nothing)
-    stage.until_busy()
+def _inject(env: Environment, point: CrashPoint) -> None:
+    prepare = PREPARATIONS.get(point, _prepare_nothing)
+    env.wait_until_busy()
     for remaining in reversed(range(TRIES)):
-        stage.order(point)
-        provoke(stage)
+        point.arm()
+        prepare(env)
         try:
-            stage.until_crashed(point, 20 if not remaining else 5)
-        except NotMade:
+            env.wait_for_crash(point, 20 if not remaining else 5)
+        except FaultNotInjected:
             if not remaining:
                 raise
         else:
             return
-        stage.until_busy()
+        env.wait_until_busy()
 
 
-def _enter(point: Point) -> None:
-    window = point.value
+def _add(point: CrashPoint) -> None:
+    location = point.value
     add(
         Fault(
             name=f"crash-{point.name.lower().replace('_', '-')}",
-            title=f"crash {point.name}: {window.meaning}",
-            strike=lambda stage: _strike(stage, point),
+            title=f"crash {point.name}: {location.description}",
+            inject=lambda env: _inject(env, point),
             group="crashes",
-            spends=window.role != WEB,
-            repeats=window.role != WEB,
+            may_spend_attempt=location.role != WEB,
+            may_repeat=location.role != WEB,
         )
     )
 
 
-for _point in Point:
-    _enter(_point)
+for _point in CrashPoint:
+    _add(_point)

@@ -1,4 +1,4 @@
-"""Faults of the database: gone, full, locked, and statements that fail."""
+"""Faults of the database: down, full, locked, and statements that fail."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from django.db import DatabaseError, connection, transaction
 from django.db.models import Sum
 
 from chaos import journal
-from chaos.crew import family, send_to
+from chaos.environment import Environment, FaultNotInjected, PromiseBroken
 from chaos.faults.catalogue import POSTGRES, SERVERS, SQLITE, fault
 from chaos.models import Account, Effect
-from chaos.signals import fought_over
-from chaos.stage import Broken, NotMade, Stage
+from chaos.processes import send_to, with_children
+from chaos.signals import contended
 from shop.servers import Server
 from signal_tasks.models import Delivery
 
-#: Events that two receivers fight over in one fault.
-FIGHTS = 12
+#: Events whose two receivers contend for the same rows.
+CONTENDED_EVENTS = 12
 
 
 @fault("database killed, recovers", needs=("database",), databases=SERVERS)
-def database_killed(stage: Stage) -> None:
-    """Kill the database as a power cut would (PostgreSQL: immediate mode)."""
-    stage.until_busy()
-    database = _database(stage)
+def database_killed(env: Environment) -> None:
+    """Kill the database as a power cut would (PostgreSQL: SIGQUIT first)."""
+    env.wait_until_busy()
+    database = _database(env)
     journal.write("database killed")
-    if stage.vendor == POSTGRES and database.process is not None:
+    if env.vendor == POSTGRES and database.process is not None:
         database.process.send_signal(signal.SIGQUIT)
         database.process.wait(20)
     database.kill()
-    stage.wait(stage.rng.uniform(0.2, 1.0))
+    env.wait(env.rng.uniform(0.2, 1.0))
     database.start()
 
 
@@ -44,12 +44,12 @@ def database_killed(stage: Stage) -> None:
     databases=SERVERS,
     short=False,
 )
-def database_restarted(stage: Stage) -> None:
+def database_restarted(env: Environment) -> None:
     """Stop the database without waiting for its clients."""
-    stage.until_busy()
-    database = _database(stage)
+    env.wait_until_busy()
+    database = _database(env)
     database.stop()
-    stage.wait(stage.rng.uniform(0.2, 1.0))
+    env.wait(env.rng.uniform(0.2, 1.0))
     database.start()
 
 
@@ -59,11 +59,11 @@ def database_restarted(stage: Stage) -> None:
     databases=SERVERS,
     short=False,
 )
-def database_paused(stage: Stage) -> None:
-    """Freeze the database past every lease, and let it go on."""
-    stage.until_busy()
-    database = _database(stage)
-    frozen = family(database.pid)
+def database_paused(env: Environment) -> None:
+    """Freeze the database until all leases have expired, then resume it."""
+    env.wait_until_busy()
+    database = _database(env)
+    frozen = with_children(database.pid)
     send_to(frozen, signal.SIGSTOP)
     try:
         time.sleep(2.5)
@@ -72,34 +72,34 @@ def database_paused(stage: Stage) -> None:
 
 
 @fault("all database connections terminated, three times", databases=SERVERS)
-def connections_terminated(stage: Stage) -> None:
-    """Cut everybody's connection but ours."""
+def connections_terminated(env: Environment) -> None:
+    """Close all connections except our own."""
     for _ in range(3):
-        stage.until_busy()
-        stage.until(_cut_all, "termination of connections")
-        stage.wait(0.5)
+        env.wait_until_busy()
+        env.wait_until(_terminate_all, "termination of connections")
+        env.wait(0.5)
 
 
 @fault("database connections exhausted", databases=SERVERS, short=False)
-def connections_exhausted(stage: Stage) -> None:
-    """Cut what the others hold, and hold every connection that there is."""
-    stage.until_busy()
+def connections_exhausted(env: Environment) -> None:
+    """Close the connections of all others, and take every connection ourselves."""
+    env.wait_until_busy()
     connection.ensure_connection()
     with ExitStack() as held:
         ours = _take_all_connections(held)
-        _cut_all(spare=ours)
+        _terminate_all(spare=ours)
         _take_all_connections(held)
-        stage.wait(2)
+        env.wait(2)
 
 
 @fault("deadlocks between two receivers", databases=SERVERS, mixed=False)
-def deadlock(stage: Stage) -> None:
+def deadlock(env: Environment) -> None:
     """Have two receivers change the same rows in opposite order."""
     before = _deadlocks()
     with _sessions_with("deadlock_timeout", "100ms", "1s"):
-        _have_them_fight(stage)
+        _contend(env)
     # PostgreSQL counts with a delay.
-    stage.until(lambda: _deadlocks() > before, "deadlock", 5)
+    env.wait_until(lambda: _deadlocks() > before, "deadlock", 5)
 
 
 @fault(
@@ -108,49 +108,49 @@ def deadlock(stage: Stage) -> None:
     mixed=False,
     short=False,
 )
-def serialization(stage: Stage) -> None:
-    """The same, where the second to change a row fails at once."""
+def serialization(env: Environment) -> None:
+    """Do the same where the second to change a row fails at once."""
     name = "default_transaction_isolation"
     with (
         _sessions_with("deadlock_timeout", "100ms", "1s"),
         _sessions_with(name, "repeatable read", "read committed"),
     ):
-        _have_them_fight(stage)
+        _contend(env)
 
 
 @fault("database locked by another program for 3 s", databases=[SQLITE], short=False)
-def locked(stage: Stage) -> None:
-    """Hold SQLite's only lock."""
-    stage.until_busy()
+def locked(env: Environment) -> None:
+    """Hold SQLite's only write lock for 3 s."""
+    env.wait_until_busy()
     with transaction.atomic():
         Account.objects.get_or_create(name="lock")
-        stage.wait(3)
+        env.wait(3)
 
 
 @fault("disk full: the writes of receivers fail", short=False)
-def disk_full_for_effects(stage: Stage) -> None:
-    """Have the database refuse what receivers write."""
-    stage.until_busy()
-    with _refusing(Effect._meta.db_table, "INSERT", stage):
-        stage.wait(2)
+def disk_full_for_effects(env: Environment) -> None:
+    """Have the database refuse the writes of receivers."""
+    env.wait_until_busy()
+    with _refusing(Effect._meta.db_table, "INSERT", env):
+        env.wait(2)
 
 
 @fault("disk full: the engine's own writes fail")
-def disk_full_for_ends(stage: Stage) -> None:
+def disk_full_for_deliveries(env: Environment) -> None:
     """Have the database refuse every change of a delivery."""
-    stage.until_busy()
-    with _refusing(Delivery._meta.db_table, "UPDATE", stage):
-        stage.wait(2)
+    env.wait_until_busy()
+    with _refusing(Delivery._meta.db_table, "UPDATE", env):
+        env.wait(2)
 
 
-def _database(stage: Stage) -> Server:
-    if stage.database is None:
-        raise NotMade("the database is not ours")
-    return stage.database
+def _database(env: Environment) -> Server:
+    if env.database is None:
+        raise FaultNotInjected("the database is given by URL")
+    return env.database
 
 
-def _cut_all(spare: Collection[int] = ()) -> bool:
-    """End every connection but this one and those to spare."""
+def _terminate_all(spare: Collection[int] = ()) -> bool:
+    """Terminate all connections except this one and those to spare."""
     kill = "SELECT pg_terminate_backend({})"
     others = (
         "SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' "
@@ -163,13 +163,13 @@ def _cut_all(spare: Collection[int] = ()) -> bool:
             "WHERE id <> CONNECTION_ID() AND user <> 'system user'"
         )
     for pid in {row[0] for row in _execute(others)} - set(spare):
-        with suppress(DatabaseError):  # it has gone by itself
+        with suppress(DatabaseError):  # it has ended by itself
             _execute(kill.format(pid))
     return True
 
 
 def _take_all_connections(held: ExitStack) -> list[int]:
-    """Connect until the database refuses; returns the ids of the connections."""
+    """Connect until the database refuses; return the ids of the connections."""
     mine = "CONNECTION_ID()" if connection.vendor == "mysql" else "pg_backend_pid()"
     pids: list[int] = []
     while True:
@@ -184,38 +184,39 @@ def _take_all_connections(held: ExitStack) -> list[int]:
 
 
 @contextmanager
-def _sessions_with(name: str, value: str, usual: str) -> Iterator[None]:
-    """Have everybody's PostgreSQL sessions begin with a setting of this value."""
+def _sessions_with(name: str, value: str, default: str) -> Iterator[None]:
+    """Change the default of a PostgreSQL setting, and have all connect again."""
     if connection.vendor != "postgresql":
         yield
         return
     _execute(f"ALTER ROLE CURRENT_USER SET {name} TO '{value}'")
-    _cut_all()
+    _terminate_all()
     try:
         yield
     finally:
-        _execute(f"ALTER ROLE CURRENT_USER SET {name} TO '{usual}'")
-        _cut_all()
+        _execute(f"ALTER ROLE CURRENT_USER SET {name} TO '{default}'")
+        _terminate_all()
 
 
-def _have_them_fight(stage: Stage) -> None:
-    """Let two receivers change two accounts, and count the changes."""
+def _contend(env: Environment) -> None:
+    """Have two receivers change the same two accounts, and count the changes."""
     names = ["one", "other"]
     for name in names:
         Account.objects.update_or_create(name=name, defaults={"changes": 0})
-    Effect.objects.filter(what__in=("forwards", "backwards")).delete()
-    for number in range(FIGHTS):
-        fought_over.send(None, key=f"fight-{number}", names=names)
-    owed = Delivery.objects.live().filter(event__signal=fought_over.name)
-    stage.until(lambda: not owed.exists(), "end of the fight", 60)
+    Effect.objects.filter(kind__in=("forwards", "backwards")).delete()
+    for number in range(CONTENDED_EVENTS):
+        contended.send(None, key=f"contended-{number}", names=names)
+    live = Delivery.objects.live().filter(event__signal=contended.name)
+    env.wait_until(lambda: not live.exists(), "end of contended deliveries", 60)
     changes = Account.objects.filter(name__in=names).aggregate(n=Sum("changes"))["n"]
-    effects = Effect.objects.filter(what__in=("forwards", "backwards")).count()
-    if (changes, effects) != (FIGHTS * 4, FIGHTS * 2):
-        raise Broken(f"{changes} changes and {effects} effects of {FIGHTS} fights")
+    effects = Effect.objects.filter(kind__in=("forwards", "backwards")).count()
+    expected = (CONTENDED_EVENTS * 4, CONTENDED_EVENTS * 2)
+    if (changes, effects) != expected:
+        raise PromiseBroken(f"{changes} changes and {effects} effects, not {expected}")
 
 
 def _deadlocks() -> int:
-    """How many deadlocks the server has seen."""
+    """Return the number of deadlocks that the server has counted."""
     if connection.vendor == "mysql":
         return int(_execute("SHOW GLOBAL STATUS LIKE 'Innodb_deadlocks'")[0][1])
     _execute("SELECT pg_stat_clear_snapshot()")
@@ -224,8 +225,8 @@ def _deadlocks() -> int:
 
 
 @contextmanager
-def _refusing(table: str, verb: str, stage: Stage) -> Iterator[None]:
-    """Have the server fail every such statement on this table, as if it were full."""
+def _refusing(table: str, verb: str, env: Environment) -> Iterator[None]:
+    """Have every such statement on this table fail, as on a full disk."""
     create, drop = TRIGGERS[connection.vendor]
     for statement in create:
         _execute(statement.format(table=table, verb=verb))

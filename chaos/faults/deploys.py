@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
-from chaos.crew import ROOT
+from chaos.environment import Environment, FaultNotInjected, PromiseBroken
 from chaos.faults.catalogue import SERVERS, fault
+from chaos.faults.messages import ATOMIC_TASK
 from chaos.models import Effect
-from chaos.signals import novel, ordered
-from chaos.stage import Broken, NotMade, Stage
+from chaos.processes import ROOT
+from chaos.signals import instructed, novel
 from signal_tasks.models import Delivery, Event
 
-#: A payload as version 1 of the format writes it, before ``task`` was added.
+#: A payload in version 1 of the format, written before ``fault`` was an argument.
 OLD_PAYLOAD = '{"v":1,"sender":null,"kwargs":{"key":"%s"}}'
 LIBRARIES = Path("/usr/lib").glob("*/faketime/libfaketime.so.1")
 FAKETIME = next(LIBRARIES, None)
@@ -37,32 +38,39 @@ renamed.send(None, key={key!r})
     mixed=False,
     short=False,
 )
-def old_code(stage: Stage) -> None:
-    """P9: an unknown receiver's delivery waits as an orphan; an alias finds its own."""
-    key = f"deploy-{stage.rng.getrandbits(64)}"
-    stage.until_busy()
-    _replace_workers(stage, CHAOS_CODE="old")
+def old_code(env: Environment) -> None:
+    """Expect deliveries to wait for an unknown receiver, and aliases to work (P9)."""
+    key = f"deploy-{env.rng.getrandbits(64)}"
+    env.wait_until_busy()
+    env.stop_workers()
+    env.processes.add_worker("other", CHAOS_CODE="old")
     novel.send(None, key=key)
     orphan = Delivery.objects.filter(event__signal=novel.name, orphaned=True)
-    stage.until(orphan.exists, "orphan", 20)
-    _send_by_old_code(stage, key)
-    stage.restore()
-    for what in ("welcome", "greet"):
-        done = Effect.objects.filter(what=what, key=key)
-        stage.until(lambda done=done: done.count() == 1, f"effect of {what}", 30)  # type: ignore[misc]
-
-
-@fault("a payload that an older version wrote", spends=False, repeats=False)
-def old_payload(stage: Stage) -> None:
-    """A row as it was written before the receivers got another argument."""
-    key = f"old-{stage.rng.getrandbits(64)}"
-    with transaction.atomic():
-        event = Event.objects.create(signal=ordered.name, payload=OLD_PAYLOAD % key)
-        Delivery.objects.create(
-            event=event, receiver="chaos.receivers.obey_inside", relay_at=timezone.now()
+    env.wait_until(orphan.exists, "orphan", 20)
+    _send_with_old_code(key)
+    env.restore()
+    for kind in ("welcome", "greet"):
+        effects = Effect.objects.filter(kind=kind, key=key)
+        env.wait_until(
+            lambda effects=effects: effects.count() == 1,  # type: ignore[misc]
+            f"effect of {kind}",
+            30,
         )
-    done = Effect.objects.filter(what="obeyed", key=key)
-    stage.until(lambda: done.count() == 1, "effect of an old payload", 20)
+
+
+@fault(
+    "a payload that an older version wrote", may_spend_attempt=False, may_repeat=False
+)
+def old_payload(env: Environment) -> None:
+    """Insert a row as it was before the receivers got another argument."""
+    key = f"old-{env.rng.getrandbits(64)}"
+    with transaction.atomic():
+        event = Event.objects.create(signal=instructed.name, payload=OLD_PAYLOAD % key)
+        Delivery.objects.create(
+            event=event, receiver=ATOMIC_TASK, next_check_at=timezone.now()
+        )
+    effects = Effect.objects.filter(kind="instructed", key=key)
+    env.wait_until(lambda: effects.count() == 1, "effect of an old payload", 20)
 
 
 @fault(
@@ -71,25 +79,26 @@ def old_payload(stage: Stage) -> None:
     mixed=False,
     short=False,
 )
-def wrong_clocks(stage: Stage) -> None:
-    """Due times are the database's: what is delayed runs at its time."""
+def wrong_clocks(env: Environment) -> None:
+    """Expect a delayed delivery not to run early: the database's clock decides."""
     if FAKETIME is None:
-        raise NotMade("libfaketime is not installed")
-    stage.until_busy()
-    stage.dismiss_workers()
+        raise FaultNotInjected("libfaketime is not installed")
+    env.wait_until_busy()
+    env.stop_workers()
     for offset in ("+3600", "-3600"):
-        stage.crew.add_worker(f"clock{offset}", **_clock(offset))
-    key = f"later-{stage.rng.getrandbits(64)}"
-    ordered.using(delay=DELAY).send(None, key=key)
-    later = Delivery.objects.filter(event__payload__contains=f'"key":"{key}"')
-    ended = later.filter(state="succeeded")
-    stage.until(lambda: ended.count() == later.count(), "end of what was delayed", 30)
-    waits = later.annotate(wait=F("finished_at") - F("event__sent_at"))
-    early = [
-        w for w in waits.values_list("wait", flat=True) if w < timedelta(seconds=DELAY)
-    ]
+        env.processes.add_worker(f"clock{offset}", **_clock(offset))
+    key = f"later-{env.rng.getrandbits(64)}"
+    instructed.using(delay=DELAY).send(None, key=key)
+    delayed = Delivery.objects.filter(event__payload__contains=f'"key":"{key}"')
+    succeeded = delayed.filter(state="succeeded")
+    env.wait_until(
+        lambda: succeeded.count() == delayed.count(), "end of delayed deliveries", 30
+    )
+    waits = delayed.annotate(wait=F("finished_at") - F("event__sent_at"))
+    shortest = timedelta(seconds=DELAY)
+    early = [wait for wait in waits.values_list("wait", flat=True) if wait < shortest]
     if early:
-        raise Broken(f"ran after {early} instead of {DELAY} s")
+        raise PromiseBroken(f"ran after {early} instead of {DELAY} s")
 
 
 def _clock(offset: str) -> dict[str, str]:
@@ -101,14 +110,9 @@ def _clock(offset: str) -> dict[str, str]:
     }
 
 
-def _replace_workers(stage: Stage, **env: str) -> None:
-    stage.dismiss_workers()
-    stage.crew.add_worker("other", **env)
-
-
-def _send_by_old_code(stage: Stage, key: str) -> None:
-    env: dict[str, Any] = {**stage.crew.environment, "CHAOS_CODE": "old"}
+def _send_with_old_code(key: str) -> None:
     code = SEND_RENAMED.format(key=key)
+    variables = {**os.environ, "CHAOS_CODE": "old"}
     subprocess.run(  # noqa: S603 - the code is ours
-        [sys.executable, "-c", code], cwd=ROOT, env=env, check=True, timeout=60
+        [sys.executable, "-c", code], cwd=ROOT, env=variables, check=True, timeout=60
     )

@@ -1,4 +1,4 @@
-"""Faults of processes: killed, paused and asked to stop in the middle of work."""
+"""Faults of processes: killed, paused or stopped while they work."""
 
 from __future__ import annotations
 
@@ -6,181 +6,190 @@ import os
 import signal
 from typing import Any
 
-from chaos.crew import Member, family, send_to
+from chaos.environment import Environment, FaultNotInjected, PromiseBroken
 from chaos.faults.catalogue import SQLITE, fault
 from chaos.models import Effect
-from chaos.signals import ordered
-from chaos.stage import Broken, NotMade, Stage
+from chaos.processes import ManagedProcess, send_to, with_children
+from chaos.signals import instructed
 from signal_tasks.models import Delivery
 
-#: How often a fault is tried that needs a receiver to be caught in the act.
+#: The receiver to pause may have returned before it is paused: try again.
 TRIES = 3
 
 
-@fault("nothing at all", spends=False, repeats=False, mixed=False)
-def calm(stage: Stage) -> None:
-    """Show what the count says when all is well, and that logs tell no payload."""
-    stage.until_busy()
-    stage.settle()
-    telling = [m.name for m in stage.crew.workers if "calm-" in m.output]
-    if telling:
-        raise Broken(f"what was sent is in the log of {telling}")
+@fault("no fault", may_spend_attempt=False, may_repeat=False, mixed=False)
+def no_fault(env: Environment) -> None:
+    """Expect no repetition without a fault, and no payload in the workers' logs."""
+    env.wait_until_busy()
+    env.wait_for_deliveries()
+    key = "no-fault-"
+    logged = [p.name for p in env.processes.workers if key in p.output]
+    if logged:
+        raise PromiseBroken(f"a payload is in the log of {logged}")
 
 
 @fault("SIGKILL of pool processes, three times")
-def pool_killed(stage: Stage) -> None:
+def pool_killed(env: Environment) -> None:
     """Kill a random pool process of a random worker."""
     for _ in range(3):
-        stage.until_busy()
-        victims = [pid for worker in stage.workers for pid in worker.children()]
+        env.wait_until_busy()
+        victims = [pid for worker in env.workers for pid in worker.children()]
         if not victims:
-            raise NotMade("no pool process")
-        os.kill(stage.rng.choice(victims), signal.SIGKILL)
-        stage.wait(stage.rng.uniform(0.1, 0.4))
+            raise FaultNotInjected("no pool process")
+        os.kill(env.rng.choice(victims), signal.SIGKILL)
+        env.wait(env.rng.uniform(0.1, 0.4))
 
 
 @fault("SIGKILL of a whole worker")
-def worker_killed(stage: Stage) -> None:
+def worker_killed(env: Environment) -> None:
     """Kill a worker with all its pool processes."""
-    stage.until_busy()
-    _any_worker(stage).kill()
+    env.wait_until_busy()
+    _any_worker(env).kill()
 
 
 @fault("SIGKILL of a worker's main process; its pool lives on", short=False)
-def main_killed(stage: Stage) -> None:
-    """Kill the main process alone: orphans may end what they run."""
-    stage.until_busy()
-    _any_worker(stage).send(signal.SIGKILL)
+def main_killed(env: Environment) -> None:
+    """Kill only the main process: its children may finish their deliveries."""
+    env.wait_until_busy()
+    _any_worker(env).send(signal.SIGKILL)
 
 
 @fault("SIGKILL of every worker and the web server at once", short=False)
-def all_killed(stage: Stage) -> None:
-    """Kill everything but the servers."""
-    stage.until_busy()
-    for member in stage.crew.members.values():
-        member.kill()
+def all_killed(env: Environment) -> None:
+    """Kill all processes except the servers."""
+    env.wait_until_busy()
+    for process in env.processes.by_name.values():
+        process.kill()
 
 
-@fault("SIGKILL of the web server", spends=False, repeats=False, short=False)
-def web_killed(stage: Stage) -> None:
-    """Kill the web processes in the middle of whatever they do."""
-    stage.until_busy()
-    stage.crew.members["web"].kill()
+@fault(
+    "SIGKILL of the web server", may_spend_attempt=False, may_repeat=False, short=False
+)
+def web_killed(env: Environment) -> None:
+    """Kill the web processes while they serve requests."""
+    env.wait_until_busy()
+    env.processes.by_name["web"].kill()
 
 
 @fault("SIGSTOP of a worker past its lease, then SIGCONT")
-def worker_paused(stage: Stage) -> None:
-    """Pause a worker in the middle of a receiver until another has run it."""
-    stage.until_busy()
+def worker_paused(env: Environment) -> None:
+    """Pause a worker within a receiver until another worker has run the delivery."""
+    env.wait_until_busy()
     for remaining in reversed(range(TRIES)):
-        key = f"paused-{stage.rng.getrandbits(64)}"
-        ordered.send(None, key=key, task="nap")
+        key = f"paused-{env.rng.getrandbits(64)}"
+        instructed.send(None, key=key, fault="sleep")
         try:
-            _pause_past_lease(stage, key)
-        except NotMade:  # its nap was over before it was paused
+            _pause_past_lease(env, key)
+        except FaultNotInjected:  # the receiver returned before it was paused
             if not remaining:
                 raise
         else:
             return
 
 
-def _pause_past_lease(stage: Stage, key: str) -> None:
-    what = "effect" if stage.vendor == SQLITE else "entered"
-    (pid, *_) = stage.until(lambda: stage.runs(key, what), "run to be paused", 10)
-    paused = _paused(stage, pid)
+def _pause_past_lease(env: Environment, key: str) -> None:
+    kind = "effect" if env.vendor == SQLITE else "entered"
+    (pid, *_) = env.wait_until(lambda: env.run_pids(key, kind), "run to be paused", 10)
+    paused = _to_pause(env, pid)
     send_to(paused, signal.SIGSTOP)
     try:
-        stage.until(lambda: len(stage.runs(key, what)) > 1, "second run", 8)
-        stage.until(lambda: _all_succeeded(key), "end of what was paused", 15)
-        ended = _ends(key)
+        env.wait_until(lambda: len(env.run_pids(key, kind)) > 1, "second run", 8)
+        env.wait_until(lambda: _all_succeeded(key), "end of the paused delivery", 15)
+        finished = _rows(key)
     finally:
         send_to(paused, signal.SIGCONT)
-    stage.until(lambda: _is_fenced(stage, ended) or _ends(key) != ended, "late end", 15)
-    if _ends(key) != ended:
-        raise Broken(f"{key}: a late worker wrote over the end")
-    if Effect.objects.filter(what="obeyed", key=key).count() != 1:
-        raise Broken(f"{key}: the atomic effect is not there exactly once")
+    env.wait_until(
+        lambda: _is_fenced(env, finished) or _rows(key) != finished, "late finish", 15
+    )
+    if _rows(key) != finished:
+        raise PromiseBroken(f"{key}: a late worker changed a finished delivery")
+    if Effect.objects.filter(kind="instructed", key=key).count() != 1:
+        raise PromiseBroken(f"{key}: the atomic effect does not exist exactly once")
 
 
-def _paused(stage: Stage, pid: int) -> list[int]:
-    """What to pause: the whole worker; on SQLite only the process that naps.
+def _to_pause(env: Environment, pid: int) -> list[int]:
+    """Return the processes to pause: the whole worker; on SQLite only one of them.
 
-    Another one of that worker may just hold SQLite's only lock, and then nobody
-    could go on. The one that naps is outside of any transaction.
+    Another pool process of the worker may hold SQLite's only lock. If it was paused
+    too, no other worker could go on. The paused run is outside of any transaction.
     """
-    if stage.vendor == SQLITE:
+    if env.vendor == SQLITE:
         return [pid]
-    worker = _owner(stage, pid)
-    return family(worker.pid)
+    worker = _owner(env, pid)
+    return with_children(worker.pid)
 
 
-@fault("SIGTERM to a worker's main process (warm stop)", spends=False, repeats=False)
-def worker_stopped(stage: Stage) -> None:
-    """Ask a worker to stop, as a supervisor of one process does."""
-    stage.until_busy()
-    _stop(stage, _any_worker(stage), whole_group=False)
+@fault(
+    "SIGTERM to a worker's main process (warm stop)",
+    may_spend_attempt=False,
+    may_repeat=False,
+)
+def worker_stopped(env: Environment) -> None:
+    """Stop a worker by its main process, as a supervisor of one process does."""
+    env.wait_until_busy()
+    _stop(env, _any_worker(env), whole_group=False)
 
 
-@fault("SIGTERM to all processes of a worker", spends=False)
-def group_stopped(stage: Stage) -> None:
-    """Ask a worker with its pool to stop, as systemd does: it hands back."""
-    stage.until_busy()
-    _stop(stage, _any_worker(stage), whole_group=True)
+@fault("SIGTERM to all processes of a worker", may_spend_attempt=False)
+def group_stopped(env: Environment) -> None:
+    """Stop a worker with its pool, as systemd does: it releases its deliveries."""
+    env.wait_until_busy()
+    _stop(env, _any_worker(env), whole_group=True)
 
 
 @fault(
     "deploy: every worker stopped, one after the other",
-    spends=False,
-    repeats=False,
+    may_spend_attempt=False,
+    may_repeat=False,
     short=False,
 )
-def deployed(stage: Stage) -> None:
-    """Replace worker by worker."""
-    stage.until_busy()
-    for worker in list(stage.workers):
-        _stop(stage, worker, whole_group=False)
-        stage.until(lambda worker=worker: worker.ready, "new worker", 30)  # type: ignore[misc]
+def deployed(env: Environment) -> None:
+    """Stop each worker in turn, and wait until it has started again."""
+    env.wait_until_busy()
+    for worker in list(env.workers):
+        _stop(env, worker, whole_group=False)
+        env.wait_until(lambda worker=worker: worker.ready, "new worker", 30)  # type: ignore[misc]
 
 
-def _any_worker(stage: Stage) -> Member:
-    if not stage.workers:
-        raise NotMade("no worker is up")
-    return stage.rng.choice(stage.workers)
+def _any_worker(env: Environment) -> ManagedProcess:
+    if not env.workers:
+        raise FaultNotInjected("no worker is alive")
+    return env.rng.choice(env.workers)
 
 
-def _stop(stage: Stage, worker: Member, *, whole_group: bool) -> None:
-    """Ask a worker to stop and see that it does, within a bounded time."""
+def _stop(env: Environment, worker: ManagedProcess, *, whole_group: bool) -> None:
+    """Stop a worker; raise if it does not stop in time, or with an error."""
     process = worker.process
-    worker.wanted = False
+    worker.keep_running = False
     (worker.send_all if whole_group else worker.send)(signal.SIGTERM)
     try:
-        stage.until(lambda: not worker.alive, "end of the worker", 30)
+        env.wait_until(lambda: not worker.alive, "end of the worker", 30)
     finally:
-        worker.wanted = True
+        worker.keep_running = True
     if process is not None and process.returncode not in (0, -signal.SIGTERM):
-        raise Broken(f"a worker that was asked to stop ended with {process.returncode}")
+        raise PromiseBroken(f"a stopped worker ended with {process.returncode}")
 
 
-def _owner(stage: Stage, pid: int) -> Member:
-    for worker in stage.workers:
+def _owner(env: Environment, pid: int) -> ManagedProcess:
+    for worker in env.workers:
         if pid in worker.children():
             return worker
-    raise NotMade("the run had already ended")
+    raise FaultNotInjected("the run has already ended")
 
 
 def _all_succeeded(key: str) -> bool:
-    owed = _deliveries(key)
-    return owed.exists() and not owed.exclude(state="succeeded").exists()
+    rows = _deliveries(key)
+    return rows.exists() and not rows.exclude(state="succeeded").exists()
 
 
-def _is_fenced(stage: Stage, ended: list[dict[str, Any]]) -> bool:
-    """Whether a worker has said that it came too late for one of these."""
-    said = "".join(worker.output for worker in stage.crew.workers)
-    lost = [line for line in said.splitlines() if " lease_lost " in line]
-    return any(str(row["id"]) in line for row in ended for line in lost)
+def _is_fenced(env: Environment, finished: list[dict[str, Any]]) -> bool:
+    """Return whether a worker has logged that it lost the lease of one of these."""
+    output = "".join(worker.output for worker in env.processes.workers)
+    lost = [line for line in output.splitlines() if " delivery_fenced " in line]
+    return any(str(row["id"]) in line for row in finished for line in lost)
 
 
-def _ends(key: str) -> list[dict[str, Any]]:
+def _rows(key: str) -> list[dict[str, Any]]:
     return list(_deliveries(key).values())
 
 

@@ -23,7 +23,7 @@ class Migration(migrations.Migration):
             name='Effect',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('what', models.CharField(max_length=20)),
+                ('kind', models.CharField(max_length=20)),
                 ('key', models.CharField(db_index=True, max_length=100)),
             ],
         ),

@@ -18,7 +18,7 @@ from django.http import HttpRequest
 
 BUILTINS = (str, bytes, int, float, list, tuple, set, frozenset, dict)
 
-REQUEST = 'leave it out with exclude=("request",), or send the values that you need'
+REQUEST = 'send the values that you need from it, or use exclude=("request",)'
 QUERYSET = 'send its keys: list(qs.values_list("pk", flat=True))'
 EXPRESSION = "only the database knows its value: call refresh_from_db() first"
 

@@ -15,8 +15,8 @@ ROOT = Path(__file__).resolve().parents[2]
 CHAOS = (sys.executable, "-m", "chaos", "--short", "--database")
 
 
-def played(*options: str, **env: str) -> subprocess.CompletedProcess[str]:
-    """The end of a short run with these options and this environment."""
+def short_run(*options: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run the short form with these options and environment variables."""
     ours = {k: v for k, v in os.environ.items() if k != "DJANGO_SETTINGS_MODULE"}
     return subprocess.run(
         [*CHAOS, _database(), *options],
@@ -29,16 +29,16 @@ def played(*options: str, **env: str) -> subprocess.CompletedProcess[str]:
 
 
 def _database() -> str:
-    """That of this test run; beside a server by its URL, a PostgreSQL of our own."""
+    """Return the database of this test run; a private PostgreSQL if it is a URL."""
     chosen = os.environ.get("TEST_DATABASE", "sqlite")
     return chosen if chosen in ("sqlite", "postgres", "mariadb") else "postgres"
 
 
 @pytest.fixture(scope="session")
 def run(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
-    """What each fault came to."""
+    """Return the result of each fault, by name."""
     file = tmp_path_factory.mktemp("chaos") / "run.json"
-    ran = played("--json", str(file))
+    ran = short_run("--json", str(file))
     print(ran.stdout, ran.stderr)
     assert file.exists(), ran.stderr
     return {row["fault"]: row for row in json.loads(file.read_text())["rows"]}

@@ -1,4 +1,4 @@
-"""What the documents name as shown by a test, a fault or a crash point exists."""
+"""Every test, fault and crash point that the documents name exists."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from chaos.points import Point
+from chaos.crash_points import CrashPoint
 from tests.chaos.conftest import ROOT
 
 DOCUMENT = (ROOT / "docs" / "guarantees.md").read_text()
@@ -20,9 +20,9 @@ PROMISES = ("P1", "P2", "P3", "P4", "P5", "P6", "P7", "P8", "P9", "P11")
 
 
 def named_in(document: str) -> Iterator[tuple[str, str]]:
-    """Files under ``tests/`` and tests in them; `::test` is one of the last file."""
+    """Yield files under ``tests/`` with tests in them; ``::test`` is in the last file."""
     file = ""
-    for found in re.finditer(r"`(\w+/\w+\.py)?(?:::(\w+))?`", document):
+    for found in re.finditer(r"`((?:\w+/)+\w+\.py)?(?:::(\w+))?`", document):
         file = found[1] or file
         if (ROOT / "tests" / file).is_file() or found[2]:
             yield file, found[2] or ""
@@ -46,8 +46,8 @@ def test_each_promise_is_named_with_what_shows_it(promise: str) -> None:
     assert "::test_" in line
 
 
-@pytest.mark.parametrize("point", Point)
-def test_each_crash_point_is_in_the_timeline(point: Point) -> None:
+@pytest.mark.parametrize("point", CrashPoint)
+def test_each_crash_point_is_in_the_timeline(point: CrashPoint) -> None:
     assert f"│ {point.name} " in DOCUMENT
 
 
@@ -61,7 +61,7 @@ def test_each_fault_that_is_named_exists() -> None:
     ).stdout
     faults = {line.split()[1] for line in listed.splitlines()}
     text = " ".join((DOCUMENT, *OTHERS))
-    told = re.findall(r"[Ff]aults? ((?:`[\w-]+`(?:, | and )?)+)", text)
-    named = {name for text in told for name in re.findall(r"`([\w-]+)`", text)}
+    lists = re.findall(r"[Ff]aults? ((?:`[\w-]+`(?:, | and )?)+)", text)
+    named = {name for text in lists for name in re.findall(r"`([\w-]+)`", text)}
     assert len(named) > 20
     assert named <= faults

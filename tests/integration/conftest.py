@@ -12,9 +12,10 @@ import pytest
 import redis as redis_client
 from celery import current_app
 
-from shop.embedded import RedisServer
-from signal_tasks.publisher import publisher
+from signal_tasks.broker.connection import BrokerConnection
+from signal_tasks.broker.publisher import publisher
 from tests.integration.workers import CeleryWorker, launch
+from tests.servers import RedisServer
 from tests.testapp.marks import clear
 
 StartWorker = Callable[..., CeleryWorker]
@@ -38,13 +39,13 @@ def _no_marks(_marks: None) -> None:
 
 @pytest.fixture(autouse=True)
 def _soon(settings: Any) -> None:
-    """Have what this process sends and the broker loses published again soon."""
+    """Publish again soon what this process sends and the broker loses."""
     settings.SIGNAL_TASKS = {**settings.SIGNAL_TASKS, "REPUBLISH_AFTER": 1.0}
 
 
 @pytest.fixture
 def redis(redis_process: RedisServer) -> Iterator[RedisServer]:
-    """Redis, running and empty, and the broker of this process."""
+    """Start or empty Redis, and make it the broker of this process."""
     if redis_process.process is None:
         redis_process.start()
     flush(redis_process)
@@ -61,39 +62,38 @@ def flush(server: RedisServer) -> None:
 
 
 def _use_broker(url: str | None) -> None:
-    """Put a broker before that of the settings, or take it away again."""
+    """Use this broker instead of that of the settings; with None, go back to it."""
     current_app.conf.get("broker_url")  # loads the settings, so that they can change
     for key in ("broker_url", "broker_write_url", "broker_read_url"):
         current_app.conf.changes.pop(key, None)
         if url is not None:
             current_app.conf[key] = url
-    publisher._link = None
-    publisher._closed_until = 0.0
+    publisher._connection = BrokerConnection()
 
 
-class Crew:
-    """Starts workers, and ends all that it started."""
+class Workers:
+    """Start workers, and kill all of them in the end."""
 
     def __init__(self, server: RedisServer, folder: Path) -> None:
         self.server = server
         self.folder = folder
-        self.workers: list[CeleryWorker] = []
+        self.started: list[CeleryWorker] = []
 
     def start(self, *options: str, ready: bool = True, **env: object) -> CeleryWorker:
         """Start a worker; see ``launch``."""
         name = f"w{next(_numbers)}"
         log = self.folder / f"{name}.log"
         worker = launch(name, *options, log=log, broker=self.server.url, **env)
-        self.workers.append(worker)
+        self.started.append(worker)
         if ready:
             worker.wait_until_ready()
         return worker
 
-    def end(self) -> None:
-        """Kill the workers and show what they said."""
-        for worker in self.workers:
+    def kill(self) -> None:
+        """Kill the workers and show their output."""
+        for worker in self.started:
             worker.kill()
-        for worker in self.workers:
+        for worker in self.started:
             print(worker.output)
 
 
@@ -105,9 +105,9 @@ def start_worker(
     redis: RedisServer, transactional_db: None, tmp_path: Path
 ) -> Iterator[StartWorker]:
     """Start workers on this test's database; they are killed at the end."""
-    crew = Crew(redis, tmp_path)
-    yield crew.start
-    crew.end()
+    workers = Workers(redis, tmp_path)
+    yield workers.start
+    workers.kill()
 
 
 @pytest.fixture(scope="module")
@@ -116,18 +116,18 @@ def shared_worker(
     django_db_setup: None,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[CeleryWorker]:
-    """One worker for all tests of a module."""
+    """Start one worker for all tests of a module."""
     if redis_process.process is None:
         redis_process.start()
-    crew = Crew(redis_process, tmp_path_factory.mktemp("worker"))
-    yield crew.start(TEST_LEASE="2")
-    crew.end()
+    workers = Workers(redis_process, tmp_path_factory.mktemp("worker"))
+    yield workers.start(TEST_LEASE="2")
+    workers.kill()
 
 
 @pytest.fixture
 def worker(
     shared_worker: CeleryWorker, redis: RedisServer, transactional_db: None
 ) -> CeleryWorker:
-    """The module's worker, alive, on an empty database and broker."""
+    """Return the worker of the module, with an empty database and broker."""
     assert shared_worker.is_running()
     return shared_worker

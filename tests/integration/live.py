@@ -1,12 +1,12 @@
-"""The settings of worker processes: the tests' own, with what one test changes."""
+"""Settings of worker processes: those of the tests, with what one test changes."""
 
 from __future__ import annotations
 
 import json
 import os
 
-from tests.settings import *  # noqa: F403
-from tests.settings import SIGNAL_TASKS as COMMON
+from tests.signal_tasks.settings import *  # noqa: F403
+from tests.signal_tasks.settings import SIGNAL_TASKS as COMMON
 
 SIGNAL_TASKS = {**COMMON, **json.loads(os.environ.get("SIGNAL_TASKS", "{}"))}
 for _name, _value in json.loads(os.environ.get("CELERY", "{}")).items():

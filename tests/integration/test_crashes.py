@@ -1,20 +1,19 @@
-"""What becomes of deliveries whose worker dies, hangs or is paused."""
+"""Deliveries whose worker dies, hangs or is paused are not lost."""
 
 from __future__ import annotations
 
 import os
 import signal
-import time
 from pathlib import Path
 
 import pytest
 from django.db import connection, transaction
 
 from signal_tasks import AsyncSignal
-from signal_tasks.models import Attempt, Delivery
+from signal_tasks.models import Attempt, Delivery, Worker
 from tests.integration.conftest import StartWorker
 from tests.integration.workers import (
-    all_ended,
+    all_finished,
     effects,
     eventually,
     keys,
@@ -33,7 +32,7 @@ def test_a_receiver_that_kills_its_process_is_given_up_as_lost(
 ) -> None:
     start_worker(TEST_LEASE="0.5")
     sent.send(sender=None, key="c", task="crash")
-    eventually(all_ended)
+    eventually(all_finished)
     assert runs_of("c") == 3
     assert Delivery.objects.get().reason == "lost"
     assert Delivery.objects.get().attempts == 3
@@ -48,7 +47,7 @@ def test_what_shared_a_message_with_a_killer_succeeds_and_loses_no_attempt(
         for number in range(20):
             sent.send(sender=None, key=number, task="crash" if number == 7 else "")
     start_worker(TEST_LEASE="1")
-    eventually(all_ended)
+    eventually(all_finished)
     assert states() == {"succeeded": 19, "dead": 1}
     assert Delivery.objects.get(state="dead").reason == "lost"
     assert runs_of(7) == Delivery.objects.get(state="dead").attempts == 3
@@ -64,8 +63,8 @@ def test_a_killed_pool_process_loses_nothing(
     sent.send(sender=None, key="k", task="nap", seconds=0.7)
     (run,) = eventually(runs)
     os.kill(run.pid, signal.SIGKILL)
-    eventually(all_ended)
-    check_end("k", sent)
+    eventually(all_finished)
+    check_finish("k", sent)
 
 
 @BOTH
@@ -76,8 +75,8 @@ def test_what_a_killed_pool_process_held_does_not_wait_for_its_lease(
     sent.send(sender=None, key="k", task="nap", seconds=0.7)
     (run,) = eventually(runs)
     os.kill(run.pid, signal.SIGKILL)
-    eventually(all_ended, seconds=15)
-    check_end("k", sent)
+    eventually(all_finished, seconds=15)
+    check_finish("k", sent)
 
 
 def test_what_another_process_runs_is_left_to_it(start_worker: StartWorker) -> None:
@@ -87,7 +86,7 @@ def test_what_another_process_runs_is_left_to_it(start_worker: StartWorker) -> N
     outside.send(sender=None, key="spared", task="nap", seconds=2)
     eventually(lambda: runs_of("spared"))
     os.kill(killed.pid, signal.SIGKILL)
-    eventually(all_ended)
+    eventually(all_finished)
     assert runs_of("spared") == 1
     assert runs_of("killed") == 2
 
@@ -101,11 +100,11 @@ def test_a_killed_worker_loses_nothing(
     eventually(runs)
     first.kill()
     start_worker(TEST_LEASE="1")
-    eventually(all_ended)
-    check_end("k", sent)
+    eventually(all_finished)
+    check_finish("k", sent)
 
 
-def check_end(key: str, sent: AsyncSignal) -> None:
+def check_finish(key: str, sent: AsyncSignal) -> None:
     what = sent.name.rpartition(".")[2]
     assert states() == {"succeeded": 1}
     assert runs_of(key) == 2
@@ -119,25 +118,25 @@ def test_a_replaced_pool_process_inherits_no_open_file_of_the_database(
 ) -> None:
     worker = start_worker("-c", "1")
     (child,) = worker.children()
-    time.sleep(0.5)  # several passes of the relay
+    eventually(Worker.objects.exists)  # the relay has used its connection
     os.kill(child, signal.SIGKILL)
     eventually(lambda: worker.children() not in ([], [child]))
     (child,) = worker.children()
     files = [str(fd.readlink()) for fd in Path(f"/proc/{child}/fd").iterdir()]
     assert not [file for file in files if ".sqlite3" in file]
     inside.send(sender=None, key="i")
-    eventually(all_ended)
+    eventually(all_finished)
     assert {run.pid for run in runs()} == {child}
 
 
 def test_a_receiver_deaf_to_its_limit_is_ended_and_given_up(
     start_worker: StartWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("signal_tasks.broker.HARD_LIMIT_GRACE", 0.5)
+    monkeypatch.setattr("signal_tasks.broker.messages.HARD_LIMIT_GRACE", 0.5)
     start_worker()
     timed.send(sender=None, key="deaf", seconds=60, deaf=True)
     eventually(lambda: runs_of("deaf") == 2)
-    # Recorded by the process itself, if it gets to it before it is killed.
+    # The process records the failure itself, unless it is killed before.
     assert Attempt.objects.get().error_type in ("TimeoutError", "WorkerLost")
     assert Delivery.objects.get().attempts == 2
 
@@ -151,12 +150,12 @@ def test_a_worker_paused_past_its_lease_neither_doubles_nor_overwrites(
     eventually(runs)
     first.send_all(signal.SIGSTOP)
     second = start_worker(TEST_LEASE="5")
-    eventually(all_ended)
-    ended = Delivery.objects.values().get()
+    eventually(all_finished)
+    finished = Delivery.objects.values().get()
     first.send_all(signal.SIGCONT)
     eventually(lambda: "1 fenced" in first.output)
     assert effects("inside") == ["p"]
-    assert Delivery.objects.values().get() == ended
+    assert Delivery.objects.values().get() == finished
     assert len(runs("inside")) == 2
     assert first.is_running()
     assert second.is_running()
@@ -170,11 +169,11 @@ def test_a_worker_paused_outside_of_a_transaction_does_not_overwrite(
     eventually(lambda: effects("outside"))
     first.send_all(signal.SIGSTOP)
     start_worker(TEST_LEASE="5")
-    eventually(all_ended)
-    ended = Delivery.objects.values().get()
+    eventually(all_finished)
+    finished = Delivery.objects.values().get()
     first.send_all(signal.SIGCONT)
     eventually(lambda: "1 fenced" in first.output)
-    assert Delivery.objects.values().get() == ended
+    assert Delivery.objects.values().get() == finished
     assert runs_of("p") == 2
 
 
@@ -188,5 +187,5 @@ def test_a_worker_paused_while_it_locks_sqlite_goes_on_where_it_was(
     first.send_all(signal.SIGSTOP)
     start_worker(TEST_LEASE="5")
     first.send_all(signal.SIGCONT)
-    eventually(all_ended)
+    eventually(all_finished)
     assert effects("inside") == ["p"]

@@ -7,14 +7,14 @@ from pathlib import Path
 
 from signal_tasks.models import Delivery
 from tests.integration.conftest import StartWorker
-from tests.integration.workers import CeleryWorker, all_ended, eventually, states
+from tests.integration.workers import CeleryWorker, all_finished, eventually, states
 from tests.testapp.models import Effect
 from tests.testapp.signals import happened
 
 EVENTS = 2000
-#: After these, a worker has imported and touched what it needs.
+#: After so many events, a worker has loaded all that it needs.
 WARM_UP = 600
-#: Far more than it takes, and far less than with a message for each delivery.
+#: Far more than is needed, far less than with a message for each delivery.
 SECONDS = 30
 
 
@@ -23,7 +23,7 @@ def send(number: int) -> None:
 
 
 def megabytes(worker: CeleryWorker) -> float:
-    """The memory of the processes of a worker that is theirs alone."""
+    """Return the memory that the processes of a worker do not share."""
     total = 0
     for pid in [worker.pid, *worker.children()]:
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
@@ -35,13 +35,13 @@ def megabytes(worker: CeleryWorker) -> float:
 def test_thousands_of_events_drain_in_seconds_and_leave_no_memory_behind(
     start_worker: StartWorker,
 ) -> None:
-    worker = start_worker("-c", "1")  # of two, one might warm up in the test
+    worker = start_worker("-c", "1")  # of two processes, one might warm up too late
     send(WARM_UP)
-    eventually(all_ended, seconds=SECONDS)
+    eventually(all_finished, seconds=SECONDS)
     before = megabytes(worker)
     start = time.monotonic()
     send(EVENTS)
-    eventually(all_ended, seconds=SECONDS)
+    eventually(all_finished, seconds=SECONDS)
     took = time.monotonic() - start
     print(f"{2 * EVENTS / took:.0f} deliveries per second, sending included")
     print(f"{before:.0f} MB, then {megabytes(worker):.0f} MB")

@@ -7,7 +7,7 @@ from signal_tasks.models import Worker
 from tests.integration.conftest import StartWorker
 from tests.integration.workers import (
     CeleryWorker,
-    all_ended,
+    all_finished,
     effects,
     eventually,
     keys,
@@ -20,7 +20,7 @@ NODES = ["worker@left", "worker@right"]
 
 
 def start(start_worker: StartWorker) -> list[CeleryWorker]:
-    """A worker on each node."""
+    """Start a worker on each node."""
     return [start_worker("-n", node, TEST_LEASE="3") for node in NODES]
 
 
@@ -33,7 +33,7 @@ def test_two_nodes_share_the_work_and_both_are_seen(start_worker: StartWorker) -
     nodes = start(start_worker)
     eventually(lambda: Worker.objects.count() == len(NODES))
     send(0, EVENTS)
-    eventually(all_ended)
+    eventually(all_finished)
     assert effects("atomic") == effects("outside") == keys(EVENTS)
     at_work = {run.pid for run in runs()}
     assert all(at_work & set(node.children()) for node in nodes)
@@ -46,7 +46,7 @@ def test_one_node_goes_on_without_the_other(start_worker: StartWorker) -> None:
     eventually(lambda: len(runs()) > EVENTS / 4)
     left.kill()
     send(EVENTS, EVENTS)
-    eventually(all_ended, seconds=60)
+    eventually(all_finished, seconds=60)
     assert right.is_running()
     assert effects("atomic") == keys(2 * EVENTS)
     assert set(effects("outside")) == set(keys(2 * EVENTS))

@@ -1,4 +1,4 @@
-"""What happens while the broker is away, empty or mute."""
+"""Nothing is lost while the broker is down, empty or silent."""
 
 from __future__ import annotations
 
@@ -14,11 +14,10 @@ import pytest
 import redis as redis_client
 from django.db import transaction
 
-from shop.embedded import RedisServer
-from signal_tasks.publisher import publisher
+from signal_tasks.broker.publisher import publisher
 from tests.integration.conftest import StartWorker, flush
 from tests.integration.workers import (
-    all_ended,
+    all_finished,
     effects,
     eventually,
     keys,
@@ -27,9 +26,10 @@ from tests.integration.workers import (
     runs_of,
     states,
 )
+from tests.servers import RedisServer
 from tests.testapp.signals import happened, outside
 
-#: What a send and its commit may cost on a busy machine, broker or no broker.
+#: The longest time (seconds) of a send and its commit on a busy machine.
 A_MOMENT = 0.3
 
 
@@ -50,7 +50,7 @@ def no_connection_from_here() -> Iterator[None]:
 
 
 def send_and_commit(number: int) -> float:
-    """Send so many events in a transaction each; the longest time one took."""
+    """Send so many events in a transaction each; return the longest time."""
     longest = 0.0
     for key in range(number):
         start = time.perf_counter()
@@ -74,7 +74,7 @@ def test_the_sending_thread_opens_no_connection_to_the_broker(
         send_and_commit(3)
     assert publisher.flush(5)
     with redis_client.Redis.from_url(redis.url) as client:
-        assert client.llen("shop") > 0
+        assert client.llen("tests") > 0
 
 
 def test_events_sent_before_any_worker_runs_are_delivered_when_one_starts(
@@ -82,7 +82,7 @@ def test_events_sent_before_any_worker_runs_are_delivered_when_one_starts(
 ) -> None:
     send_and_commit(20)
     start_worker()
-    eventually(all_ended)
+    eventually(all_finished)
     assert effects("atomic") == effects("outside") == keys(20)
 
 
@@ -94,7 +94,7 @@ def test_events_sent_while_the_broker_is_down_are_delivered_when_it_is_back(
     assert send_and_commit(20) < A_MOMENT
     assert states() == {"pending": 40}
     redis.start()
-    eventually(all_ended)
+    eventually(all_finished)
     assert effects("atomic") == effects("outside") == keys(20)
     assert worker.is_running()
 
@@ -104,7 +104,7 @@ def test_events_sent_while_the_broker_hangs_cost_no_more(
 ) -> None:
     start_worker()
     happened.send(sender=None, key="before")  # the connection is open now
-    eventually(all_ended)
+    eventually(all_finished)
     redis.pause()
     try:
         with no_connection_from_here():
@@ -112,7 +112,7 @@ def test_events_sent_while_the_broker_hangs_cost_no_more(
         assert states() == {"pending": 40, "succeeded": 2}
     finally:
         redis.resume()
-    eventually(all_ended)
+    eventually(all_finished)
     assert effects("atomic") == [*keys(20), "before"]
 
 
@@ -123,11 +123,11 @@ def test_what_was_queued_in_a_broker_that_is_emptied_is_delivered(
     worker.send_all(signal.SIGSTOP)
     send_singly(12, seconds=0)
     with redis_client.Redis.from_url(redis.url) as client:
-        assert client.llen("shop") > 10
+        assert client.llen("tests") > 10
     flush(redis)
     worker.send_all(signal.SIGCONT)
     start = time.monotonic()
-    eventually(all_ended)
+    eventually(all_finished)
     assert effects("outside") == keys(12)
     assert time.monotonic() - start < 10
 
@@ -142,11 +142,11 @@ def test_a_busy_worker_survives_a_broker_that_comes_back_empty(
     time.sleep(0.5)
     (redis.folder / "appendonly.aof").unlink()
     redis.start()
-    eventually(all_ended, seconds=60)
+    eventually(all_finished, seconds=60)
     assert effects("outside") == keys(8)
     assert worker.is_running()
     outside.send(sender=None, key="after")
-    eventually(all_ended)
+    eventually(all_finished)
     assert "after" in effects("outside")
 
 
@@ -159,12 +159,12 @@ def test_a_pool_of_threads_survives_it_too(
     redis.kill()
     time.sleep(0.5)
     redis.start()
-    eventually(all_ended, seconds=60)
+    eventually(all_finished, seconds=60)
     assert effects("outside") == keys(6)
     assert worker.is_running()
 
 
-def test_a_process_that_ends_does_not_wait_for_a_mute_broker(
+def test_a_process_that_ends_does_not_wait_for_a_silent_broker(
     redis: RedisServer, transactional_db: None
 ) -> None:
     redis.pause()
@@ -176,7 +176,7 @@ def test_a_process_that_ends_does_not_wait_for_a_mute_broker(
         redis.resume()
     assert done.returncode == 0
     assert states() == {"pending": 2}
-    assert took < 6  # two of them to start
+    assert took < 6  # two of these seconds go into the start
 
 
 def test_what_a_process_publishes_as_it_ends_arrives(
@@ -184,7 +184,7 @@ def test_what_a_process_publishes_as_it_ends_arrives(
 ) -> None:
     start_worker(SIGNAL_TASKS={"RELAY_IN_WORKER": False})
     assert python(SEND, redis.url).returncode == 0
-    eventually(all_ended)
+    eventually(all_finished)
     assert runs_of("web") == 2
 
 
@@ -195,7 +195,7 @@ def test_a_process_that_dies_right_after_its_commit_has_lost_nothing(
     done = python(f"{SEND}\nimport os; os._exit(7)", redis.url)
     assert done.returncode == 7
     assert set(states()) <= {"pending", "running", "succeeded"}
-    eventually(all_ended)
+    eventually(all_finished)
     assert runs_of("web") == 2
 
 
@@ -212,7 +212,7 @@ def test_a_receiver_that_cannot_be_routed_harms_no_other(
     eventually(lambda: effects("atomic") == effects("outside") == ["h"])
     assert effects("elsewhere") == []
     start_worker()
-    eventually(all_ended)
+    eventually(all_finished)
     assert effects("elsewhere") == ["q"]
 
 

@@ -1,4 +1,4 @@
-"""The relay: in every worker, alone as a process, and in deploys of new code."""
+"""The relay in every worker, in a process of its own, and while code is deployed."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ from collections.abc import Iterator
 import pytest
 from django.db import transaction
 
-from shop.embedded import RedisServer
 from signal_tasks.models import Delivery, Worker
 from tests.integration.conftest import StartWorker, flush
 from tests.integration.workers import (
     ROOT,
-    all_ended,
+    all_finished,
     effects,
     environment,
     eventually,
@@ -25,11 +24,12 @@ from tests.integration.workers import (
     runs,
     states,
 )
+from tests.servers import RedisServer
 from tests.testapp.receivers import note_novelty
 from tests.testapp.signals import happened, inside, novel, queued
 
 NO_RELAY = {"RELAY_IN_WORKER": False}
-MANAGE = (sys.executable, "manage.py", "signal_tasks")
+MANAGE = (sys.executable, "-m", "django", "signal_tasks")
 
 
 def send_unpublished(number: int) -> None:
@@ -48,13 +48,13 @@ def test_two_relays_side_by_side_double_nothing(start_worker: StartWorker) -> No
     start_worker(ready=False)
     start_worker()
     assert eventually(lambda: Worker.objects.count() == 2)
-    eventually(all_ended)
+    eventually(all_finished)
     assert effects("atomic") == effects("outside") == keys(300)
 
 
 @pytest.fixture
 def relay(redis: RedisServer, transactional_db: None) -> Iterator[None]:
-    """A relay as a process of its own."""
+    """Start a relay as a process of its own."""
     env = environment(redis.url)
     process = subprocess.Popen([*MANAGE, "relay"], cwd=ROOT, env=env)
     yield
@@ -67,7 +67,7 @@ def relay(redis: RedisServer, transactional_db: None) -> Iterator[None]:
 def test_a_relay_alone_publishes_for_workers_without(start_worker: StartWorker) -> None:
     start_worker(SIGNAL_TASKS=NO_RELAY)
     send_unpublished(5)
-    eventually(all_ended)
+    eventually(all_finished)
     assert effects("atomic") == keys(5)
 
 
@@ -90,7 +90,7 @@ def test_status_is_healthy_only_with_a_worker(
     code, status = manage("status", redis)
     assert (code, status["pending"], status["workers"]) == (1, 2, [])
     worker = start_worker()
-    eventually(all_ended)
+    eventually(all_finished)
     code, status = manage("status", redis)
     assert (code, status["pending"], status["succeeded"]) == (0, 0, 2)
     assert status["workers"]
@@ -107,10 +107,10 @@ def test_what_waits_in_a_long_queue_is_not_published_over_and_over(
     with transaction.atomic():
         inside.send(sender=None, key="long", task="nap", seconds=4)
         waiting = [inside.send(sender=None, key=key)[0][1].id for key in range(20)]
-    eventually(all_ended)
+    eventually(all_finished)
     assert effects("inside") == [*keys(20), "long"]
     assert len(runs()) == 21
-    assert Delivery.objects.filter(pk__in=waiting, relays__gt=5).count() == 0
+    assert Delivery.objects.filter(pk__in=waiting, publish_count__gt=5).count() == 0
 
 
 def test_a_delivery_to_a_receiver_of_newer_code_waits_for_a_worker_with_that_code(
@@ -128,7 +128,7 @@ def test_a_delivery_to_a_receiver_of_newer_code_waits_for_a_worker_with_that_cod
     eventually(lambda: states().get("succeeded") == 2)
     assert effects("atomic") == ["known"]
     start_worker(TEST_KNOWS_NOVEL="1")
-    eventually(all_ended)
+    eventually(all_finished)
     assert effects("novel") == ["n"]
     assert Delivery.objects.filter(orphaned=True).count() == 0
     assert older.is_running()
@@ -144,4 +144,4 @@ def test_a_worker_serves_only_the_queues_it_is_told_to(
     flush(redis)
     assert states() == {"pending": 2, "succeeded": 1}
     start_worker()
-    eventually(all_ended)
+    eventually(all_finished)

@@ -1,4 +1,4 @@
-"""What becomes of deliveries whose worker is asked to stop."""
+"""Deliveries whose worker is asked to stop are released."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from signal_tasks.models import Attempt, Delivery
 from tests.integration.conftest import StartWorker
 from tests.integration.workers import (
     CeleryWorker,
-    all_ended,
+    all_finished,
     effects,
     eventually,
     is_alive,
@@ -61,7 +61,7 @@ STOPS = pytest.mark.parametrize(
 
 @STOPS
 @BOTH
-def test_what_was_running_is_handed_back_without_an_attempt(
+def test_what_was_running_is_released_without_an_attempt(
     sent: AsyncSignal, stop: Stop, env: dict[str, object], start_worker: StartWorker
 ) -> None:
     worker = start_worker(**env)
@@ -77,7 +77,7 @@ def test_what_was_running_is_handed_back_without_an_attempt(
 
 
 @BOTH
-def test_what_was_handed_back_is_finished_by_the_next_worker(
+def test_what_was_released_is_finished_by_the_next_worker(
     sent: AsyncSignal, start_worker: StartWorker
 ) -> None:
     first = start_worker(CELERY=SOFT)
@@ -88,7 +88,7 @@ def test_what_was_handed_back_is_finished_by_the_next_worker(
     first.send(signal.SIGQUIT)
     start_worker()
     first.wait()
-    eventually(all_ended)
+    eventually(all_finished)
     assert states() == {"succeeded": 40}
     assert Delivery.objects.filter(attempts=1).count() == 40
     if sent is inside:
@@ -96,7 +96,7 @@ def test_what_was_handed_back_is_finished_by_the_next_worker(
     assert set(effects(sent.name.rpartition(".")[2])) == set(keys(40))
 
 
-def test_a_warm_stop_lets_receivers_end(start_worker: StartWorker) -> None:
+def test_a_warm_stop_lets_receivers_finish(start_worker: StartWorker) -> None:
     worker = start_worker()
     inside.send(sender=None, key="warm", task="nap", seconds=1)
     eventually(runs)
@@ -107,7 +107,7 @@ def test_a_warm_stop_lets_receivers_end(start_worker: StartWorker) -> None:
 
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="needs PostgreSQL")
 @BOTH
-def test_a_stop_in_the_middle_of_a_statement_hands_back(
+def test_a_stop_in_the_middle_of_a_statement_releases(
     sent: AsyncSignal, start_worker: StartWorker
 ) -> None:
     worker = start_worker(CELERY=SOFT)
@@ -129,7 +129,7 @@ def test_a_stop_in_the_middle_of_a_statement_hands_back(
     ],
     ids=["threads-warm", "threads-cold", "solo-warm", "solo-cold"],
 )
-def test_pools_without_processes_hand_back_what_they_do_not_end(
+def test_pools_without_processes_release_what_they_do_not_finish(
     pool: str, number: signal.Signals, sent: AsyncSignal, start_worker: StartWorker
 ) -> None:
     with transaction.atomic():
@@ -142,17 +142,19 @@ def test_pools_without_processes_hand_back_what_they_do_not_end(
     assert Delivery.objects.filter(state="pending", attempts=0).count() >= 3
     assert not Delivery.objects.filter(state="running").exists()
     start_worker("--pool", pool)
-    eventually(all_ended)
+    eventually(all_finished)
     assert states() == {"succeeded": 6}
     assert Delivery.objects.filter(attempts=1).count() == 6
     assert not Attempt.objects.exists()
-    if pool == "threads" or number == signal.SIGTERM:  # these let the running one end
+    if (
+        pool == "threads" or number == signal.SIGTERM
+    ):  # these let the running one finish
         assert {runs_of(key) for key in range(6)} == {1}
     if sent is inside:
         assert effects("inside") == keys(6)
 
 
-def test_an_async_receiver_is_handed_back_too(start_worker: StartWorker) -> None:
+def test_an_async_receiver_is_released_too(start_worker: StartWorker) -> None:
     worker = start_worker(CELERY=SOFT)
     awaited.send(sender=None, key="a", seconds=1.5)
     eventually(runs)
@@ -178,6 +180,6 @@ def test_a_second_stop_signal_does_no_harm(start_worker: StartWorker) -> None:
 def test_an_idle_worker_stops_at_once(start_worker: StartWorker) -> None:
     worker = start_worker()
     inside.send(sender=None, key="i")
-    eventually(all_ended)
+    eventually(all_finished)
     worker.send_all(signal.SIGTERM)
     worker.wait(8)

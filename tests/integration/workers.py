@@ -1,4 +1,4 @@
-"""Real Celery worker processes, and what tests do to them."""
+"""Real Celery workers: start, observe, signal and kill them."""
 
 from __future__ import annotations
 
@@ -22,13 +22,14 @@ from tests.testapp.marks import folder
 from tests.testapp.models import Effect
 
 ROOT = Path(__file__).resolve().parents[2]
-CELERY = (sys.executable, "-m", "celery", "-A", "celery_app", "worker", "-l", "INFO")
-#: What a worker of the tests does without, to start a second sooner.
+APP = "tests.signal_tasks.celery_app"
+CELERY = (sys.executable, "-m", "celery", "-A", APP, "worker", "-l", "INFO")
+#: Without these parts, a worker starts a second sooner.
 LEAN = ("--without-mingle", "--without-gossip")
 
 
 def eventually(true: Callable[[], Any], *, seconds: float = 30.0) -> Any:
-    """Wait until ``true()`` is, and return what it returned; fail in the end."""
+    """Wait until ``true()`` returns something true, and return that; else fail."""
     deadline = time.monotonic() + seconds
     while True:
         result = true()
@@ -40,34 +41,42 @@ def eventually(true: Callable[[], Any], *, seconds: float = 30.0) -> Any:
 
 
 def overview() -> list[tuple[object, ...]]:
-    """What is still owed, for the message of a test that failed."""
-    fields = ("receiver", "state", "attempts", "lease", "relays", "alone", "orphaned")
+    """Return what is not finished yet, for the message of a test that failed."""
+    fields = (
+        "receiver",
+        "state",
+        "attempts",
+        "lease",
+        "publish_count",
+        "isolated",
+        "orphaned",
+    )
     return list(Delivery.objects.live().values_list(*fields)[:10])
 
 
-def all_ended() -> bool:
-    """Whether nothing is owed any more."""
+def all_finished() -> bool:
+    """Tell whether every delivery is finished."""
     return not Delivery.objects.live().exists()
 
 
 def states() -> dict[str, int]:
-    """How many deliveries are in which state."""
+    """Return the number of deliveries in each state."""
     return dict(Counter(Delivery.objects.values_list("state", flat=True)))
 
 
 def effects(what: str) -> list[str]:
-    """The keys of the effects that a receiver left, each as often as it is there."""
+    """Return the key of each effect that a receiver left."""
     return sorted(Effect.objects.filter(what=what).values_list("key", flat=True))
 
 
 def keys(number: int) -> list[str]:
-    """The keys of ``number`` events, as ``effects`` returns them."""
+    """Return the keys of ``number`` events, as ``effects`` returns them."""
     return sorted(str(key) for key in range(number))
 
 
 @dataclass(frozen=True)
 class Run:
-    """One start of a receiver, whatever became of it."""
+    """One start of a receiver, also one that failed."""
 
     key: str
     pid: int
@@ -75,7 +84,7 @@ class Run:
 
 
 def runs(what: str = "*") -> list[Run]:
-    """The starts of a receiver, also those whose effects were undone."""
+    """Return the starts of a receiver, also those whose effects were undone."""
     lines = [
         line.split()
         for path in folder().glob(what)
@@ -85,12 +94,12 @@ def runs(what: str = "*") -> list[Run]:
 
 
 def runs_of(key: object, what: str = "*") -> int:
-    """How often a receiver was started for the event with that key."""
+    """Return how often a receiver was started for the event with that key."""
     return sum(run.key == str(key) for run in runs(what))
 
 
 def is_alive(pid: int) -> bool:
-    """Whether the process is there and no zombie."""
+    """Tell whether the process exists and is no zombie."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
@@ -107,16 +116,16 @@ class CeleryWorker:
 
     @property
     def pid(self) -> int:
-        """The main process."""
+        """Return the id of the main process."""
         return self.process.pid
 
     @property
     def output(self) -> str:
-        """All that it has said."""
+        """Return all that it has written."""
         return self.log.read_text(errors="replace")
 
     def is_running(self) -> bool:
-        """Whether the main process has not ended."""
+        """Tell whether the main process has not ended."""
         return self.process.poll() is None
 
     def wait_until_ready(self) -> None:
@@ -128,7 +137,7 @@ class CeleryWorker:
             time.sleep(0.02)
 
     def children(self) -> list[int]:
-        """The processes of the pool."""
+        """Return the ids of the processes of the pool."""
         path = Path(f"/proc/{self.pid}/task/{self.pid}/children")
         return [int(pid) for pid in path.read_text().split()]
 
@@ -145,7 +154,7 @@ class CeleryWorker:
         return self.process.wait(seconds)
 
     def kill(self) -> None:
-        """End it and its children now, as a power cut would."""
+        """Kill it and its children, as a power cut does."""
         with suppress(ProcessLookupError):
             self.send_all(signal.SIGKILL)
         self.process.wait(10)
@@ -173,7 +182,7 @@ def launch(
 
 
 def environment(broker: str, **env: object) -> dict[str, str]:
-    """The environment of a process on the databases and the broker of the tests."""
+    """Return the environment of a process on the databases and broker of the tests."""
     ours: dict[str, object] = {
         "DJANGO_SETTINGS_MODULE": "tests.integration.live",
         "TEST_LIVE": "1",
@@ -190,7 +199,7 @@ def environment(broker: str, **env: object) -> dict[str, str]:
 
 
 def python(code: str, broker: str, **env: object) -> subprocess.CompletedProcess[str]:
-    """Run code in a process of its own that has set up Django."""
+    """Run code in another process, after it has set up Django."""
     return subprocess.run(
         [sys.executable, "-c", f"import django; django.setup()\n{code}"],
         cwd=ROOT,

@@ -1,4 +1,4 @@
-"""The admin: a window with two verbs, for those who may, within bounds."""
+"""The admin: read-only but for two actions, with permissions and limits."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def page(model: str, pk: object, verb: str = "change") -> str:
 
 @pytest.fixture
 def staff(client: Client) -> Callable[..., Client]:
-    """A client logged in as staff with these permissions of ours."""
+    """Return a client logged in as staff with these permissions of ours."""
 
     def log_in(*codenames: str) -> Client:
         user = User.objects.create_user("staff", is_staff=True)
@@ -293,7 +293,7 @@ def test_many_failures_and_long_tracebacks_are_cut(
         Attempt(
             delivery=dead,
             number=number,
-            outcome="retried",
+            consequence="retried",
             error_type="E",
             error="e" * 2000,
             traceback="t" * 5000,
@@ -301,7 +301,7 @@ def test_many_failures_and_long_tracebacks_are_cut(
         for number in range(200)
     )
     shown = text(admin_client.get(page("delivery", dead.pk)))
-    assert shown.count("<details><summary>Attempt") == admin.MOST_CHILDREN
+    assert shown.count("<details><summary>Attempt") == admin.MAX_CHILDREN
 
 
 # -- bounds -----------------------------------------------------------------------
@@ -330,13 +330,13 @@ def test_no_page_counts_a_whole_table(
     asked = [sql for url in urls for sql in statements(admin_client, url)]
     counts = [sql for sql in asked if "COUNT(" in sql and "signal_tasks" in sql]
     assert counts
-    assert all(f"LIMIT {admin.MOST_COUNTED}" in sql for sql in counts)
+    assert all(f"LIMIT {admin.MAX_COUNTED}" in sql for sql in counts)
 
 
 def test_a_long_list_ends_where_counting_ends(
     admin_client: Client, signal: AsyncSignal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(admin, "MOST_COUNTED", 60)
+    monkeypatch.setattr(admin, "MAX_COUNTED", 60)
     listen(signal)
     signal.send_many(sender=None, items=[{}] * 120)
     assert "60 deliveries" in text(admin_client.get(DELIVERIES))
@@ -345,7 +345,7 @@ def test_a_long_list_ends_where_counting_ends(
 def test_an_action_on_all_pages_is_capped(
     admin_client: Client, signal: AsyncSignal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(admin, "MOST_CHANGED", 70)
+    monkeypatch.setattr(admin, "MAX_CHANGED", 70)
     listen(signal)
     signal.send_many(sender=None, items=[{}] * 120)
     pk = str(Delivery.objects.order_by("pk")[0].pk)

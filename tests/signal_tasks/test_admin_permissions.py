@@ -1,4 +1,4 @@
-"""Every page and every action of the admin, by everyone who may come there."""
+"""Every page and action of the admin, for every kind of user."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from signal_tasks.models import Attempt, Delivery, Event, Worker
 pytestmark = pytest.mark.django_db
 
 MODELS = ("event", "delivery", "worker")
-#: What a GET of a page is answered with: by anonymous, by staff without any
-#: permission of ours, by staff that may view, and by a superuser.
+#: The status of a GET of each page: for anonymous, for staff without any
+#: permission of ours, for staff that may view, and for a superuser.
 PAGES = {
     "changelist": (302, 403, 200, 200),
     "change": (302, 403, 200, 200),
@@ -25,7 +25,7 @@ PAGES = {
     "delete": (302, 403, 403, 403),
 }
 PEOPLE = ("anonymous", "staff", "viewer", "superuser")
-#: What becomes of a dead delivery when someone asks for it.
+#: The state of a dead delivery after each action.
 ACTIONS = {
     "replay": ("dead", "dead", "dead", "pending"),
     "discard": ("dead", "dead", "dead", "discarded"),
@@ -92,7 +92,7 @@ def test_whatever_a_traceback_says_is_shown_as_text(
     delivery = rows["delivery"]
     failure = {"error_type": said[:200], "error": said[:2000], "worker": said[:200]}
     Attempt.objects.create(
-        delivery=delivery, number=1, outcome="dead", traceback=said, **failure
+        delivery=delivery, number=1, consequence="dead", traceback=said, **failure
     )
     url = reverse("admin:signal_tasks_delivery_change", args=[delivery.pk])
     response = logged_in("viewer").get(url)

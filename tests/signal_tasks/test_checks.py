@@ -1,4 +1,4 @@
-"""System checks: each speaks up when it should, and is silent when not."""
+"""System checks: each warns when it should, and only then."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from django.core import checks as django_checks
 from django.db import connections
 
 from signal_tasks import AsyncSignal, checks
-from signal_tasks.registry import registry
+from signal_tasks.registry.registry import registry
 from tests.signal_tasks.conftest import listen
 
 
 def ids() -> set[str]:
-    """What the checks of ours have to say, as ``manage.py check`` asks them."""
+    """Return the ids of our messages, as ``manage.py check`` collects them."""
     messages = django_checks.run_checks(tags=["signal_tasks"])
     assert all(
         message.hint or message.id == "signal_tasks.E001" for message in messages
@@ -115,13 +115,13 @@ def test_e003_is_silent_about_receivers_of_ours(signal: AsyncSignal) -> None:
 
 def test_w001_no_celery_app(monkeypatch: pytest.MonkeyPatch) -> None:
     app = Celery("default", set_as_current=False)
-    monkeypatch.setattr("signal_tasks.broker.current_app", app)
+    monkeypatch.setattr("signal_tasks.broker.config.current_app", app)
     assert [m.id for m in checks.celery_app_is_set()] == ["signal_tasks.W001"]
 
 
 def test_w001_an_app_of_the_project_is_fine(monkeypatch: pytest.MonkeyPatch) -> None:
     app = Celery("shop", set_as_current=False)
-    monkeypatch.setattr("signal_tasks.broker.current_app", app)
+    monkeypatch.setattr("signal_tasks.broker.config.current_app", app)
     assert list(checks.celery_app_is_set()) == []
 
 

@@ -1,4 +1,4 @@
-"""``manage.py signal_tasks``: what each verb prints, does and exits with."""
+"""``manage.py signal_tasks``: the output, effect and exit status of each verb."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ COUNTS = {"pending", "running", "succeeded", "dead", "discarded", "orphaned"}
 
 
 def command(*args: str, status: int = 0) -> str:
-    """Run the command, expecting that exit status; what it printed."""
+    """Run the command, expect that exit status, and return what it printed."""
     out = io.StringIO()
     with pytest.raises(SystemExit) if status else nullcontext() as stopped:
         call_command("signal_tasks", *args, stdout=out, stderr=io.StringIO())
@@ -41,7 +41,7 @@ def send(signal: AsyncSignal, **kwargs: Any) -> DeliveryHandle:
 
 @pytest.fixture
 def failing(signal: AsyncSignal) -> AsyncSignal:
-    """A signal whose receiver, t.failing, fails for good."""
+    """Make a signal whose receiver, t.failing, always fails."""
 
     def fail(sender: object, **kwargs: Any) -> None:
         raise ValueError("on purpose")
@@ -102,7 +102,7 @@ def test_the_object_of_status_has_the_keys_that_were_promised(
     assert told["receivers"]["t.status"]["pending"] == 1
 
 
-def test_a_receiver_that_is_owed_nothing_is_listed_with_zeros(
+def test_a_receiver_without_deliveries_is_listed_with_zeros(
     signal: AsyncSignal,
 ) -> None:
     listen(signal, name="t.idle")
@@ -162,10 +162,10 @@ def test_list_tells_signals_with_their_receivers_and_options(
     assert "t.listed" in text
 
 
-def test_list_knows_the_signals_of_the_shop() -> None:
+def test_list_knows_the_signals_of_every_app() -> None:
     told = json.loads(command("list", "--json"))
-    names = [receiver["name"] for receiver in told["orders.signals.order_confirmed"]]
-    assert "products.receivers.update_inventory" in names
+    names = [receiver["name"] for receiver in told["tests.testapp.signals.happened"]]
+    assert "tests.testapp.receivers.note_atomically" in names
 
 
 # -- replay and discard -----------------------------------------------------------
@@ -218,7 +218,7 @@ def test_without_a_selection_nothing_is_changed(failing: AsyncSignal) -> None:
         command("discard")
 
 
-def test_what_is_done_or_owed_is_not_replayed(signal: AsyncSignal) -> None:
+def test_what_is_done_or_pending_is_not_replayed(signal: AsyncSignal) -> None:
     listen(signal)
     handle = send(signal)
     assert command("replay", str(handle.id)).startswith("0")
@@ -258,7 +258,7 @@ def test_an_id_has_to_be_one() -> None:
 # -- prune ------------------------------------------------------------------------
 
 
-def test_prune_deletes_what_ended_longer_ago_than_it_is_kept(
+def test_prune_deletes_what_finished_longer_ago_than_it_is_kept(
     signal: AsyncSignal, failing: AsyncSignal, settings: Any
 ) -> None:
     settings.SIGNAL_TASKS = {

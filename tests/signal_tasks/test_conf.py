@@ -9,7 +9,7 @@ import pytest
 from django.test import override_settings
 
 from signal_tasks import RetryPolicy
-from signal_tasks.conf import problems
+from signal_tasks.conf import setting_errors
 from signal_tasks.conf import settings as ours
 
 
@@ -49,7 +49,7 @@ RIGHT: dict[str, Any] = {
 
 @pytest.mark.parametrize("key", RIGHT)
 def test_a_value_that_makes_sense_is_no_problem(key: str) -> None:
-    assert list(problems({key: RIGHT[key]})) == []
+    assert list(setting_errors({key: RIGHT[key]})) == []
 
 
 WRONG: list[tuple[str, Any, str]] = [
@@ -64,7 +64,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("LEASE", None, "positive number"),
     ("LEASE", float("nan"), "positive number"),
     ("CHUNK_SIZE", 1.5, "positive whole number"),
-    ("RELAY_IN_WORKER", "no", "bool"),
+    ("RELAY_IN_WORKER", "no", "True or False"),
     ("KEEP_DEAD", 90, "timedelta"),
 ]
 
@@ -73,32 +73,32 @@ WRONG: list[tuple[str, Any, str]] = [
 def test_a_value_that_makes_no_sense_is_told_with_what_would(
     key: str, value: Any, wanted: str
 ) -> None:
-    (problem,) = problems({key: value})
+    (problem,) = setting_errors({key: value})
     assert problem.startswith(f"SIGNAL_TASKS[{key!r}] is {value!r}; give ")
     assert wanted in problem
 
 
 @pytest.mark.parametrize("key", ["LEASES", "lease", "Lease"])
 def test_a_key_that_is_misspelt_brings_a_suggestion(key: str) -> None:
-    (problem,) = problems({key: 1})
+    (problem,) = setting_errors({key: 1})
     assert problem == (f"SIGNAL_TASKS[{key!r}] is not a setting. Did you mean 'LEASE'?")
 
 
 def test_a_key_like_no_other_brings_none() -> None:
-    (problem,) = problems({"XYZZY": 1})
+    (problem,) = setting_errors({"XYZZY": 1})
     assert problem == "SIGNAL_TASKS['XYZZY'] is not a setting."
 
 
 def test_a_key_that_is_no_text_is_told_too() -> None:
-    (problem,) = problems({3: 1})
+    (problem,) = setting_errors({3: 1})
     assert problem.startswith("SIGNAL_TASKS[3] is not a setting.")
 
 
 @pytest.mark.parametrize("value", [None, [], "LEASE"])
 def test_the_setting_has_to_be_a_dict(value: Any) -> None:
-    (problem,) = problems(value)
+    (problem,) = setting_errors(value)
     assert problem.endswith("give a dict.")
 
 
 def test_every_problem_is_told() -> None:
-    assert len(list(problems({"LEASE": 0, "QUEUE": 1, "NOPE": 1}))) == 3
+    assert len(list(setting_errors({"LEASE": 0, "QUEUE": 1, "NOPE": 1}))) == 3

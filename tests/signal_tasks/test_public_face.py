@@ -1,4 +1,4 @@
-"""The public face: what is there, and that it works in a project of its own."""
+"""The public API: complete, and enough for a project of its own."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def test_a_project_needs_no_more_than_the_app(python: Python) -> None:
     from django.contrib.auth.models import User
     from django.db.models.signals import post_save
     from signal_tasks import AsyncSignal, async_receiver
-    from signal_tasks.publisher import publisher
+    from signal_tasks.broker.publisher import publisher
     from signal_tasks.testing import run_pending
 
     publisher.submit = lambda parcel: None  # there is no broker here

@@ -11,7 +11,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from signal_tasks import Reject, Retry, RetryPolicy
-from signal_tasks.retry import judge
+from signal_tasks.retry import decide
 from signal_tasks.states import Reason
 
 delays = st.floats(min_value=0, max_value=1e6)
@@ -70,7 +70,7 @@ def test_an_attempt_too_many_does_not_overflow() -> None:
 def test_a_failure_is_retried_until_the_attempts_are_spent(
     policy: RetryPolicy, attempt: int, age: float, seed: int
 ) -> None:
-    verdict = judge(
+    verdict = decide(
         policy, ValueError(), attempt=attempt, age=age, rng=random.Random(seed)
     )
     spent = attempt >= policy.max_attempts
@@ -83,7 +83,7 @@ def test_an_event_that_would_be_too_old_is_given_up(
 ) -> None:
     policy = RetryPolicy(give_up_after=limit, backoff=10, factor=1, jitter=False)
     assume(abs(age + 10 - limit) > 0.001)
-    verdict = judge(policy, ValueError(), attempt=1, age=age, rng=random.Random(seed))
+    verdict = decide(policy, ValueError(), attempt=1, age=age, rng=random.Random(seed))
     assert (verdict.reason is Reason.EXHAUSTED) == (age + 10 > limit)
 
 
@@ -92,7 +92,7 @@ def test_a_rejection_is_final_at_once(
     policy: RetryPolicy, attempt: int, seed: int
 ) -> None:
     rng = random.Random(seed)
-    verdict = judge(policy, Reject("no"), attempt=attempt, age=0, rng=rng)
+    verdict = decide(policy, Reject("no"), attempt=attempt, age=0, rng=rng)
     assert verdict.reason is Reason.REJECTED
 
 
@@ -102,20 +102,20 @@ def test_a_receiver_that_asks_for_a_wait_gets_it(
 ) -> None:
     policy, rng = RetryPolicy(max_attempts=20_000), random.Random(seed)
     error = Retry(after=after)
-    assert judge(policy, error, attempt=attempt, age=0, rng=rng).delay == after
+    assert decide(policy, error, attempt=attempt, age=0, rng=rng).delay == after
 
 
 def test_without_a_wait_the_policy_gives_one() -> None:
     policy, rng = RetryPolicy(backoff=7, jitter=False), random.Random(0)
-    assert judge(policy, Retry(), attempt=1, age=0, rng=rng).delay == 7
+    assert decide(policy, Retry(), attempt=1, age=0, rng=rng).delay == 7
 
 
 def test_what_does_not_count_is_never_exhausted_but_may_be_too_old() -> None:
     rng, error = random.Random(0), Retry(counts=False)
-    verdict = judge(RetryPolicy(max_attempts=1), error, attempt=1, age=0, rng=rng)
+    verdict = decide(RetryPolicy(max_attempts=1), error, attempt=1, age=0, rng=rng)
     assert (verdict.reason, verdict.counts) == (None, False)
     old = RetryPolicy(give_up_after=1)
-    verdict = judge(old, error, attempt=1, age=5, rng=rng)
+    verdict = decide(old, error, attempt=1, age=5, rng=rng)
     assert verdict.reason is Reason.EXHAUSTED
 
 

@@ -1,4 +1,4 @@
-"""What each hot path asks of the database: how many statements, and how much of it."""
+"""The statements of each hot path, and the number of rows that they read."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from django.db.models import F
 from django.test.utils import CaptureQueriesContext
 
 from signal_tasks import AsyncSignal
-from signal_tasks.delivery import work_off
+from signal_tasks.delivery.message import process_message
 from signal_tasks.models import Delivery
-from signal_tasks.recovery import recover
-from signal_tasks.relay import Relay
-from signal_tasks.retention import prune_some
-from tests.signal_tasks.conftest import listen
+from signal_tasks.relay.pruning import prune_batch
+from signal_tasks.relay.recovery import recover
+from signal_tasks.relay.relay import Relay
+from tests.signal_tasks.conftest import finish, listen
 
 postgres = connection.vendor == "postgresql"
 on_postgres = pytest.mark.skipif(not postgres, reason="PostgreSQL explains it")
 
-#: Ended deliveries, and some that are not due, beside what is measured.
+#: Finished deliveries, and some that are not due, beside what is measured.
 FILL = """
 WITH event AS (
     INSERT INTO signal_tasks_event (id, signal, payload, headers, sent_at)
     SELECT gen_random_uuid(), 'tests.old', '{}', '', now() - n * interval '1 second'
     FROM generate_series(1, 20000) AS n RETURNING id, sent_at
 )
-INSERT INTO signal_tasks_delivery (id, event_id, receiver, state, reason, attempts,
-    lease, available_at, relay_at, relays, alone, orphaned, finished_at)
-SELECT gen_random_uuid(), id, 'tests.old', state, '', 1, 1, sent_at,
+INSERT INTO signal_tasks_delivery (id, event_id, receiver, state, reason, run, attempts,
+    lease, available_at, next_check_at, publish_count, isolated, orphaned, finished_at)
+SELECT gen_random_uuid(), id, 'tests.old', state, '', 1, 1, 1, sent_at,
     CASE state WHEN 'pending' THEN now() + interval '1 hour' END, 0, false, false,
     CASE state WHEN 'succeeded' THEN sent_at END
 FROM (
@@ -45,11 +45,11 @@ FROM (
 
 
 def run(signal: AsyncSignal) -> None:
-    """Work off what is owed of this signal, in one message."""
-    owed = Delivery.objects.filter(event__signal=signal.name, state="pending")
-    ids = [str(pk) for pk in owed.order_by("pk").values_list("pk", flat=True)]
-    (name,) = set(owed.values_list("receiver", flat=True))
-    work_off(name, ids, "default", seconds=math.inf)
+    """Run what is pending of this signal, in one message."""
+    pending = Delivery.objects.filter(event__signal=signal.name, state="pending")
+    ids = [str(pk) for pk in pending.order_by("pk").values_list("pk", flat=True)]
+    (name,) = set(pending.values_list("receiver", flat=True))
+    process_message(name, ids, "default", seconds=math.inf)
 
 
 def send_many(signal: AsyncSignal, events: int) -> None:
@@ -57,19 +57,19 @@ def send_many(signal: AsyncSignal, events: int) -> None:
 
 
 def send_for_the_relay(signal: AsyncSignal, events: int) -> None:
-    """Events that no process published, and that are due for the relay now."""
+    """Send events that no process publishes, and that are due for the relay now."""
     signal.using(delay=3000).send_many(sender=None, items=[{}] * events)
-    new = Delivery.objects.filter(event__signal=signal.name, relays=0)
-    new.update(relay_at=F("relay_at") - timedelta(hours=1))
+    new = Delivery.objects.filter(event__signal=signal.name, publish_count=0)
+    new.update(next_check_at=F("next_check_at") - timedelta(hours=1))
 
 
 @pytest.fixture
 def relay() -> Iterator[Relay]:
-    """A relay that has said that it is there, and pruned."""
+    """Make a relay that has already sent its heartbeat, and pruned."""
     relay = Relay("relay@test")
     relay.run_once()
     yield relay
-    relay.leave()
+    relay.close()
 
 
 # -- how many ---------------------------------------------------------------------
@@ -77,7 +77,7 @@ def relay() -> Iterator[Relay]:
 
 @pytest.fixture
 def statements() -> Callable[[Callable[[], object]], list[str]]:
-    """The first words of the statements that a call makes."""
+    """Return the first words of the statements that a call makes."""
 
     def made(call: Callable[[], object]) -> list[str]:
         with CaptureQueriesContext(connection) as queries:
@@ -88,19 +88,21 @@ def statements() -> Callable[[Callable[[], object]], list[str]]:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_group_is_taken_and_ended_by_one_statement_each(
+def test_a_batch_is_claimed_and_finished_by_one_statement_each(
     signal: AsyncSignal, statements: Any
 ) -> None:
     listen(signal)
     send_many(signal, 8)
     of_the_test = 2  # which deliveries, of which receiver
-    taken = ["WITH"] if postgres else ["BEGIN", "SELECT", "UPDATE", "COMMIT", "SELECT"]
-    ended = ["BEGIN", "UPDATE", "COMMIT"]
-    assert statements(lambda: run(signal))[of_the_test:] == taken + ended
+    claimed = (
+        ["WITH"] if postgres else ["BEGIN", "SELECT", "UPDATE", "COMMIT", "SELECT"]
+    )
+    finished = ["BEGIN", "UPDATE", "COMMIT"]
+    assert statements(lambda: run(signal))[of_the_test:] == claimed + finished
 
 
 @pytest.mark.django_db(transaction=True)
-def test_without_group_commit_each_has_a_transaction_with_its_end(
+def test_without_group_commit_each_has_a_transaction_with_its_finish(
     signal: AsyncSignal, statements: Any
 ) -> None:
     listen(signal, group_commit=False)
@@ -116,7 +118,7 @@ def test_a_pass_that_finds_nothing_is_one_look(relay: Relay, statements: Any) ->
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_pass_claims_what_is_due_by_the_same_statements_whatever_its_number(
+def test_a_pass_publishes_what_is_due_by_the_same_statements_whatever_its_number(
     signal: AsyncSignal, relay: Relay, statements: Any
 ) -> None:
     listen(signal)
@@ -127,8 +129,8 @@ def test_a_pass_claims_what_is_due_by_the_same_statements_whatever_its_number(
     assert made[0] == made[1]
     found = ["SELECT"]
     nothing_expired = ["BEGIN", "SELECT", "COMMIT"]
-    claimed = ["BEGIN", "SELECT", "UPDATE", "COMMIT"]
-    assert made[0] == found + nothing_expired + claimed
+    published = ["BEGIN", "SELECT", "UPDATE", "COMMIT"]
+    assert made[0] == found + nothing_expired + published
 
 
 @pytest.mark.django_db(transaction=True)
@@ -139,10 +141,10 @@ def test_pruning_takes_the_same_statements_whatever_their_number(
     made = []
     for events in (3, 300):
         send_many(signal, events)
-        Delivery.objects.all().end("succeeded")
+        finish(Delivery.objects.all(), "succeeded")
         long_ago = F("finished_at") - timedelta(days=30)
         Delivery.objects.update(finished_at=long_ago)
-        made.append(len(statements(lambda: prune_some("default"))))
+        made.append(len(statements(lambda: prune_batch("default"))))
     assert made[0] == made[1] <= 10
 
 
@@ -150,7 +152,7 @@ def test_pruning_takes_the_same_statements_whatever_their_number(
 
 
 class Plans:
-    """Explains each statement on our tables before it is run."""
+    """Explain each statement on our tables before it is run."""
 
     def __init__(self) -> None:
         self.nodes: list[dict[str, Any]] = []
@@ -177,11 +179,11 @@ class Plans:
             self._collect(child)
 
     def too_much(self, most: int) -> list[dict[str, Any]]:
-        """The steps that have read more rows than that."""
+        """Return the steps that have read more rows than that."""
         return [node for node in self.nodes if _rows(node) > most]
 
     def read_whole(self) -> set[str]:
-        """The large tables that were read from end to end."""
+        """Return the large tables that were read from end to end."""
         large = {"signal_tasks_delivery", "signal_tasks_event"}
         scans = [node for node in self.nodes if node["Node Type"] == "Seq Scan"]
         return large & {node["Relation Name"] for node in scans}
@@ -194,7 +196,7 @@ def _rows(node: dict[str, Any]) -> float:
 
 @contextmanager
 def explained(most: int) -> Iterator[None]:
-    """Hold what is done here to reading no more than ``most`` rows at a time."""
+    """Fail when a step here reads more than ``most`` rows, or a whole large table."""
     plans = Plans()
     with connection.execute_wrapper(plans):
         yield
@@ -213,7 +215,7 @@ def _filled(db: None) -> None:
 @on_postgres
 @pytest.mark.usefixtures("_filled")
 class TestPlansOnFullTables:
-    """Twenty thousand deliveries that are done cost those that are not nothing."""
+    """Twenty thousand finished deliveries make the others no slower."""
 
     @pytest.mark.parametrize("events", [1, 100])
     def test_sending(self, events: int, signal: AsyncSignal) -> None:
@@ -223,7 +225,7 @@ class TestPlansOnFullTables:
 
     @pytest.mark.parametrize("events", [1, 100])
     @pytest.mark.parametrize("atomic", [True, False])
-    def test_taking_and_ending(
+    def test_claiming_and_finishing(
         self, atomic: bool, events: int, signal: AsyncSignal
     ) -> None:
         listen(signal, name="tests.explained", atomic=atomic)
@@ -231,14 +233,14 @@ class TestPlansOnFullTables:
         rows = Delivery.objects.filter(receiver="tests.explained")
         ids = [str(pk) for pk in rows.values_list("pk", flat=True)]
         with explained(most=3 * events):  # an index also knows former versions
-            work_off("tests.explained", ids, "default", seconds=math.inf)
+            process_message("tests.explained", ids, "default", seconds=math.inf)
         assert rows.filter(state="succeeded").count() == events
 
     def test_a_pass_of_the_relay(self, relay: Relay) -> None:
         with explained(most=1):
             relay.run_once()
 
-    def test_claiming(self, signal: AsyncSignal, relay: Relay) -> None:
+    def test_publishing_what_is_due(self, signal: AsyncSignal, relay: Relay) -> None:
         listen(signal)
         send_for_the_relay(signal, 100)
         with explained(most=300):  # an index also knows former versions
@@ -248,13 +250,13 @@ class TestPlansOnFullTables:
         listen(signal)
         send_many(signal, 20)
         mine = Delivery.objects.filter(event__signal=signal.name)
-        mine.update(state="running", relay_at=F("available_at"), lease=1)
+        mine.update(state="running", next_check_at=F("available_at"), lease=1)
         with explained(most=40):
             assert recover("default") == 20
 
     def test_pruning(self, signal: AsyncSignal, settings: Any) -> None:
         settings.SIGNAL_TASKS = {"KEEP_SUCCEEDED": timedelta(seconds=19_900)}
         with explained(most=400):
-            assert 0 < prune_some("default") <= 200  # it is some seconds later now
+            assert 0 < prune_batch("default") <= 200  # it is some seconds later now
         with explained(most=50):
-            assert prune_some("default") <= 20
+            assert prune_batch("default") <= 20

@@ -1,4 +1,4 @@
-"""What users test with: in Django's own test cases, and in pytest."""
+"""``signal_tasks.testing``, in Django's own test cases and in pytest."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from django.test.testcases import (  # type: ignore[attr-defined]
 )
 
 from signal_tasks import AsyncSignal, PayloadError, RetryPolicy, async_receiver
-from signal_tasks.broker import is_eager
+from signal_tasks.broker.config import is_eager
 from signal_tasks.models import Delivery
 from signal_tasks.testing import Sent, assert_sent, capture_signals, run_pending
 from tests.signal_tasks.conftest import listen
@@ -33,7 +33,7 @@ EVERY_DATABASE: dict[str, Any] = {"DATABASES": None}
 
 
 class InATestCaseTests(TestCase):
-    """The transaction of a TestCase never commits, and all works all the same."""
+    """All works in a TestCase, though its transaction never commits."""
 
     def test_what_was_sent_is_run(self) -> None:
         ((_, atomic), (_, outside)) = happened.send(sender=None, key="k")
@@ -64,7 +64,7 @@ class InATestCaseTests(TestCase):
         assert len(ran) == 2
         assert await Effect.objects.filter(key="async").acount() == 2
 
-    def test_nothing_is_owed_by_the_test_before(self) -> None:
+    def test_nothing_is_pending_from_the_test_before(self) -> None:
         assert not Delivery.objects.exists()
 
     @override_settings(SIGNAL_TASKS=EVERY_DATABASE)
@@ -84,7 +84,7 @@ class InATestCaseTests(TestCase):
 
 @override_settings(SIGNAL_TASKS=EVERY_DATABASE)
 class OnTwoDatabasesTests(TestCase):
-    """With both databases allowed, both are worked off."""
+    """With both databases allowed, the deliveries of both are run."""
 
     databases = {"default", "other"}
 
@@ -97,7 +97,7 @@ class OnTwoDatabasesTests(TestCase):
 
 
 class InATransactionTestCaseTests(TransactionTestCase):
-    """Where commits are real, run_pending() does the same."""
+    """``run_pending()`` does the same where commits are real."""
 
     def test_what_was_sent_is_run(self) -> None:
         with transaction.atomic():
@@ -107,7 +107,7 @@ class InATransactionTestCaseTests(TransactionTestCase):
 
 
 class WithoutDatabasesTests(TestCase):
-    """A test that may touch no database is told so."""
+    """A test that may touch no database gets Django's error."""
 
     databases = set()
 
@@ -121,7 +121,7 @@ class WithoutDatabasesTests(TestCase):
 
 @pytest.mark.django_db
 class TestRunPending:
-    """How deliveries are run in the test's own process."""
+    """``run_pending()`` runs deliveries in the process of the test."""
 
     def test_what_fails_runs_once_in_a_call_however_soon_it_is_due(
         self, signal: AsyncSignal
@@ -181,7 +181,7 @@ class TestRunPending:
     def test_receivers_that_send_without_end_are_found_out(
         self, signal: AsyncSignal, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("signal_tasks.testing.MOST_ROUNDS", 20)
+        monkeypatch.setattr("signal_tasks.testing.MAX_ROUNDS", 20)
 
         def again(sender: object, **kwargs: Any) -> None:
             signal.send(sender=None)
@@ -208,7 +208,7 @@ class TestRunPending:
 
 @pytest.mark.django_db
 class TestCapturing:
-    """What was sent, whoever listened."""
+    """Sends are captured, with and without receivers."""
 
     def test_every_send_is_captured(self, signal: AsyncSignal) -> None:
         thing = Thing(name="unsaved")
@@ -308,7 +308,7 @@ def test_pytest_has_fixtures_of_ours(
             assert captured_signals[0].kwargs == {"key": "k"}
         """
     )
-    options = ["--ds", "tests.settings", "-p", "no:randomly", "-q"]
+    options = ["--ds", "tests.signal_tasks.settings", "-p", "no:randomly", "-q"]
     if not entry_points(group="pytest11", name="signal_tasks"):
         options += ["-p", "signal_tasks.pytest_plugin"]  # as if it were installed
     result = pytester.runpytest_subprocess(*options)
@@ -320,7 +320,7 @@ def test_pytest_has_fixtures_of_ours(
 
 @pytest.mark.django_db(transaction=True)
 class TestEager:
-    """Celery set to run tasks in the sender's process."""
+    """Celery is set to run tasks in the sender's process."""
 
     @pytest.fixture(autouse=True)
     def _eager(self, settings: Any) -> None:
@@ -380,7 +380,7 @@ class TestEager:
 
 @override_settings(CELERY_TASK_ALWAYS_EAGER=True)
 class EagerTests(TestCase):
-    """In a TestCase nothing commits, unless the test asks for it."""
+    """In a TestCase nothing commits unless the test asks for it."""
 
     def test_receivers_run_when_commit_hooks_do(self) -> None:
         with self.captureOnCommitCallbacks(execute=True):

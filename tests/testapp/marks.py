@@ -1,4 +1,4 @@
-"""Marks that receivers leave outside of any transaction: who ran, where and when."""
+"""Marks of receivers, outside of any transaction: key, process and time of a run."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pathlib import Path
 
 
 def folder() -> Path:
-    """The folder of the marks, common to all processes of a test run."""
+    """Return the folder of the marks, which all processes of a test run share."""
     return Path(os.environ["TEST_MARKS"])
 
 
 def mark(what: str, key: object) -> None:
-    """Say that a receiver was started, in one line that no rollback removes."""
+    """Note that a receiver was started, in one line that no rollback removes."""
     if "TEST_MARKS" not in os.environ:
         return
     with (folder() / what).open("a") as file:
@@ -21,6 +21,6 @@ def mark(what: str, key: object) -> None:
 
 
 def clear() -> None:
-    """Forget all marks."""
+    """Remove all marks."""
     for path in folder().iterdir():
         path.unlink()

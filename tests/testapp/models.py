@@ -1,4 +1,4 @@
-"""Where receivers of the tests leave their effects."""
+"""The models of the tests: effects of receivers, and things to send events about."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from django.db import models
 
 
 class Effect(models.Model):
-    """One line per effect; what happened twice is there twice."""
+    """One row per effect; an effect that happened twice has two rows."""
 
     what = models.CharField(max_length=200)
     key = models.CharField(max_length=200, blank=True)
@@ -18,7 +18,7 @@ class Effect(models.Model):
 
 
 class Thing(models.Model):
-    """Something that signals are sent about."""
+    """A thing that events are about."""
 
     name = models.CharField(max_length=200)
 

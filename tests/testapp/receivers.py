@@ -44,13 +44,13 @@ def nap(seconds: float) -> None:
 
 
 def doze(seconds: float) -> None:
-    """Nap in the database."""
+    """Sleep in the database."""
     with connections[current_delivery().database].cursor() as cursor:
         cursor.execute("SELECT pg_sleep(%s)", [seconds])
 
 
 def tell(seconds: float) -> None:
-    """Leave the number of the database connection as an effect."""
+    """Leave the process id of the database connection as an effect."""
     with connections[current_delivery().database].cursor() as cursor:
         cursor.execute("SELECT pg_backend_pid()")
         leave("backend", cursor.fetchone()[0])
@@ -69,7 +69,7 @@ def stumble(seconds: float) -> None:
 
 
 def stumble_late(seconds: float) -> None:
-    """Fail when all is committed."""
+    """Fail after the commit."""
     transaction.on_commit(lambda: stumble(seconds))
 
 
@@ -83,7 +83,7 @@ def wait(seconds: float) -> None:
         raise Retry(after=0.2, counts=False)
 
 
-#: What an event may tell its receiver to do, after that has left its effect.
+#: The tasks that an event may give its receiver, after that has left its effect.
 TASKS: dict[str, Callable[[float], None]] = {
     "nap": nap,
     "doze": doze,
@@ -100,13 +100,13 @@ TASKS: dict[str, Callable[[float], None]] = {
 
 @receiver(happened)
 def note_atomically(sender: object, key: object = "", **kwargs: Any) -> None:
-    """An effect that has to be there exactly once."""
+    """Leave an effect that must be there exactly once."""
     leave("atomic", key)
 
 
 @receiver(happened, atomic=False)
 def note_outside(sender: object, key: object = "", **kwargs: Any) -> None:
-    """An effect that has to be there at least once."""
+    """Leave an effect that must be there at least once."""
     leave("outside", key)
 
 
@@ -114,7 +114,7 @@ def note_outside(sender: object, key: object = "", **kwargs: Any) -> None:
 def work_inside(
     sender: object, key: object, task: str = "", seconds: float = 0.0, **_: Any
 ) -> None:
-    """An effect, then what the event says, in the transaction of the delivery."""
+    """Leave an effect and do the task of the event, in the delivery's transaction."""
     leave("inside", key)
     TASKS[task](seconds)
 
@@ -123,14 +123,14 @@ def work_inside(
 def work_outside(
     sender: object, key: object, task: str = "", seconds: float = 0.0, **_: Any
 ) -> None:
-    """An effect, then what the event says, outside of any transaction."""
+    """Leave an effect and do the task of the event, outside of any transaction."""
     leave("outside", key)
     TASKS[task](seconds)
 
 
 @receiver(failed, retry=SOON)
 def fail(sender: object, key: object = "", times: int = 99, **kwargs: Any) -> None:
-    """Fail the first few times, leaving an effect that must not stay."""
+    """Fail the first few times, after an effect that must be undone."""
     leave("failed", key)
     if current_delivery().attempt <= times:
         raise RuntimeError(f"failed on purpose: {key}")
@@ -140,7 +140,7 @@ def fail(sender: object, key: object = "", times: int = 99, **kwargs: Any) -> No
 def overrun(
     sender: object, seconds: float, key: object = "", deaf: bool = False, **kwargs: Any
 ) -> None:
-    """Sleep, perhaps for longer than allowed, perhaps deaf to what says so."""
+    """Sleep, perhaps for too long, perhaps without heeding the time limit."""
     leave("overrun", key)
     until = time.monotonic() + seconds
     while time.monotonic() < until:
@@ -153,13 +153,13 @@ def overrun(
 
 @receiver(limited, rate_limit="2/s")
 def note_slowly(sender: object, key: object = "", **kwargs: Any) -> None:
-    """An effect, twice per second and worker."""
+    """Leave an effect, at most twice per second and worker."""
     leave("slowly", key)
 
 
 @receiver(queued, queue="elsewhere")
 def note_elsewhere(sender: object, key: object = "", **kwargs: Any) -> None:
-    """An effect by way of a queue of its own."""
+    """Leave an effect; the messages take a queue of their own."""
     leave("elsewhere", key)
 
 
@@ -167,7 +167,7 @@ def note_elsewhere(sender: object, key: object = "", **kwargs: Any) -> None:
 async def note_async(
     sender: object, key: object = "", seconds: float = 0.0, **kwargs: Any
 ) -> None:
-    """An effect of an async function, then a nap in its event loop."""
+    """Leave an effect, then sleep in the event loop."""
     mark("async", key)
     await Effect.objects.acreate(what="async", key=str(key))
     await asyncio.sleep(seconds)
@@ -176,7 +176,7 @@ async def note_async(
 
 @receiver(chained)
 def send_on(sender: object, key: object = "", **kwargs: Any) -> None:
-    """An event sent inside of a receiver."""
+    """Send another event."""
     leave("sent on", key)
     happened.send(sender=None, key=key)
 
@@ -204,7 +204,7 @@ def _change(what: str, things: list[Thing]) -> None:
 
 
 def note_novelty(sender: object, key: object = "", **kwargs: Any) -> None:
-    """An effect of a receiver that older code does not know."""
+    """Leave an effect; older code does not know this receiver."""
     leave("novel", key)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from signal_tasks import AsyncSignal
 
 happened = AsyncSignal()  # heard by an atomic and a non-atomic receiver
-inside = AsyncSignal()  # heard by an atomic receiver that does as it is told
+inside = AsyncSignal()  # heard by an atomic receiver that does the task of the event
 outside = AsyncSignal()  # heard by a non-atomic one
 failed = AsyncSignal()
 timed = AsyncSignal()

@@ -11,7 +11,7 @@ from benchmarks.project import work
 from benchmarks.project.celery_app import app as app  # the app that tasks belong to
 from benchmarks.project.models import Order
 from signal_tasks import AsyncSignal
-from signal_tasks.publisher import publisher
+from signal_tasks.broker.publisher import publisher
 
 order_placed = AsyncSignal()
 order_placed_singly = AsyncSignal()

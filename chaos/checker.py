@@ -1,0 +1,149 @@
+"""Check the promises: compare committed events with their effects, exactly.
+
+Pure: everything that is checked comes in as ``Observations``.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+#: Effects that receivers of the workload leave in their transaction.
+ATOMIC = ("atomic", "flaky")
+RECEIVERS = 3
+#: Longest time from a claim to the effect of its receiver (seconds).
+MAX_RUN = 5.0
+#: Most violations of one kind in a report.
+MAX_VIOLATIONS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run of the non-atomic receiver that left its effect."""
+
+    key: str
+    delivery: str
+    lease: int
+    at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class FinalState:
+    """The state of a delivery at the end."""
+
+    delivery: str
+    receiver: str
+    state: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observations:
+    """The committed events and everything that followed from them."""
+
+    tickets: Collection[str]
+    atomic_effects: Mapping[tuple[str, str], int]
+    external_runs: Sequence[Run]
+    released: Collection[tuple[str, int]]  # delivery and lease
+    final_states: Sequence[FinalState]
+    crashes: Sequence[float] = ()  # times at which the database was killed
+
+
+@dataclass(kw_only=True)
+class CheckResult:
+    """The counts of the checker; only ``repeated`` may be above zero."""
+
+    events: int = 0
+    lost: int = 0
+    duplicated: int = 0
+    repeated: int = 0
+    unexplained: int = 0
+    uncommitted: int = 0
+    violations: list[str] = field(default_factory=list)
+
+    @property
+    def valid(self) -> bool:
+        """Return whether every promise was kept."""
+        wrong = self.lost + self.duplicated + self.unexplained + self.uncommitted
+        return not wrong and not self.violations
+
+
+def check(observed: Observations) -> CheckResult:
+    """Compare events with effects, exactly."""
+    lost = list(_lost(observed))
+    duplicated = [key for key, number in observed.atomic_effects.items() if number > 1]
+    uncommitted = _keys_with_effects(observed) - set(observed.tickets)
+    repeated, unexplained = _repetitions(observed)
+    result = CheckResult(
+        events=len(observed.tickets),
+        lost=len(lost),
+        duplicated=sum(observed.atomic_effects[key] - 1 for key in duplicated),
+        repeated=repeated,
+        unexplained=len(unexplained),
+        uncommitted=len(uncommitted),
+    )
+    violations = {
+        "no effect": lost,
+        "duplicated": [" ".join(key) for key in duplicated],
+        "effect of an event that was never committed": sorted(uncommitted),
+        "ran again without a cause": unexplained,
+        "not succeeded": list(_not_succeeded(observed)),
+    }
+    for kind, found in violations.items():
+        result.violations += [f"{kind}: {one}" for one in found[:MAX_VIOLATIONS]]
+    return result
+
+
+def _lost(observed: Observations) -> Iterator[str]:
+    """Yield each effect that is missing."""
+    ran = {run.key for run in observed.external_runs}
+    for key in sorted(observed.tickets):
+        for kind in ATOMIC:
+            if not observed.atomic_effects.get((kind, key)):
+                yield f"{kind} {key}"
+        if key not in ran:
+            yield f"external {key}"
+
+
+def _keys_with_effects(observed: Observations) -> set[str]:
+    atomic = {key for _, key in observed.atomic_effects}
+    return atomic | {run.key for run in observed.external_runs}
+
+
+def _repetitions(observed: Observations) -> tuple[int, list[str]]:
+    """Return the number of repeated runs, and the deliveries without a cause."""
+    runs: dict[str, list[Run]] = defaultdict(list)
+    for run in sorted(observed.external_runs, key=lambda run: (run.lease, run.at)):
+        runs[run.delivery].append(run)
+    unexplained = [
+        f"{delivery} under leases {[run.lease for run in its_runs]}"
+        for delivery, its_runs in runs.items()
+        if not all(_is_explained(*pair, observed) for pair in pairwise(its_runs))
+    ]
+    return len(observed.external_runs) - len(runs), unexplained
+
+
+def _is_explained(first: Run, second: Run, observed: Observations) -> bool:
+    """Return whether the first run's lease had expired or ended before the second.
+
+    A database that is killed may forget its last claims, which are committed without
+    waiting for the disk: then the same lease is given twice. Otherwise two runs never
+    share one.
+    """
+    if first.lease != second.lease:
+        return (first.delivery, first.lease) in observed.released
+    begin, end = min(first.at, second.at) - MAX_RUN, max(first.at, second.at)
+    return any(begin <= crash <= end for crash in observed.crashes)
+
+
+def _not_succeeded(observed: Observations) -> Iterator[str]:
+    """Yield each delivery that did not succeed, and say if some do not exist."""
+    expected = RECEIVERS * len(observed.tickets)
+    if len(observed.final_states) != expected:
+        yield f"{len(observed.final_states)} deliveries instead of {expected}"
+    for final in observed.final_states:
+        if final.state != "succeeded":
+            text = f"{final.receiver} {final.delivery} {final.state} {final.reason}"
+            yield text.rstrip()

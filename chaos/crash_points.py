@@ -1,0 +1,204 @@
+"""Crash points: the places in the engine at which a process can be told to die.
+
+Each lies between two steps that cannot be made atomic. To arm a crash point, create
+its trigger file; the first process that reaches the point deletes the file and kills
+itself. Importing this module needs Django's app registry to be ready.
+"""
+
+# The engine offers no hooks for this suite: it needs the private functions.
+# ruff: noqa: SLF001
+
+from __future__ import annotations
+
+import functools
+import os
+import signal
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any, Literal
+
+from django.db import connection
+
+from chaos import journal, receiver_faults
+from chaos.hooks import Function, Target
+from signal_tasks.broker.publisher import Publisher
+from signal_tasks.delivery import attempt, batch
+from signal_tasks.delivery.call import call
+from signal_tasks.delivery.message import MessageRun
+from signal_tasks.delivery.outcome import write, write_apart
+from signal_tasks.dispatch import signal as dispatch
+from signal_tasks.outbox.write import write as write_events
+from signal_tasks.querysets import DeliveryQuerySet
+from signal_tasks.relay.relay import Relay
+
+WEB, WORKER = "web", "worker"
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """The place of a crash point: before or after the call of a function."""
+
+    role: str
+    when: Literal["before", "after"]
+    target: Target
+    description: str
+    in_transaction: bool | None = None  # crash only inside (or outside) of one
+    even_if_empty: bool = False  # crash also if the function has no deliveries
+
+    def matches(self, deliveries: object) -> bool:
+        """Return whether a crash now would test this crash point."""
+        if not (self.even_if_empty or deliveries):
+            return False
+        return self.in_transaction in (None, connection.in_atomic_block)
+
+
+class CrashPoint(Enum):
+    """Every crash point, in the order in which a delivery reaches them."""
+
+    WRITTEN = Location(
+        WEB, "after", Target(dispatch, write_events), "rows written, not committed"
+    )
+    COMMITTED = Location(
+        WEB,
+        "before",
+        Target(Publisher, Publisher.submit),
+        "committed, not passed to the publisher",
+    )
+    SUBMITTED = Location(
+        WEB, "before", Target(Publisher, Publisher._publish), "not yet published"
+    )
+    PUBLISHED = Location(
+        WEB, "after", Target(Publisher, Publisher._publish), "just published"
+    )
+    RECEIVED = Location(
+        WORKER,
+        "before",
+        Target(MessageRun, MessageRun.claim),
+        "message received, nothing claimed",
+    )
+    CLAIMED = Location(
+        WORKER,
+        "after",
+        Target(MessageRun, MessageRun.claim),
+        "claimed, receiver not called",
+    )
+    IN_RECEIVER = Location(
+        WORKER,
+        "after",
+        Target(receiver_faults, receiver_faults.after_effect),
+        "in a receiver, after its effect",
+        even_if_empty=True,
+    )
+    RETURNED = Location(
+        WORKER,
+        "after",
+        Target(attempt, call),
+        "receiver returned, not finished",
+        even_if_empty=True,
+    )
+    FINISHED = Location(
+        WORKER,
+        "after",
+        Target(batch, write),
+        "finish written, not committed (atomic)",
+        in_transaction=True,
+        even_if_empty=True,
+    )
+    FINISH_COMMITTED = Location(
+        WORKER,
+        "after",
+        Target(batch, write_apart),
+        "finish committed (not atomic)",
+        in_transaction=False,
+        even_if_empty=True,
+    )
+    UNACKNOWLEDGED = Location(
+        WORKER,
+        "after",
+        Target(MessageRun, MessageRun.run),
+        "all committed, message not acknowledged",
+        even_if_empty=True,
+    )
+    RELEASING = Location(
+        WORKER, "before", Target(MessageRun, MessageRun.release), "about to release"
+    )
+    RELEASED = Location(
+        WORKER,
+        "before",
+        Target(MessageRun, MessageRun.publish),
+        "released, not published",
+    )
+    RECOVERING = Location(
+        WORKER,
+        "after",
+        Target(DeliveryQuerySet, DeliveryQuerySet.expired_leases),
+        "relay: expired leases locked, not released",
+    )
+    SCHEDULED = Location(
+        WORKER,
+        "before",
+        Target(Relay, Relay._publish),
+        "relay: publication scheduled, not published",
+    )
+    REPUBLISHED = Location(
+        WORKER, "after", Target(Relay, Relay._publish), "relay: just published"
+    )
+
+    @property
+    def trigger(self) -> Path:
+        """Return the file whose existence arms this crash point."""
+        return Path(os.environ["CHAOS_FOLDER"]) / "crash_points" / self.name
+
+    @property
+    def armed(self) -> bool:
+        """Return whether no process has crashed here since it was armed."""
+        return self.trigger.exists()
+
+    def arm(self) -> None:
+        """Have the next process that reaches this point crash."""
+        self.trigger.parent.mkdir(exist_ok=True)
+        self.trigger.touch()
+
+    def disarm(self) -> None:
+        """Have no process crash here."""
+        self.trigger.unlink(missing_ok=True)
+
+    def crash_if_armed(self) -> None:
+        """Kill this process with SIGKILL if the point is armed, and disarm it."""
+        try:
+            self.trigger.unlink()
+        except FileNotFoundError:
+            return
+        journal.write("crashed", point=self.name)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def install(role: str) -> None:
+    """Set the hooks of all crash points of this role in this process."""
+    for point in CrashPoint:
+        if point.value.role == role:
+            target = point.value.target
+            target.replace(_hooked(point, target.current))
+
+
+def _hooked(point: CrashPoint, function: Function) -> Function:
+    """Return the function with the crash point before or after it.
+
+    The deliveries are its result, or its first argument if it returns None.
+    """
+    location = point.value
+
+    @functools.wraps(function)
+    def hooked(*args: Any, **kwargs: Any) -> Any:
+        deliveries = args[1] if len(args) > 1 else True
+        if location.when == "before" and location.matches(deliveries):
+            point.crash_if_armed()
+        result = function(*args, **kwargs)
+        if result is not None:
+            deliveries = result
+        if location.when == "after" and location.matches(deliveries):
+            point.crash_if_armed()
+        return result
+
+    return hooked

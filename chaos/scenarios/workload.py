@@ -1,0 +1,117 @@
+"""The workload: customers that use the shop at random."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from itertools import count
+from urllib.error import HTTPError
+
+from chaos.scenarios.client import Acknowledged, ShopClient, VisitFailed, address
+from shop.shopper import Shopper
+from tests.post_office import PostOffice
+
+# Nearly sold out, so that some orders have to wait.
+SCARCE = "last-winters-candle"
+
+
+class Customer:
+    """A customer that visits the shop again and again, for random operations."""
+
+    def __init__(
+        self, number: int, shop: str, mail_server: PostOffice, seed: str
+    ) -> None:
+        self.name = f"customer{number}"
+        self.shop = shop
+        self.mail_server = mail_server
+        self.rng = random.Random(f"{seed} {number}")  # noqa: S311
+        self.numbers: Iterator[int] = count()
+        self.acknowledged: list[Acknowledged] = []
+        self.counts: Counter[str] = Counter()
+        self.subscribed: list[str] = []  # addresses
+        self.products = Shopper(shop).products()
+
+    def visit_until(self, over: Callable[[], bool]) -> None:
+        """Visit the shop until ``over()`` is true."""
+        while not over():
+            client = ShopClient(self.shop, self.acknowledged)
+            try:
+                self.rng.choice(self.operations)(client)
+            except (VisitFailed, HTTPError, ValueError):
+                self.counts["failed visits"] += 1
+            self.counts["visits"] += 1
+            self.counts["retried requests"] += client.retries
+
+    @property
+    def operations(self) -> list[Callable[[ShopClient], object]]:
+        """Return the operations to choose from; frequent ones several times."""
+        others = [self.cancel, self.use_account, self.subscribe, self.unsubscribe]
+        return [*[self.buy] * 4, *others]
+
+    def buy(self, client: ShopClient) -> int:
+        """Order one to three products."""
+        chosen = self.rng.sample(self.products, self.rng.randint(1, 3))
+        if self.rng.random() < 0.3:
+            chosen = list(dict.fromkeys([*chosen, SCARCE]))
+        lines = {product: self.rng.randint(1, 3) for product in chosen}
+        return client.order(lines, address(self._new("buyer")))
+
+    def cancel(self, client: ShopClient) -> None:
+        """Order, then cancel at once or after half a second."""
+        order = self.buy(client)
+        time.sleep(self.rng.choice((0, 0, 0.5)))
+        client.cancel(order)
+
+    def use_account(self, client: ShopClient) -> None:
+        """Create an account, and use everything that needs one."""
+        name = self._new("owner")
+        client.register(name)
+        client.rename(name, last_name="Anders")
+        client.request_notification(name, f"{name}, Esq.")
+        client.review(self.rng.choice(self.products), f"As {name} sees it: good.")
+        lines = {self.rng.choice(self.products): 1}
+        second = ShopClient(self.shop, self.acknowledged)
+        second.sign_in(name)
+        second.order(lines, address(name))
+
+    def subscribe(self, client: ShopClient) -> None:
+        """Subscribe to the newsletter."""
+        email = address(self._new("reader"))
+        client.subscribe(email)
+        self.subscribed.append(email)
+
+    def unsubscribe(self, client: ShopClient) -> None:
+        """Unsubscribe by the link of a newsletter email, if one has arrived."""
+        links = unsubscribe_links(self.mail_server)
+        found = [email for email in self.subscribed if email in links]
+        if found:
+            self.subscribed.remove(found[0])
+            client.unsubscribe(links[found[0]], found[0])
+
+    def _new(self, role: str) -> str:
+        return f"{self.name}-{role}{next(self.numbers)}"
+
+
+class Staff(Customer):
+    """A member of staff that enters arrived products."""
+
+    @property
+    def operations(self) -> list[Callable[[ShopClient], object]]:
+        return [self.receive]
+
+    def receive(self, client: ShopClient) -> None:
+        """Enter that a few pieces of the scarce product have arrived."""
+        client.sign_in(self.name)
+        client.restock(SCARCE, self.rng.randint(2, 6))
+        time.sleep(2)
+
+
+def unsubscribe_links(mail_server: PostOffice) -> dict[str, str]:
+    """Return the unsubscribe links of all newsletters received, by address."""
+    return {
+        str(message["To"]): "".join(message["List-Unsubscribe"].split()).strip("<>")
+        for message in list(mail_server.received)
+        if message["List-Unsubscribe"]
+    }

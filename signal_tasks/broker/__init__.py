@@ -1,0 +1,1 @@
+"""Outward: ids of deliveries, as Celery messages. Knows no database row."""

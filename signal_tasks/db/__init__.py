@@ -1,0 +1,1 @@
+"""The SQL that we write ourselves, the clock of the database, and its errors."""

@@ -1,0 +1,210 @@
+"""Insert events with their deliveries: the one write of a send.
+
+Hand-written SQL, because it is on the path of every request, where the ORM's
+``bulk_create`` costs more than the database does. Two ``INSERT`` statements for any
+number of events; on PostgreSQL both are one statement, in one round trip.
+
+Why no foreign key is checked: docs/decisions/light-rows.md.
+"""
+
+from __future__ import annotations
+
+import math
+import uuid
+from collections.abc import Sequence
+from datetime import datetime
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
+
+from django.db import connections
+
+from signal_tasks.db.sql import array, array_of_ids, from_now_sql, stored_id
+
+#: ``signal`` is a reserved word of MySQL, and has to be quoted as MySQL does.
+EVENTS = (
+    "INSERT INTO signal_tasks_event "
+    "(id, {signal}, payload, headers, cause_id, sent_at) "
+)
+DELIVERIES = (
+    "INSERT INTO signal_tasks_delivery (id, event_id, receiver, state, reason, run, "
+    "attempts, lease, available_at, next_check_at, publish_count, isolated, orphaned) "
+)
+PENDING = (
+    "(%s, %s, {receiver}, 'pending', '', 1, 0, 0, {due}, {checked}, 0, FALSE, FALSE)"
+)
+
+#: PostgreSQL reads many events from arrays several times quicker than from one
+#: parameter for each value.
+FROM_ARRAYS = """
+WITH event AS (
+    INSERT INTO signal_tasks_event (id, signal, payload, headers, cause_id, sent_at)
+    SELECT id, %s, payload, %s, %s, STATEMENT_TIMESTAMP()
+    FROM unnest(%s::uuid[], %s::text[]) AS given(id, payload)
+)
+INSERT INTO signal_tasks_delivery (id, event_id, receiver, state, reason, run,
+    attempts, lease, available_at, next_check_at, publish_count, isolated, orphaned)
+SELECT id, event_id, receiver, 'pending', '', 1, 0, 0, {due}, {checked}, 0, FALSE, FALSE
+FROM unnest(%s::uuid[], %s::uuid[], %s::text[]) AS given(id, event_id, receiver)
+"""
+
+Statement = tuple[str, list[Any]]
+#: Seconds from the database's now, or a moment.
+DueTime = float | datetime
+
+
+class NewEvent(NamedTuple):
+    """An event, and the id of each delivery with the name of its receiver."""
+
+    id: uuid.UUID
+    payload: str
+    deliveries: Sequence[tuple[uuid.UUID, str]]
+
+
+class NewRows(NamedTuple):
+    """Events of one signal, whose deliveries are due at ``available``.
+
+    The relay looks at them at ``checked``.
+    """
+
+    signal: str
+    headers: str
+    cause_id: uuid.UUID | None
+    available: DueTime
+    checked: DueTime
+    events: Sequence[NewEvent]
+
+
+def insert(rows: NewRows, *, database: str) -> None:
+    """Insert events and deliveries in the transaction that is open.
+
+    Databases that limit a statement's parameters get more statements.
+    """
+    connection = connections[database]
+    with connection.cursor() as cursor:
+        for sql, params in _statements(rows, connection):
+            cursor.execute(sql, params)
+
+
+def _statements(rows: NewRows, connection: Any) -> Sequence[Statement]:
+    if connection.vendor == "postgresql":
+        single = len(rows.events) == 1
+        return [(_from_texts if single else _from_arrays)(rows, connection)]
+    max_params = connection.features.max_query_params
+    return [
+        statement
+        for events in _parts(rows.events, max_params or math.inf)
+        for statement in _from_values(rows, events, connection)
+    ]
+
+
+def _from_texts(rows: NewRows, connection: Any) -> Statement:
+    """Return the statement for one event.
+
+    Its text holds what every event of the signal has in common.
+    """
+    (event,) = rows.events
+    due, due_params = _time(rows.available, connection)
+    checked, checked_params = _time(rows.checked, connection)
+    names = tuple([name for _, name in event.deliveries])
+    key = str(event.id)
+    params = [key, event.payload, rows.headers, rows.cause_id and str(rows.cause_id)]
+    for pk, _ in event.deliveries:
+        params += (str(pk), key, *due_params, *checked_params)
+    sql = _text(connection.alias, rows.signal, names, due, checked)
+    return sql, params
+
+
+@lru_cache(maxsize=256)
+def _text(
+    alias: str, signal: str, receivers: tuple[str, ...], due: str, checked: str
+) -> str:
+    """Return the text of the statement that writes an event for these receivers."""
+    connection = connections[alias]
+    now, _ = from_now_sql(0.0, alias)
+    into = EVENTS.format(signal=connection.ops.quote_name("signal"))
+    event = f"(%s, {_literal(signal, connection)}, %s, %s, %s, {now})"
+    pending = ", ".join(
+        PENDING.format(receiver=_literal(name, connection), due=due, checked=checked)
+        for name in receivers
+    )
+    return f"WITH event AS ({into} VALUES {event}) {DELIVERIES} VALUES {pending}"
+
+
+def _literal(text: str, connection: Any) -> str:
+    """Return the text as the driver quotes it, for a statement with parameters."""
+    return str(connection.ops.compose_sql("%s", [text])).replace("%", "%%")
+
+
+def _parts(events: Sequence[NewEvent], max_params: float) -> list[Sequence[NewEvent]]:
+    """Split the events so that no statement has more than ``max_params`` values."""
+    deliveries = sum(len(event.deliveries) for event in events)
+    if 5 * max(len(events), deliveries) <= max_params or len(events) == 1:
+        return [events]
+    half = len(events) // 2
+    return [*_parts(events[:half], max_params), *_parts(events[half:], max_params)]
+
+
+def _from_values(
+    rows: NewRows, events: Sequence[NewEvent], connection: Any
+) -> tuple[Statement, Statement]:
+    due, due_params = _time(rows.available, connection)
+    checked, checked_params = _time(rows.checked, connection)
+    stored = partial(stored_id, native=connection.features.has_native_uuid_field)
+    cause = rows.cause_id and stored(rows.cause_id)
+    parent: list[Any] = []
+    children: list[Any] = []
+    count = 0
+    for event in events:
+        key = stored(event.id)
+        parent += (key, rows.signal, event.payload, rows.headers, cause)
+        count += len(event.deliveries)
+        for pk, receiver in event.deliveries:
+            children += (stored(pk), key, receiver)
+            children += (*due_params, *checked_params)
+    sql, more_sql = _values_sql(connection.alias, len(events), count, due, checked)
+    return (sql, parent), (more_sql, children)
+
+
+@lru_cache(maxsize=64)
+def _values_sql(
+    alias: str, events: int, deliveries: int, due: str, checked: str
+) -> tuple[str, str]:
+    """Return the texts of both statements for so many rows."""
+    connection = connections[alias]
+    now, _ = from_now_sql(0.0, alias)
+    into = EVENTS.format(signal=connection.ops.quote_name("signal"))
+    event = f"(%s, %s, %s, %s, %s, {now})"
+    pending = PENDING.format(receiver="%s", due=due, checked=checked)
+    return (
+        f"{into} VALUES {', '.join([event] * events)}",
+        f"{DELIVERIES} VALUES {', '.join([pending] * deliveries)}",
+    )
+
+
+def _from_arrays(rows: NewRows, connection: Any) -> Statement:
+    due, due_params = _time(rows.available, connection)
+    checked, checked_params = _time(rows.checked, connection)
+    keys = [str(event.id) for event in rows.events]
+    pending = [
+        (str(pk), key, name)
+        for key, event in zip(keys, rows.events, strict=True)
+        for pk, name in event.deliveries
+    ]
+    return FROM_ARRAYS.format(due=due, checked=checked), [
+        rows.signal,
+        rows.headers,
+        rows.cause_id,
+        array_of_ids(keys),
+        array(event.payload for event in rows.events),
+        *due_params,
+        *checked_params,
+        array_of_ids(pk for pk, _, _ in pending),
+        array_of_ids(key for _, key, _ in pending),
+        array(name for _, _, name in pending),
+    ]
+
+
+def _time(due: DueTime, connection: Any) -> tuple[str, tuple[Any, ...]]:
+    if isinstance(due, datetime):
+        return "%s", (connection.ops.adapt_datetimefield_value(due),)
+    return from_now_sql(due, connection.alias)

@@ -1,0 +1,146 @@
+"""One attempt at one delivery: call the receiver and decide what follows.
+
+Never raises for what a receiver does wrong. ``batch`` chooses the transaction it runs
+in; ``outcome`` writes what comes of it.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+
+from django.db import DatabaseError, connections, transaction
+
+from signal_tasks.db.errors import is_retryable
+from signal_tasks.delivery.call import Job, call
+from signal_tasks.delivery.interrupt import STOPS, ReleaseRequested, is_from_outside
+from signal_tasks.delivery.outcome import Outcome
+from signal_tasks.delivery.process import process
+from signal_tasks.exceptions import DecodeError, MissingInstance
+from signal_tasks.retry import decide
+from signal_tasks.states import Reason, State
+
+SPOILT = (
+    "the receiver went on after a database error without an atomic() block of its "
+    "own around the statement, or called set_rollback(True); its writes are undone"
+)
+OVERRUN = "the receiver went on past its time limit, and its process was stopped"
+TOO_OLD = "the event is older than give_up_after; the receiver was not called"
+
+_rng = random.Random()  # noqa: S311 - spreads retries; not a secret
+
+
+def attempt(job: Job) -> Outcome | None:
+    """Run the receiver once and return what follows.
+
+    None means that the process has to stop and interrupted the receiver: the delivery
+    is to be released. Raises only what is not the receiver's own failure: the end of
+    the process, and, inside of a transaction, the loss of that transaction.
+    """
+    started = time.monotonic()
+    if _is_too_old(job):
+        return _dead(job, Reason.EXHAUSTED, TimeoutError(TOO_OLD))
+    try:
+        call(job)
+    except STOPS as error:
+        return _stopped(job, error, time.monotonic() - started)
+    except MissingInstance as error:
+        return _missing(job, error)
+    except DecodeError as error:
+        return _dead(job, Reason.UNDECODABLE, error)
+    # The boundary of the receiver: whatever it raises is its failure, recorded with
+    # its traceback. ``sys.exit()`` in a receiver is no reason to end a worker.
+    except BaseException as error:
+        if job.receiver.options.atomic and is_retryable(error):
+            raise
+        return failed(job, error, time.monotonic() - started)
+    seconds = time.monotonic() - started
+    return Outcome(claimed=job.claimed, state=State.SUCCEEDED, seconds=seconds)
+
+
+def _is_too_old(job: Job) -> bool:
+    """Return True when ``give_up_after`` forbids a further attempt.
+
+    The first attempt is always made, however late.
+    """
+    return job.claimed.attempt > 1 and job.receiver.policy.is_over(job.age)
+
+
+def _stopped(job: Job, error: BaseException, seconds: float) -> Outcome | None:
+    """Decide what follows when something has ended the receiver to stop the process.
+
+    A process that is stopped because this receiver outlasted its limit has failed.
+    """
+    if not isinstance(error, ReleaseRequested):
+        if is_from_outside(error):
+            raise error
+        return failed(job, error, seconds)
+    timeout = job.receiver.options.timeout
+    if timeout is not None and seconds >= timeout:
+        return failed(job, TimeoutError(OVERRUN), seconds)
+    process.stopping = True
+    return None
+
+
+def _missing(job: Job, error: MissingInstance) -> Outcome:
+    if job.receiver.options.on_missing == "skip":
+        return Outcome(
+            claimed=job.claimed, state=State.DISCARDED, reason=Reason.MISSING
+        )
+    return _dead(job, Reason.MISSING, error)
+
+
+def _dead(job: Job, reason: Reason, error: BaseException) -> Outcome:
+    return Outcome(claimed=job.claimed, state=State.DEAD, reason=reason, error=error)
+
+
+def failed(job: Job, error: BaseException, seconds: float = 0.0) -> Outcome:
+    """Return what the receiver's policy makes of an error."""
+    decision = decide(
+        job.receiver.policy,
+        error,
+        attempt=job.claimed.attempt,
+        age=job.age,
+        rng=_rng,
+    )
+    return Outcome(
+        claimed=job.claimed,
+        state=State.DEAD if decision.reason else State.PENDING,
+        reason=decision.reason or "",
+        retry_in=decision.delay,
+        counts=decision.counts,
+        error=error,
+        seconds=seconds,
+    )
+
+
+def attempt_in_transaction(job: Job) -> Outcome | None:
+    """Attempt inside an open transaction, with nothing that could undo it alone.
+
+    Unless it succeeded, the caller has to roll the transaction back.
+    """
+    outcome = attempt(job)
+    if outcome is None or not outcome.succeeded:
+        return outcome
+    if connections[job.claimed.database].needs_rollback:
+        return failed(job, transaction.TransactionManagementError(SPOILT))
+    return outcome
+
+
+def attempt_in_savepoint(job: Job) -> Outcome | None:
+    """Attempt inside an open transaction; leave it usable, or raise.
+
+    The writes of a receiver that failed are undone; so are, as a failure of their
+    own, those of one that swallowed an error its transaction cannot survive.
+    """
+    database = job.claimed.database
+    try:
+        with transaction.atomic(using=database):
+            outcome = attempt_in_transaction(job)
+            if outcome is None or not outcome.succeeded:
+                transaction.set_rollback(True, using=database)
+    except DatabaseError as error:
+        if is_retryable(error):
+            raise
+        return failed(job, error)  # the savepoint could not be released
+    return outcome

@@ -1,0 +1,287 @@
+"""Run the deliveries of one claim: together, singly, or outside of any transaction.
+
+# Note [Batches]
+Deliveries are claimed in small batches, as many as ran in GROUP_SECONDS the last
+time. Those of an atomic receiver share a transaction and commit together; those of a
+receiver that is not atomic share the statement that writes their outcomes.
+
+While all goes well, nothing stands between the deliveries of a transaction. When one
+fails, the transaction is rolled back, and the failure is written by itself. The
+others are run again, now each in a savepoint of its own, as are those of the next
+SAVEPOINT_TRANSACTIONS. So a failure costs its neighbours a second run now and then,
+never an attempt, and no effect in the database. When the transaction itself is lost
+(deadlock, serialization failure, broken connection, a lease that was over), each is
+run again in a transaction of its own.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from django.db import Error, connections, transaction
+
+from signal_tasks import signals
+from signal_tasks.conf import settings
+from signal_tasks.db.errors import is_retryable
+from signal_tasks.delivery.attempt import (
+    attempt,
+    attempt_in_savepoint,
+    attempt_in_transaction,
+    failed,
+)
+from signal_tasks.delivery.call import Job
+from signal_tasks.delivery.outcome import Outcome, announce, write, write_apart
+from signal_tasks.delivery.process import process
+from signal_tasks.exceptions import LeaseLost, MissingInstance
+from signal_tasks.models import Delivery
+from signal_tasks.registry.registry import Receiver
+
+#: Transactions that run with savepoints after one in which a delivery failed.
+SAVEPOINT_TRANSACTIONS = 50
+#: How long outcomes of non-atomic deliveries are buffered (seconds). A crash repeats
+#: at most this much.
+BUFFER_SECONDS = 0.02
+#: Waits between attempts to write an outcome after a connection was lost (seconds).
+WRITE_AGAIN = (0.1, 0.5, 2.0)
+
+#: Runs a job; None when it was interrupted and has to be released.
+Run = Callable[[Job], Outcome | None]
+
+
+@dataclass(slots=True)
+class BatchResult:
+    """The result of a batch: what is written, and what was not run.
+
+    ``error`` is what has to be raised once the rest is released.
+    """
+
+    outcomes: list[Outcome] = field(default_factory=list)
+    fenced: int = 0
+    not_run: deque[Job] = field(default_factory=deque)
+    error: BaseException | None = None
+
+
+class Batch:
+    """The deliveries that one claim has won for one receiver."""
+
+    def __init__(self, receiver: Receiver, database: str, jobs: Sequence[Job]) -> None:
+        self._receiver = receiver
+        self._database = database
+        self._jobs = deque(jobs)
+        self._size = process.size_of(receiver.name)
+        self._result = BatchResult(not_run=self._jobs)
+
+    def run(self, *, until: float, started: bool) -> BatchResult:
+        """Run deliveries until all are done, the time is up or the process must stop.
+
+        Begins nothing after ``until`` (monotonic), but always runs one delivery
+        unless the message has ``started`` others.
+        """
+        try:
+            while self._jobs and not process.must_stop:
+                begun = started or self._result.outcomes
+                if begun and time.monotonic() >= until:
+                    break
+                self._run_next()
+        # The caller releases what was not run, then raises this again.
+        except BaseException as error:  # noqa: BLE001
+            self._result.error = error
+        return self._result
+
+    def _run_next(self) -> None:
+        """Run the first of the jobs, or the first few; they leave the queue."""
+        options = self._receiver.options
+        if self._jobs[0].is_late:
+            self._fenced(self._jobs.popleft())
+        elif not options.atomic:
+            self._run_outside()
+        elif options.group_commit and len(self._jobs) > 1:
+            self._run_together()
+        else:
+            self._run_alone(self._jobs)
+
+    # -- outside of any transaction -----------------------------------------------
+
+    def _run_outside(self) -> None:
+        """Run deliveries outside of any transaction, then write their outcomes."""
+        ran: list[Job] = []
+        outcomes: list[Outcome] = []
+        try:
+            if not self._fill(ran, outcomes, attempt, BUFFER_SECONDS):
+                self._drop_connection()
+        finally:
+            self._write_all(ran[: len(outcomes)], outcomes)
+
+    def _write_all(self, ran: Sequence[Job], outcomes: Sequence[Outcome]) -> None:
+        """Write outcomes together; where that fails, each by itself."""
+        if len(outcomes) > 1:
+            try:
+                write_apart(outcomes)
+            except (LeaseLost, Error):
+                pass  # writing each by itself shows which one is wrong
+            else:
+                self._written(outcomes)
+                return
+        for job, outcome in zip(ran, outcomes, strict=True):
+            self._write(job, outcome)
+
+    # -- in one transaction -------------------------------------------------------
+
+    def _run_together(self) -> None:
+        """Run deliveries in one transaction; see Note [Batches]."""
+        ran: list[Job] = []
+        outcomes: list[Outcome] = []
+        run = self._run_in_batch()
+        try:
+            with transaction.atomic(using=self._database):
+                intact = self._fill(ran, outcomes, run, settings().GROUP_SECONDS)
+                if intact:
+                    write(outcomes)
+                else:
+                    transaction.set_rollback(True, using=self._database)
+        except (LeaseLost, Error):
+            self._run_each_alone(ran)
+        except BaseException:
+            self._put_back(ran)
+            raise
+        else:
+            if intact:
+                self._size.savepoints_for = max(self._size.savepoints_for - 1, 0)
+                self._written(outcomes)
+            else:
+                self._rolled_back(ran, outcomes)
+
+    def _run_in_batch(self) -> Run:
+        """Choose whether the deliveries get savepoints; see Note [Batches].
+
+        A time limit strikes once in a message, so no receiver may overrun it twice.
+        """
+        timed = self._receiver.options.timeout is not None
+        with_savepoints = self._size.savepoints_for or timed
+        return attempt_in_savepoint if with_savepoints else attempt_in_transaction
+
+    def _fill(
+        self, ran: list[Job], outcomes: list[Outcome], run: Run, seconds: float
+    ) -> bool:
+        """Run jobs for about so many seconds; move them to ``ran``.
+
+        Return False if the transaction cannot be kept: without a savepoint, a failed
+        or interrupted delivery cannot be undone by itself. An interrupted job goes
+        back to the queue.
+        """
+        until = time.monotonic() + seconds
+        while self._jobs and not self._jobs[0].is_late and not process.must_stop:
+            job = self._jobs.popleft()
+            ran.append(job)
+            outcome = run(job)
+            if outcome is None:
+                self._jobs.appendleft(ran.pop())
+                return run is attempt_in_savepoint
+            outcomes.append(outcome)
+            if run is attempt_in_transaction and not outcome.succeeded:
+                return False
+            if time.monotonic() >= until:
+                break
+        return True
+
+    def _rolled_back(self, ran: list[Job], outcomes: Sequence[Outcome]) -> None:
+        """Write the failure that rolled the transaction back; run the others again."""
+        if process.stopping:
+            self._drop_connection()
+        self._size.savepoints_for = SAVEPOINT_TRANSACTIONS
+        last = outcomes[-1] if outcomes else None
+        if last is not None and not last.succeeded and _is_its_own(last):
+            job = ran.pop()
+            self._put_back(ran)
+            self._write(job, last)
+        else:
+            self._put_back(ran)
+
+    def _run_each_alone(self, ran: Sequence[Job]) -> None:
+        """Run again, each in its own transaction, what a lost transaction had run."""
+        again = deque(ran)
+        try:
+            while again and not process.must_stop:
+                self._run_alone(again)
+        finally:
+            self._put_back(again)
+
+    def _run_alone(self, jobs: deque[Job]) -> None:
+        """Run the first job in a transaction that also holds its outcome."""
+        job = jobs.popleft()
+        outcome: Outcome | None = None
+        try:
+            with transaction.atomic(using=self._database):
+                outcome = attempt_in_transaction(job)
+                if outcome is not None and outcome.succeeded:
+                    write([outcome])
+                else:
+                    transaction.set_rollback(True, using=self._database)
+        except LeaseLost:
+            self._fenced(job)
+            return
+        except Error as error:
+            outcome = failed(job, error)
+        except BaseException:
+            jobs.appendleft(job)
+            raise
+        if outcome is None:
+            self._drop_connection()
+            jobs.appendleft(job)
+        elif outcome.succeeded:
+            self._written([outcome])
+        else:
+            self._write(job, outcome)
+
+    # -- what is written ----------------------------------------------------------
+
+    def _write(self, job: Job, outcome: Outcome) -> None:
+        """Write an outcome by itself, over a new connection where one was lost."""
+        for wait in (*WRITE_AGAIN, None):
+            try:
+                write_apart([outcome])
+            except LeaseLost:
+                self._fenced(job)
+                return
+            except Error as error:
+                in_atomic_block = connections[self._database].in_atomic_block
+                if wait is None or in_atomic_block or not is_retryable(error):
+                    raise
+                connections[self._database].close()
+                time.sleep(wait)
+            else:
+                self._written([outcome])
+                return
+
+    def _written(self, outcomes: Sequence[Outcome]) -> None:
+        self._result.outcomes.extend(outcomes)
+        announce(outcomes)
+
+    def _fenced(self, job: Job) -> None:
+        self._result.fenced += 1
+        details = signals.DeliveryFenced(
+            delivery_id=job.claimed.id,
+            receiver=self._receiver.name,
+            database=self._database,
+        )
+        signals.delivery_fenced.send_robust(Delivery, details=details)
+
+    def _put_back(self, ran: Sequence[Job] | deque[Job]) -> None:
+        self._jobs.extendleft(reversed(ran))
+
+    def _drop_connection(self) -> None:
+        """Close the connection: the interrupted receiver may be in a statement."""
+        connections[self._database].close()
+
+
+def _is_its_own(outcome: Outcome) -> bool:
+    """Return True if the receiver itself has failed, whatever ran before it.
+
+    Errors of the database and missing rows may come from what a neighbour did in the
+    same transaction.
+    """
+    error = outcome.error
+    return error is not None and not isinstance(error, Error | MissingInstance)

@@ -1,0 +1,127 @@
+"""Call a receiver once, with everything it is given."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+import time
+from collections.abc import Awaitable
+from contextlib import suppress
+from dataclasses import dataclass
+from threading import Thread
+from typing import Any
+
+from asgiref.sync import async_to_sync
+from django.db import connections
+
+from signal_tasks import codec, context
+from signal_tasks.db.claim import Claimed
+from signal_tasks.delivery.interrupt import interruptible
+from signal_tasks.exceptions import DecodeError, LeaseLost
+from signal_tasks.models import Delivery
+from signal_tasks.registry.registry import Receiver, registry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A claimed delivery with its receiver; times are those of the process's clock."""
+
+    claimed: Claimed
+    receiver: Receiver
+    claimed_at: float  # monotonic; not later than the claim
+
+    @property
+    def is_late(self) -> bool:
+        """True if the lease may be over, so that the receiver must not start."""
+        return time.monotonic() >= self.claimed_at + self.receiver.lease_seconds
+
+    @property
+    def age(self) -> float:
+        """Seconds since the event was sent, by the database's clock at the claim."""
+        return self.claimed.age + time.monotonic() - self.claimed_at
+
+
+def call(job: Job) -> None:
+    """Decode the payload and run the receiver; raise whatever either raises."""
+    claimed = job.claimed
+    function = job.receiver.function()
+    if function is None:
+        raise LookupError(f"{job.receiver.name} was disconnected meanwhile")
+    if not claimed.payload:
+        raise DecodeError("its event was deleted")
+    on_missing = job.receiver.options.on_missing
+    payload = codec.decode(claimed.payload, on_missing=on_missing)
+    signal = registry.signal(claimed.signal)
+    with context.delivering(_current(job)), interruptible:
+        result = function(signal=signal, sender=payload.sender, **payload.kwargs)
+        if inspect.isawaitable(result):  # also of a wrapper that is no async function
+            _await(result)
+
+
+def _await(result: Awaitable[Any]) -> None:
+    """Run an async receiver to its end, or cancel it when that is interrupted.
+
+    Its event loop has a thread of its own, which gets no signal.
+    """
+    running: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any] | None]] = []
+
+    async def run() -> None:
+        running.append((asyncio.get_running_loop(), asyncio.current_task()))
+        await result
+
+    try:
+        async_to_sync(run)()
+    except BaseException:
+        for loop, task in running:
+            with suppress(RuntimeError):  # it has ended, and its loop with it
+                if task is not None:
+                    loop.call_soon_threadsafe(task.cancel)
+        raise
+
+
+def _current(job: Job) -> context.CurrentDelivery:
+    claimed = job.claimed
+    return context.CurrentDelivery(
+        id=claimed.id,
+        event_id=claimed.event_id,
+        signal=claimed.signal,
+        receiver=job.receiver.name,
+        attempt=claimed.attempt,
+        max_attempts=job.receiver.policy.max_attempts,
+        sent_at=claimed.sent_at,
+        headers=dict(json.loads(claimed.headers)) if claimed.headers else {},
+        database=claimed.database,
+        _extend=lambda seconds: _extend(job, seconds),
+    )
+
+
+def _extend(job: Job, seconds: float) -> None:
+    """Commit a longer lease, outside of the receiver's own open transaction.
+
+    On SQLite that transaction keeps all writers out until it ends, so the longer
+    lease may as well be a part of it.
+    """
+    claimed = job.claimed
+    connection = connections[claimed.database]
+    beside = connection.in_atomic_block and connection.features.has_select_for_update
+    updated: list[int] = []
+
+    def extend() -> None:
+        rows = Delivery.objects.using(claimed.database)
+        updated.append(rows.extend([claimed.id], claimed.lease, seconds))
+
+    def extend_beside() -> None:
+        try:
+            extend()
+        finally:
+            connections[claimed.database].close()
+
+    if beside and job.receiver.options.atomic:
+        thread = Thread(target=extend_beside, name="signal_tasks-extend")
+        thread.start()
+        thread.join()
+    else:
+        extend()
+    if updated != [1]:
+        raise LeaseLost(f"{claimed} is no longer held by this worker")

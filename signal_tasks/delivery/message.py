@@ -1,0 +1,208 @@
+"""Process one message: claim what is due, have it run, release the rest.
+
+# Note [Unclaimed deliveries]
+A delivery that a message names and the worker does not claim stays ``pending``: any
+other copy may claim it. What was claimed but not started is released, uncounted.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+import uuid
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from django.db import Error, connections
+
+from signal_tasks import signals
+from signal_tasks.broker.config import is_eager
+from signal_tasks.broker.messages import PublishRequest
+from signal_tasks.broker.publisher import publisher
+from signal_tasks.conf import settings
+from signal_tasks.db.aliases import outbox_aliases
+from signal_tasks.db.errors import is_retryable
+from signal_tasks.delivery.batch import Batch
+from signal_tasks.delivery.call import Job
+from signal_tasks.delivery.outcome import Outcome
+from signal_tasks.delivery.process import process
+from signal_tasks.models import Delivery
+from signal_tasks.registry.registry import Receiver, registry
+from signal_tasks.states import State
+
+#: Ids of one message that are looked at; ours never have more.
+MAX_IDS = 10_000
+
+
+@dataclass(slots=True)
+class MessageResult:
+    """The result of a message: what became of the deliveries that it names."""
+
+    outcomes: list[Outcome] = field(default_factory=list)
+    fenced: int = 0
+    released: int = 0
+    not_due: int = 0
+
+    @property
+    def failures(self) -> list[BaseException]:
+        """The errors of the failed attempts."""
+        return [o.error for o in self.outcomes if o.error is not None]
+
+    @property
+    def has_dead(self) -> bool:
+        """True if a delivery has become a dead letter."""
+        return any(outcome.state is State.DEAD for outcome in self.outcomes)
+
+    def __str__(self) -> str:
+        counts = {
+            "succeeded": sum(outcome.succeeded for outcome in self.outcomes),
+            "failed": len(self.failures),
+            "fenced": self.fenced,
+            "released": self.released,
+            "not due": self.not_due,
+        }
+        parts = [f"{count} {what}" for what, count in counts.items() if count]
+        return ", ".join(parts) or "nothing to do"
+
+
+def process_message(
+    name: str, ids: object, database: object, *, seconds: float | None = None
+) -> MessageResult:
+    """Run those of ``ids`` that are due for receiver ``name``.
+
+    The body of every receiver's task. Whatever is not a due delivery of this receiver
+    is ignored, so any message may arrive any number of times. After ``seconds``
+    (MESSAGE_SECONDS) the rest is published anew.
+    """
+    wanted = _delivery_ids(ids)
+    receiver = registry.receiver(name)
+    if receiver is None or database not in outbox_aliases():
+        return MessageResult(not_due=len(wanted))
+    if seconds is None:
+        seconds = math.inf if is_eager() else settings().MESSAGE_SECONDS
+    process.busy, process.overdue = True, False
+    try:
+        return MessageRun(receiver, str(database), seconds).run(wanted)
+    finally:
+        process.busy = False
+
+
+def _delivery_ids(ids: object) -> list[uuid.UUID]:
+    """Parse the delivery ids. Messages are untrusted: ignore anything else."""
+    if not isinstance(ids, list | tuple):
+        return []
+    wanted: dict[uuid.UUID, None] = {}
+    for text in ids[:MAX_IDS]:
+        try:
+            wanted[uuid.UUID(text)] = None
+        except (ValueError, TypeError, AttributeError):
+            continue
+    return list(wanted)
+
+
+class MessageRun:
+    """One worker's work on one message: owns the time and the claims."""
+
+    def __init__(self, receiver: Receiver, database: str, seconds: float) -> None:
+        self.receiver = receiver
+        self.database = database
+        self.result = MessageResult()
+        self._until = time.monotonic() + seconds
+        self._size = process.size_of(receiver.name)
+
+    def run(self, ids: Sequence[uuid.UUID]) -> MessageResult:
+        """Claim and run batch after batch until all is done or the time is up."""
+        rest = deque(ids)
+        try:
+            while rest and not self._is_over():
+                size = min(self._size.deliveries, len(rest))
+                started = time.monotonic()
+                self._run_batch([rest.popleft() for _ in range(size)])
+                seconds = time.monotonic() - started
+                self._size.deliveries = _next_size(size, seconds)
+        except Error:
+            raise  # publishing is of no use before the relay can read the rows again
+        # An ``on_commit`` hook of a receiver failed, after the commit.
+        except Exception:
+            self.publish(rest)
+            raise
+        self.publish(rest)
+        return self.result
+
+    def _is_over(self) -> bool:
+        time_is_up = time.monotonic() >= self._until and bool(self.result.outcomes)
+        return process.must_stop or time_is_up
+
+    def _run_batch(self, ids: Sequence[uuid.UUID]) -> None:
+        jobs = self.claim(ids)
+        self.result.not_due += len(ids) - len(jobs)
+        started = bool(self.result.outcomes)
+        batch = Batch(self.receiver, self.database, jobs)
+        done = batch.run(until=self._until, started=started)
+        self.result.outcomes += done.outcomes
+        self.result.fenced += done.fenced
+        self.release(done.not_run)
+        if done.error is not None:
+            raise done.error
+
+    def claim(self, ids: Sequence[uuid.UUID]) -> list[Job]:
+        """Claim; once more over a new connection if the kept one was broken."""
+        connection = connections[self.database]
+        kept = connection.connection
+        try:
+            return self._claim(ids)
+        except Error as error:
+            if kept is None or connection.in_atomic_block or not is_retryable(error):
+                raise
+            connection.close()
+            return self._claim(ids)
+
+    def _claim(self, ids: Sequence[uuid.UUID]) -> list[Job]:
+        claimed_at = time.monotonic()
+        rows = Delivery.objects.using(self.database)
+        won = rows.claim(
+            ids,
+            names=self.receiver.names,
+            lease=self.receiver.lease_seconds,
+            worker=process.worker_id,
+        )
+        if won and process.leases is not None:
+            ids = [claimed.id for claimed in won]
+            process.leases.record(self.database, won[0].lease, ids)
+        return [
+            Job(claimed=claimed, receiver=self.receiver, claimed_at=claimed_at)
+            for claimed in won
+        ]
+
+    def release(self, jobs: Sequence[Job] | deque[Job]) -> None:
+        """Release what was claimed and not run; see Note [Unclaimed deliveries]."""
+        if not jobs:
+            return
+        ids = [job.claimed.id for job in jobs]
+        rows = Delivery.objects.using(self.database)
+        self.result.released += rows.release(ids, jobs[0].claimed.lease)
+        self.publish(ids)
+
+    def publish(self, ids: Sequence[uuid.UUID] | deque[uuid.UUID]) -> None:
+        """Publish again, in messages of about the size that was just managed."""
+        if not ids:
+            return
+        publisher.submit(
+            PublishRequest(
+                receiver=self.receiver.name,
+                database=self.database,
+                ids=[str(pk) for pk in ids],
+                chunk=max(len(self.result.outcomes), 1),
+            )
+        )
+        details = signals.DeliveriesReleased(
+            receiver=self.receiver.name, database=self.database, count=len(ids)
+        )
+        signals.deliveries_released.send_robust(Delivery, details=details)
+
+
+def _next_size(ran: int, seconds: float) -> int:
+    """Return as many as fit into GROUP_SECONDS, at most four times as many as now."""
+    fitting = int(ran * settings().GROUP_SECONDS / max(seconds, 1e-6))
+    return max(1, min(fitting, 4 * ran, settings().CHUNK_SIZE))

@@ -1,0 +1,161 @@
+"""The outcome of an attempt, and how it is written, guarded by the lease."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+from django.db import transaction
+
+from signal_tasks import signals
+from signal_tasks.conf import settings
+from signal_tasks.db.claim import Claimed
+from signal_tasks.db.complete import complete
+from signal_tasks.delivery.process import process
+from signal_tasks.exceptions import LeaseLost
+from signal_tasks.models import Attempt, Delivery
+from signal_tasks.states import State
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """The outcome of one attempt.
+
+    ``pending`` means another attempt in ``retry_in`` seconds, which ``counts``.
+    """
+
+    claimed: Claimed
+    state: State
+    reason: str = ""
+    retry_in: float = 0.0
+    counts: bool = True
+    error: BaseException | None = None
+    seconds: float = 0.0
+
+    @property
+    def succeeded(self) -> bool:
+        """True if the receiver returned."""
+        return self.state is State.SUCCEEDED
+
+
+def write(outcomes: Sequence[Outcome]) -> None:
+    """Write outcomes of one claim in the transaction that is open.
+
+    Raises ``LeaseLost`` when this worker no longer holds one of the deliveries: then
+    nothing of the transaction may stand.
+    """
+    done = [outcome.claimed.id for outcome in outcomes if outcome.succeeded]
+    if done:
+        claimed = outcomes[0].claimed
+        if complete(done, lease=claimed.lease, database=claimed.database) != len(done):
+            raise LeaseLost("a lease was over before its receiver had finished")
+    for outcome in outcomes:
+        if not outcome.succeeded:
+            _write_failure(outcome)
+
+
+def write_apart(outcomes: Sequence[Outcome]) -> None:
+    """Write outcomes of one claim, all or none, in a transaction of their own.
+
+    Raises ``LeaseLost`` as ``write`` does. A single success is a single statement,
+    and needs no more of a transaction than that.
+    """
+    database = outcomes[0].claimed.database
+    single = len(outcomes) == 1 and outcomes[0].succeeded
+    with nullcontext() if single else transaction.atomic(using=database):
+        write(outcomes)
+
+
+def announce(outcomes: Sequence[Outcome]) -> None:
+    """Send the lifecycle signals of outcomes that are committed."""
+    for outcome in outcomes:
+        details = _attempt_finished(outcome)
+        signals.attempt_finished.send_robust(Delivery, details=details)
+        if outcome.state is State.DEAD:
+            dead = signals.DeliveryDead(
+                delivery_id=details.delivery_id,
+                receiver=details.receiver,
+                database=details.database,
+                attempt=details.attempt,
+                reason=details.reason,
+                error=_message(outcome.error) if outcome.error is not None else "",
+            )
+            signals.delivery_dead.send_robust(Delivery, details=dead)
+
+
+def _attempt_finished(outcome: Outcome) -> signals.AttemptFinished:
+    claimed = outcome.claimed
+    return signals.AttemptFinished(
+        delivery_id=claimed.id,
+        event_id=claimed.event_id,
+        signal=claimed.signal,
+        receiver=claimed.receiver,
+        database=claimed.database,
+        worker=process.label(),
+        attempt=claimed.attempt,
+        state=outcome.state,
+        reason=outcome.reason,
+        seconds=outcome.seconds,
+        waited=claimed.waited,
+        retry_in=outcome.retry_in if outcome.state is State.PENDING else None,
+        error=outcome.error,
+    )
+
+
+def _write_failure(outcome: Outcome) -> None:
+    claimed = outcome.claimed
+    rows = Delivery.objects.using(claimed.database)
+    if outcome.state is State.PENDING:
+        changed = rows.schedule_retry(
+            [claimed.id], claimed.lease, delay=outcome.retry_in, counts=outcome.counts
+        )
+    else:
+        changed = rows.finish(
+            [claimed.id], claimed.lease, outcome.state, outcome.reason
+        )
+    if changed != 1:
+        raise LeaseLost(f"{claimed} is no longer held by this worker")
+    if outcome.error is not None:
+        _record(outcome, outcome.error)
+
+
+def _record(outcome: Outcome, error: BaseException) -> None:
+    claimed = outcome.claimed
+    dead = outcome.state is State.DEAD
+    consequence = Attempt.Consequence.DEAD if dead else Attempt.Consequence.RETRIED
+    Attempt.objects.using(claimed.database).create(
+        delivery_id=claimed.id,
+        run=claimed.run,
+        number=claimed.attempt,
+        consequence=consequence,
+        error_type=_printable(type(error).__qualname__)[:255],
+        error=_printable(_message(error))[:2000],
+        traceback=_printable(_traceback(error)),
+        worker=process.label()[:255],
+        seconds=outcome.seconds,
+    )
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return str(error)
+    # An exception whose own __str__ fails must still be recorded.
+    except Exception:  # noqa: BLE001
+        return "(the error cannot be shown)"
+
+
+def _traceback(error: BaseException) -> str:
+    """Return the end of the traceback, where the cause is, bounded in length."""
+    try:
+        text = "".join(traceback.format_exception(error))
+    # As in _message: formatting calls the exception's own methods.
+    except Exception:  # noqa: BLE001
+        return ""
+    return text[-settings().MAX_TRACEBACK_CHARS :]
+
+
+def _printable(text: str) -> str:
+    """Return text that every database stores: no NUL and no lone surrogates."""
+    return text.replace("\0", "\\x00").encode(errors="backslashreplace").decode()

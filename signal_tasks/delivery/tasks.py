@@ -1,0 +1,65 @@
+"""The Celery task of each receiver: the entry of every message."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from celery import Task, current_app, shared_task
+from celery.exceptions import Retry
+
+if TYPE_CHECKING:
+    from signal_tasks.delivery.message import MessageResult
+
+
+class ReceiverTask(Task):  # type: ignore[misc]
+    """The Celery task of one receiver.
+
+    The outcome of each delivery is in the database when the task ends, so Celery
+    has nothing to store, to retry or to redeliver.
+    """
+
+    abstract = True
+    acks_late = True
+    acks_on_failure_or_timeout = True
+    acks_on_failure = True
+    acks_on_timeout = True
+    reject_on_worker_lost = False
+    ignore_result = True
+    store_errors_even_if_ignored = False
+    max_retries = None
+    serializer = "json"
+
+
+def register_task(name: str, *, rate_limit: str | int | None) -> None:
+    """Make ``name`` a task of every Celery app of this process, now and later."""
+    if name in _registered:
+        return
+    _registered.add(name)
+
+    @shared_task(name=name, base=ReceiverTask, rate_limit=rate_limit)  # type: ignore[untyped-decorator]
+    def run(ids: object, database: object = "default", *_: object, **__: object) -> str:
+        # Receivers are connected while Django loads the apps, before any model.
+        from signal_tasks.delivery.message import process_message
+
+        return _shown(process_message(name, ids, database))
+
+
+_registered: set[str] = set()
+
+
+def _shown(result: MessageResult) -> str:
+    """Turn a result into the outcome that Celery logs and Flower shows."""
+    if not result.failures:
+        return str(result)
+    first = result.failures[0]
+    if not isinstance(first, Exception):
+        # ``SystemExit`` and its like would end the worker, not the task.
+        first = RuntimeError(f"{type(first).__name__}: {first}")
+    if result.has_dead:
+        raise first
+    raise Retry(str(result), exc=first)
+
+
+def owns_task(name: str) -> bool:
+    """Return True if the task of that name is the one of the receiver of that name."""
+    return isinstance(current_app.tasks.get(name), ReceiverTask)

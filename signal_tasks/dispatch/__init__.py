@@ -1,0 +1,1 @@
+"""Declaring signals, connecting receivers, ``send()``."""

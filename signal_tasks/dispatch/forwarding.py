@@ -1,0 +1,292 @@
+"""Connect durable receivers to signals that are not ours, Django's included.
+
+Such a signal is heard inline, in the sender's transaction, and written to the outbox
+there and then; its receivers run later like any other.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+
+from django.apps import apps
+from django.core.exceptions import ImproperlyConfigured
+from django.db.models import Model, QuerySet
+from django.db.models.signals import ModelSignal
+from django.db.models.utils import make_model_tuple
+from django.dispatch import Signal
+
+from signal_tasks import signals
+from signal_tasks.codec import Snapshot
+from signal_tasks.dispatch.connection import Connection, key_of
+from signal_tasks.dispatch.signal import AsyncSignal
+from signal_tasks.outbox.options import SendOptions
+from signal_tasks.outbox.write import EncodedEvent, prepare, write
+from signal_tasks.registry.naming import (
+    ReceiverFunction,
+    foreign_signal_names,
+    receiver_name,
+)
+from signal_tasks.registry.registry import Receiver, registry
+
+F = TypeVar("F", bound=ReceiverFunction)
+
+#: Django's signals that have no durable meaning, with the reason and the way out.
+REFUSED = {
+    "pre_init": "it announces an object in memory; use post_save",
+    "post_init": "it announces an object in memory; use post_save",
+    "pre_save": "what it announces may not happen; use post_save",
+    "pre_delete": "what it announces may not happen; use post_delete, whose "
+    "instance travels as a snapshot",
+    "pre_migrate": "what it announces may not happen; use post_migrate, inline",
+    "post_migrate": "its sender, an AppConfig, cannot travel; connect it inline",
+    "class_prepared": "it is sent while the apps are loaded, before any database",
+    "request_started": "it belongs to one process and request; connect it inline",
+    "request_finished": "it belongs to one process and request, and nothing is "
+    "committed with it; connect it inline, or send a signal of your own in the view",
+    "got_request_exception": "its transaction is rolled back, and with it the "
+    "delivery; connect it inline",
+    "connection_created": "it belongs to one process; connect it inline",
+    "setting_changed": "it belongs to one test process; connect it inline",
+    "template_rendered": "it belongs to one test process; connect it inline",
+}
+#: Signals whose instances no longer exist when a receiver runs.
+SNAPSHOT = frozenset({"django.db.models.signals.post_delete"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Form:
+    """The form in which a foreign signal's keywords travel to a receiver."""
+
+    exclude: frozenset[str]
+    snapshot: bool
+    raw: bool
+
+    def apply(self, named: dict[str, Any]) -> dict[str, Any]:
+        """Return the keywords that travel."""
+        kept = {key: named[key] for key in named if key not in self.exclude}
+        if isinstance(kept.get("origin"), QuerySet):
+            kept["origin"] = None  # post_delete names the QuerySet that deletes
+        if self.snapshot:
+            return {key: _frozen(value) for key, value in kept.items()}
+        return kept
+
+
+class Forwarder:
+    """The inline receiver of a foreign signal, for one durable receiver.
+
+    The foreign signal holds the only lasting reference to it, so that Django's
+    ``disconnect()`` ends the durable connection too.
+    """
+
+    def __init__(self, durable: ForwardedSignal, form: Form) -> None:
+        self.durable = durable
+        self.form = form
+        self.key: object = None
+
+    def __call__(self, signal: Signal, sender: Any, **named: Any) -> None:
+        """Forward the send, if this is the first forwarder that hears it."""
+        if not _is_from_outbox(sender) and not _is_historical(sender):
+            self.durable.forward(self.key, sender, named)
+
+
+class ForwardedSignal(AsyncSignal):
+    """The durable side of a foreign signal: one event a send for all its receivers.
+
+    Receivers whose keywords travel in different forms get an event for each form.
+    """
+
+    def __init__(self, foreign: Signal) -> None:
+        name, *others = foreign_signal_names(foreign)
+        _refuse_meaningless(name)
+        super().__init__(name=name, aliases=others)
+        self._foreign = weakref.ref(foreign)
+        self._forms: dict[object, Form] = {}
+
+    def _announce(self) -> None:
+        """Register the foreign signal as the one that receivers get."""
+        foreign = self._foreign()
+        for name in (self.name, *self._aliases):
+            if foreign is not None:
+                registry.add_signal(name, foreign)
+
+    def attach(
+        self,
+        forwarder: Forwarder,
+        function: ReceiverFunction,
+        sender: Any,
+        options: dict[str, Any],
+    ) -> None:
+        """Connect a durable receiver for as long as its forwarder exists."""
+        self.connect(function, sender=sender, **options)
+        key = key_of(function, sender, options.get("dispatch_uid"))
+        forwarder.key = key
+        self._forms[key] = forwarder.form
+        connection = self._durable.find(key)
+        if connection is not None:
+            weakref.finalize(forwarder, self._detach, connection).atexit = False
+
+    def _detach(self, connection: Connection) -> None:
+        """Remove a connection, unless another one has replaced it."""
+        if self._durable.find(connection.key) is connection:
+            self._durable.remove(connection.key)
+            self._forms.pop(connection.key, None)
+
+    def forward(self, caller: object, sender: Any, named: dict[str, Any]) -> None:
+        """Write the send for every receiver that hears it.
+
+        Django calls each forwarder that hears the sender; the first of them acts.
+        """
+        first = self._durable.first_match(sender)
+        if first is None or first.key != caller:
+            return
+        by_form: dict[Form, list[Receiver]] = {}
+        is_raw = named.get("raw") is True
+        for each in self._durable.hearing(
+            sender, named, lambda each: not is_raw or self._forms[each.key].raw
+        ):
+            by_form.setdefault(self._forms[each.key], []).append(each.receiver)
+        write([self._encoded(sender, named, *each) for each in by_form.items()])
+
+    def _encoded(
+        self, sender: Any, named: dict[str, Any], form: Form, receivers: list[Receiver]
+    ) -> EncodedEvent:
+        kwargs = form.apply(named)
+        options = SendOptions(database=_alias(named))
+        event = prepare(self.name, sender, kwargs, receivers, options)
+        details = signals.SignalSending(signal=self, sender=sender, kwargs=kwargs)
+        signals.signal_sending.send(self, details=details)
+        return event
+
+
+#: The durable side of each foreign signal, for as long as forwarders keep it alive.
+_forwarded: weakref.WeakKeyDictionary[Signal, weakref.ref[ForwardedSignal]] = (
+    weakref.WeakKeyDictionary()
+)
+
+
+def _forwarded_signal(foreign: Signal) -> ForwardedSignal:
+    reference = _forwarded.get(foreign)
+    durable = reference() if reference is not None else None
+    if durable is None:
+        durable = ForwardedSignal(foreign)
+        _forwarded[foreign] = weakref.ref(durable)
+    return durable
+
+
+def async_receiver(
+    signal: Signal | Iterable[Signal],
+    sender: Any = None,
+    *,
+    exclude: Iterable[str] = (),
+    snapshot: bool = False,
+    raw: bool = False,
+    **connect_options: Any,
+) -> Callable[[F], F]:
+    """Connect a durable receiver to any signal, or to each of several.
+
+    For an ``AsyncSignal`` the same as ``django.dispatch.receiver``. For another
+    signal the event is written in the transaction in which that signal is sent, on
+    the database that the signal names in its keyword ``using``, if it does.
+
+    Args:
+        signal: one, or several.
+        sender: hear this sender alone, as in Django; a model may be named by its label.
+        exclude: keywords of the signal that cannot travel, such as ``request``.
+        snapshot: model instances travel as they are instead of by reference;
+            ``post_delete`` always does so.
+        raw: hear rows that ``loaddata`` loads, too.
+        connect_options: as for ``AsyncSignal.connect``, without ``inline``.
+
+    Raises:
+        ImproperlyConfigured: for a signal that has no durable meaning, with the
+            reason and what to use instead; else as ``AsyncSignal.connect``.
+    """
+    given = [signal] if isinstance(signal, Signal) else list(signal)
+    excluded = frozenset([exclude] if isinstance(exclude, str) else exclude)
+
+    def decorate(function: F) -> F:
+        for each in given:
+            if isinstance(each, AsyncSignal):
+                _refuse_options(each, exclude=excluded, snapshot=snapshot, raw=raw)
+                each.connect(function, sender=sender, **connect_options)
+                continue
+            durable = _forwarded_signal(each)
+            form = Form(
+                exclude=excluded,
+                snapshot=snapshot or durable.name in SNAPSHOT,
+                raw=raw,
+            )
+            forwarder = Forwarder(durable, form)
+            _connect(each, sender, function, forwarder, connect_options)
+        return function
+
+    return decorate
+
+
+def _connect(
+    foreign: Signal,
+    sender: Any,
+    function: ReceiverFunction,
+    forwarder: Forwarder,
+    options: dict[str, Any],
+) -> None:
+    """Connect the durable receiver, then its forwarder in the place of an older one."""
+    if options.get("inline"):
+        raise ImproperlyConfigured(
+            "async_receiver() connects durable receivers; for an inline one use "
+            "django.dispatch.receiver."
+        )
+    attach = partial(forwarder.durable.attach, forwarder, function, options=options)
+    name = receiver_name(function, options.get("name"), options.get("dispatch_uid"))
+    if isinstance(sender, str) and isinstance(foreign, ModelSignal):
+        apps.lazy_model_operation(attach, make_model_tuple(sender))
+    else:
+        attach(sender)
+    foreign.disconnect(sender=sender, dispatch_uid=name)
+    foreign.connect(forwarder, sender=sender, weak=False, dispatch_uid=name)
+
+
+def _refuse_options(signal: AsyncSignal, **options: object) -> None:
+    given = [name for name, value in options.items() if value]
+    if given:
+        raise ImproperlyConfigured(
+            f"{signal.name} is an AsyncSignal, whose sender decides what travels: "
+            f"{', '.join(given)} would mean nothing here."
+        )
+
+
+def _refuse_meaningless(name: str) -> None:
+    module, _, attribute = name.rpartition(".")
+    reason = REFUSED.get(attribute) if module.startswith("django.") else None
+    if reason is None and attribute.startswith("pre_"):
+        reason = "what it announces may not happen; use its post_ counterpart"
+    if reason is not None:
+        raise ImproperlyConfigured(
+            f"{name} cannot have durable receivers: {reason}. For an inline receiver "
+            "use django.dispatch.receiver."
+        )
+
+
+def _is_from_outbox(sender: Any) -> bool:
+    """Return True for models of the outbox, whose every change would make another."""
+    meta = getattr(sender, "_meta", None)
+    return getattr(meta, "app_label", None) == "signal_tasks"
+
+
+def _is_historical(sender: Any) -> bool:
+    """Return True for a model that a migration made for itself: no worker has it."""
+    return getattr(sender, "__module__", None) == "__fake__"
+
+
+def _frozen(value: Any) -> Any:
+    return Snapshot(value) if isinstance(value, Model) else value
+
+
+def _alias(named: dict[str, Any]) -> str | None:
+    """Return the alias that model signals name in their keyword ``using``."""
+    using = named.get("using")
+    return using if isinstance(using, str) else None

@@ -1,0 +1,409 @@
+"""``AsyncSignal``: a Django signal whose receivers run later, elsewhere, durably.
+
+Inline receivers are left to Django's ``Signal``; sending to durable ones means
+writing to the outbox.
+"""
+
+from __future__ import annotations
+
+import uuid
+import weakref
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from django.core.exceptions import ImproperlyConfigured
+from django.dispatch import Signal
+
+from signal_tasks import signals
+from signal_tasks.dispatch.connection import (
+    Connection,
+    Connections,
+    Predicate,
+    check,
+    key_of,
+    refuse_durable_options,
+)
+from signal_tasks.dispatch.references import (
+    calling_module,
+    receiver_reference,
+    sender_reference,
+)
+from signal_tasks.dispatch.sending import InlineSavepoint
+from signal_tasks.outbox.handles import Responses, responses
+from signal_tasks.outbox.options import PLAIN, SendOptions
+from signal_tasks.outbox.write import EncodedEvent, prepare, write
+from signal_tasks.registry.naming import (
+    ReceiverFunction,
+    as_names,
+    receiver_name,
+    signal_name,
+)
+from signal_tasks.registry.options import OnMissing, Options
+from signal_tasks.registry.registry import Receiver, registry
+from signal_tasks.retry import RetryPolicy
+
+
+class AsyncSignal(Signal):
+    """A signal whose receivers run later, elsewhere, durably (not asyncio).
+
+    ``send()`` writes an event and one delivery for each connected receiver into the
+    database, in the caller's transaction; after the commit a Celery worker runs
+    each. Receivers connected with ``inline=True`` behave exactly as Django's.
+
+    Args:
+        use_caching: as in Django; for inline receivers.
+        name: the name under which events are stored; by default ``module.attribute``
+            of the signal, found when first needed. ``ImproperlyConfigured`` is raised
+            then for a signal that no module holds.
+        aliases: its former names, under which events may still be stored.
+    """
+
+    def __init__(
+        self,
+        use_caching: bool = False,
+        *,
+        name: str | None = None,
+        aliases: Iterable[str] = (),
+    ) -> None:
+        super().__init__(use_caching)
+        self._given_name = name
+        self._aliases = as_names(aliases)
+        self._module = calling_module(self) if name is None else ""
+        self._durable = Connections(self)
+        _signals.add(self)
+
+    @property
+    def name(self) -> str:
+        """The stable name; ``ImproperlyConfigured`` is raised if there is none."""
+        if self._given_name is None:
+            self._given_name = signal_name(self, self._module)
+        return self._given_name
+
+    def __repr__(self) -> str:
+        try:
+            return f"<{type(self).__name__}: {self.name}>"
+        except ImproperlyConfigured:
+            return super().__repr__()
+
+    @property
+    def durable_connections(self) -> tuple[Connection, ...]:
+        """The connections of durable receivers that exist."""
+        return self._durable.live
+
+    # -- connecting ---------------------------------------------------------------
+
+    def connect(  # noqa: PLR0913 - Django's signature, and one keyword per option
+        self,
+        receiver: ReceiverFunction,
+        sender: object = None,
+        weak: bool = True,
+        dispatch_uid: Any = None,
+        *,
+        inline: bool = False,
+        name: str | None = None,
+        aliases: Iterable[str] = (),
+        queue: str | None = None,
+        atomic: bool = True,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+        rate_limit: str | int | None = None,
+        on_missing: OnMissing = "reject",
+        when: Predicate | None = None,
+        group_commit: bool = True,
+    ) -> None:
+        """Connect a receiver; durable, unless ``inline=True`` leaves it to Django.
+
+        Touches no database. ``django.dispatch.receiver`` hands its keywords to here.
+
+        Args:
+            receiver: a function, or coroutine function, of ``sender`` and keywords;
+                it has to accept ``**kwargs``.
+            sender: hear of this sender alone, by identity, in the sending process.
+            weak: do not keep the receiver alive.
+            dispatch_uid: what tells connections apart, as in Django; if it is a
+                string, also the receiver's name.
+            inline: leave the receiver to Django: it runs in the sender's process and
+                transaction, and its exceptions propagate from ``send()``.
+            name: stable name of the receiver and of its Celery task; by default
+                ``dispatch_uid``, else ``module.qualname``.
+            aliases: former names, under which deliveries may still be pending.
+            queue: Celery queue; by default ``SIGNAL_TASKS["QUEUE"]``, else as Celery
+                routes a task of that name.
+            atomic: run in one transaction with the delivery's finish, on the event's
+                database; ``False`` runs outside of any transaction.
+            retry: policy; by default ``SIGNAL_TASKS["RETRY"]``.
+            timeout: seconds; becomes Celery's soft time limit, the hard one is 5 s
+                later. The lease is 10 s longer than it.
+            rate_limit: Celery's, counted in messages, of which each may carry many
+                deliveries.
+            on_missing: what to do when a row that the payload refers to is gone:
+                ``"reject"`` makes a dead letter, ``"skip"`` discards, ``"none"``
+                hands over None.
+            when: function of ``sender`` and keywords, called in ``send()``; where it
+                is false there is no delivery. Its exceptions propagate.
+            group_commit: atomic deliveries of this receiver may share a commit.
+
+        Raises:
+            ImproperlyConfigured: for a receiver that has no stable name, a name that
+                is taken, or options that make no sense.
+            TypeError: the receiver cannot be called.
+            ValueError: the receiver does not accept ``**kwargs``.
+        """
+        options = Options(
+            queue=queue,
+            atomic=atomic,
+            retry=retry,
+            timeout=timeout,
+            rate_limit=rate_limit,
+            on_missing=on_missing,
+            group_commit=group_commit,
+        )
+        former = as_names(aliases)
+        if inline:
+            refuse_durable_options(
+                receiver, options, name=name, aliases=former, when=when
+            )
+            super().connect(receiver, sender, weak, dispatch_uid)
+            return
+        check(receiver, options, when)
+        durable = Receiver(
+            name=receiver_name(receiver, name, dispatch_uid),
+            aliases=former,
+            options=options,
+            function=receiver_reference(receiver, weak=weak),
+        )
+        key = key_of(receiver, sender, dispatch_uid)
+        self._announce()
+        self._durable.add(Connection(key, durable, sender_reference(sender), when))
+
+    def _announce(self) -> None:
+        """Register the signal that receivers get, under its names."""
+        for name in (self.name, *self._aliases):
+            registry.add_signal(name, self)
+
+    def disconnect(
+        self,
+        receiver: ReceiverFunction | None = None,
+        sender: object = None,
+        dispatch_uid: Any = None,
+    ) -> bool:
+        """Disconnect a durable or inline receiver; return True if there was one.
+
+        By the receiver or its ``dispatch_uid``, and the sender it was connected for.
+        Its pending deliveries become orphans, until a process that knows it runs them.
+        """
+        durable = self._durable.remove(key_of(receiver, sender, dispatch_uid))
+        inline = super().disconnect(receiver, sender, dispatch_uid)
+        return durable or inline
+
+    def has_listeners(self, sender: object = None) -> bool:
+        """Return True if an inline or durable receiver would hear this sender."""
+        durable = self._durable.first_match(sender) is not None
+        return durable or super().has_listeners(sender)
+
+    # -- sending ------------------------------------------------------------------
+
+    def send(self, sender: Any, **named: Any) -> Responses:
+        """Call inline receivers now; write the event for durable ones.
+
+        Runs in the caller's transaction, or in one of its own; never waits for the
+        broker. When an inline receiver raises, the exception propagates, and nothing
+        is written.
+
+        Args:
+            sender: None, a string, a class, a model class, or a model instance.
+            named: the arguments of the receivers. Model instances travel by reference.
+
+        Returns:
+            Pairs of receiver and response: what an inline receiver returned, or a
+            ``DeliveryHandle`` for a durable one.
+
+        Raises:
+            PayloadError: a value cannot travel, or there is too much of it; before
+                anything is called or written, so the transaction stays usable.
+            ImproperlyConfigured: the signal has no name.
+        """
+        return self._send(sender, named, PLAIN)
+
+    def send_robust(self, sender: Any, **named: Any) -> Responses:
+        """Send as ``send`` does; an inline receiver's exception becomes its response.
+
+        The event is written first, so no inline receiver can keep it from durable
+        ones. When one leaves the transaction broken, what the inline receivers wrote
+        is undone.
+        """
+        return self._send_robust(sender, named, PLAIN)
+
+    async def asend(self, sender: Any, **named: Any) -> Responses:
+        """Send as ``send`` does, from async code.
+
+        Django has no transactions in async code: the event is a transaction of its
+        own, unless the whole is called from a synchronous ``atomic()`` block.
+        """
+        return await self._asend(sender, named, PLAIN)
+
+    async def asend_robust(self, sender: Any, **named: Any) -> Responses:
+        """Send as ``send_robust`` does, from async code."""
+        return await self._asend_robust(sender, named, PLAIN)
+
+    def send_many(
+        self, sender: Any, items: Iterable[Mapping[str, Any]]
+    ) -> list[uuid.UUID]:
+        """Send one event for each mapping of keywords.
+
+        A constant number of statements per thousand events. Everything is encoded
+        before anything is written, and all of it is one transaction.
+
+        Returns:
+            The ids of the events that were written; none for an item that no durable
+            receiver gets.
+
+        Raises:
+            PayloadError: as ``send``; nothing of any item is written then.
+        """
+        return self._send_many(sender, items, PLAIN)
+
+    def using(
+        self,
+        *,
+        delay: float | timedelta | None = None,
+        at: datetime | None = None,
+        database: str | None = None,
+        headers: Mapping[str, Any] | None = None,
+    ) -> BoundSignal:
+        """Return the same send methods with options for the durable deliveries.
+
+        Args:
+            delay: seconds or a timedelta; no delivery runs earlier, by the
+                database's clock.
+            at: an aware datetime; the same.
+            database: alias whose transaction the event belongs to.
+            headers: JSON values that receivers find in ``current_delivery()``.
+
+        Raises:
+            TypeError, ValueError: for a naive datetime, both of ``delay`` and ``at``,
+                or headers that are not JSON.
+        """
+        options = SendOptions.checked(
+            delay=delay, at=at, database=database, headers=headers
+        )
+        return BoundSignal(self, options)
+
+    def _send(
+        self, sender: Any, named: dict[str, Any], options: SendOptions
+    ) -> Responses:
+        event = self._prepare(sender, named, options)
+        inline = super().send(sender, **named)
+        return [*inline, *_write(event)]
+
+    def _send_robust(
+        self, sender: Any, named: dict[str, Any], options: SendOptions
+    ) -> Responses:
+        event = self._prepare(sender, named, options)
+        durable = _write(event)
+        with InlineSavepoint(event.database if event else None) as savepoint:
+            savepoint.responses = super().send_robust(sender, **named)
+        return [*savepoint.responses, *durable]
+
+    async def _asend(
+        self, sender: Any, named: dict[str, Any], options: SendOptions
+    ) -> Responses:
+        event = await self._aprepare(sender, named, options)
+        inline = await super().asend(sender, **named)
+        return [*inline, *await _awrite(event)]
+
+    async def _asend_robust(
+        self, sender: Any, named: dict[str, Any], options: SendOptions
+    ) -> Responses:
+        event = await self._aprepare(sender, named, options)
+        durable = await _awrite(event)
+        async with InlineSavepoint(event.database if event else None) as savepoint:
+            savepoint.responses = await super().asend_robust(sender, **named)
+        return [*savepoint.responses, *durable]
+
+    def _send_many(
+        self, sender: Any, items: Iterable[Mapping[str, Any]], options: SendOptions
+    ) -> list[uuid.UUID]:
+        kwargs = [dict(item) for item in items]
+        events = [self._prepare(sender, named, options) for named in kwargs]
+        for named in kwargs:
+            super().send(sender, **named)
+        return [written.id for written in write(filter(None, events))]
+
+    def _prepare(
+        self, sender: Any, named: dict[str, Any], options: SendOptions
+    ) -> EncodedEvent | None:
+        """Encode the event for its durable receivers; None if it has none."""
+        receivers = [each.receiver for each in self._durable.hearing(sender, named)]
+        event = None
+        if receivers:
+            event = prepare(self.name, sender, named, receivers, options)
+        details = signals.SignalSending(signal=self, sender=sender, kwargs=named)
+        signals.signal_sending.send(self, details=details)
+        return event
+
+    async def _aprepare(
+        self, sender: Any, named: dict[str, Any], options: SendOptions
+    ) -> EncodedEvent | None:
+        if not self.durable_connections:
+            return self._prepare(sender, named, options)
+        return await sync_to_async(self._prepare)(sender, named, options)
+
+
+@dataclass(frozen=True, slots=True)
+class BoundSignal:
+    """A signal with the options of ``using()``; sends as the signal itself does."""
+
+    signal: AsyncSignal
+    options: SendOptions
+
+    def send(self, sender: Any, **named: Any) -> Responses:
+        """See ``AsyncSignal.send``."""
+        return self.signal._send(sender, named, self.options)
+
+    def send_robust(self, sender: Any, **named: Any) -> Responses:
+        """See ``AsyncSignal.send_robust``."""
+        return self.signal._send_robust(sender, named, self.options)
+
+    async def asend(self, sender: Any, **named: Any) -> Responses:
+        """See ``AsyncSignal.asend``."""
+        return await self.signal._asend(sender, named, self.options)
+
+    async def asend_robust(self, sender: Any, **named: Any) -> Responses:
+        """See ``AsyncSignal.asend_robust``."""
+        return await self.signal._asend_robust(sender, named, self.options)
+
+    def send_many(
+        self, sender: Any, items: Iterable[Mapping[str, Any]]
+    ) -> list[uuid.UUID]:
+        """See ``AsyncSignal.send_many``."""
+        return self.signal._send_many(sender, items, self.options)
+
+
+def _write(event: EncodedEvent | None) -> Responses:
+    """Write an event; return its receivers with the handles of their deliveries."""
+    if event is None:
+        return []
+    (written,) = write([event])
+    return responses(event, written)
+
+
+async def _awrite(event: EncodedEvent | None) -> Responses:
+    return await sync_to_async(_write)(event) if event is not None else []
+
+
+_signals: weakref.WeakSet[AsyncSignal] = weakref.WeakSet()
+
+
+def all_signals() -> list[AsyncSignal]:
+    """Return the signals of this process that have a name, by name."""
+    named = []
+    for each in list(_signals):
+        try:
+            named.append((each.name, id(each), each))
+        except ImproperlyConfigured:
+            continue  # a local signal, which can have no durable receivers
+    return [each for _, _, each in sorted(named)]

@@ -1,0 +1,75 @@
+"""Report from the databases what is pending, and which workers are alive.
+
+Any process can do so, and the web process reports a stack without a live worker. Not
+named ``health``: that is the public function ``signal_tasks.health``.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from django.utils import timezone
+
+from signal_tasks.conf import settings
+from signal_tasks.db.aliases import outbox_aliases
+from signal_tasks.db.clock import from_now
+from signal_tasks.models import Delivery, Worker
+from signal_tasks.registry.registry import registry
+from signal_tasks.states import State
+
+KEYS = (*State.values, "orphaned")
+
+
+def health() -> dict[str, Any]:
+    """Return counts by state and receiver, the oldest wait, the live workers.
+
+    ``healthy`` is true when a worker or relay was seen within ``WORKER_TTL`` on
+    every outbox and nothing that is due has waited for longer than
+    ``MAX_PENDING_AGE``; ``problems`` says what is wrong, a sentence each. Orphans count as
+    pending and as orphaned.
+    """
+    receivers = {receiver.name: _no_counts() for receiver in registry.receivers()}
+    ages, workers, problems = [], [], []
+    for database in outbox_aliases():
+        for row in Delivery.objects.using(database).counts():
+            counts = receivers.setdefault(row["receiver"], _no_counts())
+            counts[row["state"]] += row["n"]
+            if row["orphaned"]:
+                counts["orphaned"] += row["n"]
+        ages += _oldest_age(database)
+        live = _live_workers(database)
+        workers += live
+        if not live:
+            problems.append(f"no live worker or relay was seen on {database!r}")
+    oldest = max(ages, default=None)
+    if oldest is not None and oldest > settings().MAX_PENDING_AGE:
+        problems.append(f"the oldest due delivery has waited for {oldest:.0f} s")
+    totals = Counter(_no_counts())
+    for counts in receivers.values():
+        totals.update(counts)
+    return {
+        **totals,
+        "oldest_pending_age_s": oldest,
+        "workers": sorted(set(workers)),
+        "receivers": receivers,
+        "healthy": not problems,
+        "problems": problems,
+    }
+
+
+def _no_counts() -> dict[str, int]:
+    return dict.fromkeys(KEYS, 0)
+
+
+def _oldest_age(database: str) -> list[float]:
+    since = Delivery.objects.using(database).oldest_due()
+    if since is None:
+        return []
+    return [max((timezone.now() - since).total_seconds(), 0.0)]
+
+
+def _live_workers(database: str) -> list[str]:
+    recently = from_now(-settings().WORKER_TTL)
+    seen = Worker.objects.using(database).filter(seen_at__gte=recently)
+    return list(seen.values_list("name", flat=True))

@@ -1,0 +1,87 @@
+"""Options of one send, as ``using()`` takes them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.utils import timezone
+
+from signal_tasks.validation import MAX_SECONDS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SendOptions:
+    """The options of a send; ``delay`` is in seconds."""
+
+    delay: float = 0.0
+    at: datetime | None = None
+    database: str | None = None
+    headers: Mapping[str, Any] | None = None
+
+    @classmethod
+    def checked(
+        cls,
+        *,
+        delay: float | timedelta | None,
+        at: datetime | None,
+        database: str | None,
+        headers: Mapping[str, Any] | None,
+    ) -> SendOptions:
+        """Check the arguments of ``using()``.
+
+        Raises:
+            TypeError, ValueError: for a naive datetime, both of ``delay`` and ``at``,
+                or headers that are not JSON.
+        """
+        if delay is not None and at is not None:
+            raise ValueError("using(): give delay or at, not both")
+        return cls(
+            delay=_seconds(delay),
+            at=_moment(at),
+            database=database,
+            headers=_json_headers(headers),
+        )
+
+    @property
+    def immediate(self) -> bool:
+        """True if a worker may run the deliveries as soon as they are committed."""
+        return self.delay == 0.0 and self.at is None
+
+
+#: The options of a send without ``using()``.
+PLAIN = SendOptions()
+
+
+def _seconds(delay: float | timedelta | None) -> float:
+    seconds = delay.total_seconds() if isinstance(delay, timedelta) else delay or 0.0
+    if not 0 <= seconds <= MAX_SECONDS:
+        raise ValueError(f"using(): delay is {delay!r}; give 0 to {MAX_SECONDS:.0f}")
+    return seconds
+
+
+def _moment(at: object) -> datetime | None:
+    wanted = f"using(): at is {at!r}; give a datetime with a time zone"
+    if at is None:
+        return None
+    if not isinstance(at, datetime):
+        raise TypeError(wanted)
+    if timezone.is_naive(at):
+        raise ValueError(wanted)
+    return at
+
+
+def _json_headers(headers: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    if headers is None:
+        return None
+    try:
+        copy = dict(headers)
+        json.dumps(copy, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"using(): headers have to be a mapping of JSON values: {error}"
+        ) from error
+    return copy

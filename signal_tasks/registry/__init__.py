@@ -1,0 +1,1 @@
+"""The receivers and signals that this process knows, under stable names."""

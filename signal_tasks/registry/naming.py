@@ -1,0 +1,113 @@
+"""Stable names of receivers and signals, which other processes can know."""
+
+from __future__ import annotations
+
+import sys
+import types
+from collections.abc import Callable, Iterable
+from typing import Any, cast
+
+from django.core.exceptions import ImproperlyConfigured
+from django.dispatch import Signal
+
+ReceiverFunction = Callable[..., Any]
+#: Characters of a name that a row can hold.
+MAX_NAME_LENGTH = 255
+
+
+def origin(function: object) -> str:
+    """Return the ``module.qualname`` of a function, for error texts."""
+    return f"{getattr(function, '__module__', '?')}.{_qualname(function)}"
+
+
+def _qualname(function: object) -> str:
+    return getattr(function, "__qualname__", None) or repr(function)
+
+
+def check_name(name: object) -> None:
+    """Raise ``ImproperlyConfigured`` for a name that a row cannot hold."""
+    is_text = isinstance(name, str) and name.isprintable()
+    if not is_text or not 0 < len(cast("str", name)) <= MAX_NAME_LENGTH:
+        raise ImproperlyConfigured(
+            f"{name!r} cannot be the name of a signal or receiver; give a string of "
+            f"1 to {MAX_NAME_LENGTH} printable characters."
+        )
+
+
+def as_names(aliases: str | Iterable[str]) -> tuple[str, ...]:
+    """Return former names as a tuple; a single one may be given as a string."""
+    return (aliases,) if isinstance(aliases, str) else tuple(aliases)
+
+
+def receiver_name(function: ReceiverFunction, name: str | None, uid: object) -> str:
+    """Return the stable name of a receiver, or raise ``ImproperlyConfigured``."""
+    if name is not None:
+        return name
+    if isinstance(uid, str):
+        return uid
+    if error := _naming_error(function):
+        raise ImproperlyConfigured(
+            f"{origin(function)} cannot be a durable receiver as it stands: "
+            f"{error}. Give it a stable name with name= (or a string "
+            "dispatch_uid), or connect it with inline=True."
+        )
+    return f"{function.__module__}.{function.__qualname__}"
+
+
+def _naming_error(function: object) -> str:
+    qualname = getattr(function, "__qualname__", None)
+    if qualname is None or not getattr(function, "__module__", None):
+        return "it has no qualified name that another process could know"
+    if "<lambda>" in qualname:
+        return "a lambda has no name that another process could know"
+    if "<locals>" in qualname:
+        return "a nested function has no name that another process could know"
+    bound_to = getattr(function, "__self__", None)
+    if isinstance(function, types.MethodType) and not isinstance(bound_to, type):
+        return "it is bound to an instance that another process does not have"
+    if function.__module__ == "__main__":
+        return "__main__ is another module in every process"
+    return ""
+
+
+def signal_name(signal: Signal, module: str) -> str:
+    """Return the ``module.attribute`` that holds this signal.
+
+    Raises ``ImproperlyConfigured`` when none does.
+    """
+    if module != "__main__":
+        for attribute, value in vars(sys.modules.get(module, object)).items():
+            if value is signal:
+                return f"{module}.{attribute}"
+    raise ImproperlyConfigured(
+        f"An AsyncSignal made in module {module!r} is not one of its attributes, so "
+        "it has no name that another process could know. Assign it to a name at the "
+        "top of a module, or pass AsyncSignal(name=...)."
+    )
+
+
+def foreign_signal_names(signal: Signal) -> list[str]:
+    """Return the names under which loaded modules hold a signal that is not ours.
+
+    The likely home comes first. Another process may have loaded other modules, and
+    store its events under another of these names.
+    """
+    names = {
+        f"{module_name}.{attribute}"
+        for module_name, module in list(sys.modules.items())
+        if isinstance(module, types.ModuleType) and module_name != "__main__"
+        for attribute, value in list(vars(module).items())
+        if value is signal
+    }
+    if not names:
+        raise ImproperlyConfigured(
+            f"No loaded module holds the signal {signal!r} under a name; assign it "
+            "to a name at the top of a module first."
+        )
+    return sorted(names, key=_likely_home)
+
+
+def _likely_home(name: str) -> tuple[bool, bool, int, str]:
+    module = name.rpartition(".")[0]
+    elsewhere = not module.startswith("django.")  # Django imports only its own
+    return (elsewhere, not module.endswith("signals"), len(name), name)

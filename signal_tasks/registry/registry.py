@@ -1,0 +1,165 @@
+"""The receivers and signals of this process, by their stable names.
+
+A process knows the receivers that its own code connected, and no others: a name
+from a message or a row is looked up here and never imported.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Callable, Hashable, Iterator
+from dataclasses import dataclass, field
+
+from django.core.exceptions import ImproperlyConfigured
+from django.dispatch import Signal
+
+from signal_tasks.conf import settings
+from signal_tasks.registry.naming import ReceiverFunction, check_name, origin
+from signal_tasks.registry.options import Options
+from signal_tasks.retry import RetryPolicy
+
+#: A signal, for as long as it lives, and what tells its connections apart.
+Holder = tuple["weakref.ref[Signal]", Hashable]
+#: A lease outlives the receiver's soft time limit by this long (seconds).
+LEASE_GRACE = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receiver:
+    """A function under a stable name, with its options."""
+
+    name: str
+    aliases: tuple[str, ...]
+    options: Options
+    function: Callable[[], ReceiverFunction | None]  # a weak or a strong reference
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The name under which deliveries are written, then the former ones."""
+        return (self.name, *self.aliases)
+
+    @property
+    def policy(self) -> RetryPolicy:
+        """The receiver's retry policy, or the project's."""
+        return self.options.retry or settings().RETRY
+
+    @property
+    def queue(self) -> str | None:
+        """The receiver's queue, or the project's; None leaves it to Celery's routes."""
+        return self.options.queue or settings().QUEUE
+
+    @property
+    def lease_seconds(self) -> float:
+        """How long a worker may hold one of its deliveries (seconds)."""
+        timeout = self.options.timeout
+        return settings().LEASE if timeout is None else timeout + LEASE_GRACE
+
+    def time_limit(self, deliveries: int) -> float | None:
+        """Return the soft time limit of a message with so many deliveries (seconds).
+
+        The worker begins nothing more after MESSAGE_SECONDS, so the last receiver it
+        begins still has its whole ``timeout``.
+        """
+        timeout = self.options.timeout
+        if timeout is None or deliveries == 1:
+            return timeout
+        return timeout + settings().MESSAGE_SECONDS
+
+
+@dataclass(slots=True)
+class _Entry:
+    receiver: Receiver
+    holders: set[Holder] = field(default_factory=set)
+
+    @property
+    def is_live(self) -> bool:
+        """True while its function and a signal that it is connected to exist."""
+        signals = (signal() for signal, _ in list(self.holders))
+        return self.receiver.function() is not None and any(
+            signal is not None for signal in signals
+        )
+
+
+class Registry:
+    """The receivers and signals of this process."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._entries: dict[str, _Entry] = {}
+        self._signals: weakref.WeakValueDictionary[str, Signal] = (
+            weakref.WeakValueDictionary()
+        )
+
+    def add(self, receiver: Receiver, holder: Holder) -> None:
+        """Make the receiver known until ``holder`` releases it."""
+        for name in receiver.names:
+            check_name(name)
+        with self._lock:
+            entry = None
+            for name in receiver.names:
+                known = self._entries.get(name)
+                if known is None or not known.is_live:
+                    continue
+                _refuse_conflict(known.receiver, receiver, name)
+                entry = known
+            entry = entry or _Entry(receiver)
+            entry.receiver = receiver
+            entry.holders.add(holder)
+            for name in receiver.names:
+                self._entries[name] = entry
+
+    def release(self, receiver: Receiver, holder: Holder) -> None:
+        """Forget the receiver if this was its last holder."""
+        with self._lock:
+            entry = self._entries.get(receiver.name)
+            if entry is None:
+                return
+            entry.holders.discard(holder)
+            if not entry.holders:
+                for name in entry.receiver.names:
+                    if self._entries.get(name) is entry:
+                        del self._entries[name]
+
+    def receiver(self, name: str) -> Receiver | None:
+        """Return the live receiver of that name or alias."""
+        entry = self._entries.get(name)
+        return entry.receiver if entry is not None and entry.is_live else None
+
+    def receivers(self) -> Iterator[Receiver]:
+        """Yield every live receiver once, by name."""
+        for name, entry in sorted(self._entries.copy().items()):
+            if name == entry.receiver.name and entry.is_live:
+                yield entry.receiver
+
+    def known_names(self) -> list[str]:
+        """Return every name and alias under which this process can run a delivery."""
+        return [name for receiver in self.receivers() for name in receiver.names]
+
+    def add_signal(self, name: str, signal: Signal) -> None:
+        """Remember the signal, so that its receivers get the object itself."""
+        check_name(name)
+        self._signals[name] = signal
+
+    def signal(self, name: str) -> Signal | None:
+        """Return the signal of that name or alias, if this process connected to it."""
+        return self._signals.get(name)
+
+
+registry = Registry()
+
+
+def _refuse_conflict(known: Receiver, new: Receiver, name: str) -> None:
+    old_function, new_function = known.function(), new.function()
+    if origin(old_function) != origin(new_function):
+        raise ImproperlyConfigured(
+            f"The receiver name {name!r} is taken by {origin(old_function)}; "
+            f"give {origin(new_function)} another one with name=."
+        )
+    same_function = old_function == new_function  # bound methods are made anew
+    if same_function and (known.options, known.names) != (new.options, new.names):
+        raise ImproperlyConfigured(
+            f"The receiver {name!r} is already connected with other options; "
+            "use the same options, or give this connection a name of its own "
+            "with name=."
+        )

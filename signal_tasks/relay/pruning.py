@@ -1,0 +1,53 @@
+"""Delete deliveries that finished longer ago than they are kept, a batch at a time.
+
+The relay deletes one batch in a pass, so that it is never kept from publishing;
+``manage.py signal_tasks prune`` goes on until nothing is left. Both pause in between.
+"""
+
+from __future__ import annotations
+
+import time
+
+from signal_tasks.conf import settings
+from signal_tasks.models import Delivery
+from signal_tasks.states import State
+
+#: Deliveries that are deleted in one transaction.
+BATCH = 1000
+#: Fraction of the time that a continuous prune may use the database.
+SHARE = 0.2
+
+
+def prune_batch(database: str) -> int:
+    """Delete up to ``BATCH`` deliveries that were kept long enough.
+
+    Return the number of deliveries deleted.
+    """
+    keep = {
+        State.SUCCEEDED: settings().KEEP_SUCCEEDED,
+        State.DISCARDED: settings().KEEP_DISCARDED,
+        State.DEAD: settings().KEEP_DEAD,
+    }
+    pruned = 0
+    for state, age in keep.items():
+        if age is not None and pruned < BATCH:
+            rows = Delivery.objects.using(database)
+            pruned += rows.prune(state, older_than=age, limit=BATCH - pruned)
+    return pruned
+
+
+def prune(database: str) -> int:
+    """Delete all deliveries that were kept long enough; return their number."""
+    total = 0
+    while True:
+        started = time.monotonic()
+        pruned = prune_batch(database)
+        total += pruned
+        if pruned < BATCH:
+            return total
+        time.sleep(max(0.0, next_run_at(started) - time.monotonic()))
+
+
+def next_run_at(started: float) -> float:
+    """Return when to prune again after a batch that has just ended (monotonic)."""
+    return started + (time.monotonic() - started) / SHARE

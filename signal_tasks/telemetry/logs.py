@@ -1,0 +1,111 @@
+"""Turn lifecycle signals into log records; nothing else of the engine logs.
+
+Each record has a constant event name as its message, and the facts as ``extra``
+fields and in the text behind the name.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from signal_tasks import signals
+from signal_tasks.states import State
+
+logger = logging.getLogger("signal_tasks")
+
+
+def start() -> None:
+    """Connect the listeners; calling it again changes nothing."""
+    for signal, listener in LISTENERS:
+        signal.connect(listener, dispatch_uid=f"signal_tasks.{listener.__name__}")
+
+
+def _log(level: int, event: str, **facts: Any) -> None:
+    if logger.isEnabledFor(level):
+        text = " ".join(f"{key}={value}" for key, value in facts.items())
+        extra = {f"signal_tasks_{key}": value for key, value in facts.items()}
+        logger.log(level, "%s %s", event, text, extra=extra)
+
+
+def _attempt_finished(details: signals.AttemptFinished, **_: object) -> None:
+    facts = {
+        "receiver": details.receiver,
+        "delivery": details.delivery_id,
+        "attempt": details.attempt,
+        "seconds": round(details.seconds, 4),
+    }
+    if details.state is State.SUCCEEDED:
+        _log(logging.DEBUG, "delivery_succeeded", **facts)
+    elif details.state is State.DEAD:
+        error = repr(details.error)
+        reason = str(details.reason)
+        _log(logging.ERROR, "delivery_dead", **facts, reason=reason, error=error)
+    elif details.state is State.DISCARDED:
+        _log(logging.INFO, "delivery_skipped", **facts, reason=str(details.reason))
+    else:
+        retry_in = round(details.retry_in or 0.0, 3)
+        error = repr(details.error)
+        _log(
+            logging.WARNING, "delivery_failed", **facts, retry_in=retry_in, error=error
+        )
+
+
+def _delivery_fenced(details: signals.DeliveryFenced, **_: object) -> None:
+    _log(
+        logging.WARNING,
+        "delivery_fenced",
+        receiver=details.receiver,
+        delivery=details.delivery_id,
+    )
+
+
+def _deliveries_released(details: signals.DeliveriesReleased, **_: object) -> None:
+    _log(
+        logging.INFO,
+        "deliveries_released",
+        receiver=details.receiver,
+        count=details.count,
+    )
+
+
+def _publication_failed(details: signals.PublicationFailed, **_: object) -> None:
+    _log(logging.WARNING, "publication_failed", error=details.error)
+
+
+def _pass_finished(details: signals.PassFinished, **_: object) -> None:
+    if details.recovered or details.orphaned:
+        _log(
+            logging.WARNING,
+            "relay_recovered",
+            database=details.database,
+            recovered=details.recovered,
+            orphaned=details.orphaned,
+        )
+    if details.published or details.pruned:
+        _log(
+            logging.DEBUG,
+            "pass_finished",
+            database=details.database,
+            published=details.published,
+            pruned=details.pruned,
+        )
+
+
+def _pass_failed(details: signals.PassFailed, **_: object) -> None:
+    _log(
+        logging.ERROR,
+        "pass_failed",
+        database=details.database,
+        error=repr(details.error),
+    )
+
+
+LISTENERS = (
+    (signals.attempt_finished, _attempt_finished),
+    (signals.delivery_fenced, _delivery_fenced),
+    (signals.deliveries_released, _deliveries_released),
+    (signals.publication_failed, _publication_failed),
+    (signals.pass_finished, _pass_finished),
+    (signals.pass_failed, _pass_failed),
+)

@@ -1,0 +1,54 @@
+"""Celery's consumer with two fixes.
+
+Malformed messages and, on celery 5.7.0, outages of Redis no longer end the worker.
+It replaces Celery's own consumer, never one of the project's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import celery
+from celery.worker.consumer import Consumer
+
+#: The consumers of a worker whose ``worker_consumer`` names no other.
+STOCK_CONSUMERS = ("celery.worker.consumer:Consumer", Consumer)
+#: Raised when Celery unpacks a message of an unknown shape.
+MALFORMED = (ValueError, TypeError, LookupError, AttributeError)
+
+
+class ResilientConsumer(Consumer):  # type: ignore[misc]
+    """A consumer that survives malformed messages and outages of Redis."""
+
+    def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:
+        """Drop a message that cannot be unpacked.
+
+        JSON of an unforeseen shape (a body of ``[]``, headers without an id) raises
+        out of Celery's handler, which ends the worker, and the next one, and so on.
+        """
+        handle = super().create_task_handler(*args, **kwargs)
+
+        def handle_or_drop(message: Any) -> None:
+            try:
+                handle(message)
+            except MALFORMED:
+                self.on_unknown_message(None, message)
+
+        return handle_or_drop
+
+    def on_connection_error_after_connected(self, exc: Exception) -> None:
+        """Keep the broken connection open for objects that still refer to it.
+
+        Celery 5.7.0 closes it before it gives back the messages that it holds, which
+        then fails without a connection and ends the worker. Earlier releases left the
+        closing to the garbage collector.
+        """
+        connection = self.connection
+        if celery.__version__ == "5.7.0" and _is_redis(connection):
+            connection.close = lambda: None
+        super().on_connection_error_after_connected(exc)
+
+
+def _is_redis(connection: Any) -> bool:
+    return connection is not None and connection.transport.driver_type == "redis"

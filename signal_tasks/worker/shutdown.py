@@ -1,0 +1,94 @@
+"""Stop a worker's process so that the deliveries it holds are released, not lost.
+
+A child of the prefork pool puts its own handlers in front of the pool's; the solo pool
+is replaced by one that can be stopped in the middle of a receiver.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import Any
+
+from celery import signals as celery_signals
+from celery.concurrency import solo
+
+from signal_tasks.broker.publisher import publisher
+from signal_tasks.delivery.interrupt import ReleaseRequested, in_receiver
+from signal_tasks.delivery.process import process
+
+#: Signals that stop a child of the prefork pool; Celery ignores one of them when
+#: ``REMAP_SIGTERM`` is set.
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGQUIT)
+#: How long a child waits until what it released is published (seconds).
+FLUSH_SECONDS = 0.5
+
+_stock_handlers: dict[int, Any] = {}
+
+
+def worker_process_init(**_: object) -> None:
+    """Listen, in a child of the prefork pool, for the begin and end of each message.
+
+    The solo pool sends this signal in the main process, whose signal handlers are
+    Celery's.
+    """
+    if os.getpid() == process.main_pid:
+        return
+    uid = "signal_tasks.shutdown"
+    celery_signals.task_prerun.connect(_install_handlers, weak=False, dispatch_uid=uid)
+    celery_signals.task_postrun.connect(_exit_if_stopping, weak=False, dispatch_uid=uid)
+
+
+def _install_handlers(**_: object) -> None:
+    """Put our signal handlers in front of the pool's, before the first message.
+
+    Not earlier, because the pool installs its own after the child is initialised.
+    """
+    if _stock_handlers:
+        return
+    for number in (*STOP_SIGNALS, signal.SIGUSR1):
+        stock = signal.getsignal(number)
+        if callable(stock):
+            _stock_handlers[number] = stock
+            ours = _overrun if number == signal.SIGUSR1 else _stop
+            signal.signal(number, ours)
+
+
+def _stop(number: int, frame: Any) -> None:
+    """Interrupt the receiver, if one runs; its delivery is released or finished."""
+    process.stopping = True
+    if in_receiver():
+        raise ReleaseRequested
+    if not process.busy:
+        _stock_handlers[number](number, frame)
+
+
+def _overrun(number: int, frame: Any) -> None:
+    """Pass Celery's soft time limit on to the receiver, not to its bookkeeping.
+
+    When it strikes the bookkeeping, no other receiver is started: it would have no
+    limit.
+    """
+    process.overdue = True
+    if in_receiver() or not process.busy:
+        _stock_handlers[number](number, frame)
+
+
+def _exit_if_stopping(**_: object) -> None:
+    """Exit as the pool would have, once the message is processed."""
+    if process.stopping:
+        publisher.flush(FLUSH_SECONDS)
+        number, stock = next(iter(_stock_handlers.items()))
+        stock(number, None)
+
+
+class ReleasingSoloPool(solo.TaskPool):  # type: ignore[misc]
+    """The solo pool, with a cold shutdown that releases the running delivery.
+
+    Stock Celery raises ``NotImplementedError`` in the middle of the receiver.
+    """
+
+    def terminate_job(self, pid: int, signal: int | None = None) -> None:
+        """Interrupt the receiver; called by Celery's signal handler."""
+        if in_receiver():
+            raise ReleaseRequested

@@ -1,0 +1,37 @@
+"""The fault suite detects a broken engine."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from chaos.mutations import MUTATIONS
+from tests.chaos.conftest import short_run
+
+Runs = dict[str, subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="module")
+def runs() -> Runs:
+    """Run the suite with each mutation, in parallel: the runs mostly wait."""
+    with ThreadPoolExecutor() as threads:
+        return dict(zip(MUTATIONS, threads.map(_run, MUTATIONS), strict=True))
+
+
+def _run(name: str) -> subprocess.CompletedProcess[str]:
+    """Run the suite with a mutation; delete the logs that a failed run keeps."""
+    options = ("--events", "0", "--faults", MUTATIONS[name].fault)
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o755)  # the servers run as another user
+        return short_run(*options, "--mutation", name, TMPDIR=folder)
+
+
+@pytest.mark.parametrize("name", MUTATIONS)
+def test_a_broken_engine_is_detected(name: str, runs: Runs) -> None:
+    print(runs[name].stdout, runs[name].stderr)
+    assert runs[name].returncode == 1
+    assert "A promise was broken." in runs[name].stdout

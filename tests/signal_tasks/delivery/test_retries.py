@@ -1,0 +1,157 @@
+"""Failed attempts: run again after a delay, or given up."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from signal_tasks import AsyncSignal, Reject, Retry, RetryPolicy, current_delivery
+from signal_tasks.models import Attempt, Delivery
+from signal_tasks.testing import run_pending
+from tests.signal_tasks.delivery.steps import (
+    AT_ONCE,
+    atomic_or_not,
+    connect,
+    raises,
+    row,
+    run,
+    send,
+)
+from tests.testapp.models import Effect
+
+pytestmark = pytest.mark.django_db
+
+
+@atomic_or_not
+def test_a_failure_is_retried_after_the_delay_of_its_policy(
+    atomic: bool, signal: AsyncSignal
+) -> None:
+    policy = RetryPolicy(backoff=100, factor=3, jitter=False)
+    connect(signal, raises(ValueError()), retry=policy, atomic=atomic)
+    before = timezone.now()
+    handle = run(send(signal))
+    assert (handle.state, handle.attempts) == ("pending", 1)
+    delay = row(handle).available_at - before
+    assert timedelta(seconds=99) < delay < timedelta(seconds=110)
+    assert run_pending() == []
+
+
+def test_the_policy_of_the_project_holds_where_a_receiver_has_none(
+    signal: AsyncSignal, settings: Any
+) -> None:
+    settings.SIGNAL_TASKS = {"RETRY": RetryPolicy(max_attempts=1)}
+    connect(signal, raises(ValueError()))
+    assert run(send(signal)).state == "dead"
+
+
+def test_the_delay_is_drawn_by_full_jitter(signal: AsyncSignal) -> None:
+    policy = RetryPolicy(backoff=1000, max_delay=1000)
+    connect(signal, raises(ValueError()), retry=policy)
+    before = timezone.now()
+    signal.send_many(sender=None, items=[{}] * 60)
+    run_pending()
+    times = Delivery.objects.values_list("available_at", flat=True)
+    delays = [(time - before).total_seconds() for time in times]
+    assert all(-1 < delay < 1010 for delay in delays)
+    assert min(delays) < 300 < 700 < max(delays)
+
+
+@atomic_or_not
+def test_the_last_failure_exhausts_it(atomic: bool, signal: AsyncSignal) -> None:
+    connect(signal, raises(ValueError("no")), retry=AT_ONCE, atomic=atomic)
+    handle = send(signal)
+    states = [(run(handle).state, handle.attempts) for _ in range(3)]
+    assert states == [("pending", 1), ("pending", 2), ("dead", 3)]
+    assert handle.reason == "exhausted"
+    assert run_pending() == []
+
+
+def test_it_succeeds_when_a_later_attempt_does(signal: AsyncSignal) -> None:
+    def second_time(sender: object, **kwargs: Any) -> None:
+        if current_delivery().attempt == 1:
+            raise ValueError
+        Effect.objects.create(what="done")
+
+    connect(signal, second_time, retry=AT_ONCE)
+    handle = send(signal)
+    assert run(handle).state == "pending"
+    assert run(handle).state == "succeeded"
+    assert handle.attempts == 2
+    assert Effect.objects.count() == 1
+
+
+OUTCOMES: dict[str, tuple[dict[str, Any], BaseException, str, str]] = {
+    "Reject": ({}, Reject("never"), "dead", "rejected"),
+    "give_up_on": ({"give_up_on": (KeyError,)}, KeyError("x"), "dead", "rejected"),
+    "not in retry_on": ({"retry_on": (OSError,)}, KeyError("x"), "dead", "rejected"),
+    "in retry_on": ({"retry_on": (OSError,)}, TimeoutError(), "pending", ""),
+    "one attempt": ({"max_attempts": 1}, ValueError(), "dead", "exhausted"),
+    "too late": ({"give_up_after": 1e-9}, ValueError(), "dead", "exhausted"),
+    "in time": ({"give_up_after": 1e9}, ValueError(), "pending", ""),
+    "sys.exit()": ({}, SystemExit(1), "pending", ""),
+}
+
+
+@atomic_or_not
+@pytest.mark.parametrize("what", OUTCOMES)
+def test_the_policy_and_the_error_decide_what_becomes_of_it(
+    what: str, atomic: bool, signal: AsyncSignal
+) -> None:
+    policy, error, state, reason = OUTCOMES[what]
+    connect(signal, raises(error), retry=RetryPolicy(**policy), atomic=atomic)
+    handle = run(send(signal))
+    assert (handle.state, handle.reason, handle.attempts) == (state, reason, 1)
+    assert Attempt.objects.get().error_type == type(error).__name__
+
+
+@pytest.mark.parametrize("after", [500, timedelta(seconds=500)])
+def test_a_receiver_may_ask_to_be_run_again_later(
+    after: Any, signal: AsyncSignal
+) -> None:
+    connect(signal, raises(Retry("not yet", after=after)))
+    before = timezone.now()
+    handle = run(send(signal))
+    assert (handle.state, handle.attempts) == ("pending", 1)
+    delay = row(handle).available_at - before
+    assert timedelta(seconds=499) < delay < timedelta(seconds=510)
+    assert Attempt.objects.get().error == "not yet"
+
+
+def test_asking_again_spends_attempts(signal: AsyncSignal) -> None:
+    connect(signal, raises(Retry(after=0)), retry=AT_ONCE)
+    handle = send(signal)
+    assert [run(handle).state for _ in range(3)] == ["pending", "pending", "dead"]
+    assert handle.reason == "exhausted"
+
+
+def test_asking_again_without_counting_spends_no_attempt(signal: AsyncSignal) -> None:
+    seen = []
+
+    def again(sender: object, **kwargs: Any) -> None:
+        seen.append(current_delivery().attempt)
+        if len(seen) < 6:
+            raise Retry(after=0, counts=False)
+
+    connect(signal, again, retry=AT_ONCE)
+    handle = send(signal)
+    for _ in range(6):
+        run_pending()
+    assert seen == [1] * 6
+    assert (handle.refresh().state, handle.attempts) == ("succeeded", 1)
+
+
+@pytest.mark.parametrize("after", [-1, float("nan"), timedelta(days=-1)])
+def test_a_wait_that_makes_no_sense_is_refused_where_it_is_written(after: Any) -> None:
+    with pytest.raises(ValueError, match="Retry"):
+        Retry(after=after)
+
+
+def test_a_wait_of_ages_is_kept_within_what_databases_can_tell(
+    signal: AsyncSignal,
+) -> None:
+    connect(signal, raises(Retry(after=1e300)))
+    assert run(send(signal)).state == "pending"
+    assert row(send(signal)).available_at.year < 2300

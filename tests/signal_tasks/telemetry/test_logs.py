@@ -1,0 +1,95 @@
+"""Log lines: a constant event name, and the facts as fields and as text."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+
+from signal_tasks import AsyncSignal, Reject, RetryPolicy, signals
+from signal_tasks.relay.relay import Relay
+from signal_tasks.telemetry import logs
+from signal_tasks.testing import run_pending
+from tests.signal_tasks.conftest import listen
+
+pytestmark = pytest.mark.django_db
+
+
+def logged(caplog: pytest.LogCaptureFixture, event: str) -> list[logging.LogRecord]:
+    return [r for r in caplog.records if r.getMessage().split()[0] == event]
+
+
+def fail(sender: object, error: str, **kwargs: Any) -> None:
+    raise {"Reject": Reject, "ValueError": ValueError}[error]("on purpose")
+
+
+@pytest.mark.parametrize(
+    ("error", "event", "level"),
+    [
+        ("ValueError", "delivery_failed", logging.WARNING),
+        ("Reject", "delivery_dead", logging.ERROR),
+    ],
+)
+def test_a_failure_is_logged_once_with_its_facts(
+    error: str,
+    event: str,
+    level: int,
+    signal: AsyncSignal,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    signal.connect(fail, name="t.logged", retry=RetryPolicy(backoff=100))
+    ((_, handle),) = signal.send(sender=None, error=error)
+    run_pending()
+    (record,) = logged(caplog, event)
+    assert record.levelno == level
+    facts = vars(record)
+    assert facts["signal_tasks_receiver"] == "t.logged"
+    assert facts["signal_tasks_delivery"] == handle.id
+    assert facts["signal_tasks_attempt"] == 1
+    assert f"delivery={handle.id}" in record.getMessage()
+    assert "on purpose" in record.getMessage()
+
+
+def test_a_success_is_logged_for_debugging_only(
+    signal: AsyncSignal, caplog: pytest.LogCaptureFixture
+) -> None:
+    listen(signal)
+    signal.send(sender=None)
+    with caplog.at_level(logging.INFO, "signal_tasks"):
+        run_pending()
+    assert not logged(caplog, "delivery_succeeded")
+    signal.send(sender=None)
+    with caplog.at_level(logging.DEBUG, "signal_tasks"):
+        run_pending()
+    assert len(logged(caplog, "delivery_succeeded")) == 1
+
+
+def test_starting_twice_logs_once(caplog: pytest.LogCaptureFixture) -> None:
+    logs.start()
+    logs.start()
+    details = signals.PublicationFailed(error=OSError("refused"))
+    signals.publication_failed.send(sender=None, details=details)
+    assert len(logged(caplog, "publication_failed")) == 1
+
+
+def pass_finished(**counts: int) -> None:
+    """Say that a relay has finished a pass."""
+    none = dict.fromkeys(("published", "recovered", "orphaned", "pruned"), 0)
+    details = signals.PassFinished(database="default", **(none | counts))
+    signals.pass_finished.send(sender=Relay, details=details)
+
+
+@pytest.mark.parametrize("what", ["recovered", "orphaned"])
+def test_what_the_relay_mended_is_a_warning(
+    what: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    pass_finished(**{what: 2})
+    (record,) = logged(caplog, "relay_recovered")
+    assert record.levelno == logging.WARNING
+
+
+def test_an_idle_relay_says_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG, "signal_tasks"):
+        pass_finished()
+    assert caplog.records == []

@@ -1,0 +1,1 @@
+"""Commands of the tests, in the place of Django's."""
