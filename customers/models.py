@@ -1,4 +1,4 @@
-"""Who buys, what is shown of an account, and who reads the newsletter."""
+"""Models: customers, profiles and subscribers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from django.db import models
 
 
 class Customer(models.Model):
-    """Somebody who has ordered or registered; the email address tells them apart."""
+    """Somebody who has ordered or registered, identified by their email address."""
 
     name = models.CharField(max_length=100)
     email = models.EmailField()
@@ -26,14 +26,14 @@ class Customer(models.Model):
 
 
 def picture_name(profile: CustomerProfile, filename: str) -> str:
-    """A name that nobody guesses and that says nothing of the file on their disk."""
+    """Return a random name, unrelated to the name of the uploaded file."""
     return f"pictures/{uuid4().hex}.jpg"
 
 
 class CustomerProfile(models.Model):
-    """What the shop shows of an account: its names, and a picture if they gave one.
+    """The public part of an account: its names, and a picture if there is one.
 
-    The names are those of the account; ``keep_profile`` follows them.
+    The names are copies of the user's, made by ``keep_profile``.
     """
 
     user = models.OneToOneField(
@@ -52,7 +52,7 @@ class CustomerProfile(models.Model):
 
 
 class Subscriber(models.Model):
-    """An address that gets the newsletter, or got it once."""
+    """An address that gets the newsletter (``active``), or got it before."""
 
     email = models.EmailField()
     active = models.BooleanField(default=True)
@@ -68,11 +68,11 @@ class Subscriber(models.Model):
         return self.email
 
     def activate(self) -> bool:
-        """Let the newsletter come again; False when it did not stop."""
+        """Subscribe the address again; return False if it is subscribed."""
         return self._set(active=True)
 
     def deactivate(self) -> bool:
-        """Let it stop; False when it had."""
+        """Unsubscribe the address; return False if it is not subscribed."""
         return self._set(active=False)
 
     def _set(self, *, active: bool) -> bool:

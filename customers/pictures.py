@@ -13,15 +13,15 @@ from django.core.files.base import ContentFile
 from django.core.files.uploadedfile import UploadedFile
 from PIL import Image, ImageOps
 
-MOST_BYTES = 5 * 2**20
-MOST_PIXELS = 40_000_000
+MAX_BYTES = 5 * 2**20
+MAX_PIXELS = 40_000_000
 FORMATS = ("JPEG", "PNG", "WEBP")
 SIDE = 512
 
 
 def portrait(upload: UploadedFile[bytes]) -> ContentFile[bytes]:
     """Return the picture as it will be kept; ``ValidationError`` if it cannot be."""
-    if (upload.size or 0) > MOST_BYTES:
+    if (upload.size or 0) > MAX_BYTES:
         raise ValidationError("This picture is larger than 5 MB.")
     upload.seek(0)
     try:
@@ -31,7 +31,7 @@ def portrait(upload: UploadedFile[bytes]) -> ContentFile[bytes]:
 
 
 def _encoded(image: Image.Image) -> ContentFile[bytes]:
-    if image.width * image.height > MOST_PIXELS:
+    if image.width * image.height > MAX_PIXELS:
         raise ValidationError("This picture has more than 40 million pixels.")
     upright = ImageOps.exif_transpose(image).convert("RGB")
     upright.thumbnail((SIDE, SIDE))

@@ -1,4 +1,4 @@
-"""The addresses of pages about people."""
+"""URLs of the customers app."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from django.urls import reverse
 from customers.newsletter import subscriber_at, unsubscribe_token
 from customers.signals import user_registered, user_subscribed, user_unsubscribed
 from notifications.models import Notification
-from notifications.services import Letter, is_flooded, notify, post
+from notifications.services import Email, is_flooded, notify, post
 from notifications.signals import notification
 from orders.models import Order
 from orders.signals import (
@@ -29,10 +29,10 @@ from orders.signals import (
 from products.models import Review
 from signal_tasks import RetryPolicy, async_receiver, current_delivery
 
-PATIENT = RetryPolicy(max_attempts=8)
+RETRIES = RetryPolicy(max_attempts=8)
 
 
-@receiver(order_confirmed, atomic=False, queue="email", retry=PATIENT, timeout=20)
+@receiver(order_confirmed, atomic=False, queue="email", retry=RETRIES, timeout=20)
 def send_order_confirmation(sender: object, order: Order, **kwargs: object) -> None:
     """Tell the customer that the order is confirmed, if it still is by now."""
     if order.status == Order.Status.CANCELLED:
@@ -45,7 +45,7 @@ def send_order_confirmation(sender: object, order: Order, **kwargs: object) -> N
     )
 
 
-@receiver(order_back_ordered, atomic=False, queue="email", retry=PATIENT, timeout=20)
+@receiver(order_back_ordered, atomic=False, queue="email", retry=RETRIES, timeout=20)
 def send_back_order_notice(sender: object, order: Order, **kwargs: object) -> None:
     """Tell the customer what has to wait, if it still has to."""
     if order.status != Order.Status.BACK_ORDERED:
@@ -58,7 +58,7 @@ def send_back_order_notice(sender: object, order: Order, **kwargs: object) -> No
     )
 
 
-@receiver(back_order_served, atomic=False, queue="email", retry=PATIENT, timeout=20)
+@receiver(back_order_served, atomic=False, queue="email", retry=RETRIES, timeout=20)
 def send_back_order_served(sender: object, order: Order, **kwargs: object) -> None:
     """Tell the customer that the wait is over."""
     notify(
@@ -69,7 +69,7 @@ def send_back_order_served(sender: object, order: Order, **kwargs: object) -> No
     )
 
 
-@receiver(order_cancelled, atomic=False, queue="email", retry=PATIENT, timeout=20)
+@receiver(order_cancelled, atomic=False, queue="email", retry=RETRIES, timeout=20)
 def send_order_cancellation(sender: object, order: Order, **kwargs: object) -> None:
     """Tell the customer that the order is cancelled."""
     notify(
@@ -84,14 +84,14 @@ def send_order_cancellation(sender: object, order: Order, **kwargs: object) -> N
     user_registered,
     atomic=False,
     queue="email",
-    retry=PATIENT,
+    retry=RETRIES,
     timeout=30,
     on_missing="skip",  # an account that is gone needs no welcome
 )
 def send_welcome(sender: object, user: User, **kwargs: object) -> None:
     """Welcome somebody who has made an account."""
     _write(
-        Letter(
+        Email(
             kind=Notification.Kind.WELCOME,
             subject="Welcome to Signal & Sons",
             recipient=user.email,
@@ -114,7 +114,7 @@ def is_news_to_vendor(
     when=is_news_to_vendor,
     atomic=False,
     queue="email",
-    retry=PATIENT,
+    retry=RETRIES,
     timeout=30,
     on_missing="skip",  # a review that was taken back is no news
 )
@@ -124,7 +124,7 @@ def send_review_to_vendor(sender: object, instance: Review, **kwargs: object) ->
     if vendor is None or not vendor.email:
         return
     _write(
-        Letter(
+        Email(
             kind=Notification.Kind.REVIEW,
             subject=f"A review of {instance.product}",
             recipient=vendor.email,
@@ -139,7 +139,7 @@ def send_review_to_vendor(sender: object, instance: Review, **kwargs: object) ->
     )
 
 
-@receiver(user_subscribed, atomic=False, queue="email", retry=PATIENT, timeout=30)
+@receiver(user_subscribed, atomic=False, queue="email", retry=RETRIES, timeout=30)
 def send_subscription(sender: object, user_email: str, **kwargs: object) -> None:
     """Confirm that the newsletter will come, with the link by which one leaves it.
 
@@ -150,7 +150,7 @@ def send_subscription(sender: object, user_email: str, **kwargs: object) -> None
         return
     leave = settings.SITE_URL + reverse("leave", args=[unsubscribe_token(subscriber)])
     _write(
-        Letter(
+        Email(
             kind=Notification.Kind.SUBSCRIPTION,
             subject="You get our newsletter",
             recipient=user_email,
@@ -163,13 +163,13 @@ def send_subscription(sender: object, user_email: str, **kwargs: object) -> None
     )
 
 
-@receiver(user_unsubscribed, atomic=False, queue="email", retry=PATIENT, timeout=30)
+@receiver(user_unsubscribed, atomic=False, queue="email", retry=RETRIES, timeout=30)
 def send_unsubscription(sender: object, user_email: str, **kwargs: object) -> None:
     """Confirm that it will come no more: somebody else may have typed the address."""
     if is_flooded(user_email):
         return
     _write(
-        Letter(
+        Email(
             kind=Notification.Kind.UNSUBSCRIPTION,
             subject="You get our newsletter no more",
             recipient=user_email,
@@ -178,13 +178,13 @@ def send_unsubscription(sender: object, user_email: str, **kwargs: object) -> No
     )
 
 
-@receiver(notification, atomic=False, queue="email", retry=PATIENT, timeout=30)
+@receiver(notification, atomic=False, queue="email", retry=RETRIES, timeout=30)
 def send_notification(
     sender: object, email: str, username: str, **kwargs: object
 ) -> None:
     """Write what somebody asked for on the page."""
     _write(
-        Letter(
+        Email(
             kind=Notification.Kind.CUSTOM,
             subject="Your notification",
             recipient=email,
@@ -203,5 +203,5 @@ def fail_on_purpose(sender: object, **kwargs: object) -> None:
     raise RuntimeError("This receiver fails on purpose.")
 
 
-def _write(letter: Letter) -> None:
+def _write(letter: Email) -> None:
     post(letter, key=UUID(current_delivery().idempotency_key))

@@ -23,11 +23,11 @@ from notifications.models import Notification
 from orders.models import Order
 from signal_tasks import Reject
 
-MOST_PER_HOUR = 6
+MAX_PER_HOUR = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Letter:
+class Email:
     """What is to be written to whom.
 
     The kind names the template of the text, ``notifications/<kind>.txt``. The HTML
@@ -44,7 +44,7 @@ class Letter:
 
 def notify(*, key: UUID, kind: Notification.Kind, subject: str, order: Order) -> bool:
     """Write to the customer about an order; False when the record says it was."""
-    letter = Letter(
+    letter = Email(
         kind=kind,
         subject=subject,
         recipient=order.customer_email,
@@ -54,7 +54,7 @@ def notify(*, key: UUID, kind: Notification.Kind, subject: str, order: Order) ->
     return post(letter, key=key)
 
 
-def post(letter: Letter, *, key: UUID) -> bool:
+def post(letter: Email, *, key: UUID) -> bool:
     """Send one message and record it; False when the record says that it was sent.
 
     # Note [Twice at worst]
@@ -98,7 +98,7 @@ def is_flooded(recipient: str) -> bool:
         recipient=recipient,
         created_at__gt=timezone.now() - timedelta(hours=1),
     )
-    return lately.count() >= MOST_PER_HOUR
+    return lately.count() >= MAX_PER_HOUR
 
 
 def message_id(key: UUID) -> str:
@@ -125,7 +125,7 @@ def _refused_for_good(error: SMTPException) -> bool:
     )
 
 
-def _message(letter: Letter, key: UUID) -> EmailMultiAlternatives:
+def _message(letter: Email, key: UUID) -> EmailMultiAlternatives:
     name, context = f"notifications/{letter.kind.value}", dict(letter.context)
     text = render_to_string(f"{name}.txt", context)
     message = EmailMultiAlternatives(
@@ -134,7 +134,7 @@ def _message(letter: Letter, key: UUID) -> EmailMultiAlternatives:
         to=[letter.recipient],
         headers={**letter.headers, "Message-ID": message_id(key)},
     )
-    html = select_template([f"{name}.html", "notifications/letter.html"])
+    html = select_template([f"{name}.html", "notifications/email.html"])
     content = html.render({"text": text, "subject": letter.subject, **context})
     message.attach_alternative(content, "text/html")
     return message

@@ -1,7 +1,7 @@
-"""``python -m shop.audit``: what the shop's rows and mail folder say, as JSON.
+"""``python -m shop.audit``: compare the shop's rows and sent emails, as JSON.
 
-It asks the things that must agree, not the machinery that made them so: an order and
-its stock movements, the stock and the sum of movements, an order and its emails.
+It compares an order with its stock movements, the stock with the sum of movements, and
+an order with its emails. It does not read the tables of ``signal_tasks``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from django.apps import apps
 from django.conf import settings
 from django.db.models import QuerySet, Sum
 
-BETWEEN_MESSAGES = "\n" + "-" * 79  # how Django's file backend ends each message
+BETWEEN_MESSAGES = (
+    "\n" + "-" * 79
+)  # written by Django's file backend after each message
 
 
 def audit() -> dict[str, int]:
@@ -28,7 +30,7 @@ def audit() -> dict[str, int]:
 
 
 def orders() -> dict[str, int]:
-    """Count the orders that stand."""
+    """Count the confirmed orders."""
     return {
         "orders_confirmed": standing().count(),
         "orders_back_ordered": standing().filter(status="back-ordered").count(),
@@ -42,12 +44,12 @@ def standing() -> QuerySet[Any]:
 
 
 def cancelled() -> QuerySet[Any]:
-    """Return the orders that must hold nothing."""
+    """Return the cancelled orders, which must hold no stock."""
     return apps.get_model("orders", "Order").objects.filter(status="cancelled")
 
 
 def inventory() -> dict[str, int]:
-    """Compare each line of an order that stands with the movements that it caused."""
+    """Compare the lines of confirmed orders with their stock movements."""
     lines = apps.get_model("orders", "OrderLine").objects
     wanted = set(
         lines.filter(order__in=standing()).values_list("order__reference", "product")
@@ -68,7 +70,7 @@ def inventory() -> dict[str, int]:
 
 
 def emails() -> dict[str, int]:
-    """Compare each message that an order calls for with those that really went out."""
+    """Compare the emails that each order requires with those that were sent."""
     folder = Path(settings.EMAIL_FILE_PATH)
     sent = Counter(id_ for file in folder.glob("*") for id_ in message_ids(file))
     noted = apps.get_model("notifications", "Notification").objects.order_by()
@@ -79,13 +81,13 @@ def emails() -> dict[str, int]:
     }
     return {
         "emails": sent.total(),
-        "emails_lost": len(emails_called_for() - made),
+        "emails_lost": len(required_emails() - made),
         "emails_doubled": sent.total() - len(sent),
     }
 
 
-def emails_called_for() -> set[tuple[int, str]]:
-    """Return order and kind of each message that must have been sent."""
+def required_emails() -> set[tuple[int, str]]:
+    """Return (order, kind) of each email that must have been sent."""
     back_ordered = standing().filter(status="back-ordered")
     served = standing().exclude(served_event_id=None)
     return {

@@ -1,4 +1,4 @@
-"""What happens before, and after, any page of the shop."""
+"""Middleware of the shop."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ Respond = Callable[[HttpRequest], HttpResponse]
 
 
 def alive(get_response: Respond) -> Respond:
-    """Answer ``/alive/`` first of all: whether this process serves, and no more.
+    """Answer ``/alive/`` before all other middleware: this process serves requests.
 
-    A probe inside a cluster knows neither the host name nor TLS, and a process must
-    not be restarted because its database is down: that is for ``/health/`` to say.
+    A probe inside a cluster knows neither the host name nor TLS. It must not restart a
+    process because its database is down: ``/health/`` reports that.
     """
 
     def respond(request: HttpRequest) -> HttpResponse:
@@ -26,7 +26,7 @@ def alive(get_response: Respond) -> Respond:
 
 
 def name_methods(get_response: Respond) -> Respond:
-    """Give the bare answer to a wrong method a page that names the right ones."""
+    """Show a page that names the allowed methods when a method is refused."""
 
     def respond(request: HttpRequest) -> HttpResponse:
         response = get_response(request)

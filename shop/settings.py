@@ -123,7 +123,7 @@ EMAIL_TIMEOUT = 10
 SHOP_DEMO = DEBUG and env.bool("SHOP_DEMO", default=True)
 if SHOP_DEMO:
     SHOP_MAIL_BACKEND = globals()["EMAIL_BACKEND"]
-    EMAIL_BACKEND = "shop.mischief.BreakableBackend"
+    EMAIL_BACKEND = "shop.fault_demo.faults.BreakableBackend"
 
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="shop@example.com")
 SERVER_EMAIL = DEFAULT_FROM_EMAIL

@@ -1,4 +1,4 @@
-"""The addresses of the shop."""
+"""URLs of the shop."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from django.conf.urls.static import static
 from django.contrib import admin
 from django.urls import include, path
 
-from shop import inbox, machine, views
+from shop import inbox, views
+from shop.fault_demo import views as fault_demo
 
 admin.site.site_header = admin.site.site_title = "Signal & Sons"
 
@@ -36,11 +37,11 @@ urlpatterns = [
 
 if settings.SHOP_DEMO:
     urlpatterns += [
-        path("machine/", machine.machine, name="machine"),
-        path("machine/books/", machine.books, name="books"),
-        path("machine/orders/", machine.confirm_many, name="machine-orders"),
-        path("machine/mail/break/", machine.break_mail, name="break-mail"),
-        path("machine/mail/mend/", machine.mend_mail, name="mend-mail"),
-        path("machine/replay/", machine.replay, name="replay"),
-        path("machine/kill/", machine.kill_worker, name="kill-worker"),
+        path("machine/", fault_demo.page, name="fault-demo"),
+        path("machine/totals/", fault_demo.totals, name="fault-demo-totals"),
+        path("machine/orders/", fault_demo.confirm_orders, name="fault-demo-orders"),
+        path("machine/mail/break/", fault_demo.break_mail, name="break-mail"),
+        path("machine/mail/repair/", fault_demo.repair_mail, name="repair-mail"),
+        path("machine/replay/", fault_demo.replay, name="replay"),
+        path("machine/kill/", fault_demo.kill_worker, name="kill-worker"),
     ]

@@ -13,19 +13,19 @@ from PIL import Image
 from playwright.sync_api import Page
 
 from tests.browser.conftest import RunningShop
-from tests.browser.letters import letters_to, text_of, wait_for_letter
+from tests.browser.emails import emails_to, text_of, wait_for_email
 from tests.browser.people import Person, accept
 
-WaitForLetter = Callable[[str, str], EmailMessage]
+WaitForEmail = Callable[[str, str], EmailMessage]
 
 
 @pytest.fixture
-def letter(stack: RunningShop) -> WaitForLetter:
-    return partial(wait_for_letter, folder=stack.var / "mail")
+def letter(stack: RunningShop) -> WaitForEmail:
+    return partial(wait_for_email, folder=stack.var / "mail")
 
 
 def test_a_newcomer_registers_is_welcomed_and_watches_their_profile_come(
-    person: Person, stack: RunningShop, letter: WaitForLetter
+    person: Person, stack: RunningShop, letter: WaitForEmail
 ) -> None:
     page = person.page
     page.goto("/")
@@ -71,7 +71,7 @@ def test_a_form_that_is_wrong_says_so_at_each_field(
 
 
 def test_a_vendor_gets_a_letter_about_a_review(
-    person: Person, letter: WaitForLetter
+    person: Person, letter: WaitForEmail
 ) -> None:
     person.page.goto("/register/")
     person.register("critic")
@@ -83,7 +83,7 @@ def test_a_vendor_gets_a_letter_about_a_review(
 
 
 def test_a_visitor_gets_the_newsletter_and_leaves_by_its_link(
-    person: Person, letter: WaitForLetter
+    person: Person, letter: WaitForEmail
 ) -> None:
     page, address = person.page, "reader@example.com"
     person.subscribe(address)
@@ -95,7 +95,7 @@ def test_a_visitor_gets_the_newsletter_and_leaves_by_its_link(
 
 
 def test_a_mail_program_leaves_by_its_button(
-    person: Person, letter: WaitForLetter
+    person: Person, letter: WaitForEmail
 ) -> None:
     address = "clicker@example.com"
     person.subscribe(address)
@@ -116,7 +116,7 @@ def test_a_wrong_address_gets_nothing_and_a_clear_message(
 
 
 def test_a_receiver_that_fails_does_not_keep_the_notification_back(
-    person: Person, letter: WaitForLetter
+    person: Person, letter: WaitForEmail
 ) -> None:
     page = person.page
     page.goto("/register/")
@@ -128,7 +128,7 @@ def test_a_receiver_that_fails_does_not_keep_the_notification_back(
 
 
 def test_what_happens_while_every_worker_is_dead_is_done_when_they_live(
-    person: Person, stack: RunningShop, letter: WaitForLetter
+    person: Person, stack: RunningShop, letter: WaitForEmail
 ) -> None:
     page, address = person.page, "phoenix@example.com"
     with stack.dead_workers():
@@ -136,10 +136,10 @@ def test_what_happens_while_every_worker_is_dead_is_done_when_they_live(
         person.register("phoenix")
         person.review("5", "It survives anything.")
         person.subscribe(address)
-        assert letters_to(address, stack.var / "mail") == []
+        assert emails_to(address, stack.var / "mail") == []
     letter(address, "Welcome to Signal & Sons")
     letter(address, "You get our newsletter")
-    assert len(letters_to(address, stack.var / "mail")) == 2
+    assert len(emails_to(address, stack.var / "mail")) == 2
     page.goto("/profile/")
     page.locator("#profile-name").wait_for()
 
@@ -150,7 +150,7 @@ def test_health_counts_slow_requests(page: Page) -> None:
 
 
 def test_all_of_it_works_without_javascript(
-    plain_person: Person, letter: WaitForLetter, stack: RunningShop
+    plain_person: Person, letter: WaitForEmail, stack: RunningShop
 ) -> None:
     page, address = plain_person.page, "plain@example.com"
     page.goto("/register/")
@@ -163,7 +163,7 @@ def test_all_of_it_works_without_javascript(
     page.goto("/newsletter/")
     page.get_by_role("button", name="Subscribe", exact=True).click()
     letter(address, "You get our newsletter")
-    assert len(letters_to(address, stack.var / "mail")) == 2
+    assert len(emails_to(address, stack.var / "mail")) == 2
 
 
 def link_in(letter: EmailMessage) -> str:

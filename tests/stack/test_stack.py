@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from shop.embedded import PostgresServer, RedisServer
-from shop.shopper import Shopper
+from shop.http_client import ShopClient
 from shop.stack import KILL_A_WORKER
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -153,10 +153,10 @@ def test_orders_cancelled_while_a_worker_is_killed_cost_no_stock_and_no_mail(run
     url = stack.up()
     before, ended = audit(stack), partial(nothing_owed, url)
     for number in range(24):
-        shopper = Shopper(url)
-        order = shopper.buy("last-winters-candle", 1, "Ada", "ada@example.com")
+        client = ShopClient(url)
+        order = client.buy("last-winters-candle", 1, "Ada", "ada@example.com")
         if number % 3:
-            shopper.cancel(order)
+            client.cancel(order)
         if number == 12:
             (stack.var / KILL_A_WORKER).touch()
     eventually(ended, stack.output)

@@ -1,4 +1,4 @@
-"""A customer made of code: buys over HTTP, with cookies and forms, as a browser does."""
+"""A client of the shop: buys over HTTP, with cookies and forms, as a browser does."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ ORDER = re.compile(r"/orders/(\d+)/$")
 TOKEN = re.compile(r'name="csrfmiddlewaretoken" value="(\w+)"')
 
 
-class Shopper:
-    """One visit to the shop. Not to be shared between threads."""
+class ShopClient:
+    """One visit to the shop. Do not share it between threads."""
 
     def __init__(self, shop: str) -> None:
         self.shop = shop

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from shop.audit import BETWEEN_MESSAGES
 
-PATIENCE = 40.0
+TIMEOUT = 40.0
 
 
-def letters_to(recipient: str, folder: Path) -> list[EmailMessage]:
+def emails_to(recipient: str, folder: Path) -> list[EmailMessage]:
     """All that were written to this address, the oldest first."""
     files = sorted(folder.glob("*"), key=lambda file: file.stat().st_mtime_ns)
     texts = [
@@ -26,17 +26,17 @@ def letters_to(recipient: str, folder: Path) -> list[EmailMessage]:
     return [letter for letter in parsed if letter["To"] == recipient]
 
 
-def wait_for_letter(recipient: str, subject: str, folder: Path) -> EmailMessage:
+def wait_for_email(recipient: str, subject: str, folder: Path) -> EmailMessage:
     """The newest letter to this address with this subject, as soon as there is one."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     while time.monotonic() < deadline:
         found = [
-            each for each in letters_to(recipient, folder) if each["Subject"] == subject
+            each for each in emails_to(recipient, folder) if each["Subject"] == subject
         ]
         if found:
             return found[-1]
         time.sleep(0.1)
-    raise AssertionError(f"{recipient} got no {subject!r} in {PATIENCE:.0f} s")
+    raise AssertionError(f"{recipient} got no {subject!r} in {TIMEOUT:.0f} s")
 
 
 def text_of(letter: EmailMessage) -> str:
