@@ -12,7 +12,7 @@ from typing import Self
 from uuid import UUID, uuid4
 
 from django.conf import settings
-from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+from django.contrib.auth.models import AnonymousUser, User
 from django.db import models
 from django.urls import reverse
 from django.utils import timezone
@@ -24,16 +24,20 @@ from products.models import Product
 class OrderQuerySet(models.QuerySet["Order"]):
     """Queries on orders."""
 
-    def visible_to(
-        self, user: AbstractBaseUser | AnonymousUser, visitor: UUID | None
-    ) -> Self:
-        """Those that somebody may see, and act on: one's own, or all for staff.
-
-        One's own are those of the user, and those placed in the same visit (a browser
-        session) by whoever it was.
-        """
-        if getattr(user, "is_staff", False):
+    def visible_to(self, user: User | AnonymousUser, visitor: UUID | None) -> Self:
+        """Return the orders that somebody may see: their own, or all by permission."""
+        if user.has_perm("orders.view_order"):
             return self.all()
+        return self.owned_by(user, visitor)
+
+    def changeable_by(self, user: User | AnonymousUser, visitor: UUID | None) -> Self:
+        """Return the orders that somebody may confirm and cancel."""
+        if user.has_perm("orders.change_order"):
+            return self.all()
+        return self.owned_by(user, visitor)
+
+    def owned_by(self, user: User | AnonymousUser, visitor: UUID | None) -> Self:
+        """Return the orders of the user, and those placed in the same browser session."""
         own = models.Q(pk__in=[])
         if visitor:
             own |= models.Q(visitor=visitor)

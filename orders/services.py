@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from uuid import UUID
 
-from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+from django.contrib.auth.models import AnonymousUser, User
 from django.db import transaction
 
 from customers.services import remember_customer
@@ -32,7 +32,7 @@ def place_order(
     name: str,
     email: str,
     lines: Iterable[tuple[Product, int]],
-    user: AbstractBaseUser | AnonymousUser | None = None,
+    user: User | AnonymousUser | None = None,
     visitor: UUID | None = None,
 ) -> Order:
     """Create an order at the present prices."""

@@ -1,4 +1,4 @@
-"""The inbox: every email that the shop has sent, for staff to read."""
+"""The inbox: every email that the shop has sent, for those who may view them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from django.views.decorators.clickjacking import xframe_options_sameorigin
 from django.views.decorators.http import require_safe
 
 from notifications.models import Notification
-from shop.access import staff_only
+from shop.access import permission_only
 
+MAY_VIEW = permission_only("notifications.view_notification")
 # The HTML of an email may have styles and nothing else. It is a document of its own,
 # so that the policy of the page around it stays strict.
 SANDBOX_POLICY = (
@@ -22,7 +23,7 @@ SANDBOX_POLICY = (
 
 @never_cache
 @require_safe
-@staff_only
+@MAY_VIEW
 def inbox(request: HttpRequest) -> HttpResponse:
     """List the emails, newest first; filter by recipient."""
     sought = request.GET.get("to", "").strip()
@@ -35,7 +36,7 @@ def inbox(request: HttpRequest) -> HttpResponse:
 
 @never_cache
 @require_safe
-@staff_only
+@MAY_VIEW
 def mail(request: HttpRequest, pk: int) -> HttpResponse:
     """Show one email as it was sent, with a link to its delivery."""
     found = get_object_or_404(Notification.objects.select_related("order"), pk=pk)
@@ -45,7 +46,7 @@ def mail(request: HttpRequest, pk: int) -> HttpResponse:
 
 @never_cache
 @require_safe
-@staff_only
+@MAY_VIEW
 @xframe_options_sameorigin
 def mail_html(request: HttpRequest, pk: int) -> HttpResponse:
     """Return the HTML part of an email, sandboxed."""

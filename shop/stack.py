@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -33,7 +34,9 @@ KILL_A_WORKER = "kill-a-worker"
 LEASE = "10"
 START_TIMEOUT = 90.0  # seconds that the web may take to answer the first time
 # What manage.py in another terminal needs to use the same services.
-SHARED = ("DEBUG", "CELERY_BROKER_URL", "DATABASE_URL", "EMAIL_URL")
+SHARED = (
+    "DEBUG", "CELERY_BROKER_URL", "DATABASE_URL", "EMAIL_URL", "HEALTH_TOKEN",
+)  # fmt: skip
 
 
 class StackError(Exception):
@@ -62,6 +65,7 @@ class Stack:
         self.redis = None if broker else RedisServer(var / "redis")
         self.env = {
             "DEBUG": "1",
+            "HEALTH_TOKEN": secrets.token_urlsafe(),
             "SIGNAL_TASKS_LEASE": LEASE,
             "SITE_URL": self.url,
             **os.environ,

@@ -7,7 +7,7 @@ from django.conf.urls.static import static
 from django.contrib import admin
 from django.urls import include, path
 
-from shop import inbox, views
+from shop import health, inbox, views
 from shop.fault_demo import views as fault_demo
 
 admin.site.site_header = admin.site.site_title = "Signal & Sons"
@@ -30,7 +30,7 @@ urlpatterns = [
     path("inbox/<int:pk>/", inbox.mail, name="mail"),
     path("inbox/<int:pk>/html/", inbox.mail_html, name="mail-html"),
     path("favicon.ico", views.icon, name="icon"),
-    path("health/", views.health, name="health"),
+    path("health/", health.health, name="health"),
     path("admin/", admin.site.urls),
     *static(settings.MEDIA_URL, document_root=settings.MEDIA_ROOT),  # in DEBUG only
 ]

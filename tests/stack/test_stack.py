@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from urllib.request import ProxyHandler, build_opener
+from urllib.request import ProxyHandler, Request, build_opener
 
 import psutil
 import pytest
@@ -21,6 +21,7 @@ from shop.http_client import ShopClient
 from shop.stack import KILL_A_WORKER
 
 ROOT = Path(__file__).resolve().parents[2]
+TOKEN = "a-token-of-the-tests"
 UNSET = ("DATABASE_URL", "CELERY_BROKER_URL", "REDIS_URL", "EMAIL_URL", "SECRET_KEY")
 
 
@@ -36,7 +37,7 @@ class Run:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "shop.stack"],
                 cwd=ROOT,
-                env={**kept, "SHOP_VAR": str(var), "DEBUG": "1", **env},
+                env={**kept, "SHOP_VAR": str(var), "HEALTH_TOKEN": TOKEN, **env},
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -195,7 +196,8 @@ def test_with_a_database_of_ones_own_no_file_is_made(run):
 
 
 def nothing_owed(url: str) -> bool:
-    with build_opener(ProxyHandler({})).open(f"{url}health/", timeout=20) as answer:
+    request = Request(f"{url}health/", headers={"Authorization": f"Bearer {TOKEN}"})
+    with build_opener(ProxyHandler({})).open(request, timeout=20) as answer:
         health = json.load(answer)
     return not health["pending"] + health["running"]
 
