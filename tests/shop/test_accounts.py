@@ -240,7 +240,13 @@ def test_a_picture_is_kept_small_and_says_nothing_but_its_pixels(client, ada):
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"<svg onload='alert(1)'/>", picture()[:200], picture(kind="GIF")]
+    "content",
+    [
+        b"",
+        b"<svg onload='alert(1)'/>",
+        picture()[:200],
+        picture(kind="GIF"),
+    ],
 )
 def test_what_is_no_picture_is_refused_at_the_field(client, ada, content):
     client.force_login(ada)
