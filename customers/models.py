@@ -51,6 +51,55 @@ class CustomerProfile(models.Model):
         return f"{self.first_name} {self.last_name}".strip() or "A customer"
 
 
+class AddressProof(models.Model):
+    """An account, or a visitor without one, has proved to own an email address."""
+
+    email = models.EmailField()
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, on_delete=models.CASCADE, related_name="+"
+    )
+    visitor = models.UUIDField(null=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ("pk",)
+        constraints = (
+            models.UniqueConstraint(
+                fields=["email", "user"], name="customers_proof_once_per_user"
+            ),
+            models.UniqueConstraint(
+                fields=["email", "visitor"], name="customers_proof_once_per_visitor"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(user=None, visitor__isnull=False)
+                | models.Q(user__isnull=False, visitor=None),
+                name="customers_proof_of_one",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return self.email
+
+
+class Quota(models.Model):
+    """How many emails were asked for in an hour by, or for, what ``key`` hashes."""
+
+    key = models.CharField(max_length=64)
+    hour = models.DateTimeField(db_index=True)
+    used = models.PositiveIntegerField(default=0)
+
+    class Meta:
+        ordering = ("pk",)
+        constraints = (
+            models.UniqueConstraint(
+                fields=["key", "hour"], name="customers_quota_once_per_hour"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.used} emails"
+
+
 class Subscriber(models.Model):
     """An address that gets the newsletter (``active``), or got it before."""
 

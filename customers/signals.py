@@ -4,6 +4,13 @@ from __future__ import annotations
 
 from signal_tasks import AsyncSignal
 
+proof_requested = AsyncSignal()
+"""Somebody typed an email address, and is to prove that it is theirs.
+
+Sent with ``purpose``, ``email``, and ``user_id`` or ``visitor``; without a sender. It
+carries no link: the receiver signs one when it sends the email.
+"""
+
 user_registered = AsyncSignal()
 """Somebody has registered.
 

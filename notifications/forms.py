@@ -24,6 +24,10 @@ class NotificationForm(forms.Form):
         super().__init__(data, initial=initial)
         self.user = user
 
+    def is_own(self) -> bool:
+        """Return True if the email is to go to the user's own address."""
+        return bool(self.cleaned_data["email"].lower() == self.user.email.lower())
+
     def clean_email(self) -> str:
         """Refuse the addresses of others without the permission to write to anybody."""
         email: str = self.cleaned_data["email"]

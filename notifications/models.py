@@ -22,6 +22,7 @@ class Notification(models.Model):
         BACK_ORDER_SERVED = "back-order-served", "back-order served"
         ORDER_CANCELLATION = "order-cancellation", "order cancellation"
         WELCOME = "welcome", "welcome"
+        PROOF = "proof", "proof of an address"
         REVIEW = "review", "review of a product"
         SUBSCRIPTION = "subscription", "newsletter subscription"
         UNSUBSCRIPTION = "unsubscription", "newsletter unsubscription"

@@ -18,6 +18,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from customers.models import Customer
+from customers.proofs import is_proved
 from products.models import Product
 
 
@@ -171,6 +172,12 @@ class Order(models.Model):
         """Cancel the order in any state; return False if it is cancelled already."""
         sources = set(self.Status) - {self.Status.CANCELLED}
         return self._move(sources, self.Status.CANCELLED, cancelled_at=timezone.now())
+
+    def address_is_proved(self) -> bool:
+        """Return True if whoever placed the order has proved its email address."""
+        return is_proved(
+            email=self.customer_email, user_id=self.user_id, visitor=self.visitor
+        )
 
     def note_event(self, **event_id: UUID | None) -> None:
         """Store the id of an event, so that its deliveries can be shown."""

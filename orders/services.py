@@ -26,6 +26,10 @@ from signal_tasks import DeliveryHandle
 BATCH_SIZE = 50  # orders served in one transaction, which keeps their product locked
 
 
+class AddressNotProved(Exception):
+    """The email address of the order is not proved yet."""
+
+
 @transaction.atomic
 def place_order(
     *,
@@ -54,7 +58,12 @@ def place_order(
 
 @transaction.atomic
 def confirm_order(*, order: Order) -> bool:
-    """Confirm the order and send its signal; return False if that was done."""
+    """Confirm the order and send its signal; return False if that was done.
+
+    Raise ``AddressNotProved`` if its emails would go to somebody who did not ask.
+    """
+    if not order.address_is_proved():
+        raise AddressNotProved
     if not order.mark_confirmed():
         return False
     responses = order_confirmed.send(sender=order, order=order)

@@ -10,7 +10,6 @@ import json
 import os
 import sys
 from collections import Counter
-from email import message_from_string
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +18,7 @@ from django.apps import apps
 from django.conf import settings
 from django.db.models import QuerySet, Sum
 
-BETWEEN_MESSAGES = (
-    "\n" + "-" * 79
-)  # written by Django's file backend after each message
+from shop.mail_folder import messages_in
 
 
 def audit() -> dict[str, int]:
@@ -72,7 +69,7 @@ def inventory() -> dict[str, int]:
 def emails() -> dict[str, int]:
     """Compare the emails that each order requires with those that were sent."""
     folder = Path(settings.EMAIL_FILE_PATH)
-    sent = Counter(id_ for file in folder.glob("*") for id_ in message_ids(file))
+    sent = Counter(str(message["Message-ID"]) for message in messages_in(folder))
     noted = apps.get_model("notifications", "Notification").objects.order_by()
     made = {
         (order, kind)
@@ -96,17 +93,10 @@ def required_emails() -> set[tuple[int, str]]:
             (standing(), "order-confirmation"),
             (back_ordered, "back-order"),
             (served, "back-order-served"),
-            (cancelled(), "order-cancellation"),
+            (cancelled().exclude(confirmed_at=None), "order-cancellation"),
         )
         for pk in orders.values_list("pk", flat=True)
     }
-
-
-def message_ids(file: Path) -> list[str]:
-    """Return the Message-ID of each message in a file."""
-    texts = file.read_text().split(BETWEEN_MESSAGES)
-    messages = (message_from_string(text.lstrip()) for text in texts if text.strip())
-    return [str(message["Message-ID"]) for message in messages]
 
 
 if __name__ == "__main__":

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
-from uuid import UUID, uuid4
 
 from django.contrib.sessions.backends.base import SessionBase
 
 from products.models import Product
 
 MAX_QUANTITY = 99  # pieces of one product
-BASKET, VISITOR = "basket", "visitor"
+BASKET = "basket"  # the key in the session
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,13 +52,3 @@ class Basket:
     def clear(self) -> None:
         """Remove everything."""
         self.quantities = self.session[BASKET] = {}
-
-
-def visitor_of(session: SessionBase) -> UUID | None:
-    """Return the id of this visitor, or None before their first order."""
-    return UUID(session[VISITOR]) if VISITOR in session else None
-
-
-def visitor_for(session: SessionBase) -> UUID:
-    """Return the id of this visitor, new if needed: they may see what they order."""
-    return UUID(session.setdefault(VISITOR, str(uuid4())))

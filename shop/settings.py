@@ -124,6 +124,15 @@ DATABASES = {
 globals().update(env.email_url("EMAIL_URL", default=f"filemail:///{VAR_DIR / 'mail'}"))
 EMAIL_TIMEOUT = 10
 
+# Emails that one address gets, and one visitor or network asks for, without having
+# proved the address: see customers/limits.py. Behind proxies, say how many.
+EMAILS_PER_HOUR = {
+    "address": env.int("EMAILS_PER_ADDRESS", default=3),
+    "visitor": env.int("EMAILS_PER_VISITOR", default=6),
+    "network": env.int("EMAILS_PER_NETWORK", default=60),
+}
+TRUSTED_PROXIES = env.int("TRUSTED_PROXIES", default=0)
+
 # /machine/, whose buttons break things: in development only.
 SHOP_DEMO = DEBUG and env.bool("SHOP_DEMO", default=True)
 if SHOP_DEMO:

@@ -24,6 +24,7 @@ urlpatterns = [
     path("orders/", views.orders, name="orders"),
     path("orders/<int:pk>/", views.order, name="order"),
     path("orders/<int:pk>/confirm/", views.confirm, name="confirm"),
+    path("orders/<int:pk>/proof/", views.send_proof, name="send-proof"),
     path("orders/<int:pk>/cancel/", views.cancel, name="cancel"),
     path("orders/<int:pk>/deliveries/", views.deliveries, name="deliveries"),
     path("inbox/", inbox.inbox, name="inbox"),

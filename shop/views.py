@@ -20,10 +20,18 @@ from django.views.decorators.http import (
 )
 from django_htmx.http import HttpResponseStopPolling
 
+from customers.proof_views import TOO_MANY
+from customers.proofs import Purpose, request_proof
+from customers.visitors import visitor_for, visitor_of
 from orders.models import Order, OrderQuerySet
-from orders.services import cancel_order, confirm_order, place_order
+from orders.services import (
+    AddressNotProved,
+    cancel_order,
+    confirm_order,
+    place_order,
+)
 from products.models import Product
-from shop.basket import Basket, visitor_for, visitor_of
+from shop.basket import Basket
 from shop.forms import BasketForm, CustomerForm, LineForm, OrderForm
 from shop.progress import progress_of
 
@@ -72,8 +80,21 @@ def _placed(
         user=request.user,
         visitor=visitor_for(request.session),
     )
-    messages.success(request, f"Order {order.pk} is placed. Please confirm it.")
+    if order.address_is_proved():
+        messages.success(request, f"Order {order.pk} is placed. Please confirm it.")
+    else:
+        messages.success(request, f"Order {order.pk} is placed.")
+        _ask_for_proof(request, order)
     return redirect(order)
+
+
+def _ask_for_proof(request: HttpRequest, order: Order) -> None:
+    """Have a link sent that proves the address of an order; say so on the next page."""
+    email = order.customer_email
+    if request_proof(request, email=email, purpose=Purpose.ADDRESS):
+        messages.info(request, f"We have sent a link to {email}: open it to go on.")
+    else:
+        messages.error(request, TOO_MANY)
 
 
 @never_cache
@@ -161,6 +182,7 @@ def order(request: HttpRequest, pk: int) -> HttpResponse:
     context = {
         "progress": progress_of(found),
         "may_change": _may_change(request, found),
+        "is_proved": found.address_is_proved(),
     }
     return render(request, "shop/order.html", context)
 
@@ -178,7 +200,13 @@ def deliveries(request: HttpRequest, pk: int) -> HttpResponse:
 def confirm(request: HttpRequest, pk: int) -> HttpResponse:
     """Confirm an order, once."""
     found = _changeable(request, pk)
-    if confirm_order(order=found):
+    try:
+        confirmed = confirm_order(order=found)
+    except AddressNotProved:
+        text = f"Please open the link that we sent to {found.customer_email} first."
+        messages.error(request, text)
+        return redirect(found)
+    if confirmed:
         messages.success(request, f"Order {pk} is confirmed. Thank you!")
     elif found.status == Order.Status.CANCELLED:
         messages.error(request, f"Order {pk} is cancelled: it cannot be confirmed.")
@@ -186,6 +214,15 @@ def confirm(request: HttpRequest, pk: int) -> HttpResponse:
         messages.info(
             request, f"Order {pk} was already confirmed. Nothing was sent again."
         )
+    return redirect(found)
+
+
+@require_POST
+def send_proof(request: HttpRequest, pk: int) -> HttpResponse:
+    """Send the link again that proves the address of an order."""
+    found = _changeable(request, pk)
+    if not found.address_is_proved():
+        _ask_for_proof(request, found)
     return redirect(found)
 
 

@@ -8,8 +8,8 @@ from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
+from customers.visitors import visitor_for
 from shop.access import demo_only
-from shop.basket import visitor_for
 from shop.fault_demo import faults
 from shop.fault_demo.totals import count
 

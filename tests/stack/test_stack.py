@@ -18,6 +18,7 @@ import pytest
 
 from shop.embedded import PostgresServer, RedisServer
 from shop.http_client import ShopClient
+from shop.mail_folder import links_from
 from shop.stack import KILL_A_WORKER
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -153,8 +154,8 @@ def test_orders_cancelled_while_a_worker_is_killed_cost_no_stock_and_no_mail(run
     stack = run()
     url = stack.up()
     before, ended = audit(stack), partial(nothing_owed, url)
+    client = ShopClient(url, links_from(stack.var / "mail"))
     for number in range(24):
-        client = ShopClient(url)
         order = client.buy("last-winters-candle", 1, "Ada", "ada@example.com")
         if number % 3:
             client.cancel(order)
