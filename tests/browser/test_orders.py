@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.conftest import RunningShop
-from tests.browser.people import Person
+from tests.browser.people import Links, Person
 from tests.browser.test_accessibility import barriers
 from tests.post_office import PostOffice
 
@@ -31,6 +31,11 @@ def post_office() -> Iterator[PostOffice]:
 @pytest.fixture(scope="module")
 def email_url(post_office: PostOffice) -> str:
     return f"smtp://127.0.0.1:{post_office.port}"
+
+
+@pytest.fixture(scope="module")
+def links(post_office: PostOffice) -> Links:
+    return post_office.link_to
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -87,7 +92,7 @@ def add_to_basket(person: Person, product: str, quantity: int) -> None:
 def checkout(person: Person) -> str:
     """Order what is in the basket, and return the name of the order."""
     person.page.get_by_label("Your name").fill("Ada Muster")
-    person.page.get_by_label("Your email address").fill("ada@example.com")
+    person.page.get_by_label("Your email address").fill(person.address)
     person.page.get_by_role("button", name="Place order").click()
     return number_of_order(person)
 
@@ -195,7 +200,7 @@ def test_staff_read_in_the_inbox_what_the_mail_server_got(
     order = number_of_order(person)
     confirm(person)
     person.wait_for_the_end()
-    staff.goto("/inbox/?to=ada@example.com")
+    staff.goto(f"/inbox/?to={person.address}")
     found = barriers(staff)
     staff.get_by_role("link", name=f"Your {order} is confirmed").click()
     letter = staff.frame_locator("iframe.email")
