@@ -47,6 +47,11 @@ def links_from(folder: Path) -> Callable[[str], str]:
 
 def link_in(message: EmailMessage) -> str | None:
     """Return the path of the link that stands on a line of its own, if there is one."""
-    body = message.get_body(("plain",))
-    found = LINK.search(body.get_content()) if body else None
+    found = LINK.search(text_of(message))
     return found[1] if found else None
+
+
+def text_of(message: EmailMessage) -> str:
+    """Return the text part of a message."""
+    body = message.get_body(("plain",))
+    return str(body.get_content()) if body else ""

@@ -228,7 +228,7 @@ def banner(stack: Stack) -> list[str]:
             f"Break it      {stack.url}/machine/",
             f"Its admin     {stack.url}/admin/   (create a user: make admin)",
             f"Flower        {stack.flower_url}/",
-            f"Its emails    {emails}",
+            f"Its emails    {stack.url}/machine/emails/   ({emails})",
             "",
             "Ctrl-C stops everything.",
         ]

@@ -40,6 +40,7 @@ if settings.SHOP_DEMO:
     urlpatterns += [
         path("machine/", fault_demo.page, name="fault-demo"),
         path("machine/totals/", fault_demo.totals, name="fault-demo-totals"),
+        path("machine/emails/", fault_demo.emails, name="fault-demo-emails"),
         path("machine/orders/", fault_demo.confirm_orders, name="fault-demo-orders"),
         path("machine/mail/break/", fault_demo.break_mail, name="break-mail"),
         path("machine/mail/repair/", fault_demo.repair_mail, name="repair-mail"),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from django.conf import settings
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
@@ -12,8 +15,10 @@ from customers.visitors import visitor_for
 from shop.access import demo_only
 from shop.fault_demo import faults
 from shop.fault_demo.totals import count
+from shop.mail_folder import messages_in, text_of
 
 ORDERS = 100
+MAX_EMAILS = 20
 
 
 @never_cache
@@ -31,6 +36,21 @@ def page(request: HttpRequest) -> HttpResponse:
 def totals(request: HttpRequest) -> HttpResponse:
     """Show the part of the page that refreshes itself."""
     return render(request, "shop/_totals.html", {"totals": count()})
+
+
+@never_cache
+@require_safe
+@demo_only
+def emails(request: HttpRequest) -> HttpResponse:
+    """Show the newest emails of a development stack, with their links."""
+    folder = getattr(settings, "EMAIL_FILE_PATH", None)
+    found = messages_in(Path(folder)) if folder else []
+    newest = [
+        {"subject": m["Subject"], "recipient": m["To"], "text": text_of(m)}
+        for m in reversed(found[-MAX_EMAILS:])
+    ]
+    context = {"emails": newest, "folder": folder}
+    return render(request, "shop/fault_demo_emails.html", context)
 
 
 @require_POST

@@ -20,6 +20,7 @@ ADDRESSES = (
     "/basket/",
     "/orders/",
     "/machine/",
+    "/machine/emails/",
     "/register/",
     "/login/",
     "/newsletter/",

@@ -63,6 +63,7 @@ PAGES: dict[str, tuple[Codes, Codes]] = {
     "notify": (SIGNED_IN, (302, 422, 422, 422)),
     "fault-demo": (GONE, REFUSED),
     "fault-demo-totals": (GONE, REFUSED),
+    "fault-demo-emails": (GONE, REFUSED),
     "fault-demo-orders": (REFUSED, GONE),
     "break-mail": (REFUSED, GONE),
     "repair-mail": (REFUSED, GONE),

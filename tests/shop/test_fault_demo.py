@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 
@@ -15,7 +16,7 @@ from shop.stack import KILL_A_WORKER
 from signal_tasks.testing import run_pending
 
 pytestmark = pytest.mark.django_db
-PAGES = ("/machine/", "/machine/totals/")
+PAGES = ("/machine/", "/machine/totals/", "/machine/emails/")
 BUTTONS = tuple(
     f"/machine/{b}/" for b in ("orders", "mail/break", "mail/repair", "replay", "kill")
 )
@@ -42,6 +43,26 @@ def test_outside_of_a_demonstration_there_is_no_such_page(
     assert {admin_client.post(button).status_code for button in BUTTONS} == {404}
     assert list(tmp_path.iterdir()) == []
     assert not Order.objects.exists()
+
+
+def test_whoever_tries_the_shop_out_finds_the_links_of_its_emails(
+    client, demo, settings, mug
+):
+    settings.SHOP_MAIL_BACKEND = "django.core.mail.backends.filebased.EmailBackend"
+    settings.EMAIL_FILE_PATH = str(demo / "mail")
+    order = {"product": mug.slug, "quantity": 1, "name": "A", "email": "a@example.com"}
+    client.post("/orders/", order)
+    assert "No email yet" in client.get("/machine/emails/").text
+    run_pending()
+    page = client.get("/machine/emails/").text
+    link = re.search(r'href="http://localhost:8000(/proof/[^"]+)"', page)
+    assert link is not None
+    assert client.get(link[1]).status_code == 200
+
+
+def test_emails_that_go_to_a_mail_server_are_not_shown(client, demo, settings):
+    settings.EMAIL_FILE_PATH = ""
+    assert "EMAIL_URL" in client.get("/machine/emails/").text
 
 
 def test_no_button_is_pressed_by_following_a_link(client, demo):
