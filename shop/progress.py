@@ -34,7 +34,7 @@ class Step:
             state=delivery.state,
             reason=delivery.reason,
             attempts=delivery.attempts,
-            ended=delivery.ended,
+            ended=delivery.finished,
         )
 
 

@@ -40,7 +40,7 @@ def delivery(mug: Product, confirmed: Place) -> Callable[[], DeliveryHandle]:
 
 def run_until_it_ends(delivery: Callable[[], DeliveryHandle]) -> str:
     deadline = time.monotonic() + TIMEOUT
-    while not delivery().ended and time.monotonic() < deadline:
+    while not delivery().finished and time.monotonic() < deadline:
         run_pending()
         time.sleep(0.05)
     return delivery().state
