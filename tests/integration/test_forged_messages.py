@@ -151,16 +151,16 @@ def test_a_malformed_message_ends_no_worker(
 def test_what_is_pending_for_another_receiver_or_later_does_not_run(
     worker: CeleryWorker, redis: RedisServer
 ) -> None:
-    before = worker.output.count("1 not owed")
+    before = worker.output.count("1 not due")
     later = inside.using(delay=timedelta(hours=1)).send(sender=None, key="later")
     ((_, handle),) = later
     forge(redis, [str(handle.id)], "default")
     forge(redis, [str(handle.id)], "default", task=ANOTHER)
-    eventually(lambda: worker.output.count("1 not owed") >= before + 2)
+    eventually(lambda: worker.output.count("1 not due") >= before + 2)
     assert runs() == []
     Delivery.objects.filter(pk=handle.id).update(available_at="2020-01-01T00:00Z")
     forge(redis, [str(handle.id)], "default", task=ANOTHER)
-    eventually(lambda: worker.output.count("1 not owed") >= before + 3)
+    eventually(lambda: worker.output.count("1 not due") >= before + 3)
     assert runs() == []
     forge(redis, [str(handle.id)], "default")
     eventually(all_finished)
@@ -174,10 +174,10 @@ def test_what_is_finished_does_not_run_again(
     ((_, done),) = inside.send(sender=None, key="done")
     ((_, dead),) = inside.send(sender=None, key="dead", task="reject")
     eventually(all_finished)
-    before, ran = worker.output.count("1 not owed"), len(runs())
+    before, ran = worker.output.count("1 not due"), len(runs())
     for handle in (done, dead):
         forge(redis, [str(handle.id)] * 3, "default")
-    eventually(lambda: worker.output.count("1 not owed") >= before + 2)
+    eventually(lambda: worker.output.count("1 not due") >= before + 2)
     assert len(runs()) == ran
     assert states() == {"succeeded": 1, "dead": 1}
 
