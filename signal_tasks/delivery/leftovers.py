@@ -1,0 +1,203 @@
+"""Notice what a receiver leaves behind on the database connection of its delivery.
+
+The deliveries that run next use the same connection. Nothing here sends a statement
+unless the receiver has changed a setting of its session; see
+docs/decisions/what-receivers-leave-behind.md.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NamedTuple
+
+from django.db import Error
+
+CLOSED = (
+    "the receiver closed the database connection inside its transaction; its writes "
+    "are undone"
+)
+LEFT_OPEN = "the receiver returned inside of a transaction that it had begun itself"
+AUTOCOMMIT = "the receiver changed autocommit and did not change it back"
+ISOLATION = (
+    "the receiver changed the isolation level of the database connection and did not "
+    "change it back"
+)
+SETTINGS = (
+    "the receiver changed {} of its database session and did not change it back; "
+    "SET LOCAL ends with the transaction"
+)
+
+#: Statements that change a session for longer than their transaction. Whether
+#: ``set_config`` does is known if it says so in its text.
+CHANGES_SESSION = re.compile(
+    r"\s*(?:SET\s+(?!LOCAL\b|TRANSACTION\b|CONSTRAINTS\b)|RESET\b|DISCARD\b)",
+    re.IGNORECASE,
+)
+SET_CONFIG = re.compile(r"\bset_config\s*\([^)]*,\s*'?f(?:alse)?'?\s*\)", re.IGNORECASE)
+#: The settings of a session, but those that change by themselves or harm nobody.
+SESSION = {
+    "postgresql": """
+        SELECT name, setting FROM pg_settings
+        WHERE name NOT LIKE 'transaction%%'
+            AND name NOT IN ('application_name', 'in_hot_standby')
+        UNION ALL SELECT 'role', current_setting('role')
+        UNION ALL SELECT 'session_authorization', CAST(session_user AS text)
+        """.replace("%%", "%"),
+    "mysql": """
+        SHOW SESSION VARIABLES WHERE variable_name IN ('autocommit', 'time_zone',
+            'tx_isolation', 'transaction_isolation', 'tx_read_only',
+            'transaction_read_only', 'sql_mode', 'foreign_key_checks',
+            'unique_checks', 'character_set_client', 'collation_connection')
+        """,
+}
+
+
+class Facts(NamedTuple):
+    """Facts about a connection that its driver knows without asking the server."""
+
+    autocommit: bool
+    isolation: object
+    in_transaction: bool
+
+
+class Watch:
+    """Watch a connection while a receiver runs; ``close`` tells what it has left.
+
+    As a wrapper of its statements it notices those that change the session. Only then
+    are the settings of the session asked for, before and after.
+    """
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+        self._facts = _facts(connection)
+        self._blocks = len(connection.atomic_blocks)
+        self._savepoints = len(connection.savepoint_ids)
+        self._settings: dict[str, str] | None = None
+        connection.execute_wrappers.append(self)
+
+    def __call__(
+        self, execute: Any, sql: Any, params: Any, many: bool, context: Any
+    ) -> Any:
+        if self._settings is None and _changes_session(sql):
+            # Not by Django's cursor, which may itself be what sends this statement.
+            with self._connection.connection.cursor() as cursor:
+                self._settings = self._session(cursor)
+        return execute(sql, params, many, context)
+
+    def close(self) -> str:
+        """Stop watching; return what is wrong with the connection, in a sentence.
+
+        Django's view of open transactions is put right. The caller has to undo the
+        transaction that is open, if one is, and to drop the connection.
+        """
+        connection = self._connection
+        connection.execute_wrappers.remove(self)
+        if self._has_left_blocks():
+            return LEFT_OPEN
+        if connection.closed_in_transaction:
+            return CLOSED
+        facts = _facts(connection)
+        if facts != self._facts and (wrong := self._wrong(facts)):
+            return wrong
+        return "" if self._settings is None else self._changed_settings()
+
+    def _has_left_blocks(self) -> bool:
+        connection = self._connection
+        left = len(connection.atomic_blocks) != self._blocks
+        if left:
+            del connection.atomic_blocks[self._blocks :]
+            del connection.savepoint_ids[self._savepoints :]
+            connection.in_atomic_block = bool(self._blocks)
+        return left
+
+    def _wrong(self, now: Facts | None) -> str:
+        """Return what differs; the connection may be new, or none may be open."""
+        if now is None:
+            return ""
+        inside = self._connection.in_atomic_block
+        if now.autocommit == inside:
+            return AUTOCOMMIT
+        if now.in_transaction and not inside:
+            return LEFT_OPEN
+        before = self._facts
+        changed = before is not None and before.isolation != now.isolation
+        return ISOLATION if changed else ""
+
+    def _changed_settings(self) -> str:
+        before = self._settings or {}
+        try:
+            with self._connection.cursor() as cursor:
+                now = self._session(cursor)
+        except Error:  # the transaction, or the connection, is lost in any case
+            return ""
+        names = before.keys() | now.keys()
+        # A setting of the project's own is empty, not gone, once it was reset.
+        changed = [n for n in names if before.get(n, "") != now.get(n, "")]
+        return SETTINGS.format(", ".join(sorted(changed))) if changed else ""
+
+    def _session(self, cursor: Any) -> dict[str, str]:
+        question = SESSION.get(self._connection.vendor)
+        if question is None:
+            return {}
+        cursor.execute(question)
+        return dict(cursor.fetchall())
+
+
+def _changes_session(sql: Any) -> bool:
+    text = sql if isinstance(sql, str) else str(getattr(sql, "as_string", str)(None))
+    if CHANGES_SESSION.match(text):
+        return True
+    return "set_config" in text and SET_CONFIG.search(text) is not None
+
+
+def _facts(connection: Any) -> Facts | None:
+    driver = connection.connection
+    if driver is None:
+        return None
+    return READERS.get(connection.vendor, _unknown)(connection, driver)
+
+
+def _postgresql(connection: Any, driver: Any) -> Facts:
+    """Read psycopg's attributes, or psycopg2's."""
+    libpq = getattr(driver, "pgconn", None)
+    status = (
+        driver.info.transaction_status if libpq is None else libpq.transaction_status
+    )
+    return Facts(
+        autocommit=connection.autocommit and driver.autocommit,
+        isolation=(driver.isolation_level, getattr(driver, "read_only", None)),
+        in_transaction=status not in (IDLE, GONE),
+    )
+
+
+#: Transaction states of libpq: none is open; the connection is lost.
+IDLE, GONE = 0, 4
+
+
+def _mysql(connection: Any, driver: Any) -> Facts:
+    """Read the flags that the server has sent with its last answer."""
+    return Facts(
+        autocommit=connection.autocommit and bool(driver.get_autocommit()),
+        isolation=None,
+        in_transaction=bool(
+            getattr(driver, "server_status", 0) & SERVER_IN_TRANSACTION
+        ),
+    )
+
+
+SERVER_IN_TRANSACTION = 1
+
+
+def _sqlite(connection: Any, driver: Any) -> Facts:
+    return Facts(
+        autocommit=connection.autocommit and driver.isolation_level is None,
+        isolation=None,
+        in_transaction=driver.in_transaction,
+    )
+
+
+def _unknown(connection: Any, driver: Any) -> Facts:
+    return Facts(connection.autocommit, None, in_transaction=False)
+
+
+READERS = {"postgresql": _postgresql, "mysql": _mysql, "sqlite": _sqlite}
