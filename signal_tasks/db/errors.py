@@ -6,14 +6,10 @@ deadlock, a statement that took too long, or on SQLite a table that does not exi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from enum import Enum, auto
-from typing import TYPE_CHECKING
 
 from django.db import Error, InterfaceError
-
-if TYPE_CHECKING:
-    from django.db.backends.base.base import BaseDatabaseWrapper
 
 
 class Fault(Enum):
@@ -83,22 +79,16 @@ def is_retryable(error: BaseException) -> bool:
     return fault_of(error) in (Fault.TRANSACTION, Fault.CONNECTION)
 
 
-def fault_behind(error: BaseException, connection: BaseDatabaseWrapper) -> Fault | None:
-    """Return the fault of this connection that has led to an error, if one has.
-
-    Code that is called by us may raise an error of its own because of it. An error of
-    another connection says nothing about this one.
-    """
-    if not connection.errors_occurred:
-        return None
-    faults = {fault_of(each) for each in _chain(error)}
+def worst_fault(errors: Iterable[BaseException]) -> Fault | None:
+    """Return the worst of the faults that end more than a statement, if there is one."""
+    faults = {fault_of(error) for error in errors}
     for fault in (Fault.CONNECTION, Fault.TRANSACTION):
         if fault in faults:
             return fault
     return None
 
 
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
+def chain_of(error: BaseException | None) -> Iterator[BaseException]:
     """Yield an error and those that it was raised from, as a traceback shows them."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:

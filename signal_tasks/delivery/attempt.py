@@ -21,7 +21,7 @@ import time
 
 from django.db import DatabaseError, connections, transaction
 
-from signal_tasks.db.errors import Fault, fault_behind, is_retryable
+from signal_tasks.db.errors import Fault, is_retryable
 from signal_tasks.delivery.call import Job, call
 from signal_tasks.delivery.interrupt import STOPS, ReleaseRequested, is_from_outside
 from signal_tasks.delivery.leftovers import Watch
@@ -72,7 +72,7 @@ def attempt(job: Job) -> Outcome | None:
         error = error or transaction.TransactionManagementError(left)
         return failed(job, error, seconds, spoilt=True)
     if error is not None:
-        return _failed(job, error, seconds)
+        return _failed(job, error, watch.fault_behind(error), seconds)
     return Outcome(claimed=job.claimed, state=State.SUCCEEDED, seconds=seconds)
 
 
@@ -89,8 +89,9 @@ def _error_of(job: Job) -> BaseException | None:
     return None
 
 
-def _failed(job: Job, error: BaseException, seconds: float) -> Outcome:
-    fault = fault_behind(error, connections[job.claimed.database])
+def _failed(
+    job: Job, error: BaseException, fault: Fault | None, seconds: float
+) -> Outcome:
     if fault is not None and job.receiver.options.atomic:
         raise TransactionLost(fault) from error
     if fault is Fault.CONNECTION:

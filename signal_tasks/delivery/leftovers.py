@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 
 from django.db import Error
 
+from signal_tasks.db.errors import Fault, chain_of, worst_fault
+
 CLOSED = (
     "the receiver closed the database connection inside its transaction; its writes "
     "are undone"
@@ -63,8 +65,8 @@ class Facts(NamedTuple):
 class Watch:
     """Watch a connection while a receiver runs; ``close`` tells what it has left.
 
-    As a wrapper of its statements it notices those that change the session. Only then
-    are the settings of the session asked for, before and after.
+    As a wrapper of its statements it notices those that fail, and those that change
+    the session. Only for these the settings are asked for, before and after.
     """
 
     def __init__(self, connection: Any) -> None:
@@ -73,6 +75,7 @@ class Watch:
         self._blocks = len(connection.atomic_blocks)
         self._savepoints = len(connection.savepoint_ids)
         self._settings: dict[str, str] | None = None
+        self._error: Error | None = None
         connection.execute_wrappers.append(self)
 
     def __call__(
@@ -82,7 +85,11 @@ class Watch:
             # Not by Django's cursor, which may itself be what sends this statement.
             with self._connection.connection.cursor() as cursor:
                 self._settings = self._session(cursor)
-        return execute(sql, params, many, context)
+        try:
+            return execute(sql, params, many, context)
+        except Error as error:
+            self._error = error
+            raise
 
     def close(self) -> str:
         """Stop watching; return what is wrong with the connection, in a sentence.
@@ -100,6 +107,19 @@ class Watch:
         if facts != self._facts and (wrong := self._wrong(facts)):
             return wrong
         return "" if self._settings is None else self._changed_settings()
+
+    def fault_behind(self, error: BaseException) -> Fault | None:
+        """Return the fault of this connection that has led to an error, if one has.
+
+        The error may be another one, raised because of it. An error of another
+        connection says nothing about this one.
+        """
+        ours = [
+            each
+            for each in chain_of(error)
+            if each is self._error or self._connection.errors_occurred
+        ]
+        return worst_fault(ours)
 
     def _has_left_blocks(self) -> bool:
         connection = self._connection
