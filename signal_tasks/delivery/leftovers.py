@@ -36,15 +36,18 @@ CHANGES_SESSION = re.compile(
     re.IGNORECASE,
 )
 SET_CONFIG = re.compile(r"\bset_config\s*\([^)]*,\s*'?f(?:alse)?'?\s*\)", re.IGNORECASE)
+#: Settings of a project's own, which no list of settings shows, have such names.
+OWN_NAME = re.compile(r"\b[a-z_]\w*(?:\.\w+)+\b", re.IGNORECASE)
+OWN = "SELECT name, current_setting(name, TRUE) FROM unnest(%s::text[]) AS name"
 #: The settings of a session, but those that change by themselves or harm nobody.
 SESSION = {
     "postgresql": """
         SELECT name, setting FROM pg_settings
-        WHERE name NOT LIKE 'transaction%%'
+        WHERE name NOT LIKE 'transaction_%'
             AND name NOT IN ('application_name', 'in_hot_standby')
         UNION ALL SELECT 'role', current_setting('role')
         UNION ALL SELECT 'session_authorization', CAST(session_user AS text)
-        """.replace("%%", "%"),
+        """,
     "mysql": """
         SHOW SESSION VARIABLES WHERE variable_name IN ('autocommit', 'time_zone',
             'tx_isolation', 'transaction_isolation', 'tx_read_only',
@@ -74,17 +77,18 @@ class Watch:
         self._facts = _facts(connection)
         self._blocks = len(connection.atomic_blocks)
         self._savepoints = len(connection.savepoint_ids)
-        self._settings: dict[str, str] | None = None
+        self._settings: dict[str, str | None] | None = None
+        self._own: set[str] = set()
         self._error: Error | None = None
         connection.execute_wrappers.append(self)
 
     def __call__(
         self, execute: Any, sql: Any, params: Any, many: bool, context: Any
     ) -> Any:
-        if self._settings is None and _changes_session(sql):
+        if _changes_session(sql):
             # Not by Django's cursor, which may itself be what sends this statement.
             with self._connection.connection.cursor() as cursor:
-                self._settings = self._session(cursor)
+                self._look_before(cursor, f"{sql} {params}")
         try:
             return execute(sql, params, many, context)
         except Error as error:
@@ -143,24 +147,41 @@ class Watch:
         changed = before is not None and before.isolation != now.isolation
         return ISOLATION if changed else ""
 
+    def _look_before(self, cursor: Any, statement: str) -> None:
+        """Note the settings before the first statement that changes one."""
+        vendor = self._connection.vendor
+        if self._settings is None:
+            self._settings = _session(cursor, vendor)
+        names = set(OWN_NAME.findall(statement)) - self._own
+        if names and vendor == "postgresql":
+            self._settings |= _own_settings(cursor, names)
+            self._own |= names
+
     def _changed_settings(self) -> str:
         before = self._settings or {}
         try:
             with self._connection.cursor() as cursor:
-                now = self._session(cursor)
+                now = _session(cursor, self._connection.vendor)
+                now |= _own_settings(cursor, self._own) if self._own else {}
         except Error:  # the transaction, or the connection, is lost in any case
             return ""
-        names = before.keys() | now.keys()
         # A setting of the project's own is empty, not gone, once it was reset.
-        changed = [n for n in names if before.get(n, "") != now.get(n, "")]
+        changed = [
+            name for name in now if (before.get(name) or "") != (now[name] or "")
+        ]
         return SETTINGS.format(", ".join(sorted(changed))) if changed else ""
 
-    def _session(self, cursor: Any) -> dict[str, str]:
-        question = SESSION.get(self._connection.vendor)
-        if question is None:
-            return {}
-        cursor.execute(question)
-        return dict(cursor.fetchall())
+
+def _session(cursor: Any, vendor: str) -> dict[str, str | None]:
+    if vendor not in SESSION:
+        return {}
+    cursor.execute(SESSION[vendor])
+    return dict(cursor.fetchall())
+
+
+def _own_settings(cursor: Any, names: set[str]) -> dict[str, str | None]:
+    cursor.execute(OWN, [list(names)])
+    return dict(cursor.fetchall())
 
 
 def _changes_session(sql: Any) -> bool:
