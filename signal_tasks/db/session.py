@@ -12,6 +12,8 @@ from typing import Any
 
 from django.db import connections
 
+from signal_tasks.db.errors import Fault, fault_of
+
 #: How long a connection outside of Django's pool is kept (seconds).
 UNPOOLED_MAX_AGE = 60
 
@@ -38,9 +40,32 @@ def drop(database: str) -> None:
         connection.close()
 
 
+class DropIfLost:
+    """Drop the connection when a block ends with the loss of it, or of its server."""
+
+    __slots__ = ("_database",)
+
+    def __init__(self, database: str) -> None:
+        self._database = database
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if error is not None and fault_of(error) is Fault.CONNECTION:
+            drop(self._database)
+
+
 def is_pooled(connection: Any) -> bool:
     """Return True if Django takes this connection from a pool."""
     return bool(connection.settings_dict["OPTIONS"].get("pool"))
+
+
+def forget_transaction(connection: Any) -> None:
+    """Have Django forget blocks that were entered and not left, before a close."""
+    connection.atomic_blocks.clear()
+    connection.savepoint_ids.clear()
+    connection.in_atomic_block = False
 
 
 def leave_pool(database: str) -> None:

@@ -61,8 +61,8 @@ class Facts(NamedTuple):
     """Facts about a connection that its driver knows without asking the server."""
 
     autocommit: bool
-    isolation: object
-    in_transaction: bool
+    isolation: object = None
+    in_transaction: bool = False
 
 
 class Watch:
@@ -195,50 +195,38 @@ def _facts(connection: Any) -> Facts | None:
     driver = connection.connection
     if driver is None:
         return None
-    return READERS.get(connection.vendor, _unknown)(connection, driver)
+    reader = READERS.get(connection.vendor)
+    return reader(connection, driver) if reader else Facts(connection.autocommit)
 
 
 def _postgresql(connection: Any, driver: Any) -> Facts:
     """Read psycopg's attributes, or psycopg2's."""
-    libpq = getattr(driver, "pgconn", None)
-    status = (
-        driver.info.transaction_status if libpq is None else libpq.transaction_status
-    )
-    return Facts(
-        autocommit=connection.autocommit and driver.autocommit,
-        isolation=(driver.isolation_level, getattr(driver, "read_only", None)),
-        in_transaction=status not in (IDLE, GONE),
-    )
+    try:
+        status = driver.pgconn.transaction_status
+        isolation = driver.isolation_level, driver.read_only
+    except AttributeError:
+        status, isolation = driver.info.transaction_status, driver.isolation_level
+    autocommit = connection.autocommit and driver.autocommit
+    return Facts(autocommit, isolation, status not in NO_TRANSACTION)
 
 
-#: Transaction states of libpq: none is open; the connection is lost.
-IDLE, GONE = 0, 4
+#: Transaction states of libpq: idle; the connection is lost.
+NO_TRANSACTION = (0, 4)
 
 
 def _mysql(connection: Any, driver: Any) -> Facts:
     """Read the flags that the server has sent with its last answer."""
-    return Facts(
-        autocommit=connection.autocommit and bool(driver.get_autocommit()),
-        isolation=None,
-        in_transaction=bool(
-            getattr(driver, "server_status", 0) & SERVER_IN_TRANSACTION
-        ),
-    )
+    flags = getattr(driver, "server_status", 0)
+    autocommit = connection.autocommit and bool(driver.get_autocommit())
+    return Facts(autocommit, None, bool(flags & SERVER_IN_TRANSACTION))
 
 
 SERVER_IN_TRANSACTION = 1
 
 
 def _sqlite(connection: Any, driver: Any) -> Facts:
-    return Facts(
-        autocommit=connection.autocommit and driver.isolation_level is None,
-        isolation=None,
-        in_transaction=driver.in_transaction,
-    )
-
-
-def _unknown(connection: Any, driver: Any) -> Facts:
-    return Facts(connection.autocommit, None, in_transaction=False)
+    autocommit = connection.autocommit and driver.isolation_level is None
+    return Facts(autocommit, None, driver.in_transaction)
 
 
 READERS = {"postgresql": _postgresql, "mysql": _mysql, "sqlite": _sqlite}

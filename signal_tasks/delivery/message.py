@@ -22,8 +22,8 @@ from signal_tasks.broker.messages import PublishRequest
 from signal_tasks.broker.publisher import publisher
 from signal_tasks.conf import settings
 from signal_tasks.db.aliases import outbox_aliases
-from signal_tasks.db.errors import Fault, fault_of, is_retryable
-from signal_tasks.db.session import drop
+from signal_tasks.db.errors import is_retryable
+from signal_tasks.db.session import DropIfLost
 from signal_tasks.delivery.batch import Batch
 from signal_tasks.delivery.call import Job
 from signal_tasks.delivery.outcome import Outcome, persist
@@ -152,19 +152,13 @@ class MessageRun:
         connection = connections[self.database]
         kept = connection.connection
         try:
-            return self._claim_or_drop(ids)
+            with DropIfLost(self.database):
+                return self._claim(ids)
         except Error as error:
             if kept is None or connection.in_atomic_block or not is_retryable(error):
                 raise
-            return self._claim_or_drop(ids)
-
-    def _claim_or_drop(self, ids: Sequence[uuid.UUID]) -> list[Job]:
-        try:
+        with DropIfLost(self.database):
             return self._claim(ids)
-        except Error as error:
-            if fault_of(error) is Fault.CONNECTION:
-                drop(self.database)
-            raise
 
     def _claim(self, ids: Sequence[uuid.UUID]) -> list[Job]:
         claimed_at = time.monotonic()
