@@ -22,6 +22,7 @@ from signal_tasks.conf import settings
 from signal_tasks.db.aliases import alias_for
 from signal_tasks.db.clock import uuid7
 from signal_tasks.db.insert import NewEvent, NewRows, insert
+from signal_tasks.db.session import DropIfLost
 from signal_tasks.outbox.options import SendOptions
 from signal_tasks.registry.registry import Receiver
 
@@ -71,7 +72,8 @@ def write(events: Iterable[EncodedEvent]) -> list[NewEvent]:
     written: list[NewEvent] = []
     if not (batch := list(islice(remaining, BATCH))):
         return written
-    with transaction.atomic(using=batch[0].database, savepoint=False):
+    database = batch[0].database
+    with DropIfLost(database), transaction.atomic(using=database, savepoint=False):
         while batch:
             written += _write(batch)
             batch = list(islice(remaining, BATCH))

@@ -21,6 +21,8 @@ from signal_tasks.broker.connection import BrokerConnection
 from signal_tasks.broker.messages import PublishRequest, messages_for
 from signal_tasks.conf import settings
 from signal_tasks.db.aliases import outbox_aliases
+from signal_tasks.db.errors import Fault, fault_of
+from signal_tasks.db.session import drop, leave_pool
 from signal_tasks.models import Delivery
 from signal_tasks.registry.registry import registry
 from signal_tasks.relay import heartbeat, pruning
@@ -38,6 +40,9 @@ ORPHAN_MAX = 60.0
 #: deploy, older workers drop the messages that they do not understand.
 ADOPTED_MAX = 15.0
 PRUNE_EVERY = 60.0
+#: Time that workers have for their writes after an outage of the database, before
+#: their leases count as over (seconds).
+RECOVER_AFTER_OUTAGE = 5.0
 
 
 @dataclass(slots=True)
@@ -64,6 +69,7 @@ class DatabaseState:
 
     heartbeat_at: float = 0.0
     prune_at: float = 0.0
+    recover_at: float = 0.0
     adopted: bool = False
     full: FullPass | None = None
 
@@ -98,8 +104,7 @@ class Relay:
             # The relay survives everything: a database that is down, read-only or
             # not migrated is reported, and tried again in the next pass.
             except Exception as error:  # noqa: BLE001
-                with suppress(Exception):
-                    _close_connection(database)
+                self._leave_connection(database, error)
                 details = signals.PassFailed(database=database, error=error)
                 signals.pass_failed.send_robust(Relay, details=details)
         return results
@@ -114,15 +119,28 @@ class Relay:
             with suppress(Exception):
                 heartbeat.leave(database, self.id)
             with suppress(Exception):
-                _close_connection(database)
+                drop(database)
         if self._broker is not None:
             self._broker.close()
+
+    def _leave_connection(self, database: str, error: BaseException) -> None:
+        """Connect anew in the next pass, and recover nothing for a while.
+
+        While the database was away, workers could neither write what they had done
+        nor extend their leases. They do so first.
+        """
+        with suppress(Exception):
+            drop(database)
+        if fault_of(error) is Fault.CONNECTION:
+            state = self._states.setdefault(database, DatabaseState())
+            state.recover_at = time.monotonic() + RECOVER_AFTER_OUTAGE
 
     def _pass(self, database: str) -> PassResult:
         state = self._states.setdefault(database, DatabaseState())
         result = PassResult()
         now = time.monotonic()
         if not connections[database].in_atomic_block:
+            leave_pool(database)  # those who take from it may wait for this relay
             connections[database].close_if_unusable_or_obsolete()
         if now >= state.heartbeat_at:
             heartbeat.beat(database, self.id, self.name)
@@ -131,7 +149,8 @@ class Relay:
             Delivery.objects.using(database).adopt(registry.known_names())
             state.adopted = True
         if Delivery.objects.using(database).has_due(early=ORPHAN_AFTER):
-            result.recovered = recover(database)
+            if now >= state.recover_at:
+                result.recovered = recover(database)
             self._publish_due(database, state, result)
         if now >= state.prune_at:
             self._prune(database, state, result, now)
@@ -202,12 +221,6 @@ class Relay:
         rows = Delivery.objects.using(database)
         rows.unschedule(pks, after=self._broker.pause)
         return False
-
-
-def _close_connection(database: str) -> None:
-    """Close the connection, unless a test has a transaction open around us."""
-    if not connections[database].in_atomic_block:
-        connections[database].close()
 
 
 def _schedule(database: str) -> tuple[list[Delivery], int]:

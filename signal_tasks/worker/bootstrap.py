@@ -44,7 +44,7 @@ def _worker_init(sender: Any, **_: object) -> None:
     process.main_pid = os.getpid()
     process.stopping = False
     _consume_all_queues(sender.app)
-    keep_connections(sender.app)
+    keep_connections(sender)
     load_transport()
     if sender.consumer_cls in STOCK_CONSUMERS:
         sender.consumer_cls = ResilientConsumer
