@@ -148,12 +148,17 @@ class Attempt(models.Model):
 
 
 class Worker(models.Model):
-    """A worker or relay that was seen at work on this database."""
+    """A worker or relay that reports to be at work on this database.
+
+    Deliveries name the worker that runs them by this id (``claimed_by``); see Note
+    [Silence] in ``relay.heartbeat``.
+    """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     name = models.CharField(max_length=255)
     started_at = models.DateTimeField(default=DatabaseNow)
     seen_at = models.DateTimeField(default=DatabaseNow)
+    runs_relay = models.BooleanField(default=True)
 
     objects: ClassVar[models.Manager[Worker]] = models.Manager()
 

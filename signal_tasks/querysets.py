@@ -156,6 +156,24 @@ class DeliveryQuerySet(QuerySet[D]):
         rows = self._unfiltered().filter(over).order_by("next_check_at")
         return list(skip_locked(rows)[:limit])
 
+    def expire_leases_of(self, worker: uuid.UUID) -> int:
+        """Let the leases that this worker holds end now; the relay recovers them.
+
+        Deliveries that another transaction has locked are left to their lease. Return
+        the number of rows updated.
+        """
+        now = DatabaseNow()
+        held = Q(state=State.RUNNING, claimed_by=worker, next_check_at__gt=now)
+        with transaction.atomic(using=self.db):
+            rows = skip_locked(self._unfiltered().filter(held))
+            ids = list(rows.values_list("pk", flat=True))
+            return sum(
+                self._unfiltered()
+                .filter(pk__in=some, state=State.RUNNING)
+                .update(next_check_at=now)
+                for some in _batches(ids)
+            )
+
     def count_attempt(self, ids: Collection[uuid.UUID], lease: int) -> int:
         """Count one attempt more for deliveries that run under this lease."""
         return self.leased(ids, lease).update(attempts=F("attempts") + 1)

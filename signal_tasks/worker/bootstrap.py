@@ -52,10 +52,10 @@ def _worker_init(sender: Any, **_: object) -> None:
         sender.consumer_cls = ResilientConsumer
     if sender.pool_cls in ("solo", solo.TaskPool):
         sender.pool_cls = ReleasingSoloPool
+    process.worker_id = uuid.uuid4()
+    sender.app.steps["worker"].add(RelayStep)
     if settings().RELAY_IN_WORKER:
-        process.worker_id = uuid.uuid4()
         process.leases = LeaseTable()
-        sender.app.steps["worker"].add(RelayStep)
     _share_memory()
 
 
