@@ -11,10 +11,12 @@ from typing import Any
 
 from django.conf import settings as django_settings
 from django.core import checks
+from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 
 from signal_tasks.broker import config
 from signal_tasks.conf import NAME, setting_errors
+from signal_tasks.context import hooks
 from signal_tasks.delivery.tasks import owns_task
 from signal_tasks.dispatch.signal import all_signals
 from signal_tasks.registry.registry import registry
@@ -35,8 +37,16 @@ def run_all(**_: Any) -> list[checks.CheckMessage]:
 
 def settings_are_valid() -> Messages:
     """E001: a key that is unknown, or a value that makes no sense."""
-    for error in setting_errors(getattr(django_settings, NAME, {})):
+    found = list(setting_errors(getattr(django_settings, NAME, {})))
+    for error in found or _hook_errors():
         yield checks.Error(error, id="signal_tasks.E001")
+
+
+def _hook_errors() -> Iterator[str]:
+    try:
+        hooks()
+    except ImproperlyConfigured as error:
+        yield str(error)
 
 
 def times_are_aware() -> Messages:
