@@ -299,9 +299,7 @@ def test_a_hook_may_ask_for_another_attempt(
     assert run(handle).state == "pending"
 
 
-def test_a_capture_that_fails_writes_nothing(
-    signal: AsyncSignal, carried: Any
-) -> None:
+def test_a_capture_that_fails_writes_nothing(signal: AsyncSignal, carried: Any) -> None:
     carried(Unfit)
     listen(signal)
     with transaction.atomic():
