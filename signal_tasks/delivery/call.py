@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import json
 import time
 from collections.abc import Awaitable
 from contextlib import suppress
@@ -21,6 +20,7 @@ from signal_tasks.delivery.interrupt import interruptible
 from signal_tasks.exceptions import DecodeError, LeaseLost
 from signal_tasks.models import Delivery
 from signal_tasks.registry.registry import Receiver, registry
+from signal_tasks.stored_json import read_headers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +90,7 @@ def _current(job: Job) -> context.CurrentDelivery:
         attempt=claimed.attempt,
         max_attempts=job.receiver.policy.max_attempts,
         sent_at=claimed.sent_at,
-        headers=dict(json.loads(claimed.headers)) if claimed.headers else {},
+        headers=read_headers(claimed.headers),
         database=claimed.database,
         _extend=lambda seconds: _extend(job, seconds),
     )
