@@ -36,7 +36,11 @@ class Event(models.Model):
         return f"{self.signal} {self.pk}"
 
     def header_mapping(self) -> dict[str, Any]:
-        """Return the headers as they were given to ``using(headers=...)``."""
+        """Return the headers as they were given to ``using(headers=...)``.
+
+        Raises:
+            DecodeError: somebody has damaged them since.
+        """
         headers, _ = split_headers(self.headers)
         return headers
 

@@ -6,7 +6,6 @@ operator.
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Collection
 from dataclasses import dataclass, fields
@@ -19,6 +18,7 @@ from signal_tasks.models import Delivery, Event
 from signal_tasks.querysets import DeliveryQuerySet
 from signal_tasks.registry.options import Options
 from signal_tasks.retry import RetryPolicy
+from signal_tasks.stored_json import shown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,8 +145,8 @@ def _event(event: Event, database: str) -> dict[str, Any]:
         "signal": event.signal,
         "sent_at": event.sent_at.isoformat(),
         "cause": event.cause_id and str(event.cause_id),
-        "headers": event.header_mapping(),
-        "payload": _json_or_text(event.payload),
+        "headers": shown(event.headers) if event.headers else {},
+        "payload": shown(event.payload),
         "deliveries": [_delivery(delivery) for delivery in deliveries],
     }
 
@@ -175,10 +175,3 @@ def _delivery(delivery: Delivery) -> dict[str, Any]:
         "finished_at": finished and finished.isoformat(),
         "failures": list(failures),
     }
-
-
-def _json_or_text(payload: str) -> Any:
-    try:
-        return json.loads(payload)
-    except ValueError:
-        return payload

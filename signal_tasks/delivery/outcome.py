@@ -19,6 +19,7 @@ from signal_tasks.db.complete import complete
 from signal_tasks.db.errors import Fault, fault_of
 from signal_tasks.db.session import drop
 from signal_tasks.delivery.process import process
+from signal_tasks.error_text import MAX_CHARS, text_of
 from signal_tasks.exceptions import LeaseLost, WorkerLost
 from signal_tasks.models import Attempt, Delivery
 from signal_tasks.states import State
@@ -140,7 +141,7 @@ def announce(outcomes: Sequence[Outcome]) -> None:
                 database=details.database,
                 attempt=details.attempt,
                 reason=details.reason,
-                error=_message(outcome.error) if outcome.error is not None else "",
+                error=text_of(outcome.error) if outcome.error is not None else "",
             )
             signals.delivery_dead.send_robust(Delivery, details=dead)
 
@@ -207,29 +208,30 @@ def _record(outcome: Outcome, error: BaseException) -> None:
         number=claimed.attempt,
         consequence=consequence,
         error_type=_printable(type(error).__qualname__)[:255],
-        error=_printable(_message(error))[:2000],
+        error=_printable(text_of(error))[:MAX_CHARS],
         traceback=_printable(_traceback(error)),
         worker=process.label()[:255],
         seconds=outcome.seconds,
     )
 
 
-def _message(error: BaseException) -> str:
-    try:
-        return str(error)
-    # An exception whose own __str__ fails must still be recorded.
-    except Exception:  # noqa: BLE001
-        return "(the error cannot be shown)"
-
-
 def _traceback(error: BaseException) -> str:
-    """Return the end of the traceback, where the cause is, bounded in length."""
+    """Return the end of the traceback, where the cause is, bounded in length.
+
+    What the error says is bounded first, so that it leaves room for the frames.
+    """
     try:
-        text = "".join(traceback.format_exception(error))
-    # As in _message: formatting calls the exception's own methods.
+        text = "".join(map(_bounded, traceback.format_exception(error)))
+    # As in ``text_of``: formatting calls the exception's own methods.
     except Exception:  # noqa: BLE001
         return ""
     return text[-settings().MAX_TRACEBACK_CHARS :]
+
+
+def _bounded(part: str) -> str:
+    if len(part) <= MAX_CHARS:
+        return part
+    return f"{part[: MAX_CHARS // 2]} ... {part[-MAX_CHARS // 2 :]}"
 
 
 def _printable(text: str) -> str:

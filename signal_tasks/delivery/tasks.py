@@ -8,6 +8,7 @@ from celery import Task, current_app, shared_task
 from celery.exceptions import Retry
 
 from signal_tasks.delivery.process import process
+from signal_tasks.error_text import MAX_CHARS, text_of
 
 if TYPE_CHECKING:
     from signal_tasks.delivery.message import MessageResult
@@ -79,13 +80,22 @@ def _shown(result: MessageResult) -> str:
     """Turn a result into the outcome that Celery logs and Flower shows."""
     if not result.failures:
         return str(result)
-    first = result.failures[0]
-    if not isinstance(first, Exception):
-        # ``SystemExit`` and its like would end the worker, not the task.
-        first = RuntimeError(f"{type(first).__name__}: {first}")
+    first = _for_celery(result.failures[0])
     if result.has_dead:
         raise first
     raise Retry(str(result), exc=first)
+
+
+def _for_celery(error: BaseException) -> Exception:
+    """Return the error itself, or one in its place that does no harm.
+
+    ``SystemExit`` and its like would end the worker, not the task. What an error says
+    is logged, and sent to Flower through the broker, in its whole length.
+    """
+    text = text_of(error)
+    if isinstance(error, Exception) and len(text) < MAX_CHARS:
+        return error
+    return RuntimeError(f"{type(error).__name__}: {text}")
 
 
 def owns_task(name: str) -> bool:
