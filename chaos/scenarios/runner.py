@@ -22,7 +22,7 @@ from shop.servers import HOST
 from shop.stack import Stack, Stopped
 from shop.terminal import Screen, show
 
-CUSTOMERS = 4
+CUSTOMERS = 8
 LEASE = "5"
 PATIENCE = 150.0  # longest wait for the end of all deliveries (seconds)
 STAFF = "staff"

@@ -23,6 +23,7 @@ class Customer:
     def __init__(
         self, number: int, shop: str, mail_server: PostOffice, seed: str
     ) -> None:
+        self.number = number
         self.name = f"customer{number}"
         self.shop = shop
         self.mail_server = mail_server
@@ -35,20 +36,31 @@ class Customer:
 
     def visit_until(self, over: Callable[[], bool]) -> None:
         """Visit the shop until ``over()`` is true."""
+        rounds = self._rounds()
         while not over():
             visit = self._visit()
             try:
-                self.rng.choice(self.operations)(visit)
+                next(rounds)(visit)
             except (VisitFailed, HTTPError, TimeoutError, ValueError):
                 self.counts["failed visits"] += 1
             self.counts["visits"] += 1
             self.counts["retried requests"] += visit.retries
 
+    def _rounds(self) -> Iterator[Callable[[Visit], object]]:
+        """Yield all operations, each round in a random order.
+
+        Each customer begins with another operation, so that a short run has them all.
+        """
+        yield self.operations[self.number % len(self.operations)]
+        while True:
+            yield from self.rng.sample(self.operations, len(self.operations))
+
     @property
     def operations(self) -> list[Callable[[Visit], object]]:
-        """Return the operations to choose from; frequent ones several times."""
+        """Return the operations of a round; frequent ones several times."""
         return [
-            *[self.buy] * 4,
+            self.buy,
+            self.buy,
             self.leave_unproved,
             self.cancel,
             self.use_account,
@@ -56,9 +68,11 @@ class Customer:
             self.unsubscribe,
         ]
 
-    def buy(self, visit: Visit) -> int:
-        """Order one to three products."""
-        return visit.order(self._choice(), address(self._new("buyer")))
+    def buy(self, visit: Visit) -> None:
+        """Order one to three times with an address that is proved once."""
+        email = address(self._new("buyer"))
+        for _ in range(self.rng.randint(1, 3)):
+            visit.order(self._choice(), email)
 
     def leave_unproved(self, visit: Visit) -> None:
         """Order with an address, do not prove it, and cancel: it gets no other email."""
@@ -67,7 +81,7 @@ class Customer:
 
     def cancel(self, visit: Visit) -> None:
         """Order, then cancel at once or after half a second."""
-        order = self.buy(visit)
+        order = visit.order(self._choice(), address(self._new("buyer")))
         time.sleep(self.rng.choice((0, 0, 0.5)))
         visit.cancel(order)
 
@@ -100,7 +114,7 @@ class Customer:
     def _choice(self) -> dict[str, int]:
         """Return one to three products, with quantities."""
         chosen = self.rng.sample(self.products, self.rng.randint(1, 3))
-        if self.rng.random() < 0.3:
+        if self.rng.random() < 0.5:
             chosen = list(dict.fromkeys([*chosen, SCARCE]))
         return {product: self.rng.randint(1, 3) for product in chosen}
 
