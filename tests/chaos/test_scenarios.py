@@ -7,16 +7,19 @@ import subprocess
 import sys
 from dataclasses import replace
 from decimal import Decimal
+from urllib.request import OpenerDirector
 from uuid import UUID, uuid4
 
 import pytest
 
+from chaos.scenarios.client import Acknowledged, Visit
 from customers.proofs import Claim, accept
 from customers.signals import proof_requested
 from notifications.models import Notification
 from orders.models import Order
 from orders.services import cancel_order, confirm_order, place_order
 from products.models import Product, StockMovement
+from shop.mail_folder import LINK
 from signal_tasks.testing import run_pending
 from tests.chaos.conftest import ROOT
 
@@ -160,7 +163,51 @@ def test_stock_that_a_cancelled_order_still_holds_is_detected(violated):
 
 
 def test_an_acknowledged_operation_that_was_not_committed_is_detected(violated):
-    from chaos.scenarios.client import Acknowledged
-
     acknowledged = [Acknowledged("confirmed", "0")]
     assert violated(acknowledged=acknowledged) == ["not committed"]
+
+
+@pytest.fixture
+def visit(live_server, mailoutbox):
+    """Return a function that makes visits, which share what was acknowledged."""
+
+    def first_link(email):
+        run_pending()
+        sent = "\n".join(m.body for m in mailoutbox if m.to == [email])
+        return LINK.findall(sent)[0]
+
+    acknowledged: list[Acknowledged] = []
+    return lambda: Visit(live_server.url, first_link, acknowledged)
+
+
+class LosesOneResponse:
+    """An opener whose first response to the form of a proof link gets lost."""
+
+    def __init__(self, opener: OpenerDirector) -> None:
+        self.opener = opener
+        self.lost = False
+
+    def open(self, url, body, timeout):
+        response = self.opener.open(url, body, timeout)
+        if body and "/register/ey" in url and not self.lost:
+            self.lost = True
+            response.close()
+            raise ConnectionResetError
+        return response
+
+
+def test_a_registration_that_was_committed_in_an_earlier_visit_goes_on(visit):
+    visit().register("ada")
+    again = visit()
+    again.register("ada")
+    again.rename("ada", last_name="Byron")
+    assert again.acknowledged == [Acknowledged("account", "ada")] * 2
+
+
+def test_a_registration_whose_response_was_lost_goes_on(visit):
+    ada = visit()
+    ada.opener = LosesOneResponse(ada.opener)
+    ada.register("ada")
+    ada.rename("ada", last_name="Byron")
+    assert ada.retries == 1
+    assert ada.acknowledged == [Acknowledged("account", "ada")]
