@@ -48,15 +48,21 @@ class ShopClient:
         if path not in page:
             self.prove(email)
             page, _ = self._get(f"/orders/{order}/")
+        if path not in page:
+            raise ValueError(f"Order {order} cannot be confirmed by this visit.")
         self._post(path, page)
 
     def prove(self, email: str) -> None:
         """Open the link that was sent to an address, and press its button."""
-        if self.links is None:
-            raise ValueError(f"{email} has to be proved, and nobody reads its emails.")
-        link = self.links(email)
+        link = self.link_to(email)
         page, _ = self._get(link)
         self._post(link, page)
+
+    def link_to(self, email: str) -> str:
+        """Return the newest link that was sent to an address; wait for it."""
+        if self.links is None:
+            raise ValueError(f"{email} has to be proved, and nobody reads its emails.")
+        return self.links(email)
 
     def cancel(self, order: int) -> None:
         """Cancel an order of this visit, with the button of its page."""
