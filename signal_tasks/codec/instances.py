@@ -13,7 +13,7 @@ from django.utils.functional import LazyObject, Promise
 from django.utils.safestring import SafeString
 
 from signal_tasks.codec.classes import class_of, name_of, write_class
-from signal_tasks.codec.fields import column, label_of
+from signal_tasks.codec.fields import SIMPLE, column, label_of
 from signal_tasks.codec.protocols import Read, Reader, Write, Writer
 from signal_tasks.codec.refusal import Refused, title
 from signal_tasks.exceptions import DecodeError, MissingInstance
@@ -101,7 +101,7 @@ def write_reference(value: Model, writer: Writer) -> object:
             "or wrap it in signal_tasks.Snapshot() to send it as it is"
         )
     database = router.db_for_write(model, instance=value)
-    key = column(value, model._meta.pk, pk)
+    key = pk if type(pk) in SIMPLE else column(value, model._meta.pk, pk)
     return {"$instance": [label_of(model), writer.write_at(".pk", key), database]}
 
 

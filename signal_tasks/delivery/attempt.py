@@ -23,7 +23,12 @@ from django.db import DatabaseError, connections, transaction
 
 from signal_tasks.db.errors import Fault, is_retryable
 from signal_tasks.delivery.call import Job, call
-from signal_tasks.delivery.interrupt import STOPS, ReleaseRequested, is_from_outside
+from signal_tasks.delivery.interrupt import (
+    STOPS,
+    HardLimitReached,
+    ReleaseRequested,
+    is_from_outside,
+)
 from signal_tasks.delivery.leftovers import Watch
 from signal_tasks.delivery.outcome import Outcome
 from signal_tasks.delivery.process import process
@@ -121,7 +126,8 @@ def _stopped(job: Job, error: BaseException, seconds: float) -> Outcome | None:
             raise error
         return failed(job, error, seconds)
     timeout = job.receiver.options.timeout
-    if timeout is not None and seconds >= timeout:
+    outlasted = timeout is not None and seconds >= timeout
+    if outlasted or isinstance(error, HardLimitReached):
         return failed(job, TimeoutError(OVERRUN), seconds)
     process.stopping = True
     return None

@@ -25,7 +25,12 @@ from signal_tasks.db.errors import Fault, fault_of
 from signal_tasks.db.session import drop, leave_pool
 from signal_tasks.models import Delivery
 from signal_tasks.registry.registry import registry
-from signal_tasks.relay import heartbeat, pruning
+from signal_tasks.relay import pruning
+from signal_tasks.relay.heartbeat import (
+    Heartbeat,
+    Watch,
+    expire_leases_of_silent_workers,
+)
 from signal_tasks.relay.recovery import recover
 
 #: Rows that one statement of a pass works on.
@@ -67,21 +72,20 @@ class FullPass:
 class DatabaseState:
     """What a relay remembers of one database between passes (times: monotonic)."""
 
-    heartbeat_at: float = 0.0
     prune_at: float = 0.0
     recover_at: float = 0.0
     adopted: bool = False
+    watch: Watch = field(default_factory=Watch)
     full: FullPass | None = None
 
 
-@dataclass(slots=True)
 class Relay:
     """One relay; ``run_once`` is a pass, ``run_forever`` the loop around it."""
 
-    name: str
-    id: uuid.UUID = field(default_factory=uuid.uuid4)
-    _broker: BrokerConnection | None = None
-    _states: dict[str, DatabaseState] = field(default_factory=dict)
+    def __init__(self, name: str, *, heartbeat: Heartbeat | None = None) -> None:
+        self._heartbeat = heartbeat or Heartbeat(name)
+        self._broker: BrokerConnection | None = None
+        self._states: dict[str, DatabaseState] = {}
 
     def run_forever(
         self, stop: threading.Event, run_pass: Callable[[], object] | None = None
@@ -117,7 +121,7 @@ class Relay:
         """
         for database in self._states:
             with suppress(Exception):
-                heartbeat.leave(database, self.id)
+                self._heartbeat.close(database)
             with suppress(Exception):
                 drop(database)
         if self._broker is not None:
@@ -142,9 +146,11 @@ class Relay:
         if not connections[database].in_atomic_block:
             leave_pool(database)  # those who take from it may wait for this relay
             connections[database].close_if_unusable_or_obsolete()
-        if now >= state.heartbeat_at:
-            heartbeat.beat(database, self.id, self.name)
-            state.heartbeat_at = now + heartbeat.INTERVAL
+        if self._heartbeat.is_due(database):
+            self._heartbeat.report(database)
+            expire_leases_of_silent_workers(
+                database, state.watch, self._heartbeat, now=now
+            )
         if not state.adopted:
             Delivery.objects.using(database).adopt(registry.known_names())
             state.adopted = True
@@ -163,7 +169,6 @@ class Relay:
         result.pruned = pruning.prune_batch(database)
         more = result.pruned >= pruning.BATCH
         state.prune_at = pruning.next_run_at(now) if more else now + PRUNE_EVERY
-        heartbeat.forget_old_workers(database)
 
     def _announce(self, database: str, result: PassResult) -> None:
         details = signals.PassFinished(
