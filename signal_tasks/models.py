@@ -122,6 +122,27 @@ class Delivery(models.Model):
         return f"{self.receiver} {self.pk}"
 
 
+class Extension(models.Model):
+    """A longer lease of a running delivery; see Note [Extensions] in ``querysets``.
+
+    Void once ``next_check_at`` of the delivery is no longer ``lease_end``.
+    """
+
+    delivery_id = models.UUIDField(primary_key=True, editable=False)
+    lease_end = models.DateTimeField()
+    until = models.DateTimeField()
+
+    objects: ClassVar[models.Manager[Extension]] = models.Manager()
+
+    class Meta:
+        verbose_name = _("extension of a lease")
+        verbose_name_plural = _("extensions of leases")
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"{self.delivery_id} until {self.until}"
+
+
 class Attempt(models.Model):
     """One attempt that failed, kept for the people who have to find out why."""
 

@@ -8,6 +8,12 @@ part of a subquery.
 
 All run on the alias of the queryset. Nothing here knows a receiver, a policy or the
 broker.
+
+# Note [Extensions]
+A transaction that sees the database as it was when it began cannot change a row that
+has changed since. So a lease that is extended beside the transaction of its receiver
+is not changed itself: the longer one is a row of its own, and holds as long as the
+row of the delivery stays as it was.
 """
 
 from __future__ import annotations
@@ -141,6 +147,20 @@ class DeliveryQuerySet(QuerySet[D]):
         """
         return self.leased(ids, lease).update(next_check_at=from_now(seconds))
 
+    def extend_beside(self, pk: uuid.UUID, lease: int, seconds: float) -> int:
+        """Do the same for one delivery, without changing its row: Note [Extensions].
+
+        For a transaction beside that of the receiver.
+        """
+        extensions = _rows("Extension", self.db)
+        with transaction.atomic(using=self.db):
+            locked = self.leased([pk], lease).select_for_update()
+            ends = list(locked.values_list("next_check_at", flat=True))
+            if ends:
+                longer = {"lease_end": ends[0], "until": from_now(seconds)}
+                extensions.update_or_create(delivery_id=pk, defaults=longer)
+        return len(ends)
+
     # -- the relay's verbs --------------------------------------------------------
 
     def has_due(self, *, early: float) -> bool:
@@ -153,7 +173,13 @@ class DeliveryQuerySet(QuerySet[D]):
     def expired_leases(self, limit: int) -> list[D]:
         """Return running deliveries whose lease is over; lock them."""
         over = Q(state=State.RUNNING, next_check_at__lte=DatabaseNow())
-        rows = self._unfiltered().filter(over).order_by("next_check_at")
+        extended = _rows("Extension", self.db).filter(
+            delivery_id=OuterRef("pk"),
+            lease_end=OuterRef("next_check_at"),
+            until__gt=DatabaseNow(),
+        )
+        rows = self._unfiltered().filter(over, ~Exists(extended))
+        rows = rows.order_by("next_check_at")
         return list(skip_locked(rows)[:limit])
 
     def expire_leases_of(self, worker: uuid.UUID) -> int:
@@ -163,7 +189,7 @@ class DeliveryQuerySet(QuerySet[D]):
         the number of rows updated.
         """
         now = DatabaseNow()
-        held = Q(state=State.RUNNING, claimed_by=worker, next_check_at__gt=now)
+        held = Q(state=State.RUNNING, claimed_by=worker)  # also if it was extended
         with transaction.atomic(using=self.db):
             rows = skip_locked(self._unfiltered().filter(held))
             ids = list(rows.values_list("pk", flat=True))
@@ -336,6 +362,11 @@ class DeliveryQuerySet(QuerySet[D]):
             of_these.filter(~Exists(every.filter(event_id=OuterRef("pk")))),
         ):
             rows._raw_delete(self.db)  # noqa: SLF001 - deletes without fetching
+
+    def forget_extensions(self) -> None:
+        """Delete extensions of leases that are over."""
+        old = _rows("Extension", self.db).filter(until__lte=DatabaseNow())
+        old._raw_delete(self.db)  # noqa: SLF001 - deletes without fetching
 
     # -- what is seen -------------------------------------------------------------
 

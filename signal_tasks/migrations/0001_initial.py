@@ -85,6 +85,19 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name='Extension',
+            fields=[
+                ('delivery_id', models.UUIDField(editable=False, primary_key=True, serialize=False)),
+                ('lease_end', models.DateTimeField()),
+                ('until', models.DateTimeField()),
+            ],
+            options={
+                'verbose_name': 'extension of a lease',
+                'verbose_name_plural': 'extensions of leases',
+                'default_permissions': (),
+            },
+        ),
+        migrations.CreateModel(
             name='Attempt',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
