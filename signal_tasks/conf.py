@@ -65,8 +65,9 @@ class Settings:
     KEEP_SUCCEEDED: timedelta | None = WEEK
     KEEP_DISCARDED: timedelta | None = WEEK
     KEEP_DEAD: timedelta | None = None
-    #: A worker or relay not seen for this long counts as gone.
-    WORKER_TTL: float = 30.0
+    #: A worker or relay that has not reported for this long counts as gone: relays
+    #: release what it held.
+    WORKER_TTL: float = 10.0
     #: A due delivery that waits for longer than this makes ``status`` unhealthy.
     MAX_PENDING_AGE: float = 300.0
 

@@ -25,8 +25,9 @@ from typing import Any, Protocol
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
+from signal_tasks import stored_json
 from signal_tasks.conf import settings
-from signal_tasks.exceptions import NoCurrentDelivery
+from signal_tasks.exceptions import DecodeError, NoCurrentDelivery
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,11 +208,22 @@ def _check_json(name: str, value: object) -> None:
 
 
 def split_headers(text: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the headers and the context that ``stored_headers`` has put together."""
+    """Return the headers and the context that ``stored_headers`` has put together.
+
+    Raises:
+        DecodeError: somebody has damaged the text since.
+    """
     if not text:
         return {}, {}
-    found = json.loads(text)
-    if isinstance(found, list):
-        headers, carried = found
-        return dict(headers), dict(carried)
-    return dict(found), {}
+    try:
+        found = stored_json.read(text)
+    except DecodeError as error:
+        raise DecodeError(f"the headers are damaged: {error}") from error
+    headers, carried = found if _is_pair(found) else (found, {})
+    if not (isinstance(headers, dict) and isinstance(carried, dict)):
+        raise DecodeError("the headers are damaged: they are not an object")
+    return headers, carried
+
+
+def _is_pair(found: object) -> bool:
+    return isinstance(found, list) and len(found) == 2

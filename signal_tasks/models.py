@@ -36,7 +36,11 @@ class Event(models.Model):
         return f"{self.signal} {self.pk}"
 
     def header_mapping(self) -> dict[str, Any]:
-        """Return the headers as they were given to ``using(headers=...)``."""
+        """Return the headers as they were given to ``using(headers=...)``.
+
+        Raises:
+            DecodeError: somebody has damaged them since.
+        """
         headers, _ = split_headers(self.headers)
         return headers
 
@@ -154,12 +158,17 @@ class Attempt(models.Model):
 
 
 class Worker(models.Model):
-    """A worker or relay that was seen at work on this database."""
+    """A worker or relay that reports to be at work on this database.
+
+    Deliveries name the worker that runs them by this id (``claimed_by``); see Note
+    [Silence] in ``relay.heartbeat``.
+    """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     name = models.CharField(max_length=255)
     started_at = models.DateTimeField(default=DatabaseNow)
     seen_at = models.DateTimeField(default=DatabaseNow)
+    runs_relay = models.BooleanField(default=True)
 
     objects: ClassVar[models.Manager[Worker]] = models.Manager()
 

@@ -25,6 +25,10 @@ class ReleaseRequested(BaseException):
     """The worker has to stop now: release the running delivery, uncounted."""
 
 
+class HardLimitReached(ReleaseRequested):
+    """The process is ended because this receiver has outlasted a hard limit."""
+
+
 #: Exceptions that may end a receiver from outside, to stop its process.
 STOPS = (ReleaseRequested, KeyboardInterrupt, WorkerShutdown, WorkerTerminate)
 

@@ -22,6 +22,7 @@ from signal_tasks.conf import settings
 from signal_tasks.db.aliases import alias_for
 from signal_tasks.db.clock import uuid7
 from signal_tasks.db.insert import NewEvent, NewRows, insert
+from signal_tasks.db.session import DropIfLost
 from signal_tasks.outbox.options import SendOptions
 from signal_tasks.registry.registry import Receiver
 
@@ -75,8 +76,9 @@ def write(events: Iterable[EncodedEvent]) -> list[NewEvent]:
     written: list[NewEvent] = []
     if not (batch := list(islice(remaining, BATCH))):
         return written
+    database = batch[0].database
     headers = context.stored_headers(batch[0].options.headers)
-    with transaction.atomic(using=batch[0].database, savepoint=False):
+    with DropIfLost(database), transaction.atomic(using=database, savepoint=False):
         while batch and (new := _write(batch, headers)):
             written += new
             batch = list(islice(remaining, BATCH))

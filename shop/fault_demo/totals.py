@@ -1,4 +1,4 @@
-"""The books of the machine page: what was asked for, beside what came of it."""
+"""Count the orders of the fault demo, and compare them with their effects."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 from notifications.models import Notification
 from orders.models import Order
 from products.models import StockMovement
-from shop.mischief import EMAIL, mail_is_broken
+from shop.fault_demo.faults import EMAIL, mail_is_broken
 from signal_tasks import health
 
 STATES = ("pending", "running", "succeeded", "dead")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tally:
-    """The orders of the machine, and what must be there once for each of them."""
+class Totals:
+    """Orders of the fault demo, and the effects that each must have had once."""
 
     orders: int
     movements: int
@@ -26,46 +26,46 @@ class Tally:
 
     @property
     def rows(self) -> list[tuple[str, int]]:
-        """What must be equal in the end."""
+        """Return the three numbers that must be equal in the end."""
         return [
             ("orders confirmed", self.orders),
             ("stock movements", self.movements),
-            ("confirmation mails", self.mails),
+            ("confirmation emails", self.mails),
         ]
 
     @property
     def deliveries(self) -> list[tuple[str, int]]:
-        """How many deliveries there are in each state, of all that the shop sent."""
+        """Return the number of deliveries of the whole shop in each state."""
         return [(state, self.health[state]) for state in STATES]
 
     @property
-    def balanced(self) -> bool:
-        """Whether nothing is missing, and nothing was done twice."""
+    def equal(self) -> bool:
+        """Return True if no effect is missing and none happened twice."""
         return self.orders == self.movements == self.mails
 
     @property
-    def verdict(self) -> str:
-        """How the books stand, in a sentence."""
+    def summary(self) -> str:
+        """Return a sentence about the three numbers."""
         if not self.orders:
             return "Nothing ordered yet."
-        if not self.balanced:
+        if not self.equal:
             missing = 2 * self.orders - self.movements - self.mails
             return f"Not there yet: {missing} still to be done."
-        return f"The books balance: {' = '.join(str(n) for _, n in self.rows)}."
+        return f"The totals are equal: {' = '.join(str(n) for _, n in self.rows)}."
 
 
-def count() -> Tally:
+def count() -> Totals:
     """Count now."""
     orders = Order.objects.filter(customer_email=EMAIL, confirmed_at__isnull=False)
-    wanted = orders.exclude(status=Order.Status.CANCELLED).order_by()
+    standing = orders.exclude(status=Order.Status.CANCELLED).order_by()
     movements = StockMovement.objects.filter(
-        kind=StockMovement.Kind.TAKEN, order_reference__in=wanted.values("reference")
+        kind=StockMovement.Kind.TAKEN, order_reference__in=standing.values("reference")
     )
     mails = Notification.objects.filter(
-        kind=Notification.Kind.ORDER_CONFIRMATION, order__in=wanted
+        kind=Notification.Kind.ORDER_CONFIRMATION, order__in=standing
     )
-    return Tally(
-        orders=wanted.count(),
+    return Totals(
+        orders=standing.count(),
         movements=movements.count(),
         mails=mails.count(),
         health=health(),

@@ -1,8 +1,8 @@
-"""What the machine page does to a shop that runs on somebody's own machine.
+"""Break the mail server, kill a worker, replay the dead: what the buttons do.
 
-For the demonstration only. The web process breaks nothing itself: it leaves notes in
-the folder of the stack's data. The mail backend reads one before it sends; the stack
-reads the other, and kills a worker that it started itself and will start again.
+The web process breaks nothing itself. It leaves files in the stack's data folder: the
+mail backend reads one before each email; the stack reads the other, kills a worker
+that it started itself, and starts it again.
 """
 
 from __future__ import annotations
@@ -22,17 +22,19 @@ from django.core.mail.backends.base import BaseEmailBackend
 from django.core.management import call_command
 from django.db import transaction
 
+from customers.proofs import Claim, accept
 from orders.services import confirm_order, place_order
 from products.models import Product
 from shop.stack import KILL_A_WORKER
 
 NAME, EMAIL = "The machine", "machine@example.com"
 MAIL_IS_BROKEN = "mail-is-broken"
-PATIENCE = 3.0  # seconds that a stack may take to hear of a wish
+STACK_TIMEOUT = 3.0  # seconds that the stack may take to see the request for a kill
 
 
 def confirm_orders(count: int, visitor: UUID) -> None:
-    """Place and confirm so many orders, each in one transaction, as people do."""
+    """Place and confirm this many orders, each in a transaction of its own."""
+    accept(Claim(email=EMAIL, visitor=str(visitor)))
     products = list(Product.objects.order_by("-stock")[:8])
     for number, product in zip(range(count), itertools.cycle(products), strict=False):
         with transaction.atomic():
@@ -42,39 +44,39 @@ def confirm_orders(count: int, visitor: UUID) -> None:
 
 
 def break_mail() -> None:
-    """Have every worker find the mail server down from now on."""
-    _note(MAIL_IS_BROKEN).touch()
+    """Make every email fail from now on, in every worker."""
+    _file(MAIL_IS_BROKEN).touch()
 
 
-def mend_mail() -> None:
-    """Have the mail server answer again."""
-    _note(MAIL_IS_BROKEN).unlink(missing_ok=True)
+def repair_mail() -> None:
+    """Let emails go out again."""
+    _file(MAIL_IS_BROKEN).unlink(missing_ok=True)
 
 
 def mail_is_broken() -> bool:
-    """Tell whether somebody has broken the mail server."""
-    return _note(MAIL_IS_BROKEN).exists()
+    """Return True while the mail server is broken on purpose."""
+    return _file(MAIL_IS_BROKEN).exists()
 
 
 def kill_a_worker() -> bool:
-    """Have the stack kill a worker; False when no stack was there to do it."""
-    wish = _note(KILL_A_WORKER)
-    wish.touch()
-    deadline = time.monotonic() + PATIENCE
-    while wish.exists() and time.monotonic() < deadline:
+    """Ask the stack to kill a worker; return False if no stack answered."""
+    request = _file(KILL_A_WORKER)
+    request.touch()
+    deadline = time.monotonic() + STACK_TIMEOUT
+    while request.exists() and time.monotonic() < deadline:
         time.sleep(0.05)
-    heard = not wish.exists()
-    wish.unlink(missing_ok=True)
-    return heard
+    answered = not request.exists()
+    request.unlink(missing_ok=True)
+    return answered
 
 
-def replay_dead_letters() -> None:
-    """Owe again what was given up: the command that an operator has for it."""
+def replay_dead_deliveries() -> None:
+    """Replay all dead deliveries, with the command that an operator would use."""
     call_command("signal_tasks", "replay", "--all", stdout=StringIO())
 
 
 class BreakableBackend(BaseEmailBackend):
-    """The mail server of the settings, and the button that takes it down."""
+    """The mail backend of the settings; fails while the mail server is broken."""
 
     def __init__(self, fail_silently: bool = False, **options: Any) -> None:
         super().__init__(fail_silently=fail_silently)
@@ -88,6 +90,6 @@ class BreakableBackend(BaseEmailBackend):
         return self.real.send_messages(email_messages) or 0
 
 
-def _note(name: str) -> Path:
+def _file(name: str) -> Path:
     settings.VAR_DIR.mkdir(parents=True, exist_ok=True)
     return Path(settings.VAR_DIR) / name
