@@ -236,12 +236,16 @@ class DeliveryAdmin(WindowAdmin):
     @admin.action(
         description=_("Replay selected dead deliveries"), permissions=["replay"]
     )
-    def replay(self, request: HttpRequest, queryset: DeliveryQuerySet) -> None:
+    def replay(
+        self, request: HttpRequest, queryset: DeliveryQuerySet[Delivery]
+    ) -> None:
         """Make the ticked dead and discarded deliveries pending again."""
         self._change(request, queryset.replayable(), operations.replay)
 
     @admin.action(description=_("Discard selected deliveries"), permissions=["discard"])
-    def discard(self, request: HttpRequest, queryset: DeliveryQuerySet) -> None:
+    def discard(
+        self, request: HttpRequest, queryset: DeliveryQuerySet[Delivery]
+    ) -> None:
         """Finish the ticked pending and dead deliveries."""
         self._change(request, queryset.discardable(), operations.discard)
 

@@ -9,12 +9,15 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from django.apps import apps
 from django.conf import settings as django_settings
 from django.core import checks
+from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 
 from signal_tasks.broker import config
 from signal_tasks.conf import NAME, setting_errors
+from signal_tasks.context import carries_schemas, hooks
 from signal_tasks.db.aliases import outbox_aliases
 from signal_tasks.delivery.tasks import owns_task
 from signal_tasks.dispatch.signal import all_signals
@@ -38,8 +41,16 @@ def run_all(**_: Any) -> list[checks.CheckMessage]:
 
 def settings_are_valid() -> Messages:
     """E001: a key that is unknown, or a value that makes no sense."""
-    for error in setting_errors(getattr(django_settings, NAME, {})):
+    found = list(setting_errors(getattr(django_settings, NAME, {})))
+    for error in found or _hook_errors():
         yield checks.Error(error, id="signal_tasks.E001")
+
+
+def _hook_errors() -> Iterator[str]:
+    try:
+        hooks()
+    except ImproperlyConfigured as error:
+        yield str(error)
 
 
 def times_are_aware() -> Messages:
@@ -92,6 +103,34 @@ def times_are_stored_in_utc() -> Messages:
                 "another database: SIGNAL_TASKS['DATABASES'].",
                 id="signal_tasks.E005",
             )
+
+
+def tenants_travel() -> Messages:
+    """E007: django-tenants is installed, and a delivery would not know its tenant."""
+    if not apps.is_installed("django_tenants"):
+        return
+    if not carries_schemas():
+        yield checks.Error(
+            "Tenants have PostgreSQL schemas, and no hook carries them: whatever a "
+            "tenant sends is refused.",
+            hint="Add 'signal_tasks.contrib.schemas.SearchPath' to "
+            "SIGNAL_TASKS['CONTEXT'].",
+            id="signal_tasks.E007",
+        )
+    if any(app.partition(".")[0] == "signal_tasks" for app in _apps_of_tenants()):
+        yield checks.Error(
+            "Each tenant would have an outbox of its own, which no worker reads.",
+            hint="Name 'signal_tasks' in SHARED_APPS, and not in TENANT_APPS.",
+            id="signal_tasks.E007",
+        )
+
+
+def _apps_of_tenants() -> Iterator[str]:
+    """Yield the apps whose tables django-tenants makes in each tenant's schema."""
+    public = getattr(django_settings, "PUBLIC_SCHEMA_NAME", "public")
+    for kind, entry in getattr(django_settings, "TENANT_TYPES", {}).items():
+        yield from () if kind == public else entry["APPS"]
+    yield from getattr(django_settings, "TENANT_APPS", ())
 
 
 def celery_app_is_set() -> Messages:
@@ -200,6 +239,7 @@ ALL: tuple[Callable[[], Messages], ...] = (
     receivers_own_their_tasks,
     signals_own_their_names,
     times_are_stored_in_utc,
+    tenants_travel,
     celery_app_is_set,
     tasks_are_not_eager,
     connections_are_reused,

@@ -9,10 +9,10 @@ from django.db import models
 from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
+from signal_tasks.context import split_headers
 from signal_tasks.db.clock import DatabaseNow, uuid7
 from signal_tasks.querysets import DeliveryQuerySet
 from signal_tasks.states import Reason, State
-from signal_tasks.stored_json import read_headers
 
 
 class Event(models.Model):
@@ -41,7 +41,13 @@ class Event(models.Model):
         Raises:
             DecodeError: somebody has damaged them since.
         """
-        return read_headers(self.headers)
+        headers, _ = split_headers(self.headers)
+        return headers
+
+    def context_mapping(self) -> dict[str, Any]:
+        """Return the context of the sender; see Note [Context] in ``context``."""
+        _, carried = split_headers(self.headers)
+        return carried
 
 
 #: Compared one by one: PostgreSQL needs three times as long to read a list.
@@ -152,12 +158,17 @@ class Attempt(models.Model):
 
 
 class Worker(models.Model):
-    """A worker or relay that was seen at work on this database."""
+    """A worker or relay that reports to be at work on this database.
+
+    Deliveries name the worker that runs them by this id (``claimed_by``); see Note
+    [Silence] in ``relay.heartbeat``.
+    """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     name = models.CharField(max_length=255)
     started_at = models.DateTimeField(default=DatabaseNow)
     seen_at = models.DateTimeField(default=DatabaseNow)
+    runs_relay = models.BooleanField(default=True)
 
     objects: ClassVar[models.Manager[Worker]] = models.Manager()
 

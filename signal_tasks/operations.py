@@ -44,7 +44,7 @@ class Selection:
         """True if nothing is given, so that every delivery matches."""
         return not any(getattr(self, each.name) for each in fields(self))
 
-    def rows(self, database: str) -> DeliveryQuerySet:
+    def rows(self, database: str) -> DeliveryQuerySet[Delivery]:
         """Return the deliveries of one database that match."""
         conditions = {
             "pk__in": self.ids,
@@ -54,10 +54,12 @@ class Selection:
             "reason": self.reason,
         }
         given = {key: value for key, value in conditions.items() if value}
-        rows: DeliveryQuerySet = Delivery.objects.using(database).filter(**given)
+        rows: DeliveryQuerySet[Delivery] = Delivery.objects.using(database).filter(
+            **given
+        )
         return rows
 
-    def replayable(self, database: str) -> DeliveryQuerySet:
+    def replayable(self, database: str) -> DeliveryQuerySet[Delivery]:
         """Return what ``replay`` changes: dead deliveries.
 
         Discarded ones only by their ids: they were finished on purpose.
@@ -65,7 +67,7 @@ class Selection:
         rows = self.rows(database)
         return rows.replayable() if self.ids else rows.dead()
 
-    def discardable(self, database: str) -> DeliveryQuerySet:
+    def discardable(self, database: str) -> DeliveryQuerySet[Delivery]:
         """Return what ``discard`` changes: pending and dead deliveries."""
         return self.rows(database).discardable()
 

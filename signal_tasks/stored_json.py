@@ -26,19 +26,6 @@ def read(text: str) -> Any:
         raise DecodeError(f"it is not JSON that can be read: {error}") from error
 
 
-def read_headers(text: str) -> dict[str, Any]:
-    """Return the headers of an event, or raise ``DecodeError``."""
-    if not text:
-        return {}
-    try:
-        found = read(text)
-    except DecodeError as error:
-        raise DecodeError(f"the headers are damaged: {error}") from error
-    if not isinstance(found, dict):
-        raise DecodeError("the headers are damaged: they are not an object")
-    return found
-
-
 def shown(text: str) -> Any:
     """Return the value, or the text itself where that is damaged or nested deeply."""
     try:

