@@ -18,6 +18,7 @@ from django.db import connections
 from signal_tasks.broker import config
 from signal_tasks.conf import NAME, setting_errors
 from signal_tasks.context import carries_schemas, hooks
+from signal_tasks.db.aliases import outbox_aliases
 from signal_tasks.delivery.tasks import owns_task
 from signal_tasks.dispatch.forwarding import ForwardedSignal
 from signal_tasks.dispatch.signal import all_signals
@@ -25,6 +26,8 @@ from signal_tasks.registry.registry import registry
 
 Messages = Iterator[checks.CheckMessage]
 SERVERS = ("postgresql", "mysql")
+#: Names of the one zone whose times are the database's own.
+UTC = ("UTC", "Etc/UTC")
 
 
 def register() -> None:
@@ -83,6 +86,23 @@ def signals_own_their_names() -> Messages:
                 f"{count} signals have the name {name!r}.",
                 hint="Give each a name of its own with AsyncSignal(name=...).",
                 id="signal_tasks.E004",
+            )
+
+
+def times_are_stored_in_utc() -> Messages:
+    """E005: due times of the database's clock and of ``using(at=...)`` would differ."""
+    for alias in connections:
+        connection = connections[alias]
+        zone = connection.settings_dict["TIME_ZONE"]
+        if connection.features.supports_timezones or zone in (None, *UTC):
+            continue
+        if alias in outbox_aliases():
+            yield checks.Error(
+                f"The database {alias!r} stores times of the zone {zone!r}, which the "
+                "clock of a database without time zones does not tell.",
+                hint="Remove TIME_ZONE from its settings, or keep the outbox in "
+                "another database: SIGNAL_TASKS['DATABASES'].",
+                id="signal_tasks.E005",
             )
 
 
@@ -216,11 +236,23 @@ def worker_consumer_survives() -> Messages:
         )
 
 
+def receivers_are_held() -> Messages:
+    """W008: a receiver that was connected weakly, and held by nobody."""
+    for name in registry.gone():
+        yield checks.Warning(
+            f"The receiver {name!r} was connected, and no longer exists: nobody held "
+            "it, so nothing is sent to it.",
+            hint="Connect it with weak=False, or define it at the top of a module.",
+            id="signal_tasks.W008",
+        )
+
+
 ALL: tuple[Callable[[], Messages], ...] = (
     settings_are_valid,
     times_are_aware,
     receivers_own_their_tasks,
     signals_own_their_names,
+    times_are_stored_in_utc,
     tenants_travel,
     arguments_travel,
     celery_app_is_set,
@@ -230,4 +262,5 @@ ALL: tuple[Callable[[], Messages], ...] = (
     content_is_json,
     worker_outlives_outages,
     worker_consumer_survives,
+    receivers_are_held,
 )

@@ -32,11 +32,11 @@ def name_of(code: object) -> str:
 
 def check_name(name: object) -> None:
     """Raise ``ImproperlyConfigured`` for a name that a row cannot hold."""
-    is_text = isinstance(name, str) and name.isprintable()
+    is_text = isinstance(name, str) and name.isprintable() and name == name.strip()
     if not is_text or not 0 < len(cast("str", name)) <= MAX_NAME_LENGTH:
         raise ImproperlyConfigured(
             f"{name!r} cannot be the name of a signal or receiver; give a string of "
-            f"1 to {MAX_NAME_LENGTH} printable characters."
+            f"1 to {MAX_NAME_LENGTH} printable characters, without spaces around it."
         )
 
 
