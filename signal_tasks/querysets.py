@@ -189,7 +189,9 @@ class DeliveryQuerySet(QuerySet[D]):
         the number of rows updated.
         """
         now = DatabaseNow()
-        held = Q(state=State.RUNNING, claimed_by=worker)  # also if it was extended
+        # Leases that are over, too: an extended one has not ended by itself.
+        live = Q(state=State.RUNNING, next_check_at__isnull=False)
+        held = Q(live, claimed_by=worker)
         with transaction.atomic(using=self.db):
             rows = skip_locked(self._unfiltered().filter(held))
             ids = list(rows.values_list("pk", flat=True))
