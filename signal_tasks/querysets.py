@@ -189,9 +189,7 @@ class DeliveryQuerySet(QuerySet[D]):
         the number of rows updated.
         """
         now = DatabaseNow()
-        # Leases that are over, too: an extended one has not ended by itself.
-        live = Q(state=State.RUNNING, next_check_at__isnull=False)
-        held = Q(live, claimed_by=worker)
+        held = Q(state=State.RUNNING, claimed_by=worker)  # also if it was extended
         with transaction.atomic(using=self.db):
             rows = skip_locked(self._unfiltered().filter(held))
             ids = list(rows.values_list("pk", flat=True))

@@ -21,8 +21,8 @@ from signal_tasks import (
 )
 from signal_tasks.db.clock import DatabaseNow, uuid7
 from signal_tasks.models import Delivery, Extension
+from signal_tasks.relay.pruning import prune_batch
 from signal_tasks.relay.recovery import recover
-from signal_tasks.relay.relay import Relay
 from signal_tasks.testing import run_pending
 from tests.signal_tasks.conftest import listen
 from tests.signal_tasks.delivery.steps import atomic_or_not, connect, run, send
@@ -203,9 +203,7 @@ def test_extensions_that_are_over_are_pruned(signal: AsyncSignal) -> None:
     now = timezone.now()
     for until in (now - timedelta(seconds=60), now + timedelta(seconds=60)):
         Extension.objects.create(delivery_id=uuid7(), lease_end=now, until=until)
-    relay = Relay("relay@test")
-    relay.run_once()
-    relay.close()
+    prune_batch("default")
     assert [each.until > now for each in Extension.objects.all()] == [True]
 
 
