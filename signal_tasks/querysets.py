@@ -189,7 +189,8 @@ class DeliveryQuerySet(QuerySet[D]):
         the number of rows updated.
         """
         now = DatabaseNow()
-        held = Q(state=State.RUNNING, claimed_by=worker)  # also if it was extended
+        # Also what is over, but extended.
+        held = Q(state=State.RUNNING, claimed_by=worker, next_check_at__isnull=False)
         with transaction.atomic(using=self.db):
             rows = skip_locked(self._unfiltered().filter(held))
             ids = list(rows.values_list("pk", flat=True))
