@@ -163,6 +163,7 @@ class DeliveryAdmin(WindowAdmin):
                     "reason",
                     "attempts",
                     "orphaned",
+                    "parked",
                     "available_at",
                     "finished_at",
                     "shown_failures",
