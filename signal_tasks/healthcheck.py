@@ -39,8 +39,8 @@ def health() -> dict[str, Any]:
                 counts["orphaned"] += row["n"]
         ages += _oldest_age(database)
         live = _live_workers(database)
-        workers += live
-        if not live:
+        workers += [worker.name for worker in live]
+        if not any(worker.runs_relay for worker in live):
             problems.append(f"no live worker or relay was seen on {database!r}")
     oldest = max(ages, default=None)
     if oldest is not None and oldest > settings().MAX_PENDING_AGE:
@@ -69,7 +69,6 @@ def _oldest_age(database: str) -> list[float]:
     return [max((timezone.now() - since).total_seconds(), 0.0)]
 
 
-def _live_workers(database: str) -> list[str]:
+def _live_workers(database: str) -> list[Worker]:
     recently = from_now(-settings().WORKER_TTL)
-    seen = Worker.objects.using(database).filter(seen_at__gte=recently)
-    return list(seen.values_list("name", flat=True))
+    return list(Worker.objects.using(database).filter(seen_at__gte=recently))

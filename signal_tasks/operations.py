@@ -6,7 +6,6 @@ operator.
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Collection
 from dataclasses import dataclass, fields
@@ -19,6 +18,7 @@ from signal_tasks.models import Delivery, Event
 from signal_tasks.querysets import DeliveryQuerySet
 from signal_tasks.registry.options import Options
 from signal_tasks.retry import RetryPolicy
+from signal_tasks.stored_json import shown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +44,7 @@ class Selection:
         """True if nothing is given, so that every delivery matches."""
         return not any(getattr(self, each.name) for each in fields(self))
 
-    def rows(self, database: str) -> DeliveryQuerySet:
+    def rows(self, database: str) -> DeliveryQuerySet[Delivery]:
         """Return the deliveries of one database that match."""
         conditions = {
             "pk__in": self.ids,
@@ -54,10 +54,12 @@ class Selection:
             "reason": self.reason,
         }
         given = {key: value for key, value in conditions.items() if value}
-        rows: DeliveryQuerySet = Delivery.objects.using(database).filter(**given)
+        rows: DeliveryQuerySet[Delivery] = Delivery.objects.using(database).filter(
+            **given
+        )
         return rows
 
-    def replayable(self, database: str) -> DeliveryQuerySet:
+    def replayable(self, database: str) -> DeliveryQuerySet[Delivery]:
         """Return what ``replay`` changes: dead deliveries.
 
         Discarded ones only by their ids: they were finished on purpose.
@@ -65,7 +67,7 @@ class Selection:
         rows = self.rows(database)
         return rows.replayable() if self.ids else rows.dead()
 
-    def discardable(self, database: str) -> DeliveryQuerySet:
+    def discardable(self, database: str) -> DeliveryQuerySet[Delivery]:
         """Return what ``discard`` changes: pending and dead deliveries."""
         return self.rows(database).discardable()
 
@@ -143,8 +145,8 @@ def _event(event: Event, database: str) -> dict[str, Any]:
         "signal": event.signal,
         "sent_at": event.sent_at.isoformat(),
         "cause": event.cause_id and str(event.cause_id),
-        "headers": event.header_mapping(),
-        "payload": _json_or_text(event.payload),
+        "headers": shown(event.headers) if event.headers else {},
+        "payload": shown(event.payload),
         "deliveries": [_delivery(delivery) for delivery in deliveries],
     }
 
@@ -173,10 +175,3 @@ def _delivery(delivery: Delivery) -> dict[str, Any]:
         "finished_at": finished and finished.isoformat(),
         "failures": list(failures),
     }
-
-
-def _json_or_text(payload: str) -> Any:
-    try:
-        return json.loads(payload)
-    except ValueError:
-        return payload

@@ -80,7 +80,7 @@ def _json_headers(headers: Mapping[str, Any] | None) -> Mapping[str, Any] | None
     try:
         copy = dict(headers)
         json.dumps(copy, allow_nan=False)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise TypeError(
             f"using(): headers have to be a mapping of JSON values: {error}"
         ) from error

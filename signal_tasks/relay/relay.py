@@ -21,9 +21,16 @@ from signal_tasks.broker.connection import BrokerConnection
 from signal_tasks.broker.messages import PublishRequest, messages_for
 from signal_tasks.conf import settings
 from signal_tasks.db.aliases import outbox_aliases
+from signal_tasks.db.errors import Fault, fault_of
+from signal_tasks.db.session import drop, leave_pool
 from signal_tasks.models import Delivery
 from signal_tasks.registry.registry import registry
-from signal_tasks.relay import heartbeat, pruning
+from signal_tasks.relay import pruning
+from signal_tasks.relay.heartbeat import (
+    Heartbeat,
+    Watch,
+    expire_leases_of_silent_workers,
+)
 from signal_tasks.relay.recovery import recover
 
 #: Rows that one statement of a pass works on.
@@ -38,6 +45,9 @@ ORPHAN_MAX = 60.0
 #: deploy, older workers drop the messages that they do not understand.
 ADOPTED_MAX = 15.0
 PRUNE_EVERY = 60.0
+#: Time that workers have for their writes after an outage of the database, before
+#: their leases count as over (seconds).
+RECOVER_AFTER_OUTAGE = 5.0
 
 
 @dataclass(slots=True)
@@ -62,20 +72,20 @@ class FullPass:
 class DatabaseState:
     """What a relay remembers of one database between passes (times: monotonic)."""
 
-    heartbeat_at: float = 0.0
     prune_at: float = 0.0
+    recover_at: float = 0.0
     adopted: bool = False
+    watch: Watch = field(default_factory=Watch)
     full: FullPass | None = None
 
 
-@dataclass(slots=True)
 class Relay:
     """One relay; ``run_once`` is a pass, ``run_forever`` the loop around it."""
 
-    name: str
-    id: uuid.UUID = field(default_factory=uuid.uuid4)
-    _broker: BrokerConnection | None = None
-    _states: dict[str, DatabaseState] = field(default_factory=dict)
+    def __init__(self, name: str, *, heartbeat: Heartbeat | None = None) -> None:
+        self._heartbeat = heartbeat or Heartbeat(name)
+        self._broker: BrokerConnection | None = None
+        self._states: dict[str, DatabaseState] = {}
 
     def run_forever(
         self, stop: threading.Event, run_pass: Callable[[], object] | None = None
@@ -98,8 +108,7 @@ class Relay:
             # The relay survives everything: a database that is down, read-only or
             # not migrated is reported, and tried again in the next pass.
             except Exception as error:  # noqa: BLE001
-                with suppress(Exception):
-                    _close_connection(database)
+                self._leave_connection(database, error)
                 details = signals.PassFailed(database=database, error=error)
                 signals.pass_failed.send_robust(Relay, details=details)
         return results
@@ -112,26 +121,42 @@ class Relay:
         """
         for database in self._states:
             with suppress(Exception):
-                heartbeat.leave(database, self.id)
+                self._heartbeat.close(database)
             with suppress(Exception):
-                _close_connection(database)
+                drop(database)
         if self._broker is not None:
             self._broker.close()
+
+    def _leave_connection(self, database: str, error: BaseException) -> None:
+        """Connect anew in the next pass, and recover nothing for a while.
+
+        While the database was away, workers could neither write what they had done
+        nor extend their leases. They do so first.
+        """
+        with suppress(Exception):
+            drop(database)
+        if fault_of(error) is Fault.CONNECTION:
+            state = self._states.setdefault(database, DatabaseState())
+            state.recover_at = time.monotonic() + RECOVER_AFTER_OUTAGE
 
     def _pass(self, database: str) -> PassResult:
         state = self._states.setdefault(database, DatabaseState())
         result = PassResult()
         now = time.monotonic()
         if not connections[database].in_atomic_block:
+            leave_pool(database)  # those who take from it may wait for this relay
             connections[database].close_if_unusable_or_obsolete()
-        if now >= state.heartbeat_at:
-            heartbeat.beat(database, self.id, self.name)
-            state.heartbeat_at = now + heartbeat.INTERVAL
+        if self._heartbeat.is_due(database):
+            self._heartbeat.report(database)
+            expire_leases_of_silent_workers(
+                database, state.watch, self._heartbeat, now=now
+            )
         if not state.adopted:
             Delivery.objects.using(database).adopt(registry.known_names())
             state.adopted = True
         if Delivery.objects.using(database).has_due(early=ORPHAN_AFTER):
-            result.recovered = recover(database)
+            if now >= state.recover_at:
+                result.recovered = recover(database)
             self._publish_due(database, state, result)
         if now >= state.prune_at:
             self._prune(database, state, result, now)
@@ -144,7 +169,6 @@ class Relay:
         result.pruned = pruning.prune_batch(database)
         more = result.pruned >= pruning.BATCH
         state.prune_at = pruning.next_run_at(now) if more else now + PRUNE_EVERY
-        heartbeat.forget_old_workers(database)
 
     def _announce(self, database: str, result: PassResult) -> None:
         details = signals.PassFinished(
@@ -202,12 +226,6 @@ class Relay:
         rows = Delivery.objects.using(database)
         rows.unschedule(pks, after=self._broker.pause)
         return False
-
-
-def _close_connection(database: str) -> None:
-    """Close the connection, unless a test has a transaction open around us."""
-    if not connections[database].in_atomic_block:
-        connections[database].close()
 
 
 def _schedule(database: str) -> tuple[list[Delivery], int]:

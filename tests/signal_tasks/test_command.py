@@ -309,6 +309,20 @@ def test_inspect_shows_a_damaged_payload_as_it_is(failing: AsyncSignal) -> None:
     assert json.loads(command("inspect", str(handle.id)))["payload"] == "{damaged"
 
 
+@pytest.mark.parametrize(
+    "stored",
+    ["9" * 5_000, "[" * 100_000, "[" * 900 + "]" * 900],
+    ids=["a number of 5,000 digits", "deep, without an end", "deep"],
+)
+def test_inspect_shows_what_cannot_be_laid_out_as_it_is(
+    stored: str, failing: AsyncSignal
+) -> None:
+    handle = send(failing)
+    Event.objects.update(payload=stored, headers=stored)
+    told = json.loads(command("inspect", str(handle.id)))
+    assert (told["payload"], told["headers"]) == (stored, stored)
+
+
 def test_inspect_says_when_there_is_none() -> None:
     with pytest.raises(CommandError, match="no event or delivery"):
         command("inspect", str(uuid.uuid4()))

@@ -75,7 +75,25 @@ def test_headers_reach_the_receiver(signal: AsyncSignal) -> None:
     assert got == [{"trace": "abc", "depth": [1, None]}, {}]
 
 
-@pytest.mark.parametrize("headers", [{"a": object()}, {"a": float("nan")}, "text", 5])
+def nested(levels: int) -> Any:
+    value: Any = 0
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"a": object()},
+        {"a": float("nan")},
+        "text",
+        5,
+        {"deep": nested(5_000)},
+        {"a number of 5,000 digits": 10**5_000},
+    ],
+    ids=["an object", "nan", "text", "a number", "deep", "many digits"],
+)
 def test_headers_that_json_cannot_hold_are_refused(
     headers: Any, signal: AsyncSignal
 ) -> None:
