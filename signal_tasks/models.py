@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import uuid
 from typing import Any, ClassVar
 
@@ -10,6 +9,7 @@ from django.db import models
 from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
+from signal_tasks.context import split_headers
 from signal_tasks.db.clock import DatabaseNow, uuid7
 from signal_tasks.querysets import DeliveryQuerySet
 from signal_tasks.states import Reason, State
@@ -36,10 +36,22 @@ class Event(models.Model):
         return f"{self.signal} {self.pk}"
 
     def header_mapping(self) -> dict[str, Any]:
-        """Return the headers as they were given to ``using(headers=...)``."""
-        return dict(json.loads(self.headers)) if self.headers else {}
+        """Return the headers as they were given to ``using(headers=...)``.
+
+        Raises:
+            DecodeError: somebody has damaged them since.
+        """
+        headers, _ = split_headers(self.headers)
+        return headers
+
+    def context_mapping(self) -> dict[str, Any]:
+        """Return the context of the sender; see Note [Context] in ``context``."""
+        _, carried = split_headers(self.headers)
+        return carried
 
 
+#: Longest text of ``parked``, in characters.
+MAX_PARKED = 255
 #: Compared one by one: PostgreSQL needs three times as long to read a list.
 IS_LIVE = Q(state=State.PENDING) | Q(state=State.RUNNING)
 
@@ -53,6 +65,9 @@ class Delivery(models.Model):
 
     ``lease`` is the token of the last claim; see Note [Fencing] in ``db.claim``.
     ``run`` grows with each replay, so that attempts of each run are told apart.
+
+    ``parked`` says why a pending delivery could not be published, when the reason is
+    not the broker's; it is empty again once it was published or claimed.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
@@ -77,6 +92,9 @@ class Delivery(models.Model):
     publish_count = models.SmallIntegerField(default=0)
     isolated = models.BooleanField(default=False)
     orphaned = models.BooleanField(default=False)
+    parked = models.CharField(
+        max_length=MAX_PARKED, blank=True, default="", db_default=""
+    )
     finished_at = models.DateTimeField(null=True, blank=True)
 
     objects: ClassVar[Any] = DeliveryQuerySet.as_manager()
@@ -110,6 +128,27 @@ class Delivery(models.Model):
 
     def __str__(self) -> str:
         return f"{self.receiver} {self.pk}"
+
+
+class Extension(models.Model):
+    """A longer lease of a running delivery; see Note [Extensions] in ``querysets``.
+
+    Void once ``next_check_at`` of the delivery is no longer ``lease_end``.
+    """
+
+    delivery_id = models.UUIDField(primary_key=True, editable=False)
+    lease_end = models.DateTimeField()
+    until = models.DateTimeField()
+
+    objects: ClassVar[models.Manager[Extension]] = models.Manager()
+
+    class Meta:
+        verbose_name = _("extension of a lease")
+        verbose_name_plural = _("extensions of leases")
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"{self.delivery_id} until {self.until}"
 
 
 class Attempt(models.Model):
@@ -148,12 +187,17 @@ class Attempt(models.Model):
 
 
 class Worker(models.Model):
-    """A worker or relay that was seen at work on this database."""
+    """A worker or relay that reports to be at work on this database.
+
+    Deliveries name the worker that runs them by this id (``claimed_by``); see Note
+    [Silence] in ``relay.heartbeat``.
+    """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     name = models.CharField(max_length=255)
     started_at = models.DateTimeField(default=DatabaseNow)
     seen_at = models.DateTimeField(default=DatabaseNow)
+    runs_relay = models.BooleanField(default=True)
 
     objects: ClassVar[models.Manager[Worker]] = models.Manager()
 

@@ -9,6 +9,12 @@ has found and then asks again which of them it is for.
 
 All run on the alias of the queryset. Nothing here knows a receiver, a policy or the
 broker.
+
+# Note [Extensions]
+A transaction that sees the database as it was when it began cannot change a row that
+has changed since. So a lease that is extended beside the transaction of its receiver
+is not changed itself: the longer one is a row of its own, and holds as long as the
+row of the delivery stays as it was.
 """
 
 from __future__ import annotations
@@ -16,16 +22,20 @@ from __future__ import annotations
 import uuid
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 from django.apps import apps
 from django.db import connections, transaction
 from django.db.models import (
+    BooleanField,
     Case,
     Count,
     Exists,
+    ExpressionWrapper,
     F,
+    Max,
     Min,
+    Model,
     OuterRef,
     Q,
     QuerySet,
@@ -39,9 +49,8 @@ from signal_tasks.db.clock import DatabaseNow, from_now
 from signal_tasks.db.sql import skip_locked
 from signal_tasks.states import LIVE, State
 
-if TYPE_CHECKING:
-    from signal_tasks.models import Delivery
-
+#: ``models.Delivery``, which is made of this module.
+D = TypeVar("D", bound=Model)
 #: States from which an operator may replay, or discard, a delivery.
 REPLAYABLE = (State.DEAD, State.DISCARDED)
 DISCARDABLE = (State.PENDING, State.DEAD)
@@ -51,10 +60,10 @@ BATCH = 1000
 MAX_DOUBLINGS = 30
 
 
-class DeliveryQuerySet(QuerySet["Delivery"]):
+class DeliveryQuerySet(QuerySet[D]):
     """Deliveries, and the verbs of workers, relays and operators."""
 
-    def _unfiltered(self) -> DeliveryQuerySet:
+    def _unfiltered(self) -> DeliveryQuerySet[D]:
         return DeliveryQuerySet(self.model, using=self.db)
 
     # -- a worker's verbs ---------------------------------------------------------
@@ -80,7 +89,7 @@ class DeliveryQuerySet(QuerySet["Delivery"]):
             events=_rows("Event", self.db),
         )
 
-    def leased(self, ids: Collection[uuid.UUID], lease: int) -> DeliveryQuerySet:
+    def leased(self, ids: Collection[uuid.UUID], lease: int) -> DeliveryQuerySet[D]:
         """Return those of ``ids`` that run under this lease."""
         rows = self._unfiltered()
         return rows.filter(pk__in=ids, lease=lease, state=State.RUNNING)
@@ -142,6 +151,20 @@ class DeliveryQuerySet(QuerySet["Delivery"]):
         """
         return self.leased(ids, lease).update(next_check_at=from_now(seconds))
 
+    def extend_beside(self, pk: uuid.UUID, lease: int, seconds: float) -> int:
+        """Do the same for one delivery, without changing its row: Note [Extensions].
+
+        For a transaction beside that of the receiver.
+        """
+        extensions = _rows("Extension", self.db)
+        with transaction.atomic(using=self.db):
+            locked = self.leased([pk], lease).select_for_update()
+            ends = list(locked.values_list("next_check_at", flat=True))
+            if ends:
+                longer = {"lease_end": ends[0], "until": from_now(seconds)}
+                extensions.update_or_create(delivery_id=pk, defaults=longer)
+        return len(ends)
+
     # -- the relay's verbs --------------------------------------------------------
 
     def has_due(self, *, early: float) -> bool:
@@ -151,19 +174,42 @@ class DeliveryQuerySet(QuerySet["Delivery"]):
         """
         return self._unfiltered().filter(next_check_at__lte=from_now(early)).exists()
 
-    def expired_leases(self, limit: int) -> list[Delivery]:
+    def expired_leases(self, limit: int) -> list[D]:
         """Return running deliveries whose lease is over; lock them."""
         over = Q(state=State.RUNNING, next_check_at__lte=DatabaseNow())
-        rows = self._unfiltered().filter(over).order_by("next_check_at")
+        extended = _rows("Extension", self.db).filter(
+            delivery_id=OuterRef("pk"),
+            lease_end=OuterRef("next_check_at"),
+            until__gt=DatabaseNow(),
+        )
+        rows = self._unfiltered().filter(over, ~Exists(extended))
+        rows = rows.order_by("next_check_at")
         return list(skip_locked(rows)[:limit])
+
+    def expire_leases_of(self, worker: uuid.UUID) -> int:
+        """Let the leases that this worker holds end now; the relay recovers them.
+
+        Deliveries that another transaction has locked are left to their lease. Return
+        the number of rows updated.
+        """
+        now = DatabaseNow()
+        # Also what is over, but extended.
+        held = Q(state=State.RUNNING, claimed_by=worker, next_check_at__isnull=False)
+        with transaction.atomic(using=self.db):
+            rows = skip_locked(self._unfiltered().filter(held))
+            ids = list(rows.values_list("pk", flat=True))
+            return sum(
+                self._unfiltered()
+                .filter(pk__in=some, state=State.RUNNING)
+                .update(next_check_at=now)
+                for some in _batches(ids)
+            )
 
     def count_attempt(self, ids: Collection[uuid.UUID], lease: int) -> int:
         """Count one attempt more for deliveries that run under this lease."""
         return self.leased(ids, lease).update(attempts=F("attempts") + 1)
 
-    def due(
-        self, limit: int, *, names: Collection[str], early: float
-    ) -> list[Delivery]:
+    def due(self, limit: int, *, names: Collection[str], early: float) -> list[D]:
         """Return pending deliveries that the relay must look at; lock them.
 
         Orphans of these receivers are due ``early``, before a relay that does not
@@ -177,7 +223,7 @@ class DeliveryQuerySet(QuerySet["Delivery"]):
 
     def schedule_publication(
         self,
-        due: Iterable[Delivery],
+        due: Iterable[D],
         *,
         after: float,
         longest: float,
@@ -208,6 +254,25 @@ class DeliveryQuerySet(QuerySet["Delivery"]):
             )
         )
 
+    def park(
+        self, ids: Collection[uuid.UUID], reason: str, *, after: float | None = None
+    ) -> int:
+        """Record why pending deliveries cannot be published; the broker is well.
+
+        Relays try again in ``after`` seconds, or when they would have anyway. Return
+        the number of rows updated.
+        """
+        changes: dict[str, Any] = {"parked": reason}
+        if after is not None:
+            changes |= {"next_check_at": from_now(after), "publish_count": 1}
+        rows = self._unfiltered().filter(pk__in=ids, state=State.PENDING)
+        return rows.update(**changes)
+
+    def unpark(self, ids: Collection[uuid.UUID]) -> int:
+        """Undo ``park`` for what was published; return the number of rows updated."""
+        rows = self._unfiltered().filter(pk__in=ids, state=State.PENDING)
+        return rows.update(parked="", publish_count=1)
+
     def adopt(self, names: Collection[str]) -> int:
         """Make orphans of these receivers due for the relay.
 
@@ -222,11 +287,11 @@ class DeliveryQuerySet(QuerySet["Delivery"]):
 
     # -- an operator's verbs ------------------------------------------------------
 
-    def dead(self) -> DeliveryQuerySet:
+    def dead(self) -> DeliveryQuerySet[D]:
         """Return the dead letters."""
         return self.filter(state=State.DEAD)
 
-    def replayable(self) -> DeliveryQuerySet:
+    def replayable(self) -> DeliveryQuerySet[D]:
         """Return deliveries that finished without being done."""
         return self.filter(state__in=REPLAYABLE)
 
@@ -244,12 +309,13 @@ class DeliveryQuerySet(QuerySet["Delivery"]):
             lease=0,
             publish_count=0,
             isolated=False,
+            parked="",
             available_at=DatabaseNow(),
             next_check_at=DatabaseNow(),
             finished_at=None,
         )
 
-    def discardable(self) -> DeliveryQuerySet:
+    def discardable(self) -> DeliveryQuerySet[D]:
         """Return deliveries that are neither done nor running."""
         return self.filter(state__in=DISCARDABLE)
 
@@ -331,16 +397,29 @@ class DeliveryQuerySet(QuerySet["Delivery"]):
         ):
             rows._raw_delete(self.db)  # noqa: SLF001 - deletes without fetching
 
+    def forget_extensions(self) -> None:
+        """Delete extensions of leases that are over."""
+        old = _rows("Extension", self.db).filter(until__lte=DatabaseNow())
+        old._raw_delete(self.db)  # noqa: SLF001 - deletes without fetching
+
     # -- what is seen -------------------------------------------------------------
 
-    def live(self) -> DeliveryQuerySet:
+    def live(self) -> DeliveryQuerySet[D]:
         """Return deliveries that are pending or running."""
         return self.filter(state__in=LIVE, next_check_at__isnull=False)
 
     def counts(self) -> list[dict[str, Any]]:
-        """Return rows of receiver, state, orphaned and ``n``, their number."""
-        rows: Any = self.values("receiver", "state", "orphaned")
+        """Return rows of receiver, state, orphaned, is_parked and ``n``, their number."""
+        is_parked = ExpressionWrapper(~Q(parked=""), output_field=BooleanField())
+        rows: Any = self.annotate(is_parked=is_parked)
+        rows = rows.values("receiver", "state", "orphaned", "is_parked")
         return list(rows.annotate(n=Count("pk")).order_by())
+
+    def parked(self) -> list[dict[str, Any]]:
+        """Return rows of receiver, ``n`` parked deliveries, and one of their reasons."""
+        rows: Any = self.live().filter(state=State.PENDING).exclude(parked="")
+        rows = rows.values("receiver").annotate(n=Count("pk"), reason=Max("parked"))
+        return list(rows.order_by("receiver"))
 
     def oldest_due(self) -> datetime | None:
         """Return since when the longest waiting due delivery has been due."""
@@ -358,7 +437,7 @@ def _one_less(field: str) -> Case:
     return Case(When(**{f"{field}__gt": 0}, then=F(field) - 1), default=Value(0))
 
 
-def _grouped(rows: Iterable[Delivery], field: str) -> Mapping[Any, list[uuid.UUID]]:
+def _grouped(rows: Iterable[Model], field: str) -> Mapping[Any, list[uuid.UUID]]:
     groups: dict[Any, list[uuid.UUID]] = {}
     for row in rows:
         groups.setdefault(getattr(row, field), []).append(row.pk)

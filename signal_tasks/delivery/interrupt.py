@@ -5,7 +5,20 @@ from __future__ import annotations
 import threading
 from signal import SIG_IGN, SIGINT, default_int_handler, getsignal
 
-from celery.exceptions import WorkerShutdown, WorkerTerminate
+from celery.exceptions import (
+    SoftTimeLimitExceeded,
+    WorkerShutdown,
+    WorkerTerminate,
+)
+
+__all__ = [
+    "STOPS",
+    "ReleaseRequested",
+    "SoftTimeLimitExceeded",
+    "in_receiver",
+    "interruptible",
+    "is_from_outside",
+]
 
 
 class ReleaseRequested(BaseException):

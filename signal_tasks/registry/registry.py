@@ -11,6 +11,7 @@ import weakref
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
 
+from django.apps import apps
 from django.core.exceptions import ImproperlyConfigured
 from django.dispatch import Signal
 
@@ -84,6 +85,7 @@ class Registry:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._entries: dict[str, _Entry] = {}
+        self._gone: set[str] = set()
         self._signals: weakref.WeakValueDictionary[str, Signal] = (
             weakref.WeakValueDictionary()
         )
@@ -102,6 +104,7 @@ class Registry:
                 entry = known
             entry = entry or _Entry(receiver)
             entry.receiver = receiver
+            self._gone.discard(receiver.name)
             entry.holders.add(holder)
             for name in receiver.names:
                 self._entries[name] = entry
@@ -122,6 +125,23 @@ class Registry:
         """Return the live receiver of that name or alias."""
         entry = self._entries.get(name)
         return entry.receiver if entry is not None and entry.is_live else None
+
+    def note_gone(self, name: str) -> Callable[[object], None]:
+        """Return what a weak reference calls once its receiver does not exist any more.
+
+        A process keeps what it connects while it starts, so a receiver that is gone by
+        then was held by nobody. Later ones may come and go.
+        """
+
+        def gone(_: object) -> None:
+            if not apps.ready and self.receiver(name) is None:
+                self._gone.add(name)
+
+        return gone
+
+    def gone(self) -> list[str]:
+        """Return the names of receivers that nobody held while this process started."""
+        return sorted(self._gone)
 
     def receivers(self) -> Iterator[Receiver]:
         """Yield every live receiver once, by name."""

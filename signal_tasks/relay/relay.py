@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -18,12 +18,19 @@ from django.db import connections, transaction
 
 from signal_tasks import signals
 from signal_tasks.broker.connection import BrokerConnection
-from signal_tasks.broker.messages import PublishRequest, messages_for
+from signal_tasks.broker.messages import PublishRequest
 from signal_tasks.conf import settings
 from signal_tasks.db.aliases import outbox_aliases
-from signal_tasks.models import Delivery
+from signal_tasks.db.errors import Fault, fault_of
+from signal_tasks.db.session import drop, leave_pool
+from signal_tasks.models import MAX_PARKED, Delivery
 from signal_tasks.registry.registry import registry
-from signal_tasks.relay import heartbeat, pruning
+from signal_tasks.relay import pruning
+from signal_tasks.relay.heartbeat import (
+    Heartbeat,
+    Watch,
+    expire_leases_of_silent_workers,
+)
 from signal_tasks.relay.recovery import recover
 
 #: Rows that one statement of a pass works on.
@@ -37,7 +44,13 @@ ORPHAN_MAX = 60.0
 #: Relays that know an orphan's receiver publish it again before long: during a rolling
 #: deploy, older workers drop the messages that they do not understand.
 ADOPTED_MAX = 15.0
+#: What could not be published, for a reason that is not the broker's, is tried again
+#: after this time, then after twice that, and so on.
+PARKED_AFTER, PARKED_MAX = 2.0, 60.0
 PRUNE_EVERY = 60.0
+#: Time that workers have for their writes after an outage of the database, before
+#: their leases count as over (seconds).
+RECOVER_AFTER_OUTAGE = 5.0
 
 
 @dataclass(slots=True)
@@ -48,6 +61,7 @@ class PassResult:
     recovered: int = 0
     orphaned: int = 0
     pruned: int = 0
+    parked: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,20 +76,20 @@ class FullPass:
 class DatabaseState:
     """What a relay remembers of one database between passes (times: monotonic)."""
 
-    heartbeat_at: float = 0.0
     prune_at: float = 0.0
+    recover_at: float = 0.0
     adopted: bool = False
+    watch: Watch = field(default_factory=Watch)
     full: FullPass | None = None
 
 
-@dataclass(slots=True)
 class Relay:
     """One relay; ``run_once`` is a pass, ``run_forever`` the loop around it."""
 
-    name: str
-    id: uuid.UUID = field(default_factory=uuid.uuid4)
-    _broker: BrokerConnection | None = None
-    _states: dict[str, DatabaseState] = field(default_factory=dict)
+    def __init__(self, name: str, *, heartbeat: Heartbeat | None = None) -> None:
+        self._heartbeat = heartbeat or Heartbeat(name)
+        self._broker: BrokerConnection | None = None
+        self._states: dict[str, DatabaseState] = {}
 
     def run_forever(
         self, stop: threading.Event, run_pass: Callable[[], object] | None = None
@@ -98,8 +112,7 @@ class Relay:
             # The relay survives everything: a database that is down, read-only or
             # not migrated is reported, and tried again in the next pass.
             except Exception as error:  # noqa: BLE001
-                with suppress(Exception):
-                    _close_connection(database)
+                self._leave_connection(database, error)
                 details = signals.PassFailed(database=database, error=error)
                 signals.pass_failed.send_robust(Relay, details=details)
         return results
@@ -112,26 +125,42 @@ class Relay:
         """
         for database in self._states:
             with suppress(Exception):
-                heartbeat.leave(database, self.id)
+                self._heartbeat.close(database)
             with suppress(Exception):
-                _close_connection(database)
+                drop(database)
         if self._broker is not None:
             self._broker.close()
+
+    def _leave_connection(self, database: str, error: BaseException) -> None:
+        """Connect anew in the next pass, and recover nothing for a while.
+
+        While the database was away, workers could neither write what they had done
+        nor extend their leases. They do so first.
+        """
+        with suppress(Exception):
+            drop(database)
+        if fault_of(error) is Fault.CONNECTION:
+            state = self._states.setdefault(database, DatabaseState())
+            state.recover_at = time.monotonic() + RECOVER_AFTER_OUTAGE
 
     def _pass(self, database: str) -> PassResult:
         state = self._states.setdefault(database, DatabaseState())
         result = PassResult()
         now = time.monotonic()
         if not connections[database].in_atomic_block:
+            leave_pool(database)  # those who take from it may wait for this relay
             connections[database].close_if_unusable_or_obsolete()
-        if now >= state.heartbeat_at:
-            heartbeat.beat(database, self.id, self.name)
-            state.heartbeat_at = now + heartbeat.INTERVAL
+        if self._heartbeat.is_due(database):
+            self._heartbeat.report(database)
+            expire_leases_of_silent_workers(
+                database, state.watch, self._heartbeat, now=now
+            )
         if not state.adopted:
             Delivery.objects.using(database).adopt(registry.known_names())
             state.adopted = True
         if Delivery.objects.using(database).has_due(early=ORPHAN_AFTER):
-            result.recovered = recover(database)
+            if now >= state.recover_at:
+                result.recovered = recover(database)
             self._publish_due(database, state, result)
         if now >= state.prune_at:
             self._prune(database, state, result, now)
@@ -142,9 +171,9 @@ class Relay:
         self, database: str, state: DatabaseState, result: PassResult, now: float
     ) -> None:
         result.pruned = pruning.prune_batch(database)
+        Delivery.objects.using(database).forget_extensions()
         more = result.pruned >= pruning.BATCH
         state.prune_at = pruning.next_run_at(now) if more else now + PRUNE_EVERY
-        heartbeat.forget_old_workers(database)
 
     def _announce(self, database: str, result: PassResult) -> None:
         details = signals.PassFinished(
@@ -153,6 +182,7 @@ class Relay:
             recovered=result.recovered,
             orphaned=result.orphaned,
             pruned=result.pruned,
+            parked=result.parked,
         )
         signals.pass_finished.send_robust(Relay, details=details)
 
@@ -170,9 +200,8 @@ class Relay:
                 return
             scheduled, orphans = _schedule(database)
             result.orphaned += orphans
-            if scheduled and not self._publish(scheduled, database):
+            if scheduled and not self._publish(scheduled, database, result):
                 return
-            result.published += len(scheduled)
             if len(scheduled) + orphans < BATCH:
                 return
         if scheduled:
@@ -191,23 +220,29 @@ class Relay:
         waiting = rows.filter(pk=before.last, publish_count__gt=0)
         return BATCHES if waiting.exists() else min(2 * before.batches, MAX_BATCHES)
 
-    def _publish(self, scheduled: list[Delivery], database: str) -> bool:
-        """Publish; make it due again if the broker does not take it."""
+    def _publish(
+        self, scheduled: list[Delivery], database: str, result: PassResult
+    ) -> bool:
+        """Publish; make it due again if the broker does not take it.
+
+        What cannot be published whatever the broker does is parked.
+        """
         if self._broker is None:
             pause = min(settings().RELAY_INTERVAL, settings().BREAKER_SECONDS)
             self._broker = BrokerConnection(pause=pause)
-        if self._broker.publish(messages_for(_requests(scheduled, database))):
-            return True
-        pks = [delivery.pk for delivery in scheduled]
-        rows = Delivery.objects.using(database)
-        rows.unschedule(pks, after=self._broker.pause)
-        return False
-
-
-def _close_connection(database: str) -> None:
-    """Close the connection, unless a test has a transaction open around us."""
-    if not connections[database].in_atomic_block:
-        connections[database].close()
+        done = self._broker.publish(_requests(scheduled, database))
+        refused = [each for each in scheduled if each.receiver in done.refused]
+        sent = [each for each in scheduled if each.receiver not in done.refused]
+        if refused:
+            result.parked += len(refused)
+            _park(refused, done.refused, database)
+        if done.taken:
+            result.published += len(sent)
+            _unpark(sent, database)
+        else:
+            rows = Delivery.objects.using(database)
+            rows.unschedule([each.pk for each in sent], after=self._broker.pause)
+        return done.taken
 
 
 def _schedule(database: str) -> tuple[list[Delivery], int]:
@@ -221,15 +256,37 @@ def _schedule(database: str) -> tuple[list[Delivery], int]:
         due = rows.due(BATCH, names=names, early=ORPHAN_AFTER)
         known = [delivery for delivery in due if delivery.receiver in names]
         orphans = [delivery for delivery in due if delivery.receiver not in names]
-        ordinary = [delivery for delivery in known if not delivery.orphaned]
         adopted = [delivery for delivery in known if delivery.orphaned]
+        others = [delivery for delivery in known if not delivery.orphaned]
+        ordinary = [delivery for delivery in others if not delivery.parked]
+        parked = [delivery for delivery in others if delivery.parked]
         after, longest = settings().REPUBLISH_AFTER, settings().REPUBLISH_MAX
         rows.schedule_publication(ordinary, after=after, longest=longest)
+        rows.schedule_publication(parked, after=PARKED_AFTER, longest=PARKED_MAX)
         for some, most in ((adopted, ADOPTED_MAX), (orphans, ORPHAN_MAX)):
             rows.schedule_publication(
                 some, after=ORPHAN_AFTER, longest=most, orphaned=True
             )
     return known, len(orphans)
+
+
+def _park(
+    refused: list[Delivery], errors: Mapping[str, BaseException], database: str
+) -> None:
+    """Park deliveries that cannot be published, with the reason."""
+    rows = Delivery.objects.using(database)
+    for receiver, error in errors.items():
+        reason = f"{type(error).__name__}: {error}"[:MAX_PARKED]
+        some = [each for each in refused if each.receiver == receiver]
+        rows.park([d.pk for d in some if not d.parked], reason, after=PARKED_AFTER)
+        rows.park([d.pk for d in some if d.parked not in ("", reason)], reason)
+
+
+def _unpark(sent: list[Delivery], database: str) -> None:
+    """Unpark what could be published this time."""
+    ids = [delivery.pk for delivery in sent if delivery.parked]
+    if ids:
+        Delivery.objects.using(database).unpark(ids)
 
 
 def _requests(scheduled: list[Delivery], database: str) -> Iterator[PublishRequest]:

@@ -46,16 +46,16 @@ def _worker_init(sender: Any, **_: object) -> None:
     process.time_limit = sender.time_limit
     process.soft_time_limit = sender.soft_time_limit
     _consume_all_queues(sender.app)
-    keep_connections(sender.app)
+    keep_connections(sender)
     load_transport()
     if sender.consumer_cls in STOCK_CONSUMERS:
         sender.consumer_cls = ResilientConsumer
     if sender.pool_cls in ("solo", solo.TaskPool):
         sender.pool_cls = ReleasingSoloPool
+    process.worker_id = uuid.uuid4()
+    sender.app.steps["worker"].add(RelayStep)
     if settings().RELAY_IN_WORKER:
-        process.worker_id = uuid.uuid4()
         process.leases = LeaseTable()
-        sender.app.steps["worker"].add(RelayStep)
     _share_memory()
 
 

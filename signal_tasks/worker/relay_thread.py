@@ -1,29 +1,40 @@
-"""Run a relay in a thread of a worker's main process, which also forks."""
+"""Run a relay and a reporter in threads of a worker's main process, which also forks."""
 
 from __future__ import annotations
 
-import os
 import threading
 import uuid
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 from celery import bootsteps
 from django.db import Error, connections
 
+from signal_tasks.conf import settings
+from signal_tasks.db.aliases import outbox_aliases
 from signal_tasks.delivery.process import process
+from signal_tasks.forks import ForkGuard
 from signal_tasks.models import Delivery
+from signal_tasks.relay.heartbeat import Heartbeat
 from signal_tasks.relay.relay import Relay
 
 #: How long a fork or the end of the worker waits for a pass of the relay (seconds).
 PASS_SECONDS = 5.0
+#: How long a fork waits for a report, and how often one is looked for (seconds).
+REPORT_SECONDS, LOOK_SECONDS = 2.0, 0.5
+#: The relay's report may be late by this fraction of WORKER_TTL.
+LATE = 0.15
 
 
 class RelayStep(bootsteps.StartStopStep):  # type: ignore[misc]
-    """A relay in a thread of the worker's main process.
+    """A relay and a reporter in threads of the worker's main process.
 
-    No pass is under way while the pool forks: a child must not inherit a lock or a
+    Neither is at work while the pool forks: a child must not inherit a lock or a
     connection in the middle of something.
+
+    The relay reports in its passes. The reporter does it when a pass takes long, and
+    for a worker without a relay.
     """
 
     label = "signal_tasks relay"
@@ -32,34 +43,51 @@ class RelayStep(bootsteps.StartStopStep):  # type: ignore[misc]
     def __init__(self, parent: Any, **kwargs: Any) -> None:
         super().__init__(parent, **kwargs)
         self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._threads: list[threading.Thread] = []
 
     def start(self, parent: Any) -> None:
-        """Start the thread."""
-        relay = Relay(parent.hostname, id=process.worker_id or uuid.uuid4())
-        self._thread = threading.Thread(
-            target=_run_relay,
-            args=(relay, self._stop),
-            name="signal_tasks-relay",
+        """Start the threads."""
+        if parent.pool.is_green:
+            # One receiver that does not wait stops all threads, and with them the
+            # reports; the worker would count as gone. Its leases decide.
+            process.worker_id = None
+        heartbeat = Heartbeat(
+            parent.hostname,
+            process.worker_id or uuid.uuid4(),
+            runs_relay=settings().RELAY_IN_WORKER,
+        )
+        self._run(_report_forever, heartbeat, "reporter")
+        if heartbeat.runs_relay:
+            self._run(_relay_forever, heartbeat, "relay")
+
+    def _run(self, run: Callable[..., None], heartbeat: Heartbeat, name: str) -> None:
+        thread = threading.Thread(
+            target=run,
+            args=(heartbeat, self._stop),
+            name=f"signal_tasks-{name}",
             daemon=True,
         )
-        self._thread.start()
+        self._threads.append(thread)
+        thread.start()
 
     def stop(self, parent: Any) -> None:
-        """End the loop and wait for the pass that is under way, within bounds."""
+        """End the loops and wait for the pass that is under way, within bounds."""
         self._stop.set()
-        if self._thread is not None:
-            self._thread.join(PASS_SECONDS)
+        for thread in self._threads:
+            thread.join(PASS_SECONDS)
 
     terminate = stop
 
 
-_pass_lock = threading.Lock()
+_passing = ForkGuard(PASS_SECONDS)
+_reporting = ForkGuard(REPORT_SECONDS)
 
 
-def _run_relay(relay: Relay, stop: threading.Event) -> None:
+def _relay_forever(heartbeat: Heartbeat, stop: threading.Event) -> None:
+    relay = Relay(heartbeat.name, heartbeat=heartbeat)
+
     def run_pass() -> None:
-        with _pass_lock:
+        with _passing:
             _expire_leases_of_dead_processes()
             relay.run_once()
             _close_files()
@@ -67,10 +95,34 @@ def _run_relay(relay: Relay, stop: threading.Event) -> None:
     relay.run_forever(stop, run_pass)
 
 
+def _report_forever(heartbeat: Heartbeat, stop: threading.Event) -> None:
+    """Report when the relay is late, or does not run; then leave it to the relay.
+
+    Each time over a new connection: a worker needs no more of them for this.
+    """
+    late = settings().WORKER_TTL * LATE if heartbeat.runs_relay else 0.0
+    while not stop.wait(LOOK_SECONDS):
+        for database in outbox_aliases():
+            if heartbeat.is_due(database, late=late):
+                _with_connection(database, heartbeat.report)
+    if not heartbeat.runs_relay:
+        for database in outbox_aliases():
+            _with_connection(database, heartbeat.close)
+
+
+def _with_connection(database: str, report: Callable[[str], None]) -> None:
+    """Report; a database that is down is reported by the relay, not from here."""
+    with _reporting, suppress(Error):
+        try:
+            report(database)
+        finally:
+            connections[database].close()
+
+
 def _expire_leases_of_dead_processes() -> None:
     """Let the leases of pool processes that have died end; the relay recovers them.
 
-    Those of a worker that died as a whole end by themselves.
+    Those of a worker that died as a whole end when another relay misses its reports.
     """
     if process.leases is None:
         return
@@ -89,27 +141,3 @@ def _close_files() -> None:
     for connection in connections.all(initialized_only=True):
         if connection.vendor == "sqlite":
             connection.close()
-
-
-_fork = threading.local()
-
-
-def _before_fork() -> None:
-    _fork.locked = _pass_lock.acquire(timeout=PASS_SECONDS)
-
-
-def _after_fork() -> None:
-    if getattr(_fork, "locked", False):
-        _pass_lock.release()
-
-
-def _after_fork_in_child() -> None:
-    global _pass_lock
-    _pass_lock = threading.Lock()  # no relay runs here, whatever it was doing there
-
-
-os.register_at_fork(
-    before=_before_fork,
-    after_in_parent=_after_fork,
-    after_in_child=_after_fork_in_child,
-)

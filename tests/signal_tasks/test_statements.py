@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -15,6 +16,7 @@ from django.db.models import F
 from django.test.utils import CaptureQueriesContext
 
 from signal_tasks import AsyncSignal
+from signal_tasks.db.clock import from_now
 from signal_tasks.delivery.message import process_message
 from signal_tasks.models import Delivery
 from signal_tasks.relay.pruning import prune_batch
@@ -88,6 +90,7 @@ def statements() -> Callable[[Callable[[], object]], list[str]]:
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("_no_hurry")
 def test_a_batch_is_claimed_and_finished_by_one_statement_each(
     signal: AsyncSignal, statements: Any
 ) -> None:
@@ -253,6 +256,18 @@ class TestPlansOnFullTables:
         mine.update(state="running", next_check_at=F("available_at"), lease=1)
         with explained(most=40):
             assert recover("default") == 20
+
+    def test_letting_the_leases_of_a_silent_worker_end(
+        self, signal: AsyncSignal
+    ) -> None:
+        listen(signal)
+        send_many(signal, 20)
+        gone = uuid.uuid4()
+        mine = Delivery.objects.filter(event__signal=signal.name)
+        mine.update(state="running", next_check_at=from_now(60), claimed_by=gone)
+        live = Delivery.objects.live().count()
+        with explained(most=live + 20):  # an index also knows former versions
+            assert Delivery.objects.expire_leases_of(gone) == 20
 
     def test_pruning(self, signal: AsyncSignal, settings: Any) -> None:
         settings.SIGNAL_TASKS = {"KEEP_SUCCEEDED": timedelta(seconds=19_900)}

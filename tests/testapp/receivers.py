@@ -23,6 +23,7 @@ from tests.testapp.signals import (
     inside,
     limited,
     met,
+    noted,
     novel,
     outside,
     queued,
@@ -41,6 +42,12 @@ def leave(what: str, key: object = "") -> None:
 
 def nap(seconds: float) -> None:
     time.sleep(seconds)
+
+
+def nap_there(seconds: float) -> None:
+    """Sleep in a worker that was started with TEST_NAPS."""
+    if os.environ.get("TEST_NAPS"):
+        time.sleep(seconds)
 
 
 def doze(seconds: float) -> None:
@@ -86,6 +93,7 @@ def wait(seconds: float) -> None:
 #: The tasks that an event may give its receiver, after that has left its effect.
 TASKS: dict[str, Callable[[float], None]] = {
     "nap": nap,
+    "nap there": nap_there,
     "doze": doze,
     "tell": tell,
     "crash": crash,
@@ -155,6 +163,14 @@ def overrun(
 def note_slowly(sender: object, key: object = "", **kwargs: Any) -> None:
     """Leave an effect, at most twice per second and worker."""
     leave("slowly", key)
+
+
+@receiver(noted, atomic=False)
+def note(sender: object, key: object = "", naps: bool = False, **kwargs: Any) -> None:
+    """Leave nothing but a mark; perhaps sleep where TEST_NAPS is set."""
+    mark("note", key)
+    if naps:
+        nap_there(600)
 
 
 @receiver(queued, queue="elsewhere")

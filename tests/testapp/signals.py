@@ -10,6 +10,7 @@ outside = AsyncSignal()  # heard by a non-atomic one
 failed = AsyncSignal()
 timed = AsyncSignal()
 limited = AsyncSignal()
+noted = AsyncSignal()
 queued = AsyncSignal()
 awaited = AsyncSignal()
 chained = AsyncSignal()

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import uuid
-from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.db import connection
-from django.db.models import F
 
 from signal_tasks import signals
 from signal_tasks.models import Worker
@@ -24,13 +21,6 @@ def test_a_relay_is_seen_while_it_is_at_work(relay: Relay) -> None:
     assert Worker.objects.get().name == "relay@test"
     relay.close()
     assert not Worker.objects.exists()
-
-
-def test_workers_that_are_long_gone_are_forgotten(relay: Relay) -> None:
-    Worker.objects.create(name="celery@dead", pk=uuid.uuid4())
-    Worker.objects.update(seen_at=F("seen_at") - timedelta(days=2))
-    run_pass(relay)
-    assert Worker.objects.get().name == "relay@test"
 
 
 def test_a_pass_leaves_the_transaction_of_a_test_alone(relay: Relay) -> None:
