@@ -22,8 +22,11 @@ NOON = datetime(2026, 7, 1, 12, tzinfo=UTC)
 class Local(tzinfo):
     """A zone without a name that another process could know."""
 
+    def tzname(self, moment: datetime | None) -> str | None:
+        return None
+
     def utcoffset(self, moment: datetime | None) -> timedelta | None:
-        return moment and timedelta(hours=1)
+        return timedelta(hours=1)
 
     def dst(self, moment: datetime | None) -> timedelta | None:
         return None
