@@ -19,7 +19,7 @@ from signal_tasks.broker import config
 from signal_tasks.conf import NAME, setting_errors
 from signal_tasks.context import carries_schemas, hooks
 from signal_tasks.db.aliases import outbox_aliases
-from signal_tasks.delivery.tasks import owns_task
+from signal_tasks.delivery.tasks import not_taken_over, owns_task
 from signal_tasks.dispatch.forwarding import ForwardedSignal
 from signal_tasks.dispatch.signal import all_signals
 from signal_tasks.registry.registry import registry
@@ -247,6 +247,19 @@ def receivers_are_held() -> Messages:
         )
 
 
+def task_class_leaves_receivers_alone() -> Messages:
+    """W011: the project's Celery task class defines what receivers do without."""
+    if lost := not_taken_over():
+        yield checks.Warning(
+            "The task class of the Celery app (task_cls) defines "
+            f"{', '.join(lost)}; the tasks of receivers do without, because their "
+            "rows decide when they are run and again.",
+            hint="Carry what it carries with a class in SIGNAL_TASKS['CONTEXT'], and "
+            "silence this check.",
+            id="signal_tasks.W011",
+        )
+
+
 ALL: tuple[Callable[[], Messages], ...] = (
     settings_are_valid,
     times_are_aware,
@@ -263,4 +276,5 @@ ALL: tuple[Callable[[], Messages], ...] = (
     worker_outlives_outages,
     worker_consumer_survives,
     receivers_are_held,
+    task_class_leaves_receivers_alone,
 )

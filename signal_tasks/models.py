@@ -50,6 +50,8 @@ class Event(models.Model):
         return carried
 
 
+#: Longest text of ``parked``, in characters.
+MAX_PARKED = 255
 #: Compared one by one: PostgreSQL needs three times as long to read a list.
 IS_LIVE = Q(state=State.PENDING) | Q(state=State.RUNNING)
 
@@ -63,6 +65,9 @@ class Delivery(models.Model):
 
     ``lease`` is the token of the last claim; see Note [Fencing] in ``db.claim``.
     ``run`` grows with each replay, so that attempts of each run are told apart.
+
+    ``parked`` says why a pending delivery could not be published, when the reason is
+    not the broker's; it is empty again once it was published or claimed.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
@@ -87,6 +92,9 @@ class Delivery(models.Model):
     publish_count = models.SmallIntegerField(default=0)
     isolated = models.BooleanField(default=False)
     orphaned = models.BooleanField(default=False)
+    parked = models.CharField(
+        max_length=MAX_PARKED, blank=True, default="", db_default=""
+    )
     finished_at = models.DateTimeField(null=True, blank=True)
 
     objects: ClassVar[Any] = DeliveryQuerySet.as_manager()

@@ -26,10 +26,13 @@ from typing import Any, TypeVar
 from django.apps import apps
 from django.db import connections, transaction
 from django.db.models import (
+    BooleanField,
     Case,
     Count,
     Exists,
+    ExpressionWrapper,
     F,
+    Max,
     Min,
     Model,
     OuterRef,
@@ -250,6 +253,25 @@ class DeliveryQuerySet(QuerySet[D]):
             )
         )
 
+    def park(
+        self, ids: Collection[uuid.UUID], reason: str, *, after: float | None = None
+    ) -> int:
+        """Record why pending deliveries cannot be published; the broker is well.
+
+        Relays try again in ``after`` seconds, or when they would have anyway. Return
+        the number of rows updated.
+        """
+        changes: dict[str, Any] = {"parked": reason}
+        if after is not None:
+            changes |= {"next_check_at": from_now(after), "publish_count": 1}
+        rows = self._unfiltered().filter(pk__in=ids, state=State.PENDING)
+        return rows.update(**changes)
+
+    def unpark(self, ids: Collection[uuid.UUID]) -> int:
+        """Undo ``park`` for what was published; return the number of rows updated."""
+        rows = self._unfiltered().filter(pk__in=ids, state=State.PENDING)
+        return rows.update(parked="", publish_count=1)
+
     def adopt(self, names: Collection[str]) -> int:
         """Make orphans of these receivers due for the relay.
 
@@ -286,6 +308,7 @@ class DeliveryQuerySet(QuerySet[D]):
             lease=0,
             publish_count=0,
             isolated=False,
+            parked="",
             available_at=DatabaseNow(),
             next_check_at=DatabaseNow(),
             finished_at=None,
@@ -376,9 +399,17 @@ class DeliveryQuerySet(QuerySet[D]):
         return self.filter(state__in=LIVE, next_check_at__isnull=False)
 
     def counts(self) -> list[dict[str, Any]]:
-        """Return rows of receiver, state, orphaned and ``n``, their number."""
-        rows: Any = self.values("receiver", "state", "orphaned")
+        """Return rows of receiver, state, orphaned, is_parked and ``n``, their number."""
+        is_parked = ExpressionWrapper(~Q(parked=""), output_field=BooleanField())
+        rows: Any = self.annotate(is_parked=is_parked)
+        rows = rows.values("receiver", "state", "orphaned", "is_parked")
         return list(rows.annotate(n=Count("pk")).order_by())
+
+    def parked(self) -> list[dict[str, Any]]:
+        """Return rows of receiver, ``n`` parked deliveries, and one of their reasons."""
+        rows: Any = self.live().filter(state=State.PENDING).exclude(parked="")
+        rows = rows.values("receiver").annotate(n=Count("pk"), reason=Max("parked"))
+        return list(rows.order_by("receiver"))
 
     def oldest_due(self) -> datetime | None:
         """Return since when the longest waiting due delivery has been due."""

@@ -287,8 +287,8 @@ class AsyncSignal(Signal):
             headers: JSON values that receivers find in ``current_delivery()``.
 
         Raises:
-            TypeError, ValueError: for a naive datetime, both of ``delay`` and ``at``,
-                or headers that are not JSON.
+            TypeError, ValueError: for a naive datetime, one more than a hundred years
+                away, both of ``delay`` and ``at``, or headers that are not JSON.
         """
         options = SendOptions.checked(
             delay=delay, at=at, database=database, headers=headers

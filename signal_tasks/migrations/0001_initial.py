@@ -59,6 +59,7 @@ class Migration(migrations.Migration):
                 ('publish_count', models.SmallIntegerField(default=0)),
                 ('isolated', models.BooleanField(default=False)),
                 ('orphaned', models.BooleanField(default=False)),
+                ('parked', models.CharField(blank=True, db_default='', default='', max_length=255)),
                 ('finished_at', models.DateTimeField(blank=True, null=True)),
             ],
             options={

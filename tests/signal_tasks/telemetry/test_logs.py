@@ -12,6 +12,7 @@ from signal_tasks.relay.relay import Relay
 from signal_tasks.telemetry import logs
 from signal_tasks.testing import run_pending
 from tests.signal_tasks.conftest import listen
+from tests.testapp.models import Thing
 
 pytestmark = pytest.mark.django_db
 
@@ -49,6 +50,20 @@ def test_a_failure_is_logged_once_with_its_facts(
     assert facts["signal_tasks_attempt"] == 1
     assert f"delivery={handle.id}" in record.getMessage()
     assert "on purpose" in record.getMessage()
+
+
+def test_a_row_that_is_gone_is_one_warning_with_the_way_out(
+    signal: AsyncSignal, caplog: pytest.LogCaptureFixture
+) -> None:
+    listen(signal)
+    thing = Thing.objects.create(name="gone")
+    signal.send(sender=None, thing=thing)
+    thing.delete()
+    run_pending()
+    (record,) = logged(caplog, "delivery_dead")
+    assert record.levelno == logging.WARNING
+    assert record.exc_info is None
+    assert 'on_missing="skip"' in record.getMessage()
 
 
 def test_a_success_is_logged_for_debugging_only(
