@@ -196,6 +196,7 @@ class DeliveryAdmin(WindowAdmin):
                     "reason",
                     "attempts",
                     "orphaned",
+                    "parked",
                     "available_at",
                     "finished_at",
                     "shown_failures",

@@ -20,6 +20,7 @@ from signal_tasks.conf import NAME, setting_errors
 from signal_tasks.context import carries_schemas, hooks
 from signal_tasks.db.aliases import outbox_aliases
 from signal_tasks.delivery.tasks import owns_task
+from signal_tasks.dispatch.forwarding import ForwardedSignal
 from signal_tasks.dispatch.signal import all_signals
 from signal_tasks.registry.registry import registry
 
@@ -133,6 +134,19 @@ def _apps_of_tenants() -> Iterator[str]:
     yield from getattr(django_settings, "TENANT_APPS", ())
 
 
+def arguments_travel() -> Messages:
+    """E008: a receiver of a signal of Django cannot get its usual arguments."""
+    for signal in all_signals():
+        if isinstance(signal, ForwardedSignal):
+            for receiver, name in signal.unfit():
+                yield checks.Error(
+                    f"{signal.name} sends {name!r}, which cannot travel: each send "
+                    f"would raise an error because of the receiver {receiver.name}.",
+                    hint=f"Connect it with async_receiver(..., exclude=[{name!r}]).",
+                    id="signal_tasks.E008",
+                )
+
+
 def celery_app_is_set() -> Messages:
     """W001: no Celery app, so nothing knows where the broker is."""
     if config.app_is_missing():
@@ -240,6 +254,7 @@ ALL: tuple[Callable[[], Messages], ...] = (
     signals_own_their_names,
     times_are_stored_in_utc,
     tenants_travel,
+    arguments_travel,
     celery_app_is_set,
     tasks_are_not_eager,
     connections_are_reused,

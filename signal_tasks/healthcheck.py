@@ -18,7 +18,7 @@ from signal_tasks.models import Delivery, Worker
 from signal_tasks.registry.registry import registry
 from signal_tasks.states import State
 
-KEYS = (*State.values, "orphaned")
+KEYS = (*State.values, "orphaned", "parked")
 
 
 def health() -> dict[str, Any]:
@@ -26,8 +26,8 @@ def health() -> dict[str, Any]:
 
     ``healthy`` is true when a worker or relay was seen within ``WORKER_TTL`` on
     every outbox and nothing that is due has waited for longer than
-    ``MAX_PENDING_AGE``; ``problems`` says what is wrong, a sentence each. Orphans count as
-    pending and as orphaned.
+    ``MAX_PENDING_AGE`` and everything can be published; ``problems`` says what is wrong,
+    a sentence each. Orphans count as pending and as orphaned, likewise what is parked.
     """
     receivers = {receiver.name: _no_counts() for receiver in registry.receivers()}
     ages, workers, problems = [], [], []
@@ -38,6 +38,8 @@ def health() -> dict[str, Any]:
             counts[state] = counts.get(state, 0) + row["n"]
             if row["orphaned"]:
                 counts["orphaned"] += row["n"]
+            if row["is_parked"] and row["state"] == State.PENDING:
+                counts["parked"] += row["n"]
         ages += _oldest_age(database)
         live = _live_workers(database)
         workers += [worker.name for worker in live]
@@ -49,6 +51,7 @@ def health() -> dict[str, Any]:
     totals = Counter(_no_counts())
     for counts in receivers.values():
         totals.update(counts)
+    problems += _parked(totals["parked"])
     return {
         **totals,
         "oldest_pending_age_s": oldest,
@@ -61,6 +64,17 @@ def health() -> dict[str, Any]:
 
 def _no_counts() -> dict[str, int]:
     return dict.fromkeys(KEYS, 0)
+
+
+def _parked(number: int) -> list[str]:
+    if not number:
+        return []
+    return [
+        f"{row['n']} deliveries of {row['receiver']} cannot be published: "
+        f"{row['reason']}"
+        for database in outbox_aliases()
+        for row in Delivery.objects.using(database).parked()
+    ]
 
 
 def _oldest_age(database: str) -> list[float]:

@@ -50,6 +50,8 @@ class Event(models.Model):
         return carried
 
 
+#: Longest text of ``parked``, in characters.
+MAX_PARKED = 255
 #: Compared one by one: PostgreSQL needs three times as long to read a list.
 IS_LIVE = Q(state=State.PENDING) | Q(state=State.RUNNING)
 
@@ -63,6 +65,9 @@ class Delivery(models.Model):
 
     ``lease`` is the token of the last claim; see Note [Fencing] in ``db.claim``.
     ``run`` grows with each replay, so that attempts of each run are told apart.
+
+    ``parked`` says why a pending delivery could not be published, when the reason is
+    not the broker's; it is empty again once it was published or claimed.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
@@ -87,6 +92,9 @@ class Delivery(models.Model):
     publish_count = models.SmallIntegerField(default=0)
     isolated = models.BooleanField(default=False)
     orphaned = models.BooleanField(default=False)
+    parked = models.CharField(
+        max_length=MAX_PARKED, blank=True, default="", db_default=""
+    )
     finished_at = models.DateTimeField(null=True, blank=True)
 
     objects: ClassVar[Any] = DeliveryQuerySet.as_manager()
@@ -120,6 +128,27 @@ class Delivery(models.Model):
 
     def __str__(self) -> str:
         return f"{self.receiver} {self.pk}"
+
+
+class Extension(models.Model):
+    """A longer lease of a running delivery; see Note [Extensions] in ``querysets``.
+
+    Void once ``next_check_at`` of the delivery is no longer ``lease_end``.
+    """
+
+    delivery_id = models.UUIDField(primary_key=True, editable=False)
+    lease_end = models.DateTimeField()
+    until = models.DateTimeField()
+
+    objects: ClassVar[models.Manager[Extension]] = models.Manager()
+
+    class Meta:
+        verbose_name = _("extension of a lease")
+        verbose_name_plural = _("extensions of leases")
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"{self.delivery_id} until {self.until}"
 
 
 class Attempt(models.Model):

@@ -173,6 +173,7 @@ def _delivery(delivery: Delivery) -> dict[str, Any]:
         "run": delivery.run,
         "attempts": delivery.attempts,
         "orphaned": delivery.orphaned,
+        "parked": delivery.parked,
         "available_at": delivery.available_at.isoformat(),
         "finished_at": finished and finished.isoformat(),
         "failures": list(failures),

@@ -8,6 +8,12 @@ part of a subquery.
 
 All run on the alias of the queryset. Nothing here knows a receiver, a policy or the
 broker.
+
+# Note [Extensions]
+A transaction that sees the database as it was when it began cannot change a row that
+has changed since. So a lease that is extended beside the transaction of its receiver
+is not changed itself: the longer one is a row of its own, and holds as long as the
+row of the delivery stays as it was.
 """
 
 from __future__ import annotations
@@ -20,10 +26,13 @@ from typing import Any, TypeVar
 from django.apps import apps
 from django.db import connections, transaction
 from django.db.models import (
+    BooleanField,
     Case,
     Count,
     Exists,
+    ExpressionWrapper,
     F,
+    Max,
     Min,
     Model,
     OuterRef,
@@ -141,6 +150,20 @@ class DeliveryQuerySet(QuerySet[D]):
         """
         return self.leased(ids, lease).update(next_check_at=from_now(seconds))
 
+    def extend_beside(self, pk: uuid.UUID, lease: int, seconds: float) -> int:
+        """Do the same for one delivery, without changing its row: Note [Extensions].
+
+        For a transaction beside that of the receiver.
+        """
+        extensions = _rows("Extension", self.db)
+        with transaction.atomic(using=self.db):
+            locked = self.leased([pk], lease).select_for_update()
+            ends = list(locked.values_list("next_check_at", flat=True))
+            if ends:
+                longer = {"lease_end": ends[0], "until": from_now(seconds)}
+                extensions.update_or_create(delivery_id=pk, defaults=longer)
+        return len(ends)
+
     # -- the relay's verbs --------------------------------------------------------
 
     def has_due(self, *, early: float) -> bool:
@@ -153,7 +176,13 @@ class DeliveryQuerySet(QuerySet[D]):
     def expired_leases(self, limit: int) -> list[D]:
         """Return running deliveries whose lease is over; lock them."""
         over = Q(state=State.RUNNING, next_check_at__lte=DatabaseNow())
-        rows = self._unfiltered().filter(over).order_by("next_check_at")
+        extended = _rows("Extension", self.db).filter(
+            delivery_id=OuterRef("pk"),
+            lease_end=OuterRef("next_check_at"),
+            until__gt=DatabaseNow(),
+        )
+        rows = self._unfiltered().filter(over, ~Exists(extended))
+        rows = rows.order_by("next_check_at")
         return list(skip_locked(rows)[:limit])
 
     def expire_leases_of(self, worker: uuid.UUID) -> int:
@@ -163,7 +192,8 @@ class DeliveryQuerySet(QuerySet[D]):
         the number of rows updated.
         """
         now = DatabaseNow()
-        held = Q(state=State.RUNNING, claimed_by=worker, next_check_at__gt=now)
+        # Also what is over, but extended.
+        held = Q(state=State.RUNNING, claimed_by=worker, next_check_at__isnull=False)
         with transaction.atomic(using=self.db):
             rows = skip_locked(self._unfiltered().filter(held))
             ids = list(rows.values_list("pk", flat=True))
@@ -223,6 +253,25 @@ class DeliveryQuerySet(QuerySet[D]):
             )
         )
 
+    def park(
+        self, ids: Collection[uuid.UUID], reason: str, *, after: float | None = None
+    ) -> int:
+        """Record why pending deliveries cannot be published; the broker is well.
+
+        Relays try again in ``after`` seconds, or when they would have anyway. Return
+        the number of rows updated.
+        """
+        changes: dict[str, Any] = {"parked": reason}
+        if after is not None:
+            changes |= {"next_check_at": from_now(after), "publish_count": 1}
+        rows = self._unfiltered().filter(pk__in=ids, state=State.PENDING)
+        return rows.update(**changes)
+
+    def unpark(self, ids: Collection[uuid.UUID]) -> int:
+        """Undo ``park`` for what was published; return the number of rows updated."""
+        rows = self._unfiltered().filter(pk__in=ids, state=State.PENDING)
+        return rows.update(parked="", publish_count=1)
+
     def adopt(self, names: Collection[str]) -> int:
         """Make orphans of these receivers due for the relay.
 
@@ -259,6 +308,7 @@ class DeliveryQuerySet(QuerySet[D]):
             lease=0,
             publish_count=0,
             isolated=False,
+            parked="",
             available_at=DatabaseNow(),
             next_check_at=DatabaseNow(),
             finished_at=None,
@@ -337,6 +387,11 @@ class DeliveryQuerySet(QuerySet[D]):
         ):
             rows._raw_delete(self.db)  # noqa: SLF001 - deletes without fetching
 
+    def forget_extensions(self) -> None:
+        """Delete extensions of leases that are over."""
+        old = _rows("Extension", self.db).filter(until__lte=DatabaseNow())
+        old._raw_delete(self.db)  # noqa: SLF001 - deletes without fetching
+
     # -- what is seen -------------------------------------------------------------
 
     def live(self) -> DeliveryQuerySet[D]:
@@ -344,9 +399,17 @@ class DeliveryQuerySet(QuerySet[D]):
         return self.filter(state__in=LIVE, next_check_at__isnull=False)
 
     def counts(self) -> list[dict[str, Any]]:
-        """Return rows of receiver, state, orphaned and ``n``, their number."""
-        rows: Any = self.values("receiver", "state", "orphaned")
+        """Return rows of receiver, state, orphaned, is_parked and ``n``, their number."""
+        is_parked = ExpressionWrapper(~Q(parked=""), output_field=BooleanField())
+        rows: Any = self.annotate(is_parked=is_parked)
+        rows = rows.values("receiver", "state", "orphaned", "is_parked")
         return list(rows.annotate(n=Count("pk")).order_by())
+
+    def parked(self) -> list[dict[str, Any]]:
+        """Return rows of receiver, ``n`` parked deliveries, and one of their reasons."""
+        rows: Any = self.live().filter(state=State.PENDING).exclude(parked="")
+        rows = rows.values("receiver").annotate(n=Count("pk"), reason=Max("parked"))
+        return list(rows.order_by("receiver"))
 
     def oldest_due(self) -> datetime | None:
         """Return since when the longest waiting due delivery has been due."""

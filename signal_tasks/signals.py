@@ -124,13 +124,18 @@ class DeliveriesReleased:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublicationFailed:
-    """The broker did not take messages in time, or one message could not be routed.
+    """The broker did not take messages in time, or a receiver's cannot be published.
+
+    The deliveries stay pending, and a relay publishes them later.
 
     Attributes:
         error: what went wrong.
+        receiver: name of the receiver whose messages cannot be made or routed, or that
+            the broker refuses; None if the broker is at fault.
     """
 
     error: BaseException
+    receiver: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +148,7 @@ class PassFinished:
         recovered: deliveries whose lease was over.
         orphaned: deliveries whose receiver this process does not know.
         pruned: deliveries that were deleted.
+        parked: deliveries that cannot be published, for a reason of their receiver's.
     """
 
     database: str
@@ -150,6 +156,7 @@ class PassFinished:
     recovered: int
     orphaned: int
     pruned: int
+    parked: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

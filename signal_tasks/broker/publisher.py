@@ -16,7 +16,7 @@ from collections import deque
 from contextlib import suppress
 
 from signal_tasks.broker.connection import BrokerConnection
-from signal_tasks.broker.messages import PublishRequest, messages_for
+from signal_tasks.broker.messages import PublishRequest
 from signal_tasks.conf import settings
 
 #: How long the end of the process waits for what is still to be published (seconds).
@@ -119,7 +119,7 @@ class Publisher:
 
     def _publish(self, requests: list[PublishRequest]) -> None:
         if requests and not self._connection.is_resting:
-            self._connection.publish(messages_for(requests))
+            self._connection.publish(requests)
 
 
 publisher = Publisher()

@@ -16,7 +16,8 @@ from django.db import connections
 
 from signal_tasks import codec, context
 from signal_tasks.db.claim import Claimed
-from signal_tasks.db.errors import is_retryable
+from signal_tasks.db.errors import Fault, fault_of, is_retryable
+from signal_tasks.db.session import leave_pool
 from signal_tasks.delivery.interrupt import SoftTimeLimitExceeded, interruptible
 from signal_tasks.exceptions import DecodeError, LeaseLost, Reject, Retry
 from signal_tasks.models import Delivery
@@ -152,31 +153,51 @@ def _current(job: Job, headers: Mapping[str, Any]) -> context.CurrentDelivery:
 
 
 def _extend(job: Job, seconds: float) -> None:
-    """Commit a longer lease, outside of the receiver's own open transaction.
+    """Extend the lease, beside the transaction that is open, if one is.
 
     On SQLite that transaction keeps all writers out until it ends, so the longer
-    lease may as well be a part of it.
+    lease may as well be a part of it. So it is in the transaction of a test, whose
+    rows nobody else can see.
     """
     claimed = job.claimed
     connection = connections[claimed.database]
-    beside = connection.in_atomic_block and connection.features.has_select_for_update
-    updated: list[int] = []
+    separate = connection.features.has_select_for_update
+    if separate and connection.in_atomic_block and not _is_tested(connection):
+        extended = _extend_beside(claimed, seconds)
+    else:
+        rows = Delivery.objects.using(claimed.database)
+        extended = rows.extend([claimed.id], claimed.lease, seconds)
+    if not extended:
+        raise LeaseLost(f"{claimed} is no longer held by this worker")
+
+
+def _is_tested(connection: Any) -> bool:
+    return any(block._from_testcase for block in connection.atomic_blocks)  # noqa: SLF001
+
+
+def _extend_beside(claimed: Claimed, seconds: float) -> int:
+    """Extend the lease over a connection of its own; return the number extended."""
+    results: list[int | BaseException] = []
 
     def extend() -> None:
+        leave_pool(claimed.database)  # the receiver holds a connection of it already
         rows = Delivery.objects.using(claimed.database)
-        updated.append(rows.extend([claimed.id], claimed.lease, seconds))
-
-    def extend_beside() -> None:
         try:
-            extend()
+            results.append(rows.extend_beside(claimed.id, claimed.lease, seconds))
+        # Told to the receiver, whose thread is another one.
+        except BaseException as error:  # noqa: BLE001
+            results.append(error)
         finally:
             connections[claimed.database].close()
 
-    if beside and job.receiver.options.atomic:
-        thread = Thread(target=extend_beside, name="signal_tasks-extend")
-        thread.start()
-        thread.join()
-    else:
-        extend()
-    if updated != [1]:
-        raise LeaseLost(f"{claimed} is no longer held by this worker")
+    thread = Thread(target=extend, name="signal_tasks-extend")
+    thread.start()
+    thread.join()
+    (result,) = results
+    if not isinstance(result, BaseException):
+        return result
+    if (
+        fault_of(result) is Fault.TRANSACTION
+    ):  # another worker has changed the row meanwhile
+        return 0
+    raise result

@@ -59,6 +59,7 @@ class Migration(migrations.Migration):
                 ('publish_count', models.SmallIntegerField(default=0)),
                 ('isolated', models.BooleanField(default=False)),
                 ('orphaned', models.BooleanField(default=False)),
+                ('parked', models.CharField(blank=True, db_default='', default='', max_length=255)),
                 ('finished_at', models.DateTimeField(blank=True, null=True)),
             ],
             options={
@@ -97,6 +98,19 @@ class Migration(migrations.Migration):
                 'verbose_name': 'worker',
                 'verbose_name_plural': 'workers',
                 'default_permissions': ('view',),
+            },
+        ),
+        migrations.CreateModel(
+            name='Extension',
+            fields=[
+                ('delivery_id', models.UUIDField(editable=False, primary_key=True, serialize=False)),
+                ('lease_end', models.DateTimeField()),
+                ('until', models.DateTimeField()),
+            ],
+            options={
+                'verbose_name': 'extension of a lease',
+                'verbose_name_plural': 'extensions of leases',
+                'default_permissions': (),
             },
         ),
         migrations.CreateModel(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -18,12 +18,12 @@ from django.db import connections, transaction
 
 from signal_tasks import signals
 from signal_tasks.broker.connection import BrokerConnection
-from signal_tasks.broker.messages import PublishRequest, messages_for
+from signal_tasks.broker.messages import PublishRequest
 from signal_tasks.conf import settings
 from signal_tasks.db.aliases import outbox_aliases
 from signal_tasks.db.errors import Fault, fault_of
 from signal_tasks.db.session import drop, leave_pool
-from signal_tasks.models import Delivery
+from signal_tasks.models import MAX_PARKED, Delivery
 from signal_tasks.registry.registry import registry
 from signal_tasks.relay import pruning
 from signal_tasks.relay.heartbeat import (
@@ -44,6 +44,9 @@ ORPHAN_MAX = 60.0
 #: Relays that know an orphan's receiver publish it again before long: during a rolling
 #: deploy, older workers drop the messages that they do not understand.
 ADOPTED_MAX = 15.0
+#: What could not be published, for a reason that is not the broker's, is tried again
+#: after this time, then after twice that, and so on.
+PARKED_AFTER, PARKED_MAX = 2.0, 60.0
 PRUNE_EVERY = 60.0
 #: Time that workers have for their writes after an outage of the database, before
 #: their leases count as over (seconds).
@@ -58,6 +61,7 @@ class PassResult:
     recovered: int = 0
     orphaned: int = 0
     pruned: int = 0
+    parked: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +171,7 @@ class Relay:
         self, database: str, state: DatabaseState, result: PassResult, now: float
     ) -> None:
         result.pruned = pruning.prune_batch(database)
+        Delivery.objects.using(database).forget_extensions()
         more = result.pruned >= pruning.BATCH
         state.prune_at = pruning.next_run_at(now) if more else now + PRUNE_EVERY
 
@@ -177,6 +182,7 @@ class Relay:
             recovered=result.recovered,
             orphaned=result.orphaned,
             pruned=result.pruned,
+            parked=result.parked,
         )
         signals.pass_finished.send_robust(Relay, details=details)
 
@@ -194,9 +200,8 @@ class Relay:
                 return
             scheduled, orphans = _schedule(database)
             result.orphaned += orphans
-            if scheduled and not self._publish(scheduled, database):
+            if scheduled and not self._publish(scheduled, database, result):
                 return
-            result.published += len(scheduled)
             if len(scheduled) + orphans < BATCH:
                 return
         if scheduled:
@@ -215,17 +220,29 @@ class Relay:
         waiting = rows.filter(pk=before.last, publish_count__gt=0)
         return BATCHES if waiting.exists() else min(2 * before.batches, MAX_BATCHES)
 
-    def _publish(self, scheduled: list[Delivery], database: str) -> bool:
-        """Publish; make it due again if the broker does not take it."""
+    def _publish(
+        self, scheduled: list[Delivery], database: str, result: PassResult
+    ) -> bool:
+        """Publish; make it due again if the broker does not take it.
+
+        What cannot be published whatever the broker does is parked.
+        """
         if self._broker is None:
             pause = min(settings().RELAY_INTERVAL, settings().BREAKER_SECONDS)
             self._broker = BrokerConnection(pause=pause)
-        if self._broker.publish(messages_for(_requests(scheduled, database))):
-            return True
-        pks = [delivery.pk for delivery in scheduled]
-        rows = Delivery.objects.using(database)
-        rows.unschedule(pks, after=self._broker.pause)
-        return False
+        done = self._broker.publish(_requests(scheduled, database))
+        refused = [each for each in scheduled if each.receiver in done.refused]
+        sent = [each for each in scheduled if each.receiver not in done.refused]
+        if refused:
+            result.parked += len(refused)
+            _park(refused, done.refused, database)
+        if done.taken:
+            result.published += len(sent)
+            _unpark(sent, database)
+        else:
+            rows = Delivery.objects.using(database)
+            rows.unschedule([each.pk for each in sent], after=self._broker.pause)
+        return done.taken
 
 
 def _schedule(database: str) -> tuple[list[Delivery], int]:
@@ -239,15 +256,37 @@ def _schedule(database: str) -> tuple[list[Delivery], int]:
         due = rows.due(BATCH, names=names, early=ORPHAN_AFTER)
         known = [delivery for delivery in due if delivery.receiver in names]
         orphans = [delivery for delivery in due if delivery.receiver not in names]
-        ordinary = [delivery for delivery in known if not delivery.orphaned]
         adopted = [delivery for delivery in known if delivery.orphaned]
+        others = [delivery for delivery in known if not delivery.orphaned]
+        ordinary = [delivery for delivery in others if not delivery.parked]
+        parked = [delivery for delivery in others if delivery.parked]
         after, longest = settings().REPUBLISH_AFTER, settings().REPUBLISH_MAX
         rows.schedule_publication(ordinary, after=after, longest=longest)
+        rows.schedule_publication(parked, after=PARKED_AFTER, longest=PARKED_MAX)
         for some, most in ((adopted, ADOPTED_MAX), (orphans, ORPHAN_MAX)):
             rows.schedule_publication(
                 some, after=ORPHAN_AFTER, longest=most, orphaned=True
             )
     return known, len(orphans)
+
+
+def _park(
+    refused: list[Delivery], errors: Mapping[str, BaseException], database: str
+) -> None:
+    """Park deliveries that cannot be published, with the reason."""
+    rows = Delivery.objects.using(database)
+    for receiver, error in errors.items():
+        reason = f"{type(error).__name__}: {error}"[:MAX_PARKED]
+        some = [each for each in refused if each.receiver == receiver]
+        rows.park([d.pk for d in some if not d.parked], reason, after=PARKED_AFTER)
+        rows.park([d.pk for d in some if d.parked not in ("", reason)], reason)
+
+
+def _unpark(sent: list[Delivery], database: str) -> None:
+    """Unpark what could be published this time."""
+    ids = [delivery.pk for delivery in sent if delivery.parked]
+    if ids:
+        Delivery.objects.using(database).unpark(ids)
 
 
 def _requests(scheduled: list[Delivery], database: str) -> Iterator[PublishRequest]:

@@ -75,7 +75,8 @@ def _deliveries_released(details: signals.DeliveriesReleased, **_: object) -> No
 
 
 def _publication_failed(details: signals.PublicationFailed, **_: object) -> None:
-    _log(logging.WARNING, "publication_failed", error=details.error)
+    facts = {} if details.receiver is None else {"receiver": details.receiver}
+    _log(logging.WARNING, "publication_failed", **facts, error=details.error)
 
 
 def _pass_finished(details: signals.PassFinished, **_: object) -> None:

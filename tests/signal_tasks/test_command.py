@@ -16,13 +16,14 @@ from django.db.models import F
 from signal_tasks import AsyncSignal, DeliveryHandle, RetryPolicy, health, operations
 from signal_tasks.models import Delivery, Event, Worker
 from signal_tasks.operations import Selection
+from signal_tasks.states import State
 from signal_tasks.testing import run_pending
 from tests.signal_tasks.conftest import finish, listen
 from tests.testapp.models import Effect
 
 pytestmark = pytest.mark.django_db
 
-COUNTS = {"pending", "running", "succeeded", "dead", "discarded", "orphaned"}
+COUNTS = {*State.values, "orphaned", "parked"}
 
 
 def command(*args: str, status: int = 0) -> str:
@@ -281,7 +282,7 @@ def test_prune_deletes_what_finished_longer_ago_than_it_is_kept(
 
 def test_relay_once_says_what_it_did_and_leaves() -> None:
     text = command("relay", "--once")
-    assert text == "default: 0 published, 0 recovered, 0 orphaned, 0 pruned\n"
+    assert text == "default: 0 published, 0 recovered, 0 orphaned, 0 parked, 0 pruned\n"
     assert not Worker.objects.exists()
 
 

@@ -88,7 +88,7 @@ class Command(BaseCommand):
             raise SystemExit(1)
 
     def _print_status(self, seen: dict[str, Any]) -> None:
-        columns = (*State.values, "orphaned")
+        columns = (*State.values, "orphaned", "parked")
         width = max(map(len, (*seen["receivers"], "all receivers")))
         self.stdout.write(" " * width + "".join(f"{c:>11}" for c in columns))
         rows = [*seen["receivers"].items(), ("all receivers", seen)]
@@ -178,5 +178,5 @@ def _is_chosen(option: str, value: Any) -> bool:
 def _shown(result: PassResult) -> str:
     return (
         f"{result.published} published, {result.recovered} recovered, "
-        f"{result.orphaned} orphaned, {result.pruned} pruned"
+        f"{result.orphaned} orphaned, {result.parked} parked, {result.pruned} pruned"
     )

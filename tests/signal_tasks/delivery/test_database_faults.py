@@ -126,10 +126,11 @@ def test_what_shares_a_message_with_a_lost_connection_succeeds_in_one_attempt(
     atomic: bool, signal: AsyncSignal
 ) -> None:
     fragile = Fragile(END_SESSION)
-    connect(signal, fragile, name="t.shared", retry=PICKY, atomic=atomic)
+    name = f"t.shared_{atomic}"
+    connect(signal, fragile, name=name, retry=PICKY, atomic=atomic)
     items = [{"key": key, "broken": key == 2} for key in range(5)]
     signal.send_many(sender=None, items=items)
-    process_message("t.shared", ids_of(signal, "t.shared"), "default")
+    process_message(name, ids_of(signal, name), "default")
     states = Delivery.objects.values_list("state", "attempts")
     assert Counter(states) == {("succeeded", 1): 4, ("pending", 0): 1}
     after = Effect.objects.filter(what="after").values_list("key", flat=True)
