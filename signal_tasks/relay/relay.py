@@ -164,7 +164,7 @@ class Relay:
             self._publish_due(database, state, result)
         if now >= state.prune_at:
             self._prune(database, state, result, now)
-        self._announce(database, result)
+        self._send_signal(database, result)
         return result
 
     def _prune(
@@ -175,7 +175,7 @@ class Relay:
         more = result.pruned >= pruning.BATCH
         state.prune_at = pruning.next_run_at(now) if more else now + PRUNE_EVERY
 
-    def _announce(self, database: str, result: PassResult) -> None:
+    def _send_signal(self, database: str, result: PassResult) -> None:
         details = signals.PassFinished(
             database=database,
             published=result.published,
