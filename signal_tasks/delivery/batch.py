@@ -130,11 +130,11 @@ class Batch:
         """Write outcomes together; where that fails, each by itself."""
         if len(outcomes) > 1 and not any(outcome.free for outcome in outcomes):
             try:
-                write_apart(outcomes)
+                written = write_apart(outcomes)
             except (LeaseLost, Error):
                 pass  # writing each by itself shows which one is wrong
             else:
-                self._written(outcomes)
+                self._written(written)
                 return
         for job, outcome in zip(ran, outcomes, strict=True):
             self._write(job, outcome)
@@ -165,7 +165,7 @@ class Batch:
         with transaction.atomic(using=self._database):
             intact = self._fill(ran, outcomes, run, settings().GROUP_SECONDS)
             if intact:
-                write(outcomes)
+                outcomes[:] = write(outcomes)
             else:
                 transaction.set_rollback(True, using=self._database)
         return intact
