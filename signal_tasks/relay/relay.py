@@ -30,6 +30,7 @@ from signal_tasks.relay.heartbeat import (
     expire_leases_of_silent_workers,
 )
 from signal_tasks.relay.recovery import recover
+from signal_tasks.relay.rescues import Rescues
 
 #: Rows that one statement of a pass works on.
 BATCH = 1000
@@ -57,6 +58,7 @@ class PassResult:
     orphaned: int = 0
     pruned: int = 0
     parked: int = 0
+    rescued: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,7 @@ class DatabaseState:
     prune_at: float = 0.0
     adopted: bool = False
     watch: Watch = field(default_factory=Watch)
+    rescues: Rescues = field(default_factory=Rescues)
     full: FullPass | None = None
 
 
@@ -133,7 +136,7 @@ class Relay:
         if not connections[database].in_atomic_block:
             connections[database].close_if_unusable_or_obsolete()
         if self._heartbeat.is_due(database):
-            self._heartbeat.report(database)
+            self._heartbeat.report(database, **state.rescues.facts(now=now))
             expire_leases_of_silent_workers(
                 database, state.watch, self._heartbeat, now=now
             )
@@ -163,6 +166,7 @@ class Relay:
             orphaned=result.orphaned,
             pruned=result.pruned,
             parked=result.parked,
+            rescued=result.rescued,
         )
         signals.pass_finished.send_robust(Relay, details=details)
 
@@ -180,7 +184,7 @@ class Relay:
                 return
             scheduled, orphans = _schedule(database)
             result.orphaned += orphans
-            if scheduled and not self._publish(scheduled, database, result):
+            if scheduled and not self._publish(scheduled, database, state, result):
                 return
             if len(scheduled) + orphans < BATCH:
                 return
@@ -201,7 +205,11 @@ class Relay:
         return BATCHES if waiting.exists() else min(2 * before.batches, MAX_BATCHES)
 
     def _publish(
-        self, scheduled: list[Delivery], database: str, result: PassResult
+        self,
+        scheduled: list[Delivery],
+        database: str,
+        state: DatabaseState,
+        result: PassResult,
     ) -> bool:
         """Publish; make it due again if the broker does not take it.
 
@@ -216,13 +224,15 @@ class Relay:
         if refused:
             result.parked += len(refused)
             _park(refused, done.refused, database)
-        if done.taken:
-            result.published += len(sent)
-            _unpark(sent, database)
-        else:
+        if done.error is not None:
+            state.rescues.note(done.error, now=time.monotonic())
             rows = Delivery.objects.using(database)
             rows.unschedule([each.pk for each in sent], after=self._broker.pause)
-        return done.taken
+            return False
+        result.published += len(sent)
+        result.rescued += state.rescues.count(sent, now=time.monotonic())
+        _unpark(sent, database)
+        return True
 
 
 def _close_connection(database: str) -> None:

@@ -97,6 +97,11 @@ class Command(BaseCommand):
         waiting = "nothing is due" if age is None else f"{age:.1f} s"
         self.stdout.write(f"oldest due delivery waits: {waiting}")
         self.stdout.write(f"workers: {', '.join(seen['workers']) or 'none'}")
+        self.stdout.write(
+            f"published late by relays in five minutes: {seen['rescued']}"
+        )
+        for error in seen["broker_errors"]:
+            self.stdout.write(f"  the broker failed: {error}")
 
     def _relay(self, options: dict[str, Any]) -> None:
         relay = Relay(f"relay@{socket.gethostname()}")
