@@ -1,1 +1,1 @@
-"""How fast it is, measured beside plain Celery; run by ``make bench``, not by tests."""
+"""Measure the speed beside plain Celery; run by ``make bench``, not by tests."""

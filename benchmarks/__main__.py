@@ -1,4 +1,4 @@
-"""Measure, and print goal, measured and met: ``python -m benchmarks --help``."""
+"""Measure, and print each goal and its result: ``python -m benchmarks --help``."""
 
 from __future__ import annotations
 
@@ -18,14 +18,16 @@ from benchmarks.stand import Stand
 
 
 def main() -> None:
-    """Parse, measure, print, and write the document where that is asked for."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # servers end too
+    """Parse, measure and print; write the document if ``--write`` was given."""
+    signal.signal(
+        signal.SIGTERM, lambda *_: sys.exit("stopped")
+    )  # also stops the servers
     options = _options()
     size = plan.QUICK if options.quick else plan.FULL
     if options.repeat:
         size = dataclasses.replace(size, repeat=options.repeat)
     results = Results()
-    with _alone(), Stand() as stand:
+    with _exclusive(), Stand() as stand:
         facts = report.facts(stand, size)
         before = report.load()[0] if options.add else Results()
         for sample in plan.run(stand, _groups(options), size, results):
@@ -55,14 +57,14 @@ def _groups(options: argparse.Namespace) -> list[str]:
 
 
 @contextmanager
-def _alone() -> Iterator[None]:
+def _exclusive() -> Iterator[None]:
     """Wait until no other benchmark runs on this machine."""
     lock = Path(tempfile.gettempdir()) / "signal-tasks-benchmark.lock"
     with lock.open("w") as held:
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            print("another benchmark runs; waiting for its end", flush=True)
+            print("another benchmark runs; waiting until it has finished", flush=True)
             fcntl.flock(held, fcntl.LOCK_EX)
         yield
 

@@ -1,4 +1,4 @@
-"""The measures that need millions of rows: ours alone, on databases of their own."""
+"""Measures that need millions of rows: of ours only, on databases of their own."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ FEW = 10_000
 
 
 def big(
-    stand: Stand, *, finished: int, owed: int, events: int, repeat: int
+    stand: Stand, *, finished: int, pending: int, events: int, repeat: int
 ) -> Iterator[Found]:
-    """Drains of full tables, each beside the same on empty ones; then a prune."""
-    yield from _owed(stand, owed, repeat)
+    """Drain full tables and, to compare, empty ones; then prune."""
+    yield from _pending(stand, pending, repeat)
     seat = _seat(stand, "_full")
     for _ in range(repeat):
         yield "empty tables", drain(seat, "atomic", events)
         rest(seat)
     seat.reset()
     filled.finished(seat, finished - finished // 5, days=1)
-    filled.finished(seat, finished // 5, days=8)  # more than they are kept for
+    filled.finished(seat, finished // 5, days=8)  # longer ago than they are kept
     for _ in range(repeat):
         yield "full tables", drain(seat, "atomic", events, tables=r"bench\_%")
         rest(seat)
@@ -35,11 +35,11 @@ def big(
     seat.close()
 
 
-def _owed(stand: Stand, owed: int, repeat: int) -> Iterator[Found]:
-    seat = _seat(stand, "_owed")
+def _pending(stand: Stand, pending: int, repeat: int) -> Iterator[Found]:
+    seat = _seat(stand, "_pending")
     for _ in range(repeat):
-        yield "few owed", relayed(seat, FEW, most=30)
-    yield "many owed", relayed(seat, owed, most=15)
+        yield "few pending", relayed(seat, FEW, most=30)
+    yield "many pending", relayed(seat, pending, most=15)
     seat.close()
 
 

@@ -1,4 +1,4 @@
-"""PgBouncer in transaction mode before the stand's PostgreSQL, where it is installed."""
+"""PgBouncer in transaction mode before the stand's PostgreSQL, if it is installed."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class PgBouncer(Server):
 
     @staticmethod
     def program() -> str | None:
-        """Where it is; Debian puts it where only root looks."""
+        """Return its path, also in /usr/sbin, where Debian installs it."""
         return shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
 
     @property

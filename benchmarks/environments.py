@@ -17,7 +17,7 @@ class UnavailableError(Exception):
 
 
 def python_for(contender: Contender) -> Path:
-    """The interpreter that has the contender installed."""
+    """Return the interpreter that has the contender installed."""
     if not contender.rival:
         return Path(sys.executable)
     requirements = Path(__file__).with_name("contenders") / contender.name
@@ -31,7 +31,7 @@ def python_for(contender: Contender) -> Path:
 
 
 def versions(contender: Contender) -> dict[str, str]:
-    """The versions of what is installed for the contender."""
+    """Return the versions of the packages that the contender uses."""
     python = python_for(contender)
     listed = _run(python, "-m", "pip", "list", "--format=freeze").splitlines()
     found = dict(line.partition("==")[::2] for line in listed if "==" in line)
@@ -46,10 +46,10 @@ def _install(folder: Path, requirements: Path, interpreter: str) -> None:
 
 
 def _interpreter(name: str) -> Path:
-    """This interpreter, or the newer one that a rival insists on."""
+    """Return this interpreter, or the newer one that a rival needs."""
     if not name:
         return Path(sys.executable)
-    pyenv = Path.home() / ".pyenv" / "versions"  # whose shims need not work
+    pyenv = Path.home() / ".pyenv" / "versions"  # its shims may not work
     version = name.removeprefix("python")
     found = next(pyenv.glob(f"{version}.*/bin/python"), None) or shutil.which(name)
     if found is None:

@@ -1,4 +1,4 @@
-"""Samples of a run, their medians, and the goals that they are held against."""
+"""Samples of a run, their medians, and the goals that they are compared with."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from benchmarks.load import Load
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What one run of one measure found for one contender."""
+    """The result of one run of one measure for one contender."""
 
     contender: str
     measure: str
@@ -39,7 +39,7 @@ class Results:
     """All samples so far."""
 
     samples: list[Sample] = field(default_factory=list)
-    #: Who did not take part, and why.
+    #: Contenders that did not take part, and why.
     missing: dict[str, str] = field(default_factory=dict)
 
     def add(
@@ -51,7 +51,7 @@ class Results:
         return sample
 
     def median(self, contender: str, measure: str, figure: str) -> Median | None:
-        """The median of what was found, of the quiet runs where they are enough."""
+        """Return the median, of the quiet runs only if they are the majority."""
         runs = self._runs(contender, measure, figure)
         quiet = [sample for sample in runs if not sample.load.disturbed]
         used = quiet if 2 * len(quiet) > len(runs) else runs
@@ -69,10 +69,10 @@ class Results:
     def ratio(
         self, one: tuple[str, str, str], other: tuple[str, str, str]
     ) -> float | None:
-        """One median over another.
+        """Return one median divided by another.
 
-        Where all runs were disturbed, the median of the ratios of runs that were
-        neighbours: what disturbed the one has most likely disturbed the other.
+        If all runs were disturbed, return the median of the ratios of neighbouring
+        runs: what disturbed one has probably disturbed the other.
         """
         pairs = list(zip(self._runs(*one), self._runs(*other), strict=False))
         if pairs and all(a.load.disturbed or b.load.disturbed for a, b in pairs):
@@ -91,7 +91,7 @@ class Results:
         ]
 
     def names(self) -> Iterable[tuple[str, str, str]]:
-        """Each contender, measure and figure once, in the order of their appearance."""
+        """Return each contender, measure and figure once, in order of appearance."""
         return dict.fromkeys(
             (sample.contender, sample.measure, figure)
             for sample in self.samples
@@ -101,7 +101,7 @@ class Results:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Goal:
-    """A figure of ours, held against one of another (or against a plain number)."""
+    """A goal for a figure of ours: a ratio to another figure, or a plain number."""
 
     title: str
     ours: tuple[str, str]
@@ -111,18 +111,18 @@ class Goal:
     at_least: bool = False
 
     def measured(self, results: Results) -> float | None:
-        """The ratio of the medians, or the median where there is nothing to divide by."""
+        """Return the ratio of the medians, or the median for a plain number."""
         if self.other is None:
-            alone = results.median("ours", *self.ours)
-            return None if alone is None else alone.value
+            median = results.median("ours", *self.ours)
+            return None if median is None else median.value
         return results.ratio(("ours", *self.ours), self.other)
 
     def met(self, measured: float) -> bool:
-        """Whether that is as good as it has to be."""
+        """Return True if the goal is reached."""
         return measured >= self.goal if self.at_least else measured <= self.goal
 
     def wanted(self) -> str:
-        """The goal as text."""
+        """Return the goal as text."""
         sign = ">=" if self.at_least else "<="
         stretch = f" ({self.stretch:g})" if self.stretch is not None else ""
         return f"{sign} {self.goal:g}{' x' if self.other else ''}{stretch}"
@@ -191,17 +191,17 @@ GOALS = (
         at_least=True,
     ),
     Goal(
-        title="drain of 1 million owed",
-        ours=("many owed", "events/s"),
-        other=("ours", "few owed", "events/s"),
+        title="drain of 1 million pending",
+        ours=("many pending", "events/s"),
+        other=("ours", "few pending", "events/s"),
         goal=0.9,
         stretch=1.0,
         at_least=True,
     ),
     Goal(
-        title="peak memory with 1 million owed (PSS)",
-        ours=("many owed", "peak PSS MB"),
-        other=("ours", "few owed", "peak PSS MB"),
+        title="peak memory with 1 million pending (PSS)",
+        ours=("many pending", "peak PSS MB"),
+        other=("ours", "few pending", "peak PSS MB"),
         goal=1.1,
     ),
     Goal(

@@ -1,4 +1,4 @@
-"""How much of the machine others used while something was measured."""
+"""The CPU that other processes used during a measure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What a stretch of time cost: ours, and what others took of the machine."""
+    """The CPU that was used for some time: ours, and the share of other processes."""
 
     seconds: float
     own_cpu: float
@@ -25,12 +25,12 @@ class Load:
 
     @property
     def disturbed(self) -> bool:
-        """Whether others were busy enough to have changed the result."""
+        """Return True if others were busy enough to have changed the result."""
         return self.foreign_share > TOLERATED
 
 
 class Meter:
-    """Measures the load from its making until ``stop``."""
+    """Measures the load from its creation until ``stop``."""
 
     def __init__(self) -> None:
         self._started = time.monotonic()
@@ -46,12 +46,12 @@ class Meter:
 
     @classmethod
     def start(cls) -> Self:
-        """Begin now."""
+        """Start to measure now."""
         return cls()
 
 
 def wait_for_quiet(seconds: float) -> None:
-    """Wait until others leave the machine alone, so long at most."""
+    """Wait until no others use the machine, at most for so many seconds."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         meter = Meter.start()
@@ -61,19 +61,19 @@ def wait_for_quiet(seconds: float) -> None:
 
 
 def _machine_cpu() -> float:
-    """Seconds of CPU that anybody has used, stolen ones included."""
+    """Return the seconds of CPU that anybody has used, stolen ones included."""
     fields = Path("/proc/stat").read_text().splitlines()[0].split()[1:]
     user, nice, system, _, _, irq, softirq, steal = map(int, fields[:8])
     return (user + nice + system + irq + softirq + steal) / TICKS
 
 
 def _own_cpu() -> float:
-    """Seconds of CPU of this process and all that it started, ended ones included."""
+    """Return the seconds of CPU of this process and all that it has started."""
     return sum(cpu_of(process) for process in family(os.getpid()))
 
 
 def family(pid: int) -> list[psutil.Process]:
-    """A process and all its descendants."""
+    """Return a process and all its descendants."""
     try:
         process = psutil.Process(pid)
         return [process, *process.children(recursive=True)]
@@ -82,17 +82,17 @@ def family(pid: int) -> list[psutil.Process]:
 
 
 def cpu_of(process: psutil.Process) -> float:
-    """Seconds of CPU of a process and of its children that have ended."""
+    """Return the seconds of CPU of a process and of its children that have exited."""
     try:
         times = process.cpu_times()
     except psutil.NoSuchProcess:
         return 0.0
-    ended = times.children_user + times.children_system
-    return float(times.user + times.system + ended)
+    exited = times.children_user + times.children_system
+    return float(times.user + times.system + exited)
 
 
 def pss(pid: int) -> float:
-    """Proportional set size of a process and its descendants, in MB."""
+    """Return the proportional set size of a process and its descendants, in MB."""
     return sum(_pss(process.pid) for process in family(pid)) / 1024
 
 

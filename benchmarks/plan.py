@@ -1,7 +1,7 @@
-"""Which measures there are, how much each does, and in which order they run.
+"""The measures, their sizes, and the order in which they run.
 
-Contenders alternate within each repetition, so that what changes on the machine in
-the course of a run changes for all of them.
+Contenders alternate within each repetition, so that a change of the machine during a
+run affects all of them.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ from benchmarks.stand import BenchmarkError, Seat, Stand
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Size:
-    """How much work each measure does."""
+    """The amount of work of each measure."""
 
     repeat: int
     rivals_repeat: int
     backlog: int
-    our_backlog: int  # more, so that it takes about as long
+    our_backlog: int  # larger, so that it takes about as long
     sends: int
     latency_seconds: float
     idle_seconds: float
     flow_seconds: float
     finished: int
-    owed: int
-    #: Seconds to wait for others to leave the machine alone, before each run.
+    pending: int
+    #: Seconds to wait, before each run, until no others use the machine.
     patience: float = 0.0
 
     def drained(self, contender: Contender) -> int:
-        """The size of this contender's backlog."""
+        """Return the size of this contender's backlog."""
         return self.our_backlog if contender is OURS else self.backlog
 
 
@@ -55,7 +55,7 @@ QUICK = Size(
     idle_seconds=8,
     flow_seconds=3,
     finished=500_000,
-    owed=100_000,
+    pending=100_000,
 )
 FULL = Size(
     repeat=5,
@@ -67,7 +67,7 @@ FULL = Size(
     idle_seconds=20,
     flow_seconds=6,
     finished=5_000_000,
-    owed=1_000_000,
+    pending=1_000_000,
     patience=5.0,
 )
 
@@ -109,7 +109,7 @@ def _idle(seat: Seat, size: Size) -> Found:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """A measure by name, and whom it is taken of."""
+    """A measure by name, and its contenders."""
 
     group: str
     name: str
@@ -119,7 +119,7 @@ class Step:
     repeats: bool = True
 
     def those(self, number: int, size: Size, *, rivals: bool) -> Iterator[Contender]:
-        """Whom it is taken of in this repetition."""
+        """Yield the contenders of this repetition."""
         if self.repeats or number == 0:
             yield from self.contenders
         if self.rivals and rivals and number < size.rivals_repeat:
@@ -141,17 +141,17 @@ STEPS = (
     Step(group="idle", name="idle", measure=_idle, contenders=(OURS,), repeats=False),
 )
 GROUPS = (*dict.fromkeys(step.group for step in STEPS), "big", "rivals", "scale")
-#: What is left out unless it is asked for, and what `--quick` leaves out besides.
+#: Groups that run only if named, and those that `--quick` leaves out besides.
 EXTRA = ("scale",)
 SLOW = (*EXTRA, "big", "rivals")
-#: What a group needs to have been measured as well, to be compared with.
+#: The group with which a group is compared, so that both are measured.
 NEEDS = {"single": "drain"}
 
 
 def run(
     stand: Stand, groups: Sequence[str], size: Size, results: Results
 ) -> Iterator[Sample]:
-    """Take the measures of these groups, sample by sample, into ``results``."""
+    """Run the measures of these groups, sample by sample, into ``results``."""
     wanted = {*groups, *(NEEDS[group] for group in groups if group in NEEDS)}
     steps = [step for step in STEPS if step.group in wanted]
     rivals = "rivals" in groups
@@ -178,7 +178,7 @@ def _steps(
 
 
 def _found(step: Step, seat: Seat, size: Size) -> Found:
-    """Take a measure; once more, if others disturbed it and there is patience left."""
+    """Run a measure; once more, if others disturbed it and there is patience left."""
     if size.patience:
         wait_for_quiet(size.patience)
     found = step.measure(seat, size)
@@ -193,7 +193,7 @@ def _big(stand: Stand, size: Size) -> Iterator[tuple[str, str, Found]]:
     measured = big(
         stand,
         finished=size.finished,
-        owed=size.owed,
+        pending=size.pending,
         events=size.our_backlog,
         repeat=min(size.repeat, 3),
     )
@@ -208,7 +208,7 @@ def _scale(stand: Stand, size: Size) -> Iterator[tuple[str, str, Found]]:
 def _seats(
     stand: Stand, steps: Sequence[Step], results: Results, *, rivals: bool
 ) -> dict[str, Seat]:
-    """Databases and warm workers of all who take part; who cannot is noted."""
+    """Prepare databases and warm workers; note the contenders for which that fails."""
     seats: dict[str, Seat] = {}
     for contender in dict.fromkeys(c for step in steps for c in step.contenders):
         kinds = {"atomic", *(s.name[6:] for s in steps if s.name.startswith("drain"))}

@@ -1,4 +1,4 @@
-"""Draws the contenders side by side; the only user of matplotlib."""
+"""Draw the contenders side by side; the only user of matplotlib."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OTHER = "#b8b8b8"
 
 
 def draw(results: Results, path: Path) -> None:
-    """Write the picture; the format is that of the path's suffix."""
+    """Write the picture, in the format that the suffix of the path names."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -45,7 +45,7 @@ def _panel(
     names: list[str],
     columns: tuple[tuple[str, str], ...],
 ) -> None:
-    """Horizontal bars, the last column behind the first, each with its figure."""
+    """Draw horizontal bars, the last column behind the first, each with its figure."""
     for number, column in reversed(list(enumerate(columns))):
         medians = [results.median(name, *column) for name in names]
         panel.barh(

@@ -1,4 +1,4 @@
-"""Runs in a contender's environment: places orders, and times what sending adds.
+"""Runs in a contender's environment: places orders, and times what a send adds.
 
 Started by the harness as ``python -m benchmarks.probe <command> ...``; prints one
 JSON object.
@@ -33,7 +33,7 @@ def _setup() -> Any:
 
 
 def prepare(_: argparse.Namespace) -> dict[str, Any]:
-    """Make the tables."""
+    """Create the tables."""
     from django.core.management import call_command
 
     call_command("migrate", run_syncdb=True, verbosity=0, interactive=False)
@@ -41,7 +41,7 @@ def prepare(_: argparse.Namespace) -> dict[str, Any]:
 
 
 def fill(options: argparse.Namespace) -> dict[str, Any]:
-    """Place orders one by one, each with its event, as fast as it goes."""
+    """Place orders one by one, each with its event, as fast as possible."""
     started = time.monotonic()
     for number in range(options.events):
         _place(number, options.kind)
@@ -56,7 +56,7 @@ def one(options: argparse.Namespace) -> dict[str, Any]:
     return {}
 
 
-def pace(options: argparse.Namespace) -> dict[str, Any]:
+def steady(options: argparse.Namespace) -> dict[str, Any]:
     """Place orders at a steady rate; each commit leaves a mark."""
     started = time.monotonic()
     for number in range(options.events):
@@ -68,9 +68,9 @@ def pace(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def flow(options: argparse.Namespace) -> dict[str, Any]:
-    """Place orders as fast as it goes, never more than a window ahead of the work.
+    """Place orders as fast as possible, at most a window ahead of the receivers.
 
-    One of several producers, which are taken to be equally fast.
+    One of several producers, which are assumed to be equally fast.
     """
     number, until = 0, time.monotonic() + options.seconds
     while time.monotonic() < until:
@@ -86,8 +86,8 @@ def flow(options: argparse.Namespace) -> dict[str, Any]:
 def cost(options: argparse.Namespace) -> dict[str, Any]:
     """Time transactions with and without a send, in alternating blocks.
 
-    What is added is the median over neighbouring blocks: the disk and the machine are
-    quicker at one time than at another, by as much as a send costs.
+    The addition is the median over neighbouring blocks: the speed of the disk and the
+    machine varies over time, by as much as a send costs.
     """
     numbers = count()
     kinds: list[str | None] = [None, *options.kinds.split(",")]
@@ -120,7 +120,7 @@ def profile(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _block(kind: str | None, events: int, numbers: Iterator[int]) -> float:
-    """Mean time of a transaction, without the slowest that the disk has to answer for."""
+    """Return the mean time of a transaction, without the slowest, which waited for the disk."""
     times = []
     for _ in range(events):
         started = time.perf_counter()
@@ -182,7 +182,7 @@ def _ran() -> int:
 
 COMMANDS = {
     command.__name__: command
-    for command in (prepare, fill, one, pace, flow, cost, many, profile)
+    for command in (prepare, fill, one, steady, flow, cost, many, profile)
 }
 
 

@@ -1,7 +1,7 @@
-"""Where the microseconds go: ``python -m benchmarks.profile``.
+"""Tell where the CPU time is used: ``python -m benchmarks.profile``.
 
-py-spy samples the workers during a drain and a producer while it sends; what it finds
-is shared out over the CPU that they used. PostgreSQL logs its statements during another
+py-spy samples the workers during a drain and a producer while it sends; the CPU that
+they used is divided by these samples. PostgreSQL logs its statements during another
 drain. Details are printed; ``--write`` puts the tables into ``docs/performance.md``.
 """
 
@@ -53,7 +53,7 @@ def _options() -> argparse.Namespace:
 
 
 def _drain(seat: Seat, kind: str, events: int) -> Owners:
-    """Sample all processes of the workers; microseconds per event by owner."""
+    """Sample all processes of the workers; return microseconds per event by owner."""
     processes = [p for worker in seat.workers for p in family(worker.pid)]
     spies: dict[int, tuple[subprocess.Popen[bytes], Path]] = {}
     before: dict[int, float] = {}
@@ -78,13 +78,13 @@ def _drain(seat: Seat, kind: str, events: int) -> Owners:
         }
     )
     for pid, (program, path) in spies.items():
-        owners += _shared_out(program, path, 1e6 * used[pid] / events)
+        owners += _by_owner(program, path, 1e6 * used[pid] / events)
     rest(seat)
     return owners
 
 
 def _send(seat: Seat, kind: str, events: int) -> Owners:
-    """Sample a producer, from when it sends."""
+    """Sample a producer while it sends; return microseconds per event by owner."""
     seat.reset()
     probe = seat.start_probe("fill", events=events, kind=kind)
     while seat.sql.execute("SELECT 1 FROM bench_order LIMIT 1").fetchone() is None:
@@ -96,7 +96,7 @@ def _send(seat: Seat, kind: str, events: int) -> Owners:
         time.sleep(0.05)
     used, sent = cpu_of(family(probe.pid)[0]) - before, _orders(seat) - started
     print(f"\n## {seat.contender.title}, order and send of {kind}\n")
-    owners = _shared_out(program, path, 1e6 * used / sent)
+    owners = _by_owner(program, path, 1e6 * used / sent)
     probe.communicate()
     seat.discard()
     return owners
@@ -107,8 +107,8 @@ def _orders(seat: Seat) -> int:
     return int(rows)
 
 
-def _shared_out(program: subprocess.Popen[bytes], path: Path, used: float) -> Owners:
-    """End a spy; what the process used per event, by owner."""
+def _by_owner(program: subprocess.Popen[bytes], path: Path, used: float) -> Owners:
+    """Stop a sampler; return microseconds per event by owner."""
     program.send_signal(signal.SIGINT)
     program.wait(60)
     found = stacks.read(path)
@@ -121,7 +121,7 @@ def _shared_out(program: subprocess.Popen[bytes], path: Path, used: float) -> Ow
 
 
 def _table(title: str, columns: dict[str, Owners]) -> str:
-    """Microseconds by owner, one column per contender."""
+    """Return a table of microseconds by owner, one column per contender."""
     names = sorted(
         {name for owners in columns.values() for name in owners},
         key=lambda name: -max(owners[name] for owners in columns.values()),

@@ -1,4 +1,4 @@
-"""Turns results into text, and into the measured part of ``docs/performance.md``.
+"""Turn results into text, and into the measured part of ``docs/performance.md``.
 
 ``python -m benchmarks.report`` renders the last run once more.
 """
@@ -26,13 +26,13 @@ MEASURED = ("performance.md", "measured")
 PROFILE = ("performance.md", "profile")
 CURVE = ("scaling.md", "curve")
 PACKAGES = ("Python", "Django", "celery", "kombu", "redis", "psycopg")
-#: What stands in the requirements of several contenders.
+#: Packages in the requirements of several contenders.
 SHARED = ("Django==", "psycopg", "celery", "redis")
 Facts = dict[str, str]
 
 
 def facts(stand: Stand, size: Size) -> Facts:
-    """On what it was measured."""
+    """Return the machine, the versions and the sizes of the run."""
     with stand.sql("postgres") as connection:
         ((postgres,),) = connection.execute("SHOW server_version").fetchall()
     ours = environments.versions(OURS)
@@ -58,7 +58,7 @@ def _machine() -> str:
 
 
 def _rival_versions() -> list[str]:
-    """What each rival adds to what all have in common."""
+    """Return the package of each rival with its version."""
     found = []
     for rival in RIVALS:
         file = ROOT / "benchmarks" / "contenders" / rival.name / "requirements.txt"
@@ -69,14 +69,14 @@ def _rival_versions() -> list[str]:
 
 
 def save(results: Results, facts: Facts) -> None:
-    """Keep the samples, for another look at them."""
+    """Save the samples, to render them again."""
     LAST.parent.mkdir(parents=True, exist_ok=True)
     kept = {"facts": facts, **dataclasses.asdict(results)}
     LAST.write_text(json.dumps(kept, indent=1))
 
 
 def load() -> tuple[Results, Facts]:
-    """What was kept of the last run, if there was one."""
+    """Return the samples of the last run, if there was one."""
     if not LAST.exists():
         return Results(), {}
     kept = json.loads(LAST.read_text())
@@ -88,7 +88,7 @@ def load() -> tuple[Results, Facts]:
 
 
 def beside(before: Results, results: Results) -> Results:
-    """The results of an earlier run, with those of this one in place of theirs."""
+    """Return the results of an earlier run, replaced by those of this one where both exist."""
     new = {(sample.contender, sample.measure) for sample in results.samples}
     kept = [s for s in before.samples if (s.contender, s.measure) not in new]
     order = list(CONTENDERS)
@@ -99,7 +99,7 @@ def beside(before: Results, results: Results) -> Results:
 
 
 def as_text(results: Results) -> str:
-    """Medians, then goals, for a terminal."""
+    """Return medians, then goals, for a terminal."""
     lines = ["", "medians [lowest-highest]"]
     for contender, measure, figure in results.names():
         median = results.median(contender, measure, figure)
@@ -122,7 +122,7 @@ def _goals(results: Results) -> list[tuple[str, str, str, str]]:
 
 
 def write(results: Results, facts: Facts) -> None:
-    """Replace what was measured in the documents, and the plot."""
+    """Replace the measured parts of the documents, and the plot."""
     if any(sample.measure == "drain atomic" for sample in results.samples):
         replace(MEASURED, _measured(results, facts))
         plot.draw(results, DOCS / "performance.svg")

@@ -1,7 +1,7 @@
-"""Who is measured, and what the harness has to know of each.
+"""The contenders, and what the harness has to know of each.
 
-The contenders themselves live in ``contenders``, in environments of their own; nothing
-of them is imported here.
+Their code is in ``contenders``, for environments of their own; nothing of it is imported
+here.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ def celery(
     processes: int = 2,
     name: str = "worker@%h",
 ) -> tuple[str, ...]:
-    """A Celery worker, without what a measured one has no use for."""
+    """Return the command of a Celery worker, without gossip, mingle and heartbeats."""
     pool = ("-P", "prefork", "-c", str(processes), "-n", name, "-l", "WARNING")
     quiet = ("--without-gossip", "--without-mingle", "--without-heartbeat")
     return ("-m", "celery", "-A", app, "worker", *pool, *quiet)
@@ -35,12 +35,12 @@ class Contender:
     title: str
     redis: int
     workers: tuple[tuple[str, ...], ...] = (celery(),)
-    #: Counts what is not done yet, where the contender keeps that in the database.
-    owed: str = ""
-    #: Tables (LIKE) that have to outlive the emptying between two runs.
+    #: Counts unfinished work, if the contender keeps it in the database.
+    unfinished: str = ""
+    #: Tables (LIKE) that are not emptied between two runs.
     kept: str = "django_migrations"
     rival: bool = True
-    #: A newer interpreter than ours, where the contender insists on one.
+    #: A newer interpreter than ours, if the contender needs one.
     interpreter: str = ""
 
 
@@ -52,7 +52,7 @@ OURS = Contender(
     title="signal_tasks",
     redis=1,
     rival=False,
-    owed="SELECT count(*) FROM signal_tasks_delivery"
+    unfinished="SELECT count(*) FROM signal_tasks_delivery"
     " WHERE state IN ('pending', 'running') AND next_check_at IS NOT NULL",
 )
 RIVALS = (
@@ -64,14 +64,14 @@ RIVALS = (
             celery("benchmarks.contenders.celery_outbox.celery_app"),
             _manage("celery_outbox_relay", "--batch-size=500", "--idle-time=0.1"),
         ),
-        owed="SELECT count(*) FROM celery_outbox",
+        unfinished="SELECT count(*) FROM celery_outbox",
     ),
     Contender(
         name="pgjobs",
         title="procrastinate",
         redis=3,
         workers=(_manage("procrastinate", "worker", "--concurrency=4"),) * 2,
-        owed="SELECT count(*) FROM procrastinate_jobs"
+        unfinished="SELECT count(*) FROM procrastinate_jobs"
         " WHERE status IN ('todo', 'doing')",
         kept="procrastinate_workers",
     ),
@@ -80,7 +80,7 @@ RIVALS = (
         title="django-tasks-db",
         redis=4,
         workers=(_manage("db_worker", "--interval=0.1"),) * 2,
-        owed="SELECT count(*) FROM django_tasks_database_dbtaskresult"
+        unfinished="SELECT count(*) FROM django_tasks_database_dbtaskresult"
         " WHERE status IN ('READY', 'RUNNING')",
     ),
     Contender(
@@ -94,7 +94,7 @@ RIVALS = (
         title="django-domain-events",
         redis=6,
         workers=(_manage("deliver_events"),) * 2,
-        owed="SELECT count(*) FROM django_domain_events_deliveryrecord"
+        unfinished="SELECT count(*) FROM django_domain_events_deliveryrecord"
         " WHERE status <> 'succeeded'",
     ),
     Contender(
@@ -102,7 +102,7 @@ RIVALS = (
         title="django-ox",
         redis=7,
         workers=(_manage("ox_worker", "--processes=2", "--interval=0.1"),),
-        owed="SELECT count(*) FROM django_ox_oxtask"
+        unfinished="SELECT count(*) FROM django_ox_oxtask"
         " WHERE status IN ('READY', 'RUNNING')",
         interpreter="python3.12",
     ),

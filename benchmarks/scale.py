@@ -1,4 +1,4 @@
-"""How the drain grows with processes and nodes; other ways to deploy it."""
+"""The drain with more processes and nodes, and with other ways to deploy it."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ PROCESSES = (1, 2, 4, 8)
 
 
 def scale(stand: Stand, sizes: dict[str, int], repeat: int) -> Iterator[Found]:
-    """1, 2, 4 and 8 processes; two nodes; partitions, PgBouncer, RabbitMQ."""
+    """Drain with 1 to 8 processes, two nodes, partitions, PgBouncer and RabbitMQ."""
     for contender in (REFERENCE, OURS):
         for processes in PROCESSES:
-            crew = replace(contender, workers=(celery(processes=processes),))
-            seat = stand.seat(crew, f"_{processes}")
+            sized = replace(contender, workers=(celery(processes=processes),))
+            seat = stand.seat(sized, f"_{processes}")
             yield from _drains(seat, f"{processes} processes", sizes, repeat)
     yield from _drains(stand.seat(_nodes(OURS), "_nodes"), "2 nodes", sizes, repeat)
     seat = stand.seat(OURS, "_partitions")
@@ -33,7 +33,7 @@ def scale(stand: Stand, sizes: dict[str, int], repeat: int) -> Iterator[Found]:
 
 
 def _partitioning() -> bytes:
-    """What the document tells to do, as it tells it."""
+    """Return the SQL of the document, as it is there."""
     text = (ROOT / "docs" / "scaling.md").read_text()
     return text.partition("```sql\n")[2].partition("```")[0].encode()
 
@@ -62,7 +62,7 @@ def _queued(stand: Stand, sizes: dict[str, int], repeat: int) -> Iterator[Found]
 
 
 def _nodes(contender: Contender) -> Contender:
-    """Two workers with a process each and host names of their own."""
+    """Return the contender with two workers of one process, with names of their own."""
     nodes = [celery(processes=1, name=f"worker@node{number}") for number in (1, 2)]
     return replace(contender, workers=tuple(nodes))
 

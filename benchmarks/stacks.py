@@ -1,4 +1,4 @@
-"""Whose time it is: sampled stacks, summed up by the package that spent it."""
+"""Sampled stacks, summed up by the package that used the time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 Stacks = Counter[tuple[str, ...]]
 
-#: Part of a frame's path -> whose it is; the innermost frame that fits decides.
+#: Part of a frame's path, and its owner; the innermost frame that matches decides.
 OWNERS = (
     ("psycopg", "psycopg"),
     ("redis/", "redis-py"),
@@ -24,7 +24,7 @@ OWNERS = (
 
 
 def spy(pid: int, path: Path, rate: int = 150) -> subprocess.Popen[bytes]:
-    """Sample a process until a SIGINT; py-spy passes over threads that sleep."""
+    """Sample a process until a SIGINT; py-spy leaves out threads that sleep."""
     program = Path(sys.executable).with_name("py-spy")
     rates = ("-r", str(rate), "-d", "600", "--nonblocking")
     return subprocess.Popen(  # noqa: S603 -- the command is ours
@@ -35,7 +35,7 @@ def spy(pid: int, path: Path, rate: int = 150) -> subprocess.Popen[bytes]:
 
 
 def read(path: Path) -> Stacks:
-    """Samples by stack, outermost frame first, of a file that py-spy wrote."""
+    """Return the samples of a file of py-spy by stack, outermost frame first."""
     stacks: Stacks = Counter()
     for line in path.read_text().splitlines() if path.exists() else ():
         frames, _, count = line.rpartition(" ")
@@ -44,7 +44,7 @@ def read(path: Path) -> Stacks:
 
 
 def owner(stack: Iterable[str]) -> str:
-    """Who spent it: the innermost frame that belongs to somebody we name."""
+    """Return the owner of the innermost frame that has one."""
     for frame in reversed(list(stack)):
         for part, name in OWNERS:
             if part in frame:
@@ -53,7 +53,7 @@ def owner(stack: Iterable[str]) -> str:
 
 
 def shares(stacks: Stacks) -> dict[str, float]:
-    """The share of each owner, largest first."""
+    """Return the share of each owner, largest first."""
     total = sum(stacks.values()) or 1
     counts: Counter[str] = Counter()
     for stack, count in stacks.items():
@@ -62,7 +62,7 @@ def shares(stacks: Stacks) -> dict[str, float]:
 
 
 def inclusive(stacks: Stacks, part: str, most: int) -> list[tuple[str, float]]:
-    """Functions of the package ``part`` by the share spent in and below them."""
+    """Return the functions of the package ``part`` by the share used in and below them."""
     total = sum(stacks.values()) or 1
     counts: Counter[str] = Counter()
     for stack, count in stacks.items():
@@ -72,6 +72,6 @@ def inclusive(stacks: Stacks, part: str, most: int) -> list[tuple[str, float]]:
 
 
 def _function(frame: str) -> str:
-    """A frame without its line."""
+    """Return a frame without its line."""
     name, _, place = frame.partition(" (")
     return f"{name} ({place.rstrip(')').rpartition(':')[0]})"

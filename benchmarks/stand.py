@@ -30,11 +30,11 @@ ROWS = 1000
 
 
 class BenchmarkError(Exception):
-    """Something that was measured went wrong: the figure would mean nothing."""
+    """A measured run went wrong, so that its figure would mean nothing."""
 
 
 class Stand:
-    """The servers, started for this run and gone with it."""
+    """The servers, started for this run and stopped after it."""
 
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="benchmark-"))
@@ -54,13 +54,13 @@ class Stand:
         self.postgres.close()
 
     def seat(self, contender: Contender, variant: str = "") -> Seat:
-        """A database of its own for this contender, with its tables."""
+        """Create a database of its own for this contender, with its tables."""
         seat = Seat(self, contender, variant)
         self.seats.append(seat)
         return seat
 
     def sql(self, database: str) -> psycopg.Connection[Any]:
-        """A connection that commits each statement."""
+        """Return a connection that commits each statement."""
         return psycopg.connect(
             host="127.0.0.1",
             port=self.postgres.port,
@@ -71,7 +71,7 @@ class Stand:
         )
 
     def redis_version(self) -> str:
-        """The version of the Redis server."""
+        """Return the version of the Redis server."""
         info: Any = redis.Redis(port=self.redis.port).info("server")
         return str(info["redis_version"])
 
@@ -115,7 +115,7 @@ class Seat:
     # -- processes ----------------------------------------------------------------
 
     def environment(self, name: str) -> dict[str, str]:
-        """The environment of a probe or a worker."""
+        """Return the environment of a probe or a worker."""
         return {
             "PATH": os.environ["PATH"],
             "HOME": os.environ.get("HOME", "/tmp"),  # noqa: S108
@@ -134,7 +134,7 @@ class Seat:
         return f"redis://127.0.0.1:{self.stand.redis.port}/{self.contender.redis}"
 
     def probe(self, command: str, **options: object) -> dict[str, Any]:
-        """Run a probe to its end, and return what it found."""
+        """Run a probe until it exits; return its result."""
         probe = self.start_probe(command, **options)
         output, _ = probe.communicate(timeout=PATIENCE)
         if probe.returncode:
@@ -166,7 +166,7 @@ class Seat:
             )
 
     def warm_up(self, kinds: Iterable[str]) -> None:
-        """Have the workers do some of each kind, so that all is loaded; freeze them."""
+        """Run some events of each kind, so that all code is loaded; freeze the workers."""
         for kind in kinds:
             self.reset()
             self.probe("fill", events=WARM_UP, kind=kind)
@@ -174,7 +174,7 @@ class Seat:
         self.freeze()
 
     def freeze(self) -> None:
-        """Stop the workers where they are, but not in the middle of a transaction."""
+        """Pause the workers, but not in the middle of a transaction."""
         self._signal(signal.SIGSTOP)
         while self._holds_locks():
             self._signal(signal.SIGCONT)
@@ -191,18 +191,18 @@ class Seat:
         )
 
     def thaw(self) -> None:
-        """Let the workers go on."""
+        """Let paused workers go on."""
         self._signal(signal.SIGCONT)
 
     def stop(self) -> None:
-        """End the workers."""
+        """Stop the workers."""
         for worker in self.workers:
             kill_group(worker.pid)
             worker.wait()
         self.workers.clear()
 
     def close(self) -> None:
-        """End the workers, and make room on the disk."""
+        """Stop the workers, and drop the database to free the disk."""
         self.stop()
         self.sql.close()
         with self.stand.sql("postgres") as connection:
@@ -214,7 +214,7 @@ class Seat:
                 process.send_signal(number)
 
     def cpu(self) -> dict[str, float]:
-        """Seconds of CPU so far, of the workers and of the servers behind them."""
+        """Return the seconds of CPU so far, of the workers and of the servers."""
         pids = {
             "workers": [worker.pid for worker in self.workers],
             "PostgreSQL": [self.stand.postgres.pid],
@@ -226,13 +226,13 @@ class Seat:
         }
 
     def pss(self) -> float:
-        """Memory of the workers, in MB."""
+        """Return the memory of the workers, in MB."""
         return sum(pss(worker.pid) for worker in self.workers)
 
     # -- effects ------------------------------------------------------------------
 
     def reset(self, *, tables: str = "%") -> None:
-        """Empty tables, 1,000 rows of stock, no messages, no marks."""
+        """Empty the tables, the broker and the marks; insert 1,000 rows of stock."""
         self.sql.execute(self._truncate(tables))
         self.sql.execute(
             f"INSERT INTO bench_stock (id, taken) SELECT n, 0 "  # noqa: S608
@@ -245,7 +245,7 @@ class Seat:
             os.truncate(path, 0)
 
     def discard(self) -> None:
-        """Throw a backlog away, and the message that a frozen worker has at hand."""
+        """Remove a backlog, and the message that a frozen worker already has."""
         self.reset()
         self.thaw()
         time.sleep(0.5)
@@ -262,12 +262,12 @@ class Seat:
         return f"TRUNCATE {', '.join(name for (name,) in tables)} RESTART IDENTITY"
 
     def ran(self) -> int:
-        """How many receivers have started, by their marks."""
+        """Return how many receivers have started, by their marks."""
         sizes = [path.stat().st_size for path in self.marks.glob("ran.*")]
         return sum(sizes) // MARK_BYTES
 
     def read_marks(self, kind: str) -> list[tuple[int, int]]:
-        """Pairs of order and time, in nanoseconds, in the order of time."""
+        """Return pairs of order and time (nanoseconds), in the order of time."""
         data = b"".join(path.read_bytes() for path in self.marks.glob(f"{kind}.*"))
         marks = [
             (
@@ -279,37 +279,38 @@ class Seat:
         return sorted(marks, key=lambda pair: pair[1])
 
     def taken(self) -> int:
-        """How many effects are committed."""
+        """Return how many effects are committed."""
         ((total,),) = self.sql.execute("SELECT sum(taken) FROM bench_stock").fetchall()
         return int(total)
 
-    def owed(self) -> int:
-        """How many events are not done yet, where the database knows."""
-        if not self.contender.owed:
+    def unfinished(self) -> int:
+        """Return how many events are not finished, if the database knows."""
+        if not self.contender.unfinished:
             return 0
-        ((total,),) = self.sql.execute(self.contender.owed.encode()).fetchall()
+        ((total,),) = self.sql.execute(self.contender.unfinished.encode()).fetchall()
         return int(total)
 
     def wait_for(self, events: int, *, in_database: bool) -> None:
-        """Wait until so many effects are there and nothing is owed."""
+        """Wait until so many effects are committed and no event is unfinished."""
         deadline = time.monotonic() + PATIENCE
         while not self._done(events, in_database=in_database):
             if time.monotonic() > deadline:
                 raise BenchmarkError(
                     f"{self.database}: {self.ran()} of {events} ran, "
-                    f"{self.taken()} taken, {self.owed()} owed"
+                    f"{self.taken()} taken, {self.unfinished()} unfinished"
                 )
             time.sleep(0.01)
 
     def _done(self, events: int, *, in_database: bool) -> bool:
         if self.ran() < events or (in_database and self.taken() < events):
             return False
-        return self.owed() == 0
+        return self.unfinished() == 0
 
     def check(self, *producers: int, in_database: bool = True) -> str:
-        """What is wrong with the effects, or an empty string: exactly one per event.
+        """Return what is wrong with the effects, or an empty string.
 
-        Given is how many events each producer has sent, counting from zero.
+        Each event must have exactly one effect. ``producers`` are the numbers of events
+        that each producer has sent.
         """
         events = sum(producers)
         if in_database:

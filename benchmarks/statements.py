@@ -1,4 +1,4 @@
-"""What PostgreSQL does for an event, by its own log: statements, how often, how long."""
+"""The statements of PostgreSQL for an event, by its log: number and duration."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def show(seat: Seat, kind: str, events: int) -> None:
 
 
 def _by_text(lines: list[str], who: str) -> dict[str, list[float]]:
-    """Durations by text, the costliest first."""
+    """Return durations by statement, the costliest first."""
     found: dict[str, list[float]] = defaultdict(list)
     for line in lines:
         if (match := LINE.match(line)) and match[1] == who:
@@ -41,5 +41,5 @@ def _by_text(lines: list[str], who: str) -> dict[str, list[float]]:
 
 
 def _normal(sql: str) -> str:
-    """A statement without its values, so that the same ones fall together."""
+    """Return a statement without its values, so that equal ones are counted together."""
     return LISTS.sub("(...)", VALUES.sub("?", SAVEPOINTS.sub("savepoint", sql)))

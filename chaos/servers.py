@@ -1,7 +1,8 @@
 """Start MariaDB and RabbitMQ from the machine's packages, as private servers.
 
 They run as an unprivileged user, on loopback ports, in temporary folders. No service
-of the machine is used. Redis and PostgreSQL: see ``shop.embedded``.
+of the machine is used. Redis and PostgreSQL: see ``shop.embedded``; a standby of that
+PostgreSQL is started here.
 """
 
 from __future__ import annotations
@@ -16,10 +17,30 @@ import tempfile
 from pathlib import Path
 from typing import Any, Self
 
+from shop.embedded import PostgresServer
 from shop.processes import kill_group, spawn
 from shop.servers import HOST, Server, ServerError, free_port
 
 RABBIT_PROGRAMS = Path("/usr/lib/rabbitmq/bin")
+
+
+class StandbyServer(PostgresServer):
+    """A PostgreSQL that follows another one, until it is promoted."""
+
+    def __init__(self, primary: PostgresServer, port: int | None = None) -> None:
+        super().__init__(fsync=primary.fsync, port=port)
+        self.primary = primary
+
+    def promote(self) -> None:
+        """Make it a primary of its own; return when it is one."""
+        command = [str(self.programs / "pg_ctl"), "promote", "-w", "-D", str(self.data)]
+        self._run(command).check_returncode()
+
+    def _initialise(self) -> None:
+        source = ("-h", HOST, "-p", str(self.primary.port), "-U", "postgres")
+        options = ("--write-recovery-conf", "--checkpoint=fast", "--no-sync")
+        command = [str(self.programs / "pg_basebackup"), "-D", str(self.data)]
+        self._run([*command, *source, *options]).check_returncode()
 
 
 class PackagedServer(Server):

@@ -21,7 +21,6 @@ from billiard import pool
 
 from chaos import journal
 from chaos.hooks import Target
-from signal_tasks.broker import messages
 from signal_tasks.broker.connection import BrokerConnection
 from signal_tasks.broker.messages import Message
 from signal_tasks.delivery import attempt, outcome
@@ -73,7 +72,7 @@ def _shorten_waits() -> None:
     A deployment waits longer before it kills a process. A pool process of Celery
     that stops under load sometimes waits 30 s for its main process.
     """
-    messages.HARD_LIMIT_GRACE = 0.5
+    registry_module.HARD_LIMIT_GRACE = 0.5
     registry_module.LEASE_GRACE = 1.5
     pool.GUARANTEE_MESSAGE_CONSUMPTION_RETRY_LIMIT = 30
 

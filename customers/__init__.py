@@ -1,1 +1,1 @@
-"""People of the shop: who buys, who has an account, who reads the newsletter."""
+"""Customers, accounts and subscribers of the newsletter."""

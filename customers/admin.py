@@ -18,7 +18,7 @@ class CustomerAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
 @admin.register(CustomerProfile)
 class CustomerProfileAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
-    """Profiles; the names are changed at the user, and follow from there."""
+    """Profiles. Change the names at the user: the profile follows."""
 
     list_display = ("__str__", "user", "created_at")
     list_select_related = ("user",)
@@ -28,10 +28,10 @@ class CustomerProfileAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
 @admin.register(Subscriber)
 class SubscriberAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
-    """Who gets the newsletter."""
+    """Subscribers of the newsletter."""
 
     list_display = ("email", "active", "created_at")
     list_filter = ("active",)
     search_fields = ("email",)
-    # Coming and going send events: they happen on the pages, not by a tick here.
+    # Read-only here: only the services send the signals of a subscription.
     readonly_fields = ("active", "created_at")

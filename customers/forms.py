@@ -1,4 +1,4 @@
-"""The forms of the pages about people."""
+"""Forms of the customers app."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ def _known_as(kind: str) -> dict[str, str]:
     return {"autocomplete": kind}
 
 
-# Names stand in messages: nobody is to put an address of a page into one of them.
+# Names are shown to others: no links in them.
 no_links = RegexValidator(
     r"[/:<>@]", "Please leave out the characters / : < > @.", inverse_match=True
 )
 
 
 class NamesForm(forms.Form):
-    """What somebody is called, if they wish to say."""
+    """First and last name, both optional."""
 
     first_name = forms.CharField(
         required=False,
@@ -41,8 +41,8 @@ class NamesForm(forms.Form):
     )
 
 
-class RegistrationForm(NamesForm, UserCreationForm):  # type: ignore[type-arg]
-    """A new account: Django's form, and an address, to which the welcome goes."""
+class AddressForm(forms.Form):
+    """The address with which an account is to be made."""
 
     email = forms.EmailField(
         label="Email address",
@@ -50,17 +50,21 @@ class RegistrationForm(NamesForm, UserCreationForm):  # type: ignore[type-arg]
         widget=forms.EmailInput(attrs=_known_as("email")),
     )
 
+
+class RegistrationForm(NamesForm, UserCreationForm):  # type: ignore[type-arg]
+    """A new account: Django's form, and names. The address comes from the link."""
+
     class Meta:
         model = User
-        fields = ("username", "first_name", "last_name", "email")
+        fields = ("username", "first_name", "last_name")
 
     field_order = Meta.fields
 
 
 class ProfileForm(NamesForm):
-    """What people change about themselves.
+    """The parts of an account that its user may change.
 
-    Not the address: a new one would have to be proved first.
+    The address is not one of them: a new one would have to be proved first.
     """
 
     picture = forms.FileField(
@@ -76,13 +80,13 @@ class ProfileForm(NamesForm):
             del self.fields["remove_picture"]
 
     def clean_picture(self) -> ContentFile[bytes] | None:
-        """Keep a small copy of the picture instead of the file as it came."""
+        """Return a small copy of the picture."""
         upload: UploadedFile[bytes] | None = self.cleaned_data["picture"]
         return portrait(upload) if upload else None
 
 
 class SubscriptionForm(forms.Form):
-    """The address that is to get the newsletter, or to get it no more."""
+    """The address that is to get the newsletter, or to leave it."""
 
     user_email = forms.EmailField(
         label="Your email address",

@@ -1,4 +1,4 @@
-"""Who buys, what is shown of an account, and who reads the newsletter."""
+"""Models: customers, profiles and subscribers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from django.db import models
 
 
 class Customer(models.Model):
-    """Somebody who has ordered or registered; the email address tells them apart."""
+    """Somebody who has ordered or registered, identified by their email address."""
 
     name = models.CharField(max_length=100)
     email = models.EmailField()
@@ -26,14 +26,14 @@ class Customer(models.Model):
 
 
 def picture_name(profile: CustomerProfile, filename: str) -> str:
-    """A name that nobody guesses and that says nothing of the file on their disk."""
+    """Return a random name, unrelated to the name of the uploaded file."""
     return f"pictures/{uuid4().hex}.jpg"
 
 
 class CustomerProfile(models.Model):
-    """What the shop shows of an account: its names, and a picture if they gave one.
+    """The public part of an account: its names, and a picture if there is one.
 
-    The names are those of the account; ``keep_profile`` follows them.
+    The names are copies of the user's, made by ``keep_profile``.
     """
 
     user = models.OneToOneField(
@@ -51,8 +51,57 @@ class CustomerProfile(models.Model):
         return f"{self.first_name} {self.last_name}".strip() or "A customer"
 
 
+class AddressProof(models.Model):
+    """An account, or a visitor without one, has proved to own an email address."""
+
+    email = models.EmailField()
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, on_delete=models.CASCADE, related_name="+"
+    )
+    visitor = models.UUIDField(null=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ("pk",)
+        constraints = (
+            models.UniqueConstraint(
+                fields=["email", "user"], name="customers_proof_once_per_user"
+            ),
+            models.UniqueConstraint(
+                fields=["email", "visitor"], name="customers_proof_once_per_visitor"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(user=None, visitor__isnull=False)
+                | models.Q(user__isnull=False, visitor=None),
+                name="customers_proof_of_one",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return self.email
+
+
+class Quota(models.Model):
+    """How many emails were asked for in an hour by, or for, what ``key`` hashes."""
+
+    key = models.CharField(max_length=64)
+    hour = models.DateTimeField(db_index=True)
+    used = models.PositiveIntegerField(default=0)
+
+    class Meta:
+        ordering = ("pk",)
+        constraints = (
+            models.UniqueConstraint(
+                fields=["key", "hour"], name="customers_quota_once_per_hour"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.used} emails"
+
+
 class Subscriber(models.Model):
-    """An address that gets the newsletter, or got it once."""
+    """An address that gets the newsletter (``active``), or got it before."""
 
     email = models.EmailField()
     active = models.BooleanField(default=True)
@@ -68,11 +117,11 @@ class Subscriber(models.Model):
         return self.email
 
     def activate(self) -> bool:
-        """Let the newsletter come again; False when it did not stop."""
+        """Subscribe the address again; return False if it is subscribed."""
         return self._set(active=True)
 
     def deactivate(self) -> bool:
-        """Let it stop; False when it had."""
+        """Unsubscribe the address; return False if it is not subscribed."""
         return self._set(active=False)
 
     def _set(self, *, active: bool) -> bool:

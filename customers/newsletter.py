@@ -1,7 +1,7 @@
 """The newsletter: who gets it, and the link by which one leaves it.
 
-The link carries a signature as its only authority. It does not expire: a message may
-be read years after it was sent, and its link has to work then.
+The signature of the link is its only authority. It does not expire: an email may be
+read years after it was sent, and its link has to work then.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from django.core.signing import BadSignature, Signer
 from django.db import transaction
 
 from customers.models import Subscriber
+from customers.proofs import plain
 from customers.signals import user_subscribed, user_unsubscribed
 
 _signer = Signer(salt="customers.newsletter.unsubscribe")
@@ -17,8 +18,8 @@ _signer = Signer(salt="customers.newsletter.unsubscribe")
 
 @transaction.atomic
 def subscribe(*, email: str) -> bool:
-    """Send the newsletter to this address; False, and no event, if that was so."""
-    subscriber, created = Subscriber.objects.get_or_create(email=_plain(email))
+    """Subscribe a proved address and send the signal; return False if it was done."""
+    subscriber, created = Subscriber.objects.get_or_create(email=plain(email))
     if not created and not subscriber.activate():
         return False
     user_subscribed.send(sender=Subscriber, user_email=subscriber.email)
@@ -27,8 +28,8 @@ def subscribe(*, email: str) -> bool:
 
 @transaction.atomic
 def unsubscribe(*, email: str) -> bool:
-    """Send it no more; False, and no event, if it was not sent there."""
-    subscriber = Subscriber.objects.filter(email=_plain(email)).first()
+    """Unsubscribe an address and send the signal; return False if it was done."""
+    subscriber = Subscriber.objects.filter(email=plain(email)).first()
     if subscriber is None or not subscriber.deactivate():
         return False
     user_unsubscribed.send(sender=Subscriber, user_email=subscriber.email)
@@ -36,22 +37,18 @@ def unsubscribe(*, email: str) -> bool:
 
 
 def subscriber_at(email: str) -> Subscriber | None:
-    """Whoever gets the newsletter at this address now."""
-    return Subscriber.objects.filter(email=_plain(email), active=True).first()
+    """Return the active subscriber with this address."""
+    return Subscriber.objects.filter(email=plain(email), active=True).first()
 
 
 def unsubscribe_token(subscriber: Subscriber) -> str:
-    """What the link of this subscriber carries."""
+    """Return the signed text in the leave link of a subscriber."""
     return _signer.sign(str(subscriber.pk))
 
 
 def subscriber_of(token: str) -> Subscriber | None:
-    """The subscriber whose link carries this, if we have signed it."""
+    """Return the subscriber of a leave link, or None if we did not sign it."""
     try:
         return Subscriber.objects.filter(pk=_signer.unsign(token)).first()
     except BadSignature:
         return None
-
-
-def _plain(email: str) -> str:
-    return email.strip().lower()

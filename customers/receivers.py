@@ -1,4 +1,4 @@
-"""How customers react to what happens to accounts."""
+"""Receivers of the customers app: they follow changes of users."""
 
 from __future__ import annotations
 
@@ -17,12 +17,10 @@ NAMES = frozenset({"first_name", "last_name"})
 
 @receiver(pre_save, sender=User)
 def normalise_email(sender: type[User], instance: User, **kwargs: object) -> None:
-    """Strip the address and write its domain in lower case, whoever saves the user.
+    """Normalise the address of a user before it is saved.
 
-    A plain Django receiver, and rightly so: it changes the row that is about to be
-    written, so it has to run here and now, in the same process and transaction.
-    Later, elsewhere, there would be nothing left to change, and what ``pre_save``
-    announces may never happen: ``async_receiver`` refuses it for that reason.
+    This has to be a plain Django receiver: it changes the row that is about to be
+    written. ``async_receiver`` refuses ``pre_save``, since the save may never happen.
     """
     instance.email = BaseUserManager.normalize_email(instance.email.strip())
 
@@ -34,11 +32,11 @@ def names_may_differ(
     update_fields: Collection[str] | None = None,
     **kwargs: object,
 ) -> bool:
-    """Whether this save can have changed a name; a login, say, cannot."""
+    """Return True if this save may have changed a name; a login does not."""
     return created or update_fields is None or not NAMES.isdisjoint(update_fields)
 
 
-# One commit each: the user's row is locked until then.
+# A transaction of its own: the user's row is locked until its commit.
 @async_receiver(
     post_save,
     sender=User,
@@ -47,7 +45,7 @@ def names_may_differ(
     group_commit=False,
 )
 def update_profile(sender: type[User], instance: User, **kwargs: object) -> None:
-    """Make the profile of a new user; let that of an older one follow its names.
+    """Create the profile of a new user, or update its names.
 
     Deliveries may come late, twice, or in another order than the saves: see
     Note [Names as they are].

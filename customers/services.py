@@ -1,4 +1,4 @@
-"""What can be done with customers and accounts. Each of these is one transaction."""
+"""Create and change customers and accounts; each function is one transaction."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from django.core.files.base import ContentFile
 from django.db import IntegrityError, transaction
 
 from customers.models import Customer, CustomerProfile
+from customers.proofs import Claim, accept, plain
 from customers.signals import user_registered
 
 
 class Taken(Exception):
-    """Another account has this already; ``field`` is what."""
+    """Another account has the same ``field``."""
 
     def __init__(self, field: str) -> None:
         super().__init__(f"Another account has this {field}.")
@@ -19,14 +20,19 @@ class Taken(Exception):
 
 
 def remember_customer(*, name: str, email: str) -> Customer:
-    """Return the customer with this address, new if nobody had it.
+    """Return the customer with this address, new if needed.
 
-    A name once known stays: whoever types an address has not proved to own it.
+    An existing name stays: the address may not be proved.
     """
     customer, _ = Customer.objects.get_or_create(
-        email=email.strip().lower(), defaults={"name": name}
+        email=plain(email), defaults={"name": name}
     )
     return customer
+
+
+def has_account(email: str) -> bool:
+    """Return True if there is an account with this address."""
+    return User.objects.filter(email__iexact=plain(email)).exists()
 
 
 @transaction.atomic
@@ -38,15 +44,16 @@ def register(
     first_name: str = "",
     last_name: str = "",
 ) -> User:
-    """Make an account and announce it; ``Taken`` if somebody has one like it.
+    """Make an account with a proved address; raise ``Taken`` if there is one like it.
 
-    Django's user has no unique address. The customer has: its row is locked, so that
-    of two who register with one address at the same time the second is refused.
+    Django's user has no unique address, but the customer has. Its row is locked, so
+    that of two registrations with one address at the same time the second is refused.
+    Its name becomes that of the owner, whatever a stranger gave with the address.
     """
-    name = f"{first_name} {last_name}".strip() or username
-    customer = remember_customer(name=name[:100], email=email)
+    name = (f"{first_name} {last_name}".strip() or username)[:100]
+    customer = remember_customer(name=name, email=email)
     Customer.objects.select_for_update().get(pk=customer.pk)
-    if User.objects.filter(email__iexact=customer.email).exists():
+    if has_account(customer.email):
         raise Taken("email")
     names = {"first_name": first_name, "last_name": last_name}
     try:
@@ -54,19 +61,20 @@ def register(
             user = User.objects.create_user(username, email, password, **names)
     except IntegrityError as error:
         raise Taken("username") from error
+    Customer.objects.filter(pk=customer.pk).update(name=name)
+    accept(Claim(email=customer.email, user_id=user.pk))
     user_registered.send(sender=User, user=user)
     return user
 
 
 @transaction.atomic
 def keep_profile(*, user: User) -> CustomerProfile:
-    """Make or change the profile so that it has the names that the user has now.
+    """Create the profile of a user, or copy the present names to it.
 
     # Note [Names as they are]
-    Not what was saved when the event was sent counts, but what the row says now. It
-    is locked while it is read: whoever changes it meanwhile waits, and sends another
-    event after that. So the last delivery to run writes the newest names, whichever
-    it is.
+    The names come from the user's row as it is now, not from the event. The row is
+    locked while it is read: a concurrent change waits, and sends another event after
+    that. So the delivery that runs last writes the newest names, whichever it is.
     """
     now = User.objects.select_for_update().get(pk=user.pk)
     names = {"first_name": now.first_name, "last_name": now.last_name}
@@ -75,16 +83,16 @@ def keep_profile(*, user: User) -> CustomerProfile:
 
 
 def rename(*, user: User, first_name: str, last_name: str) -> None:
-    """Call a user so; the profile follows by the event that saving the user sends."""
+    """Change the names of a user; the profile follows by the event of this save."""
     user.first_name, user.last_name = first_name, last_name
     user.save(update_fields=["first_name", "last_name"])
 
 
 @transaction.atomic
 def change_picture(*, user: User, picture: ContentFile[bytes] | None) -> None:
-    """Show this picture from now on, or none.
+    """Replace or remove the picture of a user.
 
-    The old file goes after the commit, lest a rollback leave a profile without.
+    The old file is deleted after the commit: a rollback would need it.
     """
     profile, _ = CustomerProfile.objects.get_or_create(user=user)
     old, storage = profile.picture.name, profile.picture.storage

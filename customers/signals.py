@@ -1,21 +1,28 @@
-"""What happens to people that others may react to."""
+"""Signals of the customers app."""
 
 from __future__ import annotations
 
 from signal_tasks import AsyncSignal
 
-user_registered = AsyncSignal()
-"""Somebody made an account for themselves.
+proof_requested = AsyncSignal()
+"""Somebody typed an email address, and is to prove that it is theirs.
 
-Sent in the transaction that makes the account, with the user model as its sender and
+Sent with ``purpose``, ``email``, and ``user_id`` or ``visitor``; without a sender. It
+carries no link: the receiver signs one when it sends the email.
+"""
+
+user_registered = AsyncSignal()
+"""Somebody has registered.
+
+Sent in the transaction that creates the account, with the user model as sender and
 ``user``.
 """
 
 user_subscribed = AsyncSignal()
-"""An address gets the newsletter from now on; sent with ``user_email``.
+"""An address was subscribed to the newsletter; sent with ``user_email``.
 
-Its sender is the ``Subscriber`` model. An address that got it already sends nothing.
+The sender is the ``Subscriber`` model. Nothing is sent if it was subscribed already.
 """
 
 user_unsubscribed = AsyncSignal()
-"""An address gets the newsletter no more; sent with ``user_email``, as above."""
+"""An address was unsubscribed from the newsletter; sent as above."""

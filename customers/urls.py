@@ -1,14 +1,16 @@
-"""The addresses of pages about people."""
+"""URLs of the customers app."""
 
 from __future__ import annotations
 
 from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import path
 
-from customers import newsletter_views, views
+from customers import newsletter_views, proof_views, views
 
 urlpatterns = [
     path("register/", views.register, name="register"),
+    path("register/<str:token>/", views.register_account, name="register-account"),
+    path("proof/<str:token>/", proof_views.prove, name="prove"),
     path(
         "login/",
         LoginView.as_view(template_name="customers/login.html"),
@@ -18,6 +20,7 @@ urlpatterns = [
     path("profile/", views.profile, name="profile"),
     path("newsletter/", newsletter_views.page, name="newsletter"),
     path("newsletter/subscribe/", newsletter_views.subscribe, name="subscribe"),
+    path("newsletter/join/<str:token>/", newsletter_views.join, name="join"),
     path("newsletter/unsubscribe/", newsletter_views.unsubscribe, name="unsubscribe"),
     path("newsletter/unsubscribe/<str:token>/", newsletter_views.leave, name="leave"),
 ]

@@ -1,1 +1,1 @@
-"""What the shop writes to its customers, and a record of what it wrote."""
+"""The emails of the shop, and a record of each."""

@@ -1,4 +1,4 @@
-"""The record of messages in the admin."""
+"""The record of emails in the admin."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from products.admin import RecordAdmin
 
 @admin.register(Notification)
 class NotificationAdmin(RecordAdmin):
-    """What was written to whom."""
+    """Sent emails, read-only."""
 
     list_display = ("created_at", "kind", "recipient", "order")
     list_filter = ("kind",)

@@ -6,12 +6,11 @@ from django import forms
 from django.contrib.auth.models import User
 from django.http import QueryDict
 
+ANYBODY = "notifications.add_notification"
+
 
 class NotificationForm(forms.Form):
-    """Whom to write to: oneself, or for staff anybody.
-
-    A page that writes to any address for anybody would soon be used to send spam.
-    """
+    """The recipient: the user's own address, or by permission any other."""
 
     email = forms.EmailField(
         label="Email address",
@@ -25,9 +24,13 @@ class NotificationForm(forms.Form):
         super().__init__(data, initial=initial)
         self.user = user
 
+    def is_own(self) -> bool:
+        """Return True if the email is to go to the user's own address."""
+        return bool(self.cleaned_data["email"].lower() == self.user.email.lower())
+
     def clean_email(self) -> str:
-        """Refuse the addresses of others."""
+        """Refuse the addresses of others without the permission to write to anybody."""
         email: str = self.cleaned_data["email"]
-        if not self.user.is_staff and email.lower() != self.user.email.lower():
+        if not self.user.has_perm(ANYBODY) and email.lower() != self.user.email.lower():
             raise forms.ValidationError("Please use your own address.")
         return email

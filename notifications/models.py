@@ -1,4 +1,4 @@
-"""The record of messages that were handed to the mail server."""
+"""Models: a record of the emails that the mail server accepted."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ from orders.models import Order
 
 
 class Notification(models.Model):
-    """One message to somebody, as it was sent, under the key of its delivery.
+    """One email as it was sent.
 
-    ``key`` is the idempotency key, which is the id of the delivery: it leads from a
-    message to the delivery that sent it, as long as that is kept.
+    ``key`` is the idempotency key of the delivery that sent it, which is the
+    delivery's id.
     """
 
     class Kind(models.TextChoices):
-        """What the message is about."""
+        """The subject of the email."""
 
         ORDER_CONFIRMATION = "order-confirmation", "order confirmation"
         BACK_ORDER = "back-order", "back-order notice"
         BACK_ORDER_SERVED = "back-order-served", "back-order served"
         ORDER_CANCELLATION = "order-cancellation", "order cancellation"
         WELCOME = "welcome", "welcome"
+        PROOF = "proof", "proof of an address"
         REVIEW = "review", "review of a product"
         SUBSCRIPTION = "subscription", "newsletter subscription"
         UNSUBSCRIPTION = "unsubscription", "newsletter unsubscription"

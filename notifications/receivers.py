@@ -1,7 +1,7 @@
-"""How notifications react to what happens elsewhere in the shop.
+"""Receivers that send emails.
 
-None of these is atomic: a mail server must not be waited for in a transaction.
-See Note [Twice at worst].
+None of them is atomic: no transaction stays open while the mail server answers.
+See Note [Sent twice].
 """
 
 from __future__ import annotations
@@ -14,10 +14,18 @@ from django.db.models.signals import post_save
 from django.dispatch import receiver
 from django.urls import reverse
 
+from customers.models import Subscriber
 from customers.newsletter import subscriber_at, unsubscribe_token
-from customers.signals import user_registered, user_subscribed, user_unsubscribed
+from customers.proofs import Claim, Purpose
+from customers.services import has_account
+from customers.signals import (
+    proof_requested,
+    user_registered,
+    user_subscribed,
+    user_unsubscribed,
+)
 from notifications.models import Notification
-from notifications.services import Letter, is_flooded, notify, post
+from notifications.services import Email, is_flooded, notify, post
 from notifications.signals import notification
 from orders.models import Order
 from orders.signals import (
@@ -29,12 +37,12 @@ from orders.signals import (
 from products.models import Review
 from signal_tasks import RetryPolicy, async_receiver, current_delivery
 
-PATIENT = RetryPolicy(max_attempts=8)
+RETRIES = RetryPolicy(max_attempts=8)
 
 
-@receiver(order_confirmed, atomic=False, queue="email", retry=PATIENT, timeout=20)
+@receiver(order_confirmed, atomic=False, queue="email", retry=RETRIES, timeout=20)
 def send_order_confirmation(sender: object, order: Order, **kwargs: object) -> None:
-    """Tell the customer that the order is confirmed, if it still is by now."""
+    """Tell the customer that the order is confirmed, unless it was cancelled since."""
     if order.status == Order.Status.CANCELLED:
         return
     notify(
@@ -45,9 +53,9 @@ def send_order_confirmation(sender: object, order: Order, **kwargs: object) -> N
     )
 
 
-@receiver(order_back_ordered, atomic=False, queue="email", retry=PATIENT, timeout=20)
+@receiver(order_back_ordered, atomic=False, queue="email", retry=RETRIES, timeout=20)
 def send_back_order_notice(sender: object, order: Order, **kwargs: object) -> None:
-    """Tell the customer what has to wait, if it still has to."""
+    """Tell the customer what has to wait, if it still waits."""
     if order.status != Order.Status.BACK_ORDERED:
         return
     notify(
@@ -58,9 +66,9 @@ def send_back_order_notice(sender: object, order: Order, **kwargs: object) -> No
     )
 
 
-@receiver(back_order_served, atomic=False, queue="email", retry=PATIENT, timeout=20)
+@receiver(back_order_served, atomic=False, queue="email", retry=RETRIES, timeout=20)
 def send_back_order_served(sender: object, order: Order, **kwargs: object) -> None:
-    """Tell the customer that the wait is over."""
+    """Tell the customer that the order is complete."""
     notify(
         key=UUID(current_delivery().idempotency_key),
         kind=Notification.Kind.BACK_ORDER_SERVED,
@@ -69,9 +77,14 @@ def send_back_order_served(sender: object, order: Order, **kwargs: object) -> No
     )
 
 
-@receiver(order_cancelled, atomic=False, queue="email", retry=PATIENT, timeout=20)
+@receiver(order_cancelled, atomic=False, queue="email", retry=RETRIES, timeout=20)
 def send_order_cancellation(sender: object, order: Order, **kwargs: object) -> None:
-    """Tell the customer that the order is cancelled."""
+    """Tell the customer that the order is cancelled.
+
+    Nobody may have asked for it: an order can be cancelled before its address is proved.
+    """
+    if order.confirmed_at is None and not order.address_is_proved():
+        return
     notify(
         key=UUID(current_delivery().idempotency_key),
         kind=Notification.Kind.ORDER_CANCELLATION,
@@ -80,18 +93,68 @@ def send_order_cancellation(sender: object, order: Order, **kwargs: object) -> N
     )
 
 
+@receiver(proof_requested, atomic=False, queue="email", retry=RETRIES, timeout=30)
+def send_proof(
+    sender: object,
+    purpose: str,
+    email: str,
+    user_id: int | None,
+    visitor: str | None,
+    **kwargs: object,
+) -> None:
+    """Send the link that proves an address, and nothing that a stranger has chosen."""
+    claim = Claim(email=email, user_id=user_id, visitor=visitor)
+    link = _proof_link(claim, Purpose(purpose))
+    if link is None and purpose == Purpose.LEAVE:
+        return
+    _send(
+        Email(
+            kind=Notification.Kind.PROOF,
+            subject="Is this your email address?",
+            recipient=email,
+            context={
+                "purpose": purpose,
+                "link": link and settings.SITE_URL + link,
+                "login": settings.SITE_URL + reverse("login"),
+            },
+            secret=link or "",
+        )
+    )
+
+
+def _proof_link(claim: Claim, purpose: Purpose) -> str | None:
+    """Return the path of the link, or None if there is nothing to go on with."""
+    if purpose is Purpose.LEAVE:
+        subscriber = subscriber_at(claim.email)
+        return _leave_link(subscriber) if subscriber else None
+    if purpose is Purpose.ACCOUNT and has_account(claim.email):
+        return None
+    return reverse(PAGES[purpose], args=[claim.token(purpose)])
+
+
+def _leave_link(subscriber: Subscriber) -> str:
+    return reverse("leave", args=[unsubscribe_token(subscriber)])
+
+
+PAGES = {
+    Purpose.ADDRESS: "prove",
+    Purpose.NEWSLETTER: "join",
+    Purpose.ACCOUNT: "register-account",
+}
+
+
 @receiver(
     user_registered,
     atomic=False,
     queue="email",
-    retry=PATIENT,
+    retry=RETRIES,
     timeout=30,
     on_missing="skip",  # an account that is gone needs no welcome
 )
 def send_welcome(sender: object, user: User, **kwargs: object) -> None:
-    """Welcome somebody who has made an account."""
-    _write(
-        Letter(
+    """Welcome a new user."""
+    _send(
+        Email(
             kind=Notification.Kind.WELCOME,
             subject="Welcome to Signal & Sons",
             recipient=user.email,
@@ -103,7 +166,7 @@ def send_welcome(sender: object, user: User, **kwargs: object) -> None:
 def is_news_to_vendor(
     sender: object, instance: Review, created: bool = False, **kwargs: object
 ) -> bool:
-    """Whether there is a vendor to tell, who did not write the review themselves."""
+    """Return True if there is a vendor, who is not the author of the review."""
     vendor = instance.product.vendor_id
     return created and vendor is not None and vendor != instance.author_id
 
@@ -114,24 +177,23 @@ def is_news_to_vendor(
     when=is_news_to_vendor,
     atomic=False,
     queue="email",
-    retry=PATIENT,
+    retry=RETRIES,
     timeout=30,
     on_missing="skip",  # a review that was taken back is no news
 )
 def send_review_to_vendor(sender: object, instance: Review, **kwargs: object) -> None:
-    """Tell the vendor what somebody says of their product."""
+    """Tell the vendor that there is a review: its text stays on the page."""
     vendor = instance.product.vendor
     if vendor is None or not vendor.email:
         return
-    _write(
-        Letter(
+    _send(
+        Email(
             kind=Notification.Kind.REVIEW,
             subject=f"A review of {instance.product}",
             recipient=vendor.email,
             context={
                 "review": instance,
                 "product": instance.product,
-                "author": instance.author.get_full_name(),
                 "vendor": vendor,
                 "site": settings.SITE_URL,
             },
@@ -139,18 +201,18 @@ def send_review_to_vendor(sender: object, instance: Review, **kwargs: object) ->
     )
 
 
-@receiver(user_subscribed, atomic=False, queue="email", retry=PATIENT, timeout=30)
+@receiver(user_subscribed, atomic=False, queue="email", retry=RETRIES, timeout=30)
 def send_subscription(sender: object, user_email: str, **kwargs: object) -> None:
-    """Confirm that the newsletter will come, with the link by which one leaves it.
+    """Confirm the subscription, with the leave link.
 
     Mail programs make a button of the two headers: see RFC 2369 and RFC 8058.
     """
     subscriber = subscriber_at(user_email)
     if subscriber is None or is_flooded(user_email):
         return
-    leave = settings.SITE_URL + reverse("leave", args=[unsubscribe_token(subscriber)])
-    _write(
-        Letter(
+    leave = settings.SITE_URL + _leave_link(subscriber)
+    _send(
+        Email(
             kind=Notification.Kind.SUBSCRIPTION,
             subject="You get our newsletter",
             recipient=user_email,
@@ -163,13 +225,13 @@ def send_subscription(sender: object, user_email: str, **kwargs: object) -> None
     )
 
 
-@receiver(user_unsubscribed, atomic=False, queue="email", retry=PATIENT, timeout=30)
+@receiver(user_unsubscribed, atomic=False, queue="email", retry=RETRIES, timeout=30)
 def send_unsubscription(sender: object, user_email: str, **kwargs: object) -> None:
-    """Confirm that it will come no more: somebody else may have typed the address."""
+    """Confirm the end of a subscription."""
     if is_flooded(user_email):
         return
-    _write(
-        Letter(
+    _send(
+        Email(
             kind=Notification.Kind.UNSUBSCRIPTION,
             subject="You get our newsletter no more",
             recipient=user_email,
@@ -178,13 +240,13 @@ def send_unsubscription(sender: object, user_email: str, **kwargs: object) -> No
     )
 
 
-@receiver(notification, atomic=False, queue="email", retry=PATIENT, timeout=30)
+@receiver(notification, atomic=False, queue="email", retry=RETRIES, timeout=30)
 def send_notification(
     sender: object, email: str, username: str, **kwargs: object
 ) -> None:
-    """Write what somebody asked for on the page."""
-    _write(
-        Letter(
+    """Send the notification that was asked for on the page."""
+    _send(
+        Email(
             kind=Notification.Kind.CUSTOM,
             subject="Your notification",
             recipient=email,
@@ -195,13 +257,13 @@ def send_notification(
 
 @receiver(notification, inline=True)
 def fail_on_purpose(sender: object, **kwargs: object) -> None:
-    """Show what ``send_robust`` makes of a receiver that fails: an answer.
+    """Fail, to show that ``send_robust`` returns the exception as an answer.
 
-    It runs in the sender's process and transaction. The event was written before, and
-    what is owed to the durable receiver stays owed.
+    This runs in the sender's process and transaction. The event was written before;
+    the delivery of the durable receiver stays pending.
     """
     raise RuntimeError("This receiver fails on purpose.")
 
 
-def _write(letter: Letter) -> None:
-    post(letter, key=UUID(current_delivery().idempotency_key))
+def _send(email: Email) -> None:
+    post(email, key=UUID(current_delivery().idempotency_key))

@@ -1,8 +1,8 @@
-"""What others may ask notifications to do."""
+"""Signals of the notifications app."""
 
 from __future__ import annotations
 
 from signal_tasks import AsyncSignal
 
 notification = AsyncSignal()
-"""Somebody is to be written to; sent with ``email`` and ``username``."""
+"""An email was requested; sent with ``email`` and ``username``."""

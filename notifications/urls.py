@@ -1,4 +1,4 @@
-"""The addresses of pages about notifications."""
+"""URLs of the notifications app."""
 
 from __future__ import annotations
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.models import User
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
+from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
+from customers.limits import Decision, spend
+from customers.proof_views import too_many
+from customers.proofs import Purpose, is_proved, request_proof
 from notifications.forms import NotificationForm
 from notifications.signals import notification
 
@@ -19,24 +25,40 @@ PAGE = "notifications/notify.html"
 @login_required
 @require_http_methods(["GET", "HEAD", "POST"])
 def notify(request: HttpRequest) -> HttpResponse:
-    """Send the signal ``notification``.
-
-    ``send_robust``, because a receiver beside the durable one fails: its exception is
-    an answer among others. With ``send`` it would have been ours to deal with, and
-    nobody would have been written to.
-    """
+    """Send an email to the user's own proved address, or by permission to any other."""
     user = request.user
-    assert isinstance(user, User)  # noqa: S101 - login_required saw to it
+    assert isinstance(user, User)  # noqa: S101 - login_required made sure of it
     form = NotificationForm(user, request.POST if request.method == "POST" else None)
     if not form.is_valid():
         status = 422 if form.is_bound else 200
         return render(request, PAGE, {"form": form}, status=status)
-    responses = notification.send_robust(sender=User, **form.cleaned_data)
-    answers = [(_name(receiver), _said(answer)) for receiver, answer in responses]
+    if form.is_own() and not is_proved(email=user.email, user_id=user.pk, visitor=None):
+        return _ask_for_proof(request, user.email)
+    if spend(request, email=form.cleaned_data["email"]) is not Decision.SEND:
+        return too_many(request)
+    answers = _send(**form.cleaned_data)
     return render(request, PAGE, {"form": form, "answers": answers})
 
 
-def _said(response: object) -> str:
+def _ask_for_proof(request: HttpRequest, email: str) -> HttpResponse:
+    if not request_proof(request, email=email, purpose=Purpose.ADDRESS):
+        return too_many(request)
+    text = f"We have sent a link to {email}: open it, then come back here."
+    messages.info(request, text)
+    return redirect("notify")
+
+
+def _send(**arguments: Any) -> list[tuple[str, str]]:
+    """Send the signal ``notification``; return what each receiver answered.
+
+    ``send_robust``, because the receiver beside the durable one fails: its exception
+    is an answer among others. ``send`` would raise it, and send no email.
+    """
+    responses = notification.send_robust(sender=User, **arguments)
+    return [(_name(receiver), _text(answer)) for receiver, answer in responses]
+
+
+def _text(response: object) -> str:
     if isinstance(response, Exception):
         return f"{type(response).__name__}: {response}"
     return str(response)

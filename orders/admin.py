@@ -1,4 +1,4 @@
-"""Orders in the admin: to look at. The shop changes them, by its services."""
+"""Orders in the admin, read-only: only the services change orders."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Orders and their lines.
+"""Models: orders and their lines.
 
-The state of an order moves by the guarded verbs below alone; the loser of a race is
-told so and changes nothing.
+Only the ``mark_...`` methods change the status of an order. Each is one conditional
+UPDATE; if another process was first, it changes nothing and returns False.
 """
 
 from __future__ import annotations
@@ -12,28 +12,33 @@ from typing import Self
 from uuid import UUID, uuid4
 
 from django.conf import settings
-from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+from django.contrib.auth.models import AnonymousUser, User
 from django.db import models
 from django.urls import reverse
 from django.utils import timezone
 
 from customers.models import Customer
+from customers.proofs import is_proved
 from products.models import Product
 
 
 class OrderQuerySet(models.QuerySet["Order"]):
-    """Orders, by who may see them and by what they wait for."""
+    """Queries on orders."""
 
-    def visible_to(
-        self, user: AbstractBaseUser | AnonymousUser, visitor: UUID | None
-    ) -> Self:
-        """Those that somebody may see, and act on: one's own, or all for staff.
-
-        One's own are those of the user, and those placed in the same visit (a browser
-        session) by whoever it was.
-        """
-        if getattr(user, "is_staff", False):
+    def visible_to(self, user: User | AnonymousUser, visitor: UUID | None) -> Self:
+        """Return the orders that somebody may see: their own, or all by permission."""
+        if user.has_perm("orders.view_order"):
             return self.all()
+        return self.owned_by(user, visitor)
+
+    def changeable_by(self, user: User | AnonymousUser, visitor: UUID | None) -> Self:
+        """Return the orders that somebody may confirm and cancel."""
+        if user.has_perm("orders.change_order"):
+            return self.all()
+        return self.owned_by(user, visitor)
+
+    def owned_by(self, user: User | AnonymousUser, visitor: UUID | None) -> Self:
+        """Return the orders of the user, and those placed in the same browser session."""
         own = models.Q(pk__in=[])
         if visitor:
             own |= models.Q(visitor=visitor)
@@ -42,9 +47,9 @@ class OrderQuerySet(models.QuerySet["Order"]):
         return self.filter(own)
 
     def waiting_for(self, product: Product) -> Self:
-        """Those that wait for a product, first come first; each is locked as it comes.
+        """Return and lock the orders that wait for a product, oldest first.
 
-        All who lock several do so in this order.
+        Every transaction that locks several orders does so in this order.
         """
         waiting = self.select_for_update().filter(
             status=Order.Status.BACK_ORDERED,
@@ -55,10 +60,10 @@ class OrderQuerySet(models.QuerySet["Order"]):
 
 
 class Order(models.Model):
-    """What one customer wants, under the name and address given with this order."""
+    """An order, with the name and address that were given with it."""
 
     class Status(models.TextChoices):
-        """placed -> confirmed <-> back-ordered; cancelled from each, and for good."""
+        """placed -> confirmed <-> back-ordered; each of these -> cancelled."""
 
         PLACED = "placed", "placed"
         CONFIRMED = "confirmed", "confirmed"
@@ -122,31 +127,31 @@ class Order(models.Model):
 
     @property
     def total(self) -> Decimal:
-        """What the whole order costs."""
+        """Return the price of the whole order."""
         return sum((line.total for line in self.lines.all()), Decimal(0))
 
     def quantities(self) -> dict[int, int]:
-        """How many of each product are wanted, by product id."""
+        """Return the ordered quantity of each product, by product id."""
         return dict(self.lines.values_list("product_id", "quantity"))
 
     @property
     def may_be_cancelled(self) -> bool:
-        """Whether there is anything left to cancel."""
+        """Return True unless the order is cancelled."""
         return self.status != self.Status.CANCELLED
 
-    def hold(self) -> bool:
-        """Lock the order until the transaction ends; False when it was cancelled."""
+    def lock(self) -> bool:
+        """Lock the order until the transaction ends; return False if it is cancelled."""
         locked = Order.objects.select_for_update().values_list("status", flat=True)
         self.status = locked.get(pk=self.pk)
         return self.may_be_cancelled
 
     def mark_confirmed(self) -> bool:
-        """Confirm a placed order; False when another did so before."""
+        """Confirm a placed order; return False if it is not placed any more."""
         now = timezone.now()
         return self._move({self.Status.PLACED}, self.Status.CONFIRMED, confirmed_at=now)
 
     def mark_back_ordered(self, missing: Mapping[int, int]) -> bool:
-        """Note what has to wait on a confirmed order; False when that was done."""
+        """Mark what is missing of a confirmed order; return False if that was done."""
         if not self._move({self.Status.CONFIRMED}, self.Status.BACK_ORDERED):
             return False
         for product_id, quantity in missing.items():
@@ -154,7 +159,7 @@ class Order(models.Model):
         return True
 
     def mark_served(self, product: Product, quantity: int) -> bool:
-        """Note that less has to wait; True when nothing does any more."""
+        """Reduce what the order waits for; return True if it waits no more."""
         waiting = self.lines.filter(back_ordered__gt=0)
         waiting.filter(product=product).update(
             back_ordered=models.F("back_ordered") - quantity
@@ -164,12 +169,18 @@ class Order(models.Model):
         return self._move({self.Status.BACK_ORDERED}, self.Status.CONFIRMED)
 
     def mark_cancelled(self) -> bool:
-        """Cancel the order, however far it has come; False when it was cancelled."""
+        """Cancel the order in any state; return False if it is cancelled already."""
         sources = set(self.Status) - {self.Status.CANCELLED}
         return self._move(sources, self.Status.CANCELLED, cancelled_at=timezone.now())
 
+    def address_is_proved(self) -> bool:
+        """Return True if whoever placed the order has proved its email address."""
+        return is_proved(
+            email=self.customer_email, user_id=self.user_id, visitor=self.visitor
+        )
+
     def note_event(self, **event_id: UUID | None) -> None:
-        """Remember which event told others, so that its deliveries can be shown."""
+        """Store the id of an event, so that its deliveries can be shown."""
         self._write(Order.objects.filter(pk=self.pk), **event_id)
 
     def _move(self, sources: set[Status], target: Status, **changes: object) -> bool:
@@ -185,7 +196,7 @@ class Order(models.Model):
 
 
 class OrderLine(models.Model):
-    """One product of an order, at the price of the moment it was ordered."""
+    """One product of an order, at the price when it was ordered."""
 
     order = models.ForeignKey(Order, on_delete=models.CASCADE, related_name="lines")
     product = models.ForeignKey(Product, on_delete=models.PROTECT, related_name="+")
@@ -213,10 +224,10 @@ class OrderLine(models.Model):
 
     @property
     def total(self) -> Decimal:
-        """What this line costs."""
+        """Return the price of this line."""
         return self.quantity * self.unit_price
 
     @property
     def served(self) -> int:
-        """How many need not wait."""
+        """Return how many pieces do not wait for stock."""
         return self.quantity - self.back_ordered

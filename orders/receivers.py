@@ -1,4 +1,4 @@
-"""How orders react to what happens elsewhere in the shop."""
+"""Receivers of the orders app: mark and serve back-orders."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from products.signals import stock_arrived, stock_short
 from signal_tasks import current_delivery
 
 
-# Inline: the mark belongs in the transaction that took the stock, both or neither.
+# Inline: the order is marked in the transaction that took the stock, or not at all.
 @receiver(stock_short, inline=True)
 def mark_back_ordered(
     sender: object, order: Order, missing: Mapping[int, int], **kwargs: object
@@ -23,8 +23,8 @@ def mark_back_ordered(
     back_order(order=order, missing=missing)
 
 
-# A commit of its own: it holds a product, and then orders, until then.
+# A transaction of its own: it keeps a product and several orders locked.
 @receiver(stock_arrived, group_commit=False)
 def serve_back_orders_of(sender: object, product: Product, **kwargs: object) -> None:
-    """Give what there is now to those who wait for it, first come first served."""
+    """Give the stock of a product to the orders that wait for it, oldest first."""
     serve_back_orders(key=UUID(current_delivery().idempotency_key), product=product)

@@ -1,11 +1,13 @@
-"""What can be done with orders. Each of these is one transaction."""
+"""Place, confirm and cancel orders, and serve back-orders.
+
+Each function is one transaction: it changes rows and sends its signal, or neither."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from uuid import UUID
 
-from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+from django.contrib.auth.models import AnonymousUser, User
 from django.db import transaction
 
 from customers.services import remember_customer
@@ -21,7 +23,11 @@ from products.services import lock_product, serve_stock
 from products.signals import stock_arrived
 from signal_tasks import DeliveryHandle
 
-AT_ONCE = 50  # orders that one transaction serves, while it holds their product
+BATCH_SIZE = 50  # orders served in one transaction, which keeps their product locked
+
+
+class AddressNotProved(Exception):
+    """The email address of the order is not proved yet."""
 
 
 @transaction.atomic
@@ -30,10 +36,10 @@ def place_order(
     name: str,
     email: str,
     lines: Iterable[tuple[Product, int]],
-    user: AbstractBaseUser | AnonymousUser | None = None,
+    user: User | AnonymousUser | None = None,
     visitor: UUID | None = None,
 ) -> Order:
-    """Write down what somebody wants, at the prices of this moment."""
+    """Create an order at the present prices."""
     order = Order.objects.create(
         user_id=user.pk if user else None,
         visitor=visitor,
@@ -52,7 +58,12 @@ def place_order(
 
 @transaction.atomic
 def confirm_order(*, order: Order) -> bool:
-    """Confirm the order and announce it; False, and nothing sent, the second time."""
+    """Confirm the order and send its signal; return False if that was done.
+
+    Raise ``AddressNotProved`` if its emails would go to somebody who did not ask.
+    """
+    if not order.address_is_proved():
+        raise AddressNotProved
     if not order.mark_confirmed():
         return False
     responses = order_confirmed.send(sender=order, order=order)
@@ -62,7 +73,7 @@ def confirm_order(*, order: Order) -> bool:
 
 @transaction.atomic
 def back_order(*, order: Order, missing: Mapping[int, int]) -> bool:
-    """Mark what has to wait and announce it; False, and nothing sent, if it was."""
+    """Mark what is missing and send the signal; return False if that was done."""
     if not order.mark_back_ordered(missing):
         return False
     responses = order_back_ordered.send(sender=order, order=order)
@@ -72,7 +83,7 @@ def back_order(*, order: Order, missing: Mapping[int, int]) -> bool:
 
 @transaction.atomic
 def cancel_order(*, order: Order) -> bool:
-    """Cancel the order and announce it; False, and nothing sent, the second time."""
+    """Cancel the order and send its signal; return False if that was done."""
     if not order.mark_cancelled():
         return False
     responses = order_cancelled.send(sender=order, order=order)
@@ -82,17 +93,18 @@ def cancel_order(*, order: Order) -> bool:
 
 @transaction.atomic
 def serve_back_orders(*, key: UUID, product: Product) -> None:
-    """Give the stock of a product to those who wait for it, first come first served.
+    """Give the stock of a product to the orders that wait for it, oldest first.
 
-    The product is locked first, the orders one after the other: see Note [Cancelled
+    Lock the product first, then one order after the other: see Note [Cancelled
     meanwhile]. A long queue is served in several transactions.
     """
-    shelf = lock_product(product.pk)
-    for _ in range(AT_ONCE):
-        if not shelf.stock or not (order := Order.objects.waiting_for(shelf).first()):
+    product = lock_product(product.pk)
+    for _ in range(BATCH_SIZE):
+        order = Order.objects.waiting_for(product).first() if product.stock else None
+        if order is None:
             return
-        _serve(order, shelf, key)
-    stock_arrived.send(sender=shelf, product=shelf)
+        _serve(order, product, key)
+    stock_arrived.send(sender=product, product=product)
 
 
 def _serve(order: Order, product: Product, key: UUID) -> None:

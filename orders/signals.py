@@ -1,4 +1,4 @@
-"""What happens to orders that others may react to: each once per order, as its sender."""
+"""Signals of the orders app: each is sent once per order, with the order as sender."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ order_back_ordered = AsyncSignal()
 """Some of a confirmed order must wait for new stock."""
 
 back_order_served = AsyncSignal()
-"""All that an order waited for has been taken from stock."""
+"""An order waits for nothing any more: all of it was taken from stock."""
 
 order_cancelled = AsyncSignal()
-"""The order is not wanted any more; what it took goes back."""
+"""An order was cancelled; its stock is to be returned."""

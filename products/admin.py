@@ -12,7 +12,7 @@ from products.services import receive_stock
 
 
 class RecordAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
-    """What has happened: to be looked at, and edited by nobody."""
+    """A read-only admin for records that nobody may edit."""
 
     show_full_result_count = False
 
@@ -31,10 +31,10 @@ class RecordAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
 
 class ProductForm(forms.ModelForm):  # type: ignore[type-arg]
-    """A product, and how many of it have arrived.
+    """A product, and the quantity that has arrived.
 
-    The stock itself is no field: a form filled in slowly would write back a number
-    from before the orders that came in meanwhile.
+    The stock is not a field: a form that was open for a while would overwrite the
+    orders of that time.
     """
 
     arrived = forms.IntegerField(
@@ -48,7 +48,7 @@ class ProductForm(forms.ModelForm):  # type: ignore[type-arg]
 
 @admin.register(Product)
 class ProductAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
-    """Products: texts, prices, and what arrives."""
+    """Products: edit texts and prices, and add stock."""
 
     form = ProductForm
     list_display = ("name", "price", "stock", "owed")
@@ -68,7 +68,7 @@ class ProductAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
 @admin.register(StockMovement)
 class StockMovementAdmin(RecordAdmin):
-    """What left the shelf (or came to it, below zero), why, and for which order."""
+    """Stock movements: quantities are negative where stock came in."""
 
     list_display = (
         "created_at",
@@ -85,7 +85,7 @@ class StockMovementAdmin(RecordAdmin):
 
 @admin.register(Review)
 class ReviewAdmin(RecordAdmin):
-    """What people say: to be looked at, and taken away if it must be."""
+    """Reviews: read-only, but they may be deleted."""
 
     list_display = ("created_at", "product", "author", "rating")
     list_filter = ("rating",)

@@ -9,7 +9,7 @@ from products.models import Product, Review
 
 
 class ReviewForm(forms.Form):
-    """Stars, and what there is to say."""
+    """A rating and a text."""
 
     rating = forms.TypedChoiceField(
         coerce=int,
@@ -24,7 +24,7 @@ class ReviewForm(forms.Form):
 
     @classmethod
     def of(cls, user: User | AnonymousUser, product: Product) -> ReviewForm | None:
-        """The form for whoever is signed in, with what they said before."""
+        """Return the form for a signed-in user, filled with their earlier review."""
         if not user.is_authenticated:
             return None
         said = product.reviews.filter(author=user).first()

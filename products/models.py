@@ -1,4 +1,4 @@
-"""Products, each time their stock changed, and what people say of them."""
+"""Models: products, movements of their stock, and reviews."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from django.urls import reverse
 
 
 class Product(models.Model):
-    """Something the shop sells, and how many of it lie on the shelf.
+    """Something the shop sells, and its stock.
 
-    ``owed`` of them are waited for by back-orders. What arrives is for those first:
-    a new order gets no more than what is ``available``. A ``vendor`` hears what
-    people say of it.
+    Back-orders wait for ``owed`` pieces and are served first: a new order gets at most
+    what is ``available``. The ``vendor`` is notified of reviews.
     """
 
     name = models.CharField(max_length=100)
@@ -54,14 +53,14 @@ class Product(models.Model):
 
     @property
     def available(self) -> int:
-        """How many a new order can have."""
+        """Return how many pieces a new order can take."""
         return max(self.stock - self.owed, 0)
 
     def move(self, movement: StockMovement) -> None:
-        """Let the shelf follow a movement: both, or neither.
+        """Save a movement and change the stock by it, in the caller's transaction.
 
-        Relative, whatever else happens to it meanwhile; the constraints refuse to go
-        below zero, whoever has forgotten the row's lock.
+        The change is relative, so concurrent changes are kept. The constraints refuse
+        a negative stock even if the caller did not lock the row.
         """
         movement.product = self
         movement.save(force_insert=True)
@@ -74,12 +73,12 @@ class Product(models.Model):
 
 
 class StockMovementQuerySet(models.QuerySet["StockMovement"]):
-    """Sums of the ledger."""
+    """Queries on the stock ledger."""
 
     def balance(self, order_reference: UUID) -> dict[int, tuple[int, int]]:
-        """What an order holds and what it waits for, by product.
+        """Return (taken, missing) of an order, by product id.
 
-        A product that the order has not asked for yet is not in it.
+        Products without a movement for this order are left out.
         """
         rows = self.filter(order_reference=order_reference).order_by()
         sums = rows.values_list("product").annotate(
@@ -89,14 +88,15 @@ class StockMovementQuerySet(models.QuerySet["StockMovement"]):
 
 
 class StockMovement(models.Model):
-    """One entry of the ledger: what left the shelf, and what is owed from then on.
+    """One entry of the stock ledger.
 
-    Both are negative where it goes the other way. So, for each product, the stock
-    and the sum of ``quantity`` together are what they ever were, and ``owed`` is the
-    sum of ``missing``; for each order the sums are what it holds and waits for.
+    ``quantity`` was taken from stock (negative: returned or arrived), ``missing`` was
+    added to what back-orders wait for (negative: served or cancelled). For each
+    product, stock plus the sum of ``quantity`` is constant and ``owed`` is the sum of
+    ``missing``; for each order the sums are what it holds and waits for.
 
-    ``key`` is the idempotency key of the delivery that did it, or a key of the staff
-    member's form: the same one, again, cannot move the same twice.
+    ``key`` is the idempotency key of the delivery, or a new key where a person entered
+    it: the same key cannot move the same product twice.
     """
 
     class Kind(models.TextChoices):
@@ -133,7 +133,7 @@ class StockMovement(models.Model):
 
 
 class Review(models.Model):
-    """What one customer says of one product; said again, it takes its own place."""
+    """A user's review of a product; each user has at most one per product."""
 
     class Rating(models.IntegerChoices):
         """From 1 to 5."""
@@ -171,5 +171,5 @@ class Review(models.Model):
 
     @property
     def stars(self) -> str:
-        """The rating to look at."""
+        """Return the rating as stars."""
         return "★" * self.rating + "☆" * (5 - self.rating)

@@ -1,7 +1,8 @@
-"""How products react to what happens elsewhere in the shop.
+"""Receivers of the products app: take stock, and give it back.
 
-One commit per order, never one per group: products stay locked until the commit, and
-only within one order are they locked in a fixed order.
+Each delivery has a transaction of its own (``group_commit=False``). Products stay
+locked until the commit, and only the products of one order are locked in a fixed
+order: two batches of several orders could deadlock.
 """
 
 from __future__ import annotations
@@ -22,14 +23,14 @@ if TYPE_CHECKING:
 
 @receiver(order_confirmed, group_commit=False)
 def update_inventory(sender: object, order: Order, **kwargs: object) -> None:
-    """Take what the order needs from stock, exactly once and never below zero.
+    """Take the order's products from stock, once and never below zero.
 
     # Note [Cancelled meanwhile]
-    The order is locked before its stock is taken. Whoever cancels it either did so
-    before, then nothing is taken; or waits for this transaction, and what it took is
-    there to be given back.
+    The order is locked before its stock is taken. A cancellation either came first,
+    and nothing is taken; or it waits for this transaction, and then gives back what
+    was taken here.
     """
-    if not order.hold():
+    if not order.lock():
         return
     missing = take_stock(
         key=UUID(current_delivery().idempotency_key),
@@ -42,7 +43,7 @@ def update_inventory(sender: object, order: Order, **kwargs: object) -> None:
 
 @receiver(order_cancelled, group_commit=False)
 def give_back_inventory(sender: object, order: Order, **kwargs: object) -> None:
-    """Put back what the order took, exactly once. See Note [Cancelled meanwhile]."""
+    """Return what the order took to stock, once. See Note [Cancelled meanwhile]."""
     give_back_stock(
         key=UUID(current_delivery().idempotency_key), order_reference=order.reference
     )

@@ -1,4 +1,4 @@
-"""What can be done with reviews. Who hears of them hangs off ``post_save``."""
+"""Write and read reviews. Receivers of ``post_save`` notify others."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from products.models import Product, Review
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
-    """What all reviews of a product come to."""
+class RatingSummary:
+    """The number of reviews of a product, and their average rating."""
 
     count: int
     average: float | None
@@ -21,7 +21,7 @@ class Verdict:
 
 @transaction.atomic
 def review_product(*, product: Product, author: User, rating: int, text: str) -> bool:
-    """Write down what somebody says; False if it took the place of what they said."""
+    """Save a review; return False if it replaced the author's earlier one."""
     _, created = Review.objects.update_or_create(
         product=product, author=author, defaults={"rating": rating, "text": text}
     )
@@ -29,11 +29,11 @@ def review_product(*, product: Product, author: User, rating: int, text: str) ->
 
 
 def reviews_of(product: Product) -> QuerySet[Review]:
-    """The reviews of a product, the newest first, with who wrote them."""
+    """Return the reviews of a product with their authors, newest first."""
     return product.reviews.select_related("author__profile")
 
 
-def verdict_on(product: Product) -> Verdict:
-    """How good people find a product."""
+def rating_of(product: Product) -> RatingSummary:
+    """Return the rating of a product."""
     found = product.reviews.aggregate(count=Count("pk"), average=Avg("rating"))
-    return Verdict(**found)
+    return RatingSummary(**found)

@@ -1,8 +1,8 @@
-"""What can be done with stock.
+"""Move stock.
 
-Each is one transaction that locks the products it moves, in the order of their keys,
-so that two of them wait for each other instead of deadlocking. What each one does is
-read from the ledger under that lock, so that doing it again does nothing.
+Each function is one transaction. It locks its products in the order of their primary
+keys, so that two transactions wait for each other instead of deadlocking. It reads the
+ledger under that lock, so that a second call does nothing.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ Kind = StockMovement.Kind
 def take_stock(
     *, key: UUID, order_reference: UUID, wanted: Mapping[int, int]
 ) -> dict[int, int]:
-    """Take the wanted quantity of each product; return what is missing, by product.
+    """Take the wanted quantity of each product; return what is missing, by product id.
 
-    Once per order: a second call takes nothing, and says what is missing by now.
+    A second call for the same order takes nothing and returns what is missing now.
     """
     products = _locked(wanted)
     known = StockMovement.objects.balance(order_reference)
@@ -46,10 +46,9 @@ def take_stock(
 
 @transaction.atomic
 def give_back_stock(*, key: UUID, order_reference: UUID) -> None:
-    """Put back all that an order holds, and let it wait for nothing any more.
+    """Return all stock of an order, and remove it from those who wait.
 
-    What comes back, or is free again, may be what another order waits for: it is
-    announced as if it had arrived.
+    Another order may wait for this stock, so ``stock_arrived`` is sent.
     """
     products = _locked(StockMovement.objects.balance(order_reference))
     balance = StockMovement.objects.balance(order_reference)
@@ -72,7 +71,7 @@ def give_back_stock(*, key: UUID, order_reference: UUID) -> None:
 def serve_stock(
     *, key: UUID, product: Product, order_reference: UUID, quantity: int
 ) -> None:
-    """Take what a back-order waited for. The caller has locked the product."""
+    """Take stock for a back-order. The caller must have locked the product."""
     product.move(
         StockMovement(
             key=key,
@@ -86,7 +85,7 @@ def serve_stock(
 
 @transaction.atomic
 def receive_stock(*, product: Product, quantity: int) -> Product:
-    """Put what has arrived on the shelf, and announce it to those who wait."""
+    """Add stock that has arrived, and send ``stock_arrived``."""
     if quantity < 1:
         raise ValueError(f"{quantity} pieces cannot arrive.")
     received = lock_product(product.pk)
@@ -96,10 +95,10 @@ def receive_stock(*, product: Product, quantity: int) -> Product:
 
 
 def lock_product(pk: int) -> Product:
-    """Return a product as it is now, and as it stays until the transaction ends."""
+    """Lock a product until the end of the transaction, and return it."""
     return Product.objects.select_for_update().get(pk=pk)
 
 
 def _locked(pks: Iterable[int]) -> list[Product]:
-    shelf = Product.objects.select_for_update().filter(pk__in=list(pks))
-    return list(shelf.order_by("pk"))
+    rows = Product.objects.select_for_update().filter(pk__in=list(pks))
+    return list(rows.order_by("pk"))

@@ -1,4 +1,4 @@
-"""The addresses of pages about products, beyond the catalogue."""
+"""URLs of the products app."""
 
 from __future__ import annotations
 

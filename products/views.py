@@ -1,4 +1,4 @@
-"""Reviews: to read them all, and to write one."""
+"""The pages on which reviews are read and written."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from products.reviews import review_product, reviews_of
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def reviews(request: HttpRequest, slug: str) -> HttpResponse:
-    """List what people say of a product, or write down what one of them says."""
+    """List the reviews of a product, or save one."""
     product = get_object_or_404(Product, slug=slug)
     if request.method != "POST":
         return _page(request, product, ReviewForm.of(request.user, product))

@@ -1,4 +1,7 @@
-"""Who may ask for which page: decorators of views."""
+"""Who may see which page: decorators of views.
+
+A page that somebody may not see answers 404, as if it did not exist.
+"""
 
 from __future__ import annotations
 
@@ -13,28 +16,32 @@ P = ParamSpec("P")
 View = Callable[Concatenate[HttpRequest, P], HttpResponse]
 
 
-def staff_only(view: View[P]) -> View[P]:
-    """Let nobody else know that there is such a page."""
-    return _only_if(lambda request: bool(getattr(request.user, "is_staff", False)))(
-        view
-    )
+def has_permission(request: HttpRequest, permission: str) -> bool:
+    """Return True if the signed-in user has this permission, as the admin asks for it."""
+    return request.user.has_perm(permission)
+
+
+def permission_only(permission: str) -> Callable[[View[P]], View[P]]:
+    """Answer 404 to everybody without this permission; being staff is not enough."""
+    return _only_if(lambda request: has_permission(request, permission))
 
 
 def demo_only(view: View[P]) -> View[P]:
-    """Have no such page outside of a demonstration on somebody's own machine.
+    """Answer 404 outside of development.
 
-    Asked with each request, and both are needed: whoever forgets one is safe.
+    Both settings are read with each request, and both are needed: forgetting one of
+    them does no harm.
     """
     return _only_if(lambda request: settings.DEBUG and settings.SHOP_DEMO)(view)
 
 
-def _only_if(may: Callable[[HttpRequest], bool]) -> Callable[[View[P]], View[P]]:
+def _only_if(allowed: Callable[[HttpRequest], bool]) -> Callable[[View[P]], View[P]]:
     def decorate(view: View[P]) -> View[P]:
         @wraps(view)
         def guarded(
             request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs
         ) -> HttpResponse:
-            if not may(request):
+            if not allowed(request):
                 raise Http404
             return view(request, *args, **kwargs)
 

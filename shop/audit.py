@@ -1,7 +1,7 @@
-"""``python -m shop.audit``: what the shop's rows and mail folder say, as JSON.
+"""``python -m shop.audit``: compare the shop's rows and sent emails, as JSON.
 
-It asks the things that must agree, not the machinery that made them so: an order and
-its stock movements, the stock and the sum of movements, an order and its emails.
+It compares an order with its stock movements, the stock with the sum of movements, and
+an order with its emails. It does not read the tables of ``signal_tasks``.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import json
 import os
 import sys
 from collections import Counter
-from email import message_from_string
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from django.apps import apps
 from django.conf import settings
 from django.db.models import QuerySet, Sum
 
-BETWEEN_MESSAGES = "\n" + "-" * 79  # how Django's file backend ends each message
+from shop.mail_folder import messages_in
 
 
 def audit() -> dict[str, int]:
@@ -28,7 +27,7 @@ def audit() -> dict[str, int]:
 
 
 def orders() -> dict[str, int]:
-    """Count the orders that stand."""
+    """Count the confirmed orders."""
     return {
         "orders_confirmed": standing().count(),
         "orders_back_ordered": standing().filter(status="back-ordered").count(),
@@ -42,12 +41,12 @@ def standing() -> QuerySet[Any]:
 
 
 def cancelled() -> QuerySet[Any]:
-    """Return the orders that must hold nothing."""
+    """Return the cancelled orders, which must hold no stock."""
     return apps.get_model("orders", "Order").objects.filter(status="cancelled")
 
 
 def inventory() -> dict[str, int]:
-    """Compare each line of an order that stands with the movements that it caused."""
+    """Compare the lines of confirmed orders with their stock movements."""
     lines = apps.get_model("orders", "OrderLine").objects
     wanted = set(
         lines.filter(order__in=standing()).values_list("order__reference", "product")
@@ -68,9 +67,9 @@ def inventory() -> dict[str, int]:
 
 
 def emails() -> dict[str, int]:
-    """Compare each message that an order calls for with those that really went out."""
+    """Compare the emails that each order requires with those that were sent."""
     folder = Path(settings.EMAIL_FILE_PATH)
-    sent = Counter(id_ for file in folder.glob("*") for id_ in message_ids(file))
+    sent = Counter(str(message["Message-ID"]) for message in messages_in(folder))
     noted = apps.get_model("notifications", "Notification").objects.order_by()
     made = {
         (order, kind)
@@ -79,13 +78,13 @@ def emails() -> dict[str, int]:
     }
     return {
         "emails": sent.total(),
-        "emails_lost": len(emails_called_for() - made),
+        "emails_lost": len(required_emails() - made),
         "emails_doubled": sent.total() - len(sent),
     }
 
 
-def emails_called_for() -> set[tuple[int, str]]:
-    """Return order and kind of each message that must have been sent."""
+def required_emails() -> set[tuple[int, str]]:
+    """Return (order, kind) of each email that must have been sent."""
     back_ordered = standing().filter(status="back-ordered")
     served = standing().exclude(served_event_id=None)
     return {
@@ -94,17 +93,10 @@ def emails_called_for() -> set[tuple[int, str]]:
             (standing(), "order-confirmation"),
             (back_ordered, "back-order"),
             (served, "back-order-served"),
-            (cancelled(), "order-cancellation"),
+            (cancelled().exclude(confirmed_at=None), "order-cancellation"),
         )
         for pk in orders.values_list("pk", flat=True)
     }
-
-
-def message_ids(file: Path) -> list[str]:
-    """Return the Message-ID of each message in a file."""
-    texts = file.read_text().split(BETWEEN_MESSAGES)
-    messages = (message_from_string(text.lstrip()) for text in texts if text.strip())
-    return [str(message["Message-ID"]) for message in messages]
 
 
 if __name__ == "__main__":

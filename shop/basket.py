@@ -1,35 +1,34 @@
-"""The basket of a visit: products that somebody means to order, kept in the session."""
+"""The basket: products and quantities, kept in the session."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
-from uuid import UUID, uuid4
 
 from django.contrib.sessions.backends.base import SessionBase
 
 from products.models import Product
 
-MOST = 99  # pieces of one product
-BASKET, VISITOR = "basket", "visitor"
+MAX_QUANTITY = 99  # pieces of one product
+BASKET = "basket"  # the key in the session
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """So many of one product, at its price of today."""
+    """A product in the basket and its quantity, at today's price."""
 
     product: Product
     quantity: int
 
     @property
     def total(self) -> Decimal:
-        """What it would cost."""
+        """Return the price of this line."""
         return self.quantity * self.product.price
 
 
 class Basket:
-    """What lies in the basket of one session. Products that are gone are not seen."""
+    """The basket of one session. Products that were deleted are left out."""
 
     def __init__(self, session: SessionBase) -> None:
         self.session = session
@@ -40,26 +39,16 @@ class Basket:
             yield Line(product=product, quantity=self.quantities[product.slug])
 
     def add(self, product: Product, quantity: int) -> None:
-        """Put more of a product in."""
+        """Add pieces of a product."""
         self.put(product, self.quantities.get(product.slug, 0) + quantity)
 
     def put(self, product: Product, quantity: int) -> None:
-        """Have so many of a product in it; none takes it out."""
+        """Set the quantity of a product; 0 removes it."""
         self.quantities.pop(product.slug, None)
         if quantity > 0:
-            self.quantities[product.slug] = min(quantity, MOST)
+            self.quantities[product.slug] = min(quantity, MAX_QUANTITY)
         self.session[BASKET] = self.quantities
 
     def clear(self) -> None:
-        """Take everything out."""
+        """Remove everything."""
         self.quantities = self.session[BASKET] = {}
-
-
-def visitor_of(session: SessionBase) -> UUID | None:
-    """Return who is visiting, if they have ordered in this visit."""
-    return UUID(session[VISITOR]) if VISITOR in session else None
-
-
-def visitor_for(session: SessionBase) -> UUID:
-    """Return who is visiting, and remember it: what they order is theirs to see."""
-    return UUID(session.setdefault(VISITOR, str(uuid4())))

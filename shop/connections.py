@@ -1,4 +1,4 @@
-"""What a URL of a database or of a broker means for the settings."""
+"""Turn the URLs of database and broker into settings."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from environ import Env
 
 
 def database_entry(url: str, *, max_age: int) -> dict[str, Any]:
-    """Return Django's entry for a URL, with connections that are kept and checked."""
+    """Return an entry of ``DATABASES`` with persistent, checked connections."""
     entry: dict[str, Any] = {
         **Env.db_url_config(url),
         "CONN_MAX_AGE": max_age,
@@ -17,8 +17,8 @@ def database_entry(url: str, *, max_age: int) -> dict[str, Any]:
     }
     if entry["ENGINE"].endswith("sqlite3"):
         Path(entry["NAME"]).parent.mkdir(parents=True, exist_ok=True)
-        # A write that begins as a read cannot wait for another writer: it fails at
-        # once. IMMEDIATE takes the lock first and therefore honours the timeout.
+        # SQLite does not wait when a transaction that began with a read wants to
+        # write: it fails at once. IMMEDIATE locks first, and waits for the timeout.
         entry["OPTIONS"] = {
             "transaction_mode": "IMMEDIATE",
             "timeout": 20,
@@ -28,7 +28,7 @@ def database_entry(url: str, *, max_age: int) -> dict[str, Any]:
 
 
 def transport_options(url: str) -> dict[str, Any]:
-    """Return broker options that bound every wait; none of them is by default."""
+    """Return broker options that bound every wait; by default none is bounded."""
     if not url.startswith(("redis:", "rediss:")):
         return {"read_timeout": 5, "write_timeout": 5, "max_retries": 1}
     return {

@@ -1,8 +1,8 @@
 """Redis and PostgreSQL from Python wheels, for machines that have neither.
 
 ``make run`` and the tests use them; a deployment has servers of its own. Nothing is
-imported from the wheels: their programs are found on disk and started as children of
-this process, on a loopback port. They die with the thread that started them.
+imported from the wheels: their programs are started as children of this process, on a
+loopback port. They end with the thread that started them.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ class RedisServer(Server):
 
 
 class PostgresServer(Server):
-    """PostgreSQL for tests, in a temporary folder that goes when it stops.
+    """PostgreSQL for tests, in a temporary folder that is removed when it stops.
 
-    Anyone on this machine may connect to it as ``postgres``. It skips fsync, which
-    only a failing machine could tell from the real thing, unless asked for it.
+    Anyone on this machine may connect to it as ``postgres``. It does not
+    fsync unless asked to: only a crash of the machine would show the difference.
     """
 
     stop_signal = signal.SIGINT  # PostgreSQL's "fast" stop: does not wait for clients
@@ -108,7 +108,7 @@ class PostgresServer(Server):
 
     @property
     def _identity(self) -> dict[str, Any]:
-        """Return whom to run as: PostgreSQL refuses to run as root."""
+        """Return the user to run as: PostgreSQL refuses to run as root."""
         if self.user is None:
             return {}
         ids = {"user": self.user.pw_uid, "group": self.user.pw_gid}
@@ -129,7 +129,7 @@ class PostgresServer(Server):
         newest = max(wheel.glob("pginstall*"), key=lambda folder: folder.name)
         if self.user is None or self._may_run(newest / "bin" / "postgres"):
             return newest / "bin"
-        # The virtual environment is in a folder of root's: take a copy out of it.
+        # That user may not read the virtual environment: copy the programs out of it.
         site, libraries = wheel.parent, wheel.with_name(f"{wheel.name}.libs")
         for part in (newest, libraries):
             shutil.copytree(part, self.folder / part.relative_to(site), symlinks=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django import forms
 
 from products.models import Product
-from shop.basket import MOST
+from shop.basket import MAX_QUANTITY
 
 
 class LineForm(forms.Form):
@@ -16,7 +16,7 @@ class LineForm(forms.Form):
     )
     quantity = forms.IntegerField(
         min_value=1,
-        max_value=MOST,
+        max_value=MAX_QUANTITY,
         initial=1,
         widget=forms.NumberInput(attrs={"inputmode": "numeric"}),
     )
@@ -25,7 +25,7 @@ class LineForm(forms.Form):
 class BasketForm(forms.Form):
     """How many there shall be in the basket."""
 
-    quantity = forms.IntegerField(min_value=0, max_value=MOST)
+    quantity = forms.IntegerField(min_value=0, max_value=MAX_QUANTITY)
 
     def problem(self) -> str:
         """Say what is wrong."""

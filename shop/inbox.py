@@ -1,4 +1,4 @@
-"""The inbox: every message that the shop has sent, for staff to read."""
+"""The inbox: every email that the shop has sent, for those who may view them."""
 
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ from django.views.decorators.clickjacking import xframe_options_sameorigin
 from django.views.decorators.http import require_safe
 
 from notifications.models import Notification
-from shop.access import staff_only
+from shop.access import permission_only
 
-# What the HTML of a message may do: nothing but look as it does. A document of its
-# own, so that the rules of the page around it are not relaxed for it.
-HARMLESS = (
+MAY_VIEW = permission_only("notifications.view_notification")
+# The HTML of an email may have styles and nothing else. It is a document of its own,
+# so that the policy of the page around it stays strict.
+SANDBOX_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; sandbox; frame-ancestors 'self'"
 )
 
 
 @never_cache
 @require_safe
-@staff_only
+@MAY_VIEW
 def inbox(request: HttpRequest) -> HttpResponse:
-    """List the messages, newest first; those to one recipient on request."""
+    """List the emails, newest first; filter by recipient."""
     sought = request.GET.get("to", "").strip()
     found = Notification.objects.select_related("order").defer("text", "html")
     if sought:
@@ -35,9 +36,9 @@ def inbox(request: HttpRequest) -> HttpResponse:
 
 @never_cache
 @require_safe
-@staff_only
+@MAY_VIEW
 def mail(request: HttpRequest, pk: int) -> HttpResponse:
-    """Show one message as it was sent, and lead to the delivery that sent it."""
+    """Show one email as it was sent, with a link to its delivery."""
     found = get_object_or_404(Notification.objects.select_related("order"), pk=pk)
     delivery = reverse("admin:signal_tasks_delivery_change", args=[found.key])
     return render(request, "shop/mail.html", {"mail": found, "delivery": delivery})
@@ -45,9 +46,9 @@ def mail(request: HttpRequest, pk: int) -> HttpResponse:
 
 @never_cache
 @require_safe
-@staff_only
+@MAY_VIEW
 @xframe_options_sameorigin
 def mail_html(request: HttpRequest, pk: int) -> HttpResponse:
-    """Answer with the HTML part of a message, which can do nothing there."""
+    """Return the HTML part of an email, sandboxed."""
     found = get_object_or_404(Notification, pk=pk)
-    return HttpResponse(found.html, headers={"Content-Security-Policy": HARMLESS})
+    return HttpResponse(found.html, headers={"Content-Security-Policy": SANDBOX_POLICY})

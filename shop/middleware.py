@@ -1,20 +1,22 @@
-"""What happens before, and after, any page of the shop."""
+"""Middleware of the shop."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from urllib.parse import unquote_plus
 
-from django.http import HttpRequest, HttpResponse
+from django.core.exceptions import BadRequest
+from django.http import HttpRequest, HttpResponse, UnreadablePostError
 from django.template.loader import render_to_string
 
 Respond = Callable[[HttpRequest], HttpResponse]
 
 
 def alive(get_response: Respond) -> Respond:
-    """Answer ``/alive/`` first of all: whether this process serves, and no more.
+    """Answer ``/alive/`` before all other middleware: this process serves requests.
 
-    A probe inside a cluster knows neither the host name nor TLS, and a process must
-    not be restarted because its database is down: that is for ``/health/`` to say.
+    A probe inside a cluster knows neither the host name nor TLS. It must not restart a
+    process because its database is down: ``/health/`` reports that.
     """
 
     def respond(request: HttpRequest) -> HttpResponse:
@@ -25,8 +27,34 @@ def alive(get_response: Respond) -> Respond:
     return respond
 
 
+def refuse_nul(get_response: Respond) -> Respond:
+    """Answer 400 to a request with a NUL character in its path, query, cookies or form.
+
+    PostgreSQL refuses NUL in every text, so each lookup by such a value would be an
+    error 500. Browsers never send it.
+    """
+
+    def respond(request: HttpRequest) -> HttpResponse:
+        if any("\0" in text for text in _texts(request)):
+            raise BadRequest("The request contains a NUL character.")
+        return get_response(request)
+
+    return respond
+
+
+def _texts(request: HttpRequest) -> Iterator[str]:
+    yield request.path_info
+    yield unquote_plus(request.META.get("QUERY_STRING", ""))
+    yield from request.COOKIES.values()
+    try:
+        for key, values in request.POST.lists():
+            yield from (key, *map(str, values))
+    except UnreadablePostError as error:
+        raise BadRequest("The client went away while it sent the form.") from error
+
+
 def name_methods(get_response: Respond) -> Respond:
-    """Give the bare answer to a wrong method a page that names the right ones."""
+    """Show a page that names the allowed methods when a method is refused."""
 
     def respond(request: HttpRequest) -> HttpResponse:
         response = get_response(request)

@@ -1,10 +1,9 @@
 """Start programs, keep them running, stop them all: the process manager of the stack.
 
-It is not a service manager: it lives as long as the terminal that started it. Two
-things set it apart from the usual Procfile runners: what dies is started again, and
-a stop asks the main process of each program alone, because a Celery worker can only
-finish its work while its children live. Whoever ignores that is killed, with its
-whole process group, after a bounded wait.
+It runs as long as the terminal that started it. It differs from other Procfile runners
+in two ways: it starts again what has died, and it sends SIGTERM only to the main
+process of each program, because a Celery worker can finish its work only while its
+children live. A program that does not stop in time is killed with its process group.
 """
 
 from __future__ import annotations
@@ -22,23 +21,23 @@ from pathlib import Path
 from typing import IO, Any
 
 TICK = 0.1
-SETTLED = 10.0  # seconds after which a program counts as having started well
+SETTLED = 10.0  # seconds after which a start counts as successful
 FIRST_PAUSE = 1.0
-LONGEST_PAUSE = 16.0
+MAX_PAUSE = 16.0
 
 Say = Callable[[str, str], None]
 
 
 def spawn(command: Iterable[str], **options: Any) -> subprocess.Popen[bytes]:
-    """Start a command in a session of its own, so that Ctrl-C reaches only us.
+    """Start a command in a session of its own, so that Ctrl-C reaches only this process.
 
-    Where util-linux is at hand, the kernel sends it a SIGTERM when the thread that
-    started it dies without a goodbye.
+    Where util-linux is installed, the kernel sends the command a SIGTERM when the
+    thread that started it ends.
     """
     setpriv = shutil.which("setpriv")
-    last_will = (setpriv, "--pdeathsig", "TERM") if setpriv else ()
+    die_with_parent = (setpriv, "--pdeathsig", "TERM") if setpriv else ()
     return subprocess.Popen(  # noqa: S603 -- the command is ours
-        [*last_will, *command],
+        [*die_with_parent, *command],
         stdin=subprocess.DEVNULL,
         start_new_session=True,
         **options,
@@ -46,7 +45,7 @@ def spawn(command: Iterable[str], **options: Any) -> subprocess.Popen[bytes]:
 
 
 def kill_group(pid: int) -> None:
-    """Kill a process and all that it started, if anything of it is left."""
+    """Kill the process group of a process, if it still exists."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)
 
@@ -60,7 +59,7 @@ class Program:
     env: Mapping[str, str] | None = None
     folder: Path | None = None  # where it runs
     stage: int = 1  # started in this order, stopped in the reverse order
-    grace: float = 20.0  # seconds between asking and killing
+    grace: float = 20.0  # seconds between SIGTERM and SIGKILL
     process: subprocess.Popen[bytes] | None = field(default=None, init=False)
     starts: int = field(default=0, init=False)
     started: float = field(default=0.0, init=False)
@@ -69,11 +68,11 @@ class Program:
 
     @property
     def alive(self) -> bool:
-        """Tell whether the main process lives."""
+        """Return True while the main process lives."""
         return self.process is not None and self.process.poll() is None
 
     def start(self, say: Say) -> None:
-        """Start the program, and pass its lines on as they come."""
+        """Start the program, and pass on each line of its output."""
         self.process = spawn(
             self.command,
             env=self.env,
@@ -102,16 +101,16 @@ class Program:
         if self.alive:
             return
         if self.process is not None:
-            self._bury(self.process, say)
+            self._clean_up(self.process, say)
         elif time.monotonic() >= self.due:
             self.start(say)
 
-    def _bury(self, process: subprocess.Popen[bytes], say: Say) -> None:
-        """Clean up, and wait longer before each new start of what dies young."""
+    def _clean_up(self, process: subprocess.Popen[bytes], say: Say) -> None:
+        """Clean up after a death; double the pause if the program died soon."""
         self.kill()  # children that outlived it
         self.process, now = None, time.monotonic()
-        young = now - self.started < SETTLED
-        self.pause = min(self.pause * 2, LONGEST_PAUSE) if young else FIRST_PAUSE
+        early = now - self.started < SETTLED
+        self.pause = min(self.pause * 2, MAX_PAUSE) if early else FIRST_PAUSE
         self.due = now + self.pause
         say(
             self.name, f"ended ({process.returncode}); starts again in {self.pause:g} s"
@@ -141,18 +140,18 @@ class Supervisor:
                 self.running.append(program)
 
     def tick(self) -> None:
-        """Start again what has died, when its pause is over."""
+        """Start again each program that has died, after its pause."""
         for program in self.running:
             program.keep_running(self.say)
 
     def run(self, until: Callable[[], bool]) -> None:
-        """Keep everything running until the condition holds."""
+        """Keep all programs running until the condition holds."""
         while not until():
             self.tick()
             time.sleep(TICK)
 
     def stop(self, hurry: Callable[[], bool] = lambda: False) -> None:
-        """Stop everything, last stage first; what takes too long is killed."""
+        """Stop all programs, last stage first; kill those that take too long."""
         for stage in sorted({program.stage for program in self.running}, reverse=True):
             self._stop([p for p in self.running if p.stage == stage], hurry)
         self.running = []

@@ -1,4 +1,4 @@
-"""What the order page shows of an order: gathered from all apps, never written."""
+"""The progress of an order, read from all apps for the order page."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from notifications.models import Notification
 from orders.models import Order, OrderLine
 from signal_tasks import DeliveryHandle, deliveries_of
 
-# What may follow from the confirmation of an order, in the order of the page.
+# The events that may follow the confirmation, in the order of the page.
 LATER = ("back_order_event_id", "served_event_id", "cancellation_event_id")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One delivery, as a customer may read it."""
+    """One delivery, as a customer sees it."""
 
     title: str
     receiver: str
@@ -34,13 +34,13 @@ class Step:
             state=delivery.state,
             reason=delivery.reason,
             attempts=delivery.attempts,
-            ended=delivery.ended,
+            ended=delivery.finished,
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """An order and all that follows from it, as far as it has come."""
+    """An order, its deliveries and its emails."""
 
     order: Order
     steps: Sequence[Step]
@@ -49,20 +49,20 @@ class Progress:
 
     @property
     def done(self) -> int:
-        """How many of the steps have ended."""
+        """Return how many steps have finished."""
         return sum(step.ended for step in self.steps)
 
     @property
     def ended(self) -> bool:
-        """Whether nothing on the page will change by itself any more."""
+        """Return True if the page will not change by itself any more."""
         return all(step.ended for step in self.steps)
 
 
 def progress_of(order: Order) -> Progress:
-    """Read how far an order has come.
+    """Read the progress of an order.
 
-    In this order: what a delivery writes is there when its end is seen, so whoever
-    sees the end first and then reads the rest has all of it.
+    Deliveries first, then what they wrote: the writes of a delivery that is seen as
+    finished are committed and will be read.
     """
     steps = _steps(order.confirmation_event_id)
     order.refresh_from_db(fields=["status", *LATER])

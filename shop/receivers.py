@@ -1,11 +1,9 @@
-"""How the shop reacts to requests: inline, in plain Django.
+"""Inline receivers of Django's request signals: they time the requests.
 
-``request_finished`` makes no durable event, and ``async_receiver`` refuses it. It is
-sent when the answer has left, outside of the request's transaction: there is nothing
-that an event could commit together with. What it tells, that this process is done
-with a request, interests this process only. And a row for each request would cost
-more than most requests. Whoever wants to do something durable after a request sends a
-signal of their own in the view, where it commits with what the view has done.
+``async_receiver`` refuses ``request_finished``. Django sends it after the response,
+outside of the request's transaction: an event could not commit together with anything.
+It concerns this process only, and a row per request would cost more than most requests.
+For durable work after a request, send a signal of your own in the view.
 """
 
 from __future__ import annotations
@@ -23,12 +21,12 @@ from shop import slow_requests
 def begin_request(
     sender: object, environ: Mapping[str, Any] | None = None, **kwargs: object
 ) -> None:
-    """Start the clock. An asynchronous server sends no environment."""
+    """Note the start of a request. An ASGI server sends no ``environ``."""
     if environ is not None:
         slow_requests.begin(environ.get("PATH_INFO") or "/")
 
 
 @receiver(request_finished)
 def end_request(sender: object, **kwargs: object) -> None:
-    """Stop the clock, and count a request that took long."""
+    """Count the request if it took long."""
     slow_requests.end()

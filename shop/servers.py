@@ -1,4 +1,4 @@
-"""What a server started as a child process has in common with the next one."""
+"""The base of servers that run as child processes, and how they get a port."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def free_port(preferred: int = 0) -> int:
 def claim_port(preferred: int = 0) -> tuple[int, socket.socket]:
     """Return a free port, and a lock that keeps the next caller off it.
 
-    Between choosing a port and listening on it there is time for another process to
-    choose the same. The lock (a name that Linux frees with its holder) closes it.
+    Another process could choose the same port before somebody listens on it. The lock,
+    an abstract socket name that Linux frees with its process, prevents that.
     """
     port = free_port(preferred)
     lock = socket.socket(socket.AF_UNIX)
@@ -60,10 +60,10 @@ def wheel_folder(package: str) -> Path:
 
 
 class Server(ABC):
-    """A server process: started, asked to stop, or killed and frozen by tests."""
+    """A server process. Tests also kill and freeze it."""
 
     stop_signal = signal.SIGTERM
-    patience = 20.0
+    patience = 20.0  # seconds to start and to stop
 
     def __init__(self, folder: Path, port: int | None = None) -> None:
         self.folder = folder
@@ -82,7 +82,7 @@ class Server(ABC):
 
     @abstractmethod
     def answers(self) -> bool:
-        """Tell whether a client would be served now."""
+        """Return True if the server answers a client now."""
 
     @property
     def pid(self) -> int:
@@ -101,13 +101,13 @@ class Server(ABC):
             self.kill()
             if time.monotonic() > deadline:
                 raise ServerError(f"No answer on port {self.port}: {self.log_tail()}")
-            time.sleep(0.2)  # what a killed predecessor held is not free at once
+            time.sleep(0.2)  # the port of a killed server is not free at once
 
     def stop(self) -> None:
-        """Ask the server to stop, and wait until it has."""
+        """Ask the server to stop, and wait for it."""
         if self.process is not None:
             self.process.send_signal(self.stop_signal)
-            # A frozen server would never hear of it; one that has ended needs not.
+            # A frozen server would not handle the signal.
             self.process.send_signal(signal.SIGCONT)
             try:
                 self.process.wait(self.patience)
@@ -131,11 +131,11 @@ class Server(ABC):
         os.kill(self.pid, signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let a frozen server go on."""
+        """Continue a frozen server."""
         os.kill(self.pid, signal.SIGCONT)
 
     def wait_until_ready(self) -> None:
-        """Return when the server answers, whoever started it."""
+        """Wait until the server answers, whoever started it."""
         deadline = time.monotonic() + self.patience
         while not self.answers():
             if time.monotonic() > deadline:
@@ -143,7 +143,7 @@ class Server(ABC):
             time.sleep(0.05)
 
     def log_tail(self) -> str:
-        """Return the end of what the server has said."""
+        """Return the end of the server's log."""
         return self.log.read_text(errors="replace")[-2000:] if self.log.exists() else ""
 
     @property

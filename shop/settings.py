@@ -1,7 +1,7 @@
 """Settings of the shop: every choice of a deployment comes from the environment.
 
-``.env.example`` lists the variables. A stack started by ``make run`` leaves its own
-in ``var/run.env``, so that ``manage.py`` in another terminal meets the same services.
+``.env.example`` lists the variables. ``make run`` writes its own to ``var/run.env``, so
+that ``manage.py`` in another terminal uses the same services.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ from typing import Any
 
 import environ
 from csp.constants import NONE, SELF
+from django.core.exceptions import ImproperlyConfigured
 
 from shop.connections import database_entry, transport_options
+from shop.logs import logging_config
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.Env()
@@ -20,22 +22,25 @@ VAR_DIR = Path(env.str("SHOP_VAR", default=str(BASE_DIR / "var"))).resolve()
 if (BASE_DIR / ".env").exists():
     env.read_env(BASE_DIR / ".env")
 if not {"SECRET_KEY", "DEBUG"} & set(env.ENVIRON) and (VAR_DIR / "run.env").exists():
-    # Neither a deployment nor a stack that says what it is: a person at a terminal.
+    # Not a deployment and not a program of the stack: manage.py beside ``make run``.
     env.read_env(VAR_DIR / "run.env")
 
 # Core
 
-# A deployment gives a key; whoever gives none is trying the shop out.
-DEBUG = env.bool("DEBUG", default="SECRET_KEY" not in env)
-SECRET_KEY = (
-    env.str("SECRET_KEY", default="for-development-only-never-in-production")
-    if DEBUG
-    else env.str("SECRET_KEY")
-)
+# Development has to be asked for: without DEBUG=1 and without a key, nothing starts.
+DEBUG = env.bool("DEBUG", default=False)
+SECRET_KEY = env.str("SECRET_KEY", default="")
+if not SECRET_KEY:
+    if not DEBUG:
+        raise ImproperlyConfigured(
+            "SECRET_KEY is not set. A deployment needs one: see .env.example. "
+            "On your own machine, for development only, set DEBUG=1 instead."
+        )
+    SECRET_KEY = "for-development-only-never-in-production"  # noqa: S105
 LOCAL_HOSTS = ["localhost", "127.0.0.1", "[::1]"]
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=LOCAL_HOSTS if DEBUG else [])
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
-# Where the shop is reached: workers, who serve no request, write it into messages.
+# The address of the shop, for links in emails: workers have no request to read it from.
 _HOST = next(iter(ALLOWED_HOSTS), "localhost")
 SITE_URL = env.str(
     "SITE_URL", default="http://localhost:8000" if DEBUG else f"https://{_HOST}"
@@ -70,6 +75,7 @@ MIDDLEWARE = [
     "shop.middleware.alive",
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",
+    "shop.middleware.refuse_nul",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -119,11 +125,20 @@ DATABASES = {
 globals().update(env.email_url("EMAIL_URL", default=f"filemail:///{VAR_DIR / 'mail'}"))
 EMAIL_TIMEOUT = 10
 
-# /machine/, whose buttons break things: on somebody's own machine, nowhere else.
+# Emails that one address gets, and one visitor or network asks for, without having
+# proved the address: see customers/limits.py. Behind proxies, say how many.
+EMAILS_PER_HOUR = {
+    "address": env.int("EMAILS_PER_ADDRESS", default=3),
+    "visitor": env.int("EMAILS_PER_VISITOR", default=6),
+    "network": env.int("EMAILS_PER_NETWORK", default=60),
+}
+TRUSTED_PROXIES = env.int("TRUSTED_PROXIES", default=0)
+
+# /machine/, whose buttons break things: in development only.
 SHOP_DEMO = DEBUG and env.bool("SHOP_DEMO", default=True)
 if SHOP_DEMO:
     SHOP_MAIL_BACKEND = globals()["EMAIL_BACKEND"]
-    EMAIL_BACKEND = "shop.mischief.BreakableBackend"
+    EMAIL_BACKEND = "shop.fault_demo.faults.BreakableBackend"
 
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="shop@example.com")
 SERVER_EMAIL = DEFAULT_FROM_EMAIL
@@ -146,11 +161,16 @@ WHITENOISE_AUTOREFRESH = DEBUG
 # A missing picture must not take the page down, least of all the page of errors.
 WHITENOISE_MANIFEST_STRICT = False
 
-# Pictures of people. In development the shop serves them itself; a deployment has its
-# web server do so, or another storage.
+# Uploaded pictures. Django serves them in development only; in a deployment the web
+# server does, or another storage.
 
 MEDIA_URL = "media/"
 MEDIA_ROOT = VAR_DIR / "media"
+FILE_UPLOAD_HANDLERS = [
+    "customers.uploads.LimitedUpload",
+    "django.core.files.uploadhandler.MemoryFileUploadHandler",
+    "django.core.files.uploadhandler.TemporaryFileUploadHandler",
+]
 
 # Celery
 
@@ -178,25 +198,34 @@ SIGNAL_TASKS: dict[str, Any] = {}
 if "SIGNAL_TASKS_LEASE" in env:
     SIGNAL_TASKS["LEASE"] = env.float("SIGNAL_TASKS_LEASE")
 
-# Security: everything that HTTPS makes possible is on outside development.
+# Security: outside development everything that HTTPS makes possible is on.
 
 HTTPS = env.bool("HTTPS", default=not DEBUG)
 SECURE_SSL_REDIRECT = HTTPS
 SESSION_COOKIE_SECURE = HTTPS
 CSRF_COOKIE_SECURE = HTTPS
 SECURE_HSTS_SECONDS = env.int("SECURE_HSTS_SECONDS", default=3600 if HTTPS else 0)
-SECURE_HSTS_INCLUDE_SUBDOMAINS = HTTPS
-SECURE_HSTS_PRELOAD = HTTPS
+SECURE_HSTS_INCLUDE_SUBDOMAINS = env.bool(
+    "SECURE_HSTS_INCLUDE_SUBDOMAINS", default=HTTPS
+)
+# Browsers ship the preload list: who is on it cannot leave it for months. So this is
+# for the owner of the domain to decide, and the check that asks for it is silent.
+SECURE_HSTS_PRELOAD = env.bool("SECURE_HSTS_PRELOAD", default=False)
+SILENCED_SYSTEM_CHECKS = ["security.W021"]
 SECURE_REDIRECT_EXEMPT = [r"^health/$"]  # probes come from inside, without TLS
 if env.bool("BEHIND_TLS_PROXY", default=False):
     # Only where a proxy sets this header itself: a client could send it too.
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 
+# The token that opens the full report of /health/. Without one only users who may view
+# deliveries see it.
+HEALTH_TOKEN = env.str("HEALTH_TOKEN", default="")
+
 # Requests that take longer are counted: see shop/slow_requests.py.
 SLOW_REQUEST_SECONDS = env.float("SLOW_REQUEST_SECONDS", default=1.0)
 
-# What a page may load: files of the shop's own, and nothing written into the page.
-# Pico CSS draws its arrows and ticks as data: images.
+# Pages may load the shop's own files only; no inline scripts and styles. Pico CSS draws
+# its arrows and ticks as data: images.
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
         "default-src": [SELF],
@@ -209,27 +238,7 @@ CONTENT_SECURITY_POLICY = {
 }
 SECURE_REFERRER_POLICY = "same-origin"
 
-# Logging: lines for people, or one JSON object per line with every extra field.
+# Logging
 
 LOG_FORMAT = env.str("LOG_FORMAT", default="line" if DEBUG else "json")
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {
-        "line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"},
-        "json": {
-            "()": "pythonjsonlogger.json.JsonFormatter",
-            "format": "%(asctime)s %(levelname)s %(name)s %(message)s",
-            "rename_fields": {"asctime": "time", "levelname": "level"},
-        },
-    },
-    "handlers": {
-        "console": {"class": "logging.StreamHandler", "formatter": LOG_FORMAT},
-    },
-    "root": {
-        "handlers": ["console"],
-        "level": env.str("LOG_LEVEL", default="INFO"),
-    },
-    # Django's own handler would show each of its lines a second time.
-    "loggers": {"django": {"handlers": []}},
-}
+LOGGING = logging_config(style=LOG_FORMAT, level=env.str("LOG_LEVEL", default="INFO"))

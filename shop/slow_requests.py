@@ -1,8 +1,7 @@
-"""Requests that took long, counted by the pattern of their address.
+"""Count slow requests by URL pattern, in the memory of this process.
 
-Counted in the memory of this process, from its start: enough to see where to look.
-Each process of a web server has its own counts. A request is followed by its thread,
-so those of an asynchronous server, which have none of their own, are not counted.
+Each process of a web server has its own counts, from its start. A request is known by
+its thread, so requests of an asynchronous server are not counted.
 """
 
 from __future__ import annotations
@@ -23,12 +22,12 @@ _lock = threading.Lock()
 
 
 def begin(path: str) -> None:
-    """Note that this thread begins to work on a request."""
+    """Note that this thread starts a request."""
     _current.request = (path, time.monotonic())
 
 
 def end() -> None:
-    """Count the request that was begun here, if it took too long."""
+    """Count the request of this thread if it took too long."""
     request: tuple[str, float] | None = getattr(_current, "request", None)
     if request is None:
         return
@@ -40,13 +39,13 @@ def end() -> None:
 
 
 def slow_requests() -> Mapping[str, int]:
-    """How many there were, the most frequent pattern first."""
+    """Return the count of each pattern, most frequent first."""
     with _lock:
         return dict(_counts.most_common())
 
 
 def _pattern(path: str) -> str:
-    """The pattern and not the path: there are few of them, and none tells a secret."""
+    """Return the URL pattern: patterns are few, and contain no secrets as paths do."""
     try:
         return f"/{resolve(path).route}"
     except Resolver404:

@@ -1,14 +1,14 @@
-"""``make run``: the whole shop on one machine, from one command, in one terminal.
+"""``make run``: the whole shop from one command, in one terminal, for development.
 
-Redis comes from a wheel, the database is a file in ``var/``; ``DATABASE_URL`` and
-``CELERY_BROKER_URL`` in the environment name better ones. Everything that this starts
-listens on the loopback interface only.
+Redis comes from a wheel, the database is a file in ``var/``; set ``DATABASE_URL`` and
+``CELERY_BROKER_URL`` to use others. All programs listen on the loopback interface only.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -27,14 +27,16 @@ from shop.servers import HOST, ServerError, claim_port
 from shop.terminal import Screen, frame, show
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-# A note that the machine page leaves: kill -9 one worker, as a power cut would.
+# A file with which the fault demo asks for kill -9 of a worker.
 KILL_A_WORKER = "kill-a-worker"
-# Seconds after which the work of a killed worker is taken up again: whoever tries the
-# shop out kills one and watches.
+# Seconds after which the deliveries of a killed worker run again: short, because
+# people kill one and watch.
 LEASE = "10"
-PATIENCE = 90.0  # seconds that the web may take to answer the first time
-# What a command in another terminal must know to meet the same services.
-SHARED = ("DEBUG", "CELERY_BROKER_URL", "DATABASE_URL", "EMAIL_URL")
+START_TIMEOUT = 90.0  # seconds that the web may take to answer the first time
+# What manage.py in another terminal needs to use the same services.
+SHARED = (
+    "DEBUG", "CELERY_BROKER_URL", "DATABASE_URL", "EMAIL_URL", "HEALTH_TOKEN",
+)  # fmt: skip
 
 
 class StackError(Exception):
@@ -42,11 +44,11 @@ class StackError(Exception):
 
 
 class Stopped(Exception):
-    """Somebody wants to stop before the stack is up."""
+    """Somebody asked to stop before the stack had started."""
 
 
 class Stack:
-    """The programs of the shop, their addresses, and the folder of their data."""
+    """The programs of the shop, their addresses, and their data folder."""
 
     def __init__(
         self,
@@ -63,6 +65,7 @@ class Stack:
         self.redis = None if broker else RedisServer(var / "redis")
         self.env = {
             "DEBUG": "1",
+            "HEALTH_TOKEN": secrets.token_urlsafe(),
             "SIGNAL_TASKS_LEASE": LEASE,
             "SITE_URL": self.url,
             **os.environ,
@@ -70,7 +73,7 @@ class Stack:
             "CELERY_BROKER_URL": broker or (self.redis.url if self.redis else ""),
         }
         self.supervisor = Supervisor(self._programs(), say)
-        self.wishes_to_stop = 0
+        self.stop_requests = 0
 
     @property
     def url(self) -> str:
@@ -83,55 +86,55 @@ class Stack:
         return f"http://{HOST}:{self.flower_port}"
 
     def start(self) -> None:
-        """Start all programs, and return when the shop answers."""
+        """Start all programs, and wait until the shop answers."""
         self.supervisor.start(stage=0)
         if self.redis:
             self.redis.wait_until_ready()
         self.manage("migrate", "--verbosity", "0")
         self.manage("seed")
-        self._tell_other_terminals()
+        self._write_run_env()
         self.supervisor.start(stage=1)
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + START_TIMEOUT
         self.supervisor.run(until=lambda: self.answers() or time.monotonic() > deadline)
         if not self.answers():
-            raise StackError(f"The shop did not answer in {PATIENCE:.0f} s.")
+            raise StackError(f"The shop did not answer in {START_TIMEOUT:.0f} s.")
 
     def run(self, until: Callable[[], bool] = lambda: False) -> None:
-        """Keep all programs running until somebody wants to stop, or it is over."""
+        """Keep all programs running until somebody stops them or the condition holds."""
         (self.var / KILL_A_WORKER).unlink(missing_ok=True)
 
-        def over() -> bool:
+        def stopped() -> bool:
             self._kill_if_asked()
-            return bool(self.wishes_to_stop) or until()
+            return bool(self.stop_requests) or until()
 
-        self.supervisor.run(until=over)
+        self.supervisor.run(until=stopped)
 
     def _kill_if_asked(self) -> None:
-        note = self.var / KILL_A_WORKER
-        if note.exists():
+        request = self.var / KILL_A_WORKER
+        if request.exists():
             self.supervisor.programs["worker"].kill()
-            note.unlink(missing_ok=True)
+            request.unlink(missing_ok=True)
 
     def stop(self) -> None:
-        """Stop all programs; a second Ctrl-C does so without waiting."""
-        enough = max(self.wishes_to_stop, 1)
-        self.supervisor.stop(hurry=lambda: self.wishes_to_stop > enough)
+        """Stop all programs; a second Ctrl-C kills them."""
+        enough = max(self.stop_requests, 1)
+        self.supervisor.stop(hurry=lambda: self.stop_requests > enough)
         self._web_lock.close()
         self._flower_lock.close()
 
     def manage(self, *arguments: str) -> None:
-        """Run one of Django's commands with the settings of this stack."""
+        """Run a Django command with the settings of this stack."""
         command = [sys.executable, "manage.py", *arguments]
         result = subprocess.run(  # noqa: S603 -- the command is ours
             command, cwd=BASE_DIR, env=self.env, check=False
         )
-        self._leave_if_stopped()
+        self._raise_if_stopped()
         if result.returncode:
             raise StackError(f"manage.py {arguments[0]} failed: see above.")
 
     def answers(self) -> bool:
-        """Tell whether the shop serves its first page."""
-        self._leave_if_stopped()
+        """Return True if the shop serves its first page."""
+        self._raise_if_stopped()
         connection = HTTPConnection(HOST, self.web_port, timeout=5)
         try:
             connection.request("GET", "/")
@@ -141,33 +144,36 @@ class Stack:
         finally:
             connection.close()
 
-    def heed_signals(self) -> None:
-        """Take Ctrl-C, SIGTERM and a closed terminal as a wish to stop."""
+    def handle_signals(self) -> None:
+        """Treat Ctrl-C, SIGTERM and a closed terminal as a request to stop."""
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, self._wish)
+            signal.signal(number, self._request_stop)
 
-    def _wish(self, *_: object) -> None:
-        self.wishes_to_stop += 1
+    def _request_stop(self, *_: object) -> None:
+        self.stop_requests += 1
 
-    def _leave_if_stopped(self) -> None:
-        if self.wishes_to_stop:
+    def _raise_if_stopped(self) -> None:
+        if self.stop_requests:
             raise Stopped
 
-    def _tell_other_terminals(self) -> None:
-        note = self.var / "run.env"
-        note.touch(mode=0o600)
-        known = [f"{key}={self.env[key]}\n" for key in SHARED if key in self.env]
-        note.write_text("".join(known))
+    def _write_run_env(self) -> None:
+        file = self.var / "run.env"
+        file.touch(mode=0o600)
+        lines = [f"{key}={self.env[key]}\n" for key in SHARED if key in self.env]
+        file.write_text("".join(lines))
 
     def _programs(self) -> list[Program]:
         celery = (sys.executable, "-m", "celery", "--quiet", "-A", "celery_app")
-        alone = ("--without-gossip", "--without-mingle")  # they need no neighbours
+        alone = (
+            "--without-gossip",
+            "--without-mingle",
+        )  # gossip and mingle serve no purpose here
         worker = (*celery, "worker", "-c2", "-lINFO", *alone)
         gunicorn = (sys.executable, "-m", "gunicorn", "-w2", "--threads=4")
         flower = (*celery, "flower", f"--address={HOST}", f"--port={self.flower_port}")
         bind = f"--bind={HOST}:{self.web_port}"
         # Without -Q a worker serves every queue that a receiver names. The second one
-        # keeps emails going when the first has its hands full.
+        # sends emails while the first is busy.
         commands = {
             "web": (*gunicorn, bind, "--no-control-socket", "shop.wsgi"),
             "worker": (*worker, "-nshop@%h"),
@@ -214,7 +220,7 @@ def only_one(var: Path) -> Iterator[None]:
 
 
 def banner(stack: Stack) -> list[str]:
-    """Say where everything is."""
+    """Return the lines that say where everything is."""
     emails = "go to EMAIL_URL" if "EMAIL_URL" in stack.env else f"{stack.var / 'mail'}/"
     return frame(
         [
@@ -222,7 +228,7 @@ def banner(stack: Stack) -> list[str]:
             f"Break it      {stack.url}/machine/",
             f"Its admin     {stack.url}/admin/   (create a user: make admin)",
             f"Flower        {stack.flower_url}/",
-            f"Its emails    {emails}",
+            f"Its emails    {stack.url}/machine/emails/   ({emails})",
             "",
             "Ctrl-C stops everything.",
         ]
@@ -230,14 +236,14 @@ def banner(stack: Stack) -> list[str]:
 
 
 def main() -> int:
-    """Run the shop until somebody wants to stop."""
+    """Run the shop until somebody stops it."""
     if (BASE_DIR / ".env").exists():
         environ.Env.read_env(BASE_DIR / ".env")
     var = Path(os.environ.get("SHOP_VAR", BASE_DIR / "var")).resolve()
     try:
         with only_one(var):
             stack = Stack(var, say=Screen())
-            stack.heed_signals()
+            stack.handle_signals()
             with stack:
                 show(*banner(stack))
                 stack.run()

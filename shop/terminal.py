@@ -1,4 +1,4 @@
-"""What ``make run`` and ``make demo`` show to a person."""
+"""The output of ``make run`` and ``make demo``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ COLOURS = {"web": 36, "worker": 32, "worker-email": 35, "flower": 33, "redis": 3
 
 
 class Screen:
-    """Takes the lines of all programs, and tells which one said what."""
+    """Prints the lines of all programs, each with the name of its program."""
 
     def __init__(self, stream: TextIO = sys.stdout) -> None:
         self.stream = stream
@@ -27,19 +27,19 @@ class Screen:
 
 
 def show(*lines: str) -> None:
-    """Show lines at once."""
+    """Print lines at once."""
     write(sys.stdout, "\n".join(lines))
 
 
 def write(stream: TextIO, text: str) -> None:
-    """Write to a stream; a terminal that was closed must not keep us from stopping."""
+    """Write to a stream; ignore errors, so that a closed terminal cannot block a stop."""
     with suppress(OSError):
         stream.write(f"{text}\n")
         stream.flush()
 
 
 def frame(lines: Iterable[str]) -> list[str]:
-    """Draw a frame around a few lines."""
+    """Return the lines with a frame around them."""
     kept = list(lines)
     width = max(map(len, kept))
     rule = "+" + "-" * (width + 2) + "+"

@@ -1,14 +1,14 @@
-"""The pages of the shop: they read, call one service, and answer."""
+"""The pages of the shop: each reads its input, calls one service, and answers."""
 
 from __future__ import annotations
 
 from decimal import Decimal
 
 from django.contrib import messages
-from django.contrib.auth.models import AbstractUser
+from django.contrib.auth.models import User
+from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
-from django.db import DatabaseError
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.template.loader import render_to_string
 from django.templatetags.static import static
@@ -20,14 +20,20 @@ from django.views.decorators.http import (
 )
 from django_htmx.http import HttpResponseStopPolling
 
+from customers.proof_views import TOO_MANY
+from customers.proofs import Purpose, request_proof
+from customers.visitors import visitor_for, visitor_of
 from orders.models import Order, OrderQuerySet
-from orders.services import cancel_order, confirm_order, place_order
+from orders.services import (
+    AddressNotProved,
+    cancel_order,
+    confirm_order,
+    place_order,
+)
 from products.models import Product
-from shop.basket import Basket, visitor_for, visitor_of
+from shop.basket import Basket
 from shop.forms import BasketForm, CustomerForm, LineForm, OrderForm
 from shop.progress import progress_of
-from shop.slow_requests import slow_requests
-from signal_tasks import health as signal_health
 
 
 @require_safe
@@ -46,7 +52,7 @@ def product(request: HttpRequest, slug: str) -> HttpResponse:
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def orders(request: HttpRequest) -> HttpResponse:
-    """List one's own orders (all of them, for staff), or place one."""
+    """List the orders that the user may see, or place one."""
     if request.method == "POST":
         return _place(request)
     newest_first = _visible(request).prefetch_related("lines")
@@ -74,14 +80,27 @@ def _placed(
         user=request.user,
         visitor=visitor_for(request.session),
     )
-    messages.success(request, f"Order {order.pk} is placed. Please confirm it.")
+    if order.address_is_proved():
+        messages.success(request, f"Order {order.pk} is placed. Please confirm it.")
+    else:
+        messages.success(request, f"Order {order.pk} is placed.")
+        _ask_for_proof(request, order)
     return redirect(order)
+
+
+def _ask_for_proof(request: HttpRequest, order: Order) -> None:
+    """Have a link sent that proves the address of an order; say so on the next page."""
+    email = order.customer_email
+    if request_proof(request, email=email, purpose=Purpose.ADDRESS):
+        messages.info(request, f"We have sent a link to {email}: open it to go on.")
+    else:
+        messages.error(request, TOO_MANY)
 
 
 @never_cache
 @require_http_methods(["GET", "HEAD", "POST"])
 def basket(request: HttpRequest) -> HttpResponse:
-    """Show the basket, or put so many of a product into it."""
+    """Show the basket, or add a product to it."""
     if request.method != "POST":
         return _basket(request, CustomerForm(initial=_known(request)))
     wanted = get_object_or_404(Product, slug=request.POST.get("product", ""))
@@ -97,7 +116,7 @@ def basket(request: HttpRequest) -> HttpResponse:
 
 @require_POST
 def change_basket(request: HttpRequest) -> HttpResponse:
-    """Have so many of a product in the basket; none takes it out."""
+    """Set the quantity of a product in the basket; 0 removes it."""
     wanted = get_object_or_404(Product, slug=request.POST.get("product", ""))
     form = BasketForm(request.POST)
     if form.is_valid():
@@ -109,7 +128,7 @@ def change_basket(request: HttpRequest) -> HttpResponse:
 
 @require_POST
 def order_basket(request: HttpRequest) -> HttpResponse:
-    """Place one order of all that is in the basket, and empty it."""
+    """Order all that is in the basket, and empty it."""
     form, basket = CustomerForm(request.POST), Basket(request.session)
     lines = [(line.product, line.quantity) for line in basket]
     if not lines:
@@ -132,8 +151,8 @@ def _basket(
 
 
 def _known(request: HttpRequest) -> dict[str, str]:
-    """What a form need not ask a signed-in user again."""
-    if not isinstance(request.user, AbstractUser):
+    """Return what the form need not ask a signed-in user."""
+    if not isinstance(request.user, User):
         return {}
     return {"name": request.user.get_full_name(), "email": request.user.email}
 
@@ -142,18 +161,36 @@ def _visible(request: HttpRequest) -> OrderQuerySet:
     return Order.objects.visible_to(request.user, visitor_of(request.session))
 
 
+def _changeable(request: HttpRequest, pk: int) -> Order:
+    """Return an order that the user may change; 404 if they may not even see it."""
+    found = get_object_or_404(_visible(request), pk=pk)
+    if not _may_change(request, found):
+        raise PermissionDenied
+    return found
+
+
+def _may_change(request: HttpRequest, order: Order) -> bool:
+    orders = Order.objects.changeable_by(request.user, visitor_of(request.session))
+    return orders.filter(pk=order.pk).exists()
+
+
 @never_cache
 @require_safe
 def order(request: HttpRequest, pk: int) -> HttpResponse:
-    """Show one order and what follows from it."""
-    progress = progress_of(get_object_or_404(_visible(request), pk=pk))
-    return render(request, "shop/order.html", {"progress": progress})
+    """Show one order, its deliveries and its emails."""
+    found = get_object_or_404(_visible(request), pk=pk)
+    context = {
+        "progress": progress_of(found),
+        "may_change": _may_change(request, found),
+        "is_proved": found.address_is_proved(),
+    }
+    return render(request, "shop/order.html", context)
 
 
 @never_cache
 @require_safe
 def deliveries(request: HttpRequest, pk: int) -> HttpResponse:
-    """Show the part of the order page that changes by itself, until it has ended."""
+    """Show the part of the order page that refreshes itself until all is finished."""
     progress = progress_of(get_object_or_404(_visible(request), pk=pk))
     page = render_to_string("shop/_progress.html", {"progress": progress}, request)
     return HttpResponseStopPolling(page) if progress.ended else HttpResponse(page)
@@ -162,8 +199,14 @@ def deliveries(request: HttpRequest, pk: int) -> HttpResponse:
 @require_POST
 def confirm(request: HttpRequest, pk: int) -> HttpResponse:
     """Confirm an order, once."""
-    found = get_object_or_404(_visible(request), pk=pk)
-    if confirm_order(order=found):
+    found = _changeable(request, pk)
+    try:
+        confirmed = confirm_order(order=found)
+    except AddressNotProved:
+        text = f"Please open the link that we sent to {found.customer_email} first."
+        messages.error(request, text)
+        return redirect(found)
+    if confirmed:
         messages.success(request, f"Order {pk} is confirmed. Thank you!")
     elif found.status == Order.Status.CANCELLED:
         messages.error(request, f"Order {pk} is cancelled: it cannot be confirmed.")
@@ -175,9 +218,18 @@ def confirm(request: HttpRequest, pk: int) -> HttpResponse:
 
 
 @require_POST
+def send_proof(request: HttpRequest, pk: int) -> HttpResponse:
+    """Send the link again that proves the address of an order."""
+    found = _changeable(request, pk)
+    if not found.address_is_proved():
+        _ask_for_proof(request, found)
+    return redirect(found)
+
+
+@require_POST
 def cancel(request: HttpRequest, pk: int) -> HttpResponse:
     """Cancel an order, once."""
-    found = get_object_or_404(_visible(request), pk=pk)
+    found = _changeable(request, pk)
     if cancel_order(order=found):
         messages.success(request, f"Order {pk} is cancelled.")
     else:
@@ -187,17 +239,5 @@ def cancel(request: HttpRequest, pk: int) -> HttpResponse:
 
 @require_safe
 def icon(request: HttpRequest) -> HttpResponse:
-    """Lead browsers to the icon from pages that name none, such as the admin's."""
+    """Redirect to the icon, for pages that name none, such as the admin's."""
     return redirect(static("shop/icon.svg"))
-
-
-@never_cache
-@require_safe
-def health(request: HttpRequest) -> JsonResponse:
-    """Tell a monitor whether orders are being worked on: 200, or 503 if not."""
-    try:
-        report = signal_health()
-    except DatabaseError:
-        report = {"healthy": False, "problems": ["the database does not answer"]}
-    report["slow_requests"] = slow_requests()
-    return JsonResponse(report, status=200 if report["healthy"] else 503)

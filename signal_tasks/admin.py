@@ -1,22 +1,26 @@
 """The admin: read-only pages of events, deliveries and workers, with two actions.
 
-No page counts a whole table or lists children without bound. Each action calls
-``operations``, for the ticked rows, if the user has the permission for it.
+No page counts a whole table, filters by what the lists do not offer, or lists children
+without bound. Rows of another model are shown to those who may view that model. Each
+action calls ``operations``, for the ticked rows, if the user has the permission for it.
 """
 
 from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from types import MappingProxyType
 from typing import Any
 
 from django.contrib import admin, messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.models import CHANGE, LogEntry
+from django.core.exceptions import SuspiciousOperation
 from django.core.paginator import Paginator
 from django.db.models import Model, Q, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.functional import cached_property
 from django.utils.html import format_html, format_html_join
@@ -28,6 +32,7 @@ from signal_tasks import operations
 from signal_tasks.models import Attempt, Delivery, Event, Worker
 from signal_tasks.operations import Selection
 from signal_tasks.querysets import DeliveryQuerySet
+from signal_tasks.stored_json import shown
 
 #: Rows beyond which the admin says "many" instead of counting on.
 MAX_COUNTED = 10_000
@@ -58,6 +63,33 @@ class WindowAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     actions_on_bottom = False
     ids: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
+    #: Fields with rows of another model, and the permission to view those.
+    children: Mapping[str, str] = MappingProxyType({})
+
+    def get_fieldsets(self, request: HttpRequest, obj: Model | None = None) -> Any:
+        """Leave out the rows of models that this user may not view."""
+        hidden = {name for name, may in self.children.items() if not _may(request, may)}
+        return [
+            (title, {**rest, "fields": [n for n in rest["fields"] if n not in hidden]})
+            for title, rest in super().get_fieldsets(request, obj)
+        ]
+
+    def lookup_allowed(self, lookup: str, value: str, request: Any = None) -> bool:
+        """Allow what the lists offer: anything else would read a whole table."""
+        field, _, kind = lookup.partition("__")
+        offered = field in self.list_filter and kind in ("exact", "isnull")
+        return offered and value.isprintable()
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Refuse ticked rows that are no ids, which a page of ours never sends."""
+        try:
+            for ticked in request.POST.getlist(ACTION_CHECKBOX_NAME):
+                uuid.UUID(ticked)
+        except ValueError as error:
+            raise SuspiciousOperation("This is not the id of a row.") from error
+        return super().changelist_view(request, extra_context)
 
     def get_search_fields(self, request: HttpRequest) -> tuple[str, ...]:
         """Return the searched fields: whole ids, whole names."""
@@ -113,6 +145,7 @@ class EventAdmin(WindowAdmin):
         "shown_payload",
     )
     readonly_fields = ("shown_deliveries", "shown_headers", "shown_payload")
+    children = MappingProxyType({"shown_deliveries": "view_delivery"})
 
     @admin.display(description=_("deliveries"))
     def shown_deliveries(self, event: Event) -> SafeString:
@@ -190,6 +223,7 @@ class DeliveryAdmin(WindowAdmin):
         ),
     )
     readonly_fields = ("shown_failures",)
+    children = MappingProxyType({"shown_failures": "view_attempt"})
     actions = ("replay", "discard")
 
     def has_replay_permission(self, request: HttpRequest) -> bool:
@@ -203,12 +237,16 @@ class DeliveryAdmin(WindowAdmin):
     @admin.action(
         description=_("Replay selected dead deliveries"), permissions=["replay"]
     )
-    def replay(self, request: HttpRequest, queryset: DeliveryQuerySet) -> None:
+    def replay(
+        self, request: HttpRequest, queryset: DeliveryQuerySet[Delivery]
+    ) -> None:
         """Make the ticked dead and discarded deliveries pending again."""
         self._change(request, queryset.replayable(), operations.replay)
 
     @admin.action(description=_("Discard selected deliveries"), permissions=["discard"])
-    def discard(self, request: HttpRequest, queryset: DeliveryQuerySet) -> None:
+    def discard(
+        self, request: HttpRequest, queryset: DeliveryQuerySet[Delivery]
+    ) -> None:
         """Finish the ticked pending and dead deliveries."""
         self._change(request, queryset.discardable(), operations.discard)
 
@@ -277,11 +315,10 @@ def _facts(attempt: Attempt) -> tuple[Any, ...]:
 
 
 def _laid_out(text: str) -> SafeString:
-    if len(text) <= MAX_CHARS:
-        with suppress(ValueError):  # what is not JSON is shown as it is
-            text = json.dumps(json.loads(text), indent=2)
-    shown = text[:MAX_CHARS] + (" ..." if len(text) > MAX_CHARS else "")
-    return format_html('<pre style="white-space: pre-wrap">{}</pre>', shown)
+    if len(text) <= MAX_CHARS and (value := shown(text)) != text:
+        text = json.dumps(value, indent=2)
+    cut = text[:MAX_CHARS] + (" ..." if len(text) > MAX_CHARS else "")
+    return format_html('<pre style="white-space: pre-wrap">{}</pre>', cut)
 
 
 def _may(request: HttpRequest, codename: str) -> bool:

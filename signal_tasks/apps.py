@@ -16,10 +16,12 @@ class SignalTasksConfig(AppConfig):
     def ready(self) -> None:
         """Import every app's ``receivers`` module and listen for Celery workers."""
         from signal_tasks import checks
+        from signal_tasks.db.aliases import outbox_aliases
         from signal_tasks.telemetry import logs
         from signal_tasks.worker import bootstrap
 
         checks.register()
         logs.start()
         bootstrap.prepare()
+        outbox_aliases()  # kept; routers of tenants would answer otherwise in a request
         autodiscover_modules("receivers")

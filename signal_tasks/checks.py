@@ -9,18 +9,25 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from django.apps import apps
 from django.conf import settings as django_settings
 from django.core import checks
+from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 
 from signal_tasks.broker import config
 from signal_tasks.conf import NAME, setting_errors
-from signal_tasks.delivery.tasks import owns_task
+from signal_tasks.context import carries_schemas, hooks
+from signal_tasks.db.aliases import outbox_aliases
+from signal_tasks.delivery.tasks import not_taken_over, owns_task
+from signal_tasks.dispatch.forwarding import ForwardedSignal
 from signal_tasks.dispatch.signal import all_signals
 from signal_tasks.registry.registry import registry
 
 Messages = Iterator[checks.CheckMessage]
 SERVERS = ("postgresql", "mysql")
+#: Names of the one zone whose times are the database's own.
+UTC = ("UTC", "Etc/UTC")
 
 
 def register() -> None:
@@ -35,8 +42,16 @@ def run_all(**_: Any) -> list[checks.CheckMessage]:
 
 def settings_are_valid() -> Messages:
     """E001: a key that is unknown, or a value that makes no sense."""
-    for error in setting_errors(getattr(django_settings, NAME, {})):
+    found = list(setting_errors(getattr(django_settings, NAME, {})))
+    for error in found or _hook_errors():
         yield checks.Error(error, id="signal_tasks.E001")
+
+
+def _hook_errors() -> Iterator[str]:
+    try:
+        hooks()
+    except ImproperlyConfigured as error:
+        yield str(error)
 
 
 def times_are_aware() -> Messages:
@@ -72,6 +87,64 @@ def signals_own_their_names() -> Messages:
                 hint="Give each a name of its own with AsyncSignal(name=...).",
                 id="signal_tasks.E004",
             )
+
+
+def times_are_stored_in_utc() -> Messages:
+    """E005: due times of the database's clock and of ``using(at=...)`` would differ."""
+    for alias in connections:
+        connection = connections[alias]
+        zone = connection.settings_dict["TIME_ZONE"]
+        if connection.features.supports_timezones or zone in (None, *UTC):
+            continue
+        if alias in outbox_aliases():
+            yield checks.Error(
+                f"The database {alias!r} stores times of the zone {zone!r}, which the "
+                "clock of a database without time zones does not tell.",
+                hint="Remove TIME_ZONE from its settings, or keep the outbox in "
+                "another database: SIGNAL_TASKS['DATABASES'].",
+                id="signal_tasks.E005",
+            )
+
+
+def tenants_travel() -> Messages:
+    """E007: django-tenants is installed, and a delivery would not know its tenant."""
+    if not apps.is_installed("django_tenants"):
+        return
+    if not carries_schemas():
+        yield checks.Error(
+            "Tenants have PostgreSQL schemas, and no hook carries them: whatever a "
+            "tenant sends is refused.",
+            hint="Add 'signal_tasks.contrib.schemas.SearchPath' to "
+            "SIGNAL_TASKS['CONTEXT'].",
+            id="signal_tasks.E007",
+        )
+    if any(app.partition(".")[0] == "signal_tasks" for app in _apps_of_tenants()):
+        yield checks.Error(
+            "Each tenant would have an outbox of its own, which no worker reads.",
+            hint="Name 'signal_tasks' in SHARED_APPS, and not in TENANT_APPS.",
+            id="signal_tasks.E007",
+        )
+
+
+def _apps_of_tenants() -> Iterator[str]:
+    """Yield the apps whose tables django-tenants makes in each tenant's schema."""
+    public = getattr(django_settings, "PUBLIC_SCHEMA_NAME", "public")
+    for kind, entry in getattr(django_settings, "TENANT_TYPES", {}).items():
+        yield from () if kind == public else entry["APPS"]
+    yield from getattr(django_settings, "TENANT_APPS", ())
+
+
+def arguments_travel() -> Messages:
+    """E008: a receiver of a signal of Django cannot get its usual arguments."""
+    for signal in all_signals():
+        if isinstance(signal, ForwardedSignal):
+            for receiver, name in signal.unfit():
+                yield checks.Error(
+                    f"{signal.name} sends {name!r}, which cannot travel: each send "
+                    f"would raise an error because of the receiver {receiver.name}.",
+                    hint=f"Connect it with async_receiver(..., exclude=[{name!r}]).",
+                    id="signal_tasks.E008",
+                )
 
 
 def celery_app_is_set() -> Messages:
@@ -163,11 +236,38 @@ def worker_consumer_survives() -> Messages:
         )
 
 
+def receivers_are_held() -> Messages:
+    """W008: a receiver that was connected weakly, and held by nobody."""
+    for name in registry.gone():
+        yield checks.Warning(
+            f"The receiver {name!r} was connected, and no longer exists: nobody held "
+            "it, so nothing is sent to it.",
+            hint="Connect it with weak=False, or define it at the top of a module.",
+            id="signal_tasks.W008",
+        )
+
+
+def task_class_leaves_receivers_alone() -> Messages:
+    """W011: the project's Celery task class defines what receivers do without."""
+    if lost := not_taken_over():
+        yield checks.Warning(
+            "The task class of the Celery app (task_cls) defines "
+            f"{', '.join(lost)}; the tasks of receivers do without, because their "
+            "rows decide when they are run and again.",
+            hint="Carry what it carries with a class in SIGNAL_TASKS['CONTEXT'], and "
+            "silence this check.",
+            id="signal_tasks.W011",
+        )
+
+
 ALL: tuple[Callable[[], Messages], ...] = (
     settings_are_valid,
     times_are_aware,
     receivers_own_their_tasks,
     signals_own_their_names,
+    times_are_stored_in_utc,
+    tenants_travel,
+    arguments_travel,
     celery_app_is_set,
     tasks_are_not_eager,
     connections_are_reused,
@@ -175,4 +275,6 @@ ALL: tuple[Callable[[], Messages], ...] = (
     content_is_json,
     worker_outlives_outages,
     worker_consumer_survives,
+    receivers_are_held,
+    task_class_leaves_receivers_alone,
 )

@@ -33,6 +33,8 @@ class Settings:
     #: How long a worker may hold a delivery of a receiver without ``timeout``
     #: before another worker may run it.
     LEASE: float = 60.0
+    #: Dotted paths of classes that carry the sender's context to its receivers.
+    CONTEXT: tuple[str, ...] = ()
     #: Largest encoded payload of one event, in bytes.
     MAX_PAYLOAD_BYTES: int = 262_144
     #: Longest stored traceback of a failed attempt, in characters.
@@ -85,7 +87,8 @@ def _read(generation: int) -> Settings:
     A thread that was reading while the setting changed fills the place of an older
     generation, which nobody looks at any more.
     """
-    given = getattr(django_settings, NAME, None) or {}
+    given = getattr(django_settings, NAME, None)
+    given = given if isinstance(given, Mapping) else {}
     known = {f.name for f in fields(Settings)}
     return Settings(**{key: value for key, value in given.items() if key in known})
 
@@ -123,6 +126,12 @@ def _are_aliases(value: object) -> bool:
     )
 
 
+def _are_paths(value: object) -> bool:
+    return isinstance(value, list | tuple) and all(
+        isinstance(path, str) and "." in path for path in value
+    )
+
+
 def _rule(name: str, default: object) -> Rule:
     if name.startswith("KEEP_"):
         return optional(a(timedelta))
@@ -136,5 +145,6 @@ def _rule(name: str, default: object) -> Rule:
 _RULES = {f.name: _rule(f.name, getattr(Settings(), f.name)) for f in fields(Settings)}
 _RULES |= {
     "DATABASES": optional(Rule(_are_aliases, "a list of aliases")),
+    "CONTEXT": Rule(_are_paths, "a list of dotted paths of classes"),
     "QUEUE": optional(A_NAME),
 }

@@ -1,16 +1,33 @@
-"""The delivery that the running receiver is working on."""
+"""The delivery that the running receiver is working on, and the context it needs.
+
+# Note [Context]
+What a receiver needs around it that is not an argument (a tenant, a language) is
+carried by hooks: the classes that ``SIGNAL_TASKS["CONTEXT"]`` names. ``send()`` asks
+each for a value; the worker restores each value before it decodes the payload, and
+runs a delivery in no other context than that.
+
+The values are stored beside the headers: then the column holds a list of both, where
+without hooks it holds the headers alone. So neither can be taken for the other.
+"""
 
 from __future__ import annotations
 
+import json
 import uuid
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from functools import lru_cache
+from typing import Any, Protocol
 
-from signal_tasks.exceptions import NoCurrentDelivery
+from django.core.exceptions import ImproperlyConfigured
+from django.utils.module_loading import import_string
+
+from signal_tasks import stored_json
+from signal_tasks.conf import settings
+from signal_tasks.exceptions import DecodeError, NoCurrentDelivery
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,3 +106,124 @@ def delivering(delivery: CurrentDelivery) -> Iterator[None]:
         yield
     finally:
         _current.reset(token)
+
+
+# -- context of the sender --------------------------------------------------------
+
+
+class ContextHook(Protocol):
+    """Carries one part of the sender's context to the receivers.
+
+    The class is made once in a process, without arguments. One that carries the
+    PostgreSQL schemas of the sender says so with ``carries_schemas = True``.
+
+    Attributes:
+        name: under which its values are stored; never change it.
+    """
+
+    name: str
+
+    def capture(self) -> Any:
+        """Return a JSON value for what is to be restored, or None for nothing.
+
+        Called in ``send()``; what it raises propagates, and nothing is written.
+        """
+
+    def restore(self, value: Any) -> AbstractContextManager[Any]:
+        """Return a context manager around decoding and the receiver.
+
+        What it raises on entry makes a dead letter (``undecodable``), except for
+        ``Retry``, ``Reject`` and a lost connection to the database.
+        """
+
+
+def hooks() -> Sequence[ContextHook]:
+    """Return the hooks of ``SIGNAL_TASKS["CONTEXT"]``.
+
+    Raises:
+        ImproperlyConfigured: a path leads to no such class.
+    """
+    paths = settings().CONTEXT
+    return _hooks(tuple(paths)) if paths else ()
+
+
+@lru_cache(maxsize=16)
+def _hooks(paths: tuple[str, ...]) -> Sequence[ContextHook]:
+    made = [_hook(path) for path in paths]
+    names = [hook.name for hook in made]
+    if len(set(names)) < len(names):
+        raise ImproperlyConfigured(
+            f"Classes of SIGNAL_TASKS['CONTEXT'] share a name: {', '.join(names)}."
+        )
+    return tuple(made)
+
+
+def _hook(path: str) -> ContextHook:
+    try:
+        hook: ContextHook = import_string(path)()
+    except (ImportError, TypeError) as error:
+        raise ImproperlyConfigured(
+            f"SIGNAL_TASKS['CONTEXT'] names {path!r}: {error}"
+        ) from error
+    methods = (getattr(hook, "capture", None), getattr(hook, "restore", None))
+    if not all(map(callable, methods)) or not isinstance(
+        getattr(hook, "name", None), str
+    ):
+        raise ImproperlyConfigured(
+            f"SIGNAL_TASKS['CONTEXT'] names {path!r}, which needs a name (a string) "
+            "and the methods capture() and restore(value)."
+        )
+    return hook
+
+
+def carries_schemas() -> bool:
+    """Return True if a hook carries the PostgreSQL schemas of the sender."""
+    return any(getattr(hook, "carries_schemas", False) for hook in hooks())
+
+
+def stored_headers(headers: Mapping[str, Any] | None) -> str:
+    """Return the text of the headers together with the captured context.
+
+    Raises:
+        TypeError: a hook captures something else than a JSON value.
+    """
+    carried = {}
+    for hook in hooks():
+        if (value := hook.capture()) is not None:
+            _check_json(hook.name, value)
+            carried[hook.name] = value
+    if carried:
+        return json.dumps([headers or {}, carried])
+    return json.dumps(headers) if headers else ""
+
+
+def _check_json(name: str, value: object) -> None:
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"The context {name!r} cannot travel; capture() has to return a JSON "
+            f"value: {error}"
+        ) from error
+
+
+def split_headers(text: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the headers and the context that ``stored_headers`` has put together.
+
+    Raises:
+        DecodeError: somebody has damaged the text since.
+    """
+    if not text:
+        return {}, {}
+    try:
+        found = stored_json.read(text)
+    except DecodeError as error:
+        raise DecodeError(f"the headers are damaged: {error}") from error
+    headers, carried = found if _is_pair(found) else (found, {})
+    if not (isinstance(headers, dict) and isinstance(carried, dict)):
+        raise DecodeError("the headers are damaged: they are not an object")
+    return headers, carried
+
+
+def _is_pair(found: object) -> bool:
+    return isinstance(found, list) and len(found) == 2

@@ -55,16 +55,26 @@ class MissingInstance(SignalTasksError):
         model: its label, as ``orders.order``.
         pk: its primary key.
         database: alias of the database that it was looked for in.
+        hidden: it is there, but the base manager of its model does not show it.
     """
 
-    def __init__(self, model: str, pk: object, database: str) -> None:
+    def __init__(
+        self, model: str, pk: object, database: str, *, hidden: bool = False
+    ) -> None:
         super().__init__(model, pk, database)
         self.model = model
         self.pk = pk
         self.database = database
+        self.hidden = hidden
 
     def __str__(self) -> str:
-        return f"{self.model} with pk {self.pk!r} is not in database {self.database!r}"
+        row = f"{self.model} with pk {self.pk!r}"
+        if self.hidden:
+            return (
+                f"{row} is in database {self.database!r}, but hidden by the base "
+                "manager of its model (base_manager_name)"
+            )
+        return f"{row} is not in database {self.database!r}"
 
 
 class LeaseLost(SignalTasksError):

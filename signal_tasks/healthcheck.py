@@ -39,7 +39,8 @@ def health() -> dict[str, Any]:
     for database in outbox_aliases():
         for row in Delivery.objects.using(database).counts():
             counts = receivers.setdefault(row["receiver"], _no_counts())
-            counts[row["state"]] += row["n"]
+            state = row["state"]  # maybe one of a newer release, during a deploy
+            counts[state] = counts.get(state, 0) + row["n"]
             if row["orphaned"]:
                 counts["orphaned"] += row["n"]
             if row["is_parked"] and row["state"] == State.PENDING:

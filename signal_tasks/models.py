@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import uuid
 from typing import Any, ClassVar
 
@@ -10,6 +9,7 @@ from django.db import models
 from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
+from signal_tasks.context import split_headers
 from signal_tasks.db.clock import DatabaseNow, uuid7
 from signal_tasks.querysets import DeliveryQuerySet
 from signal_tasks.states import Reason, State
@@ -36,8 +36,18 @@ class Event(models.Model):
         return f"{self.signal} {self.pk}"
 
     def header_mapping(self) -> dict[str, Any]:
-        """Return the headers as they were given to ``using(headers=...)``."""
-        return dict(json.loads(self.headers)) if self.headers else {}
+        """Return the headers as they were given to ``using(headers=...)``.
+
+        Raises:
+            DecodeError: somebody has damaged them since.
+        """
+        headers, _ = split_headers(self.headers)
+        return headers
+
+    def context_mapping(self) -> dict[str, Any]:
+        """Return the context of the sender; see Note [Context] in ``context``."""
+        _, carried = split_headers(self.headers)
+        return carried
 
 
 #: Longest text of ``parked``, in characters.
@@ -118,6 +128,27 @@ class Delivery(models.Model):
 
     def __str__(self) -> str:
         return f"{self.receiver} {self.pk}"
+
+
+class Extension(models.Model):
+    """A longer lease of a running delivery; see Note [Extensions] in ``querysets``.
+
+    Void once ``next_check_at`` of the delivery is no longer ``lease_end``.
+    """
+
+    delivery_id = models.UUIDField(primary_key=True, editable=False)
+    lease_end = models.DateTimeField()
+    until = models.DateTimeField()
+
+    objects: ClassVar[models.Manager[Extension]] = models.Manager()
+
+    class Meta:
+        verbose_name = _("extension of a lease")
+        verbose_name_plural = _("extensions of leases")
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"{self.delivery_id} until {self.until}"
 
 
 class Attempt(models.Model):

@@ -6,7 +6,6 @@ operator.
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Collection
 from dataclasses import dataclass, fields
@@ -19,11 +18,14 @@ from signal_tasks.models import Delivery, Event
 from signal_tasks.querysets import DeliveryQuerySet
 from signal_tasks.registry.options import Options
 from signal_tasks.retry import RetryPolicy
+from signal_tasks.stored_json import shown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
     """Which deliveries an operation is for; everything that is given has to match.
+
+    Only None is not given: no ids, or an empty name, match nothing.
 
     Attributes:
         ids: of deliveries.
@@ -33,7 +35,7 @@ class Selection:
         reason: why it is dead.
     """
 
-    ids: Collection[uuid.UUID] = ()
+    ids: Collection[uuid.UUID] | None = None
     receiver: str | None = None
     signal: str | None = None
     state: str | None = None
@@ -42,9 +44,9 @@ class Selection:
     @property
     def is_empty(self) -> bool:
         """True if nothing is given, so that every delivery matches."""
-        return not any(getattr(self, each.name) for each in fields(self))
+        return all(getattr(self, each.name) is None for each in fields(self))
 
-    def rows(self, database: str) -> DeliveryQuerySet:
+    def rows(self, database: str) -> DeliveryQuerySet[Delivery]:
         """Return the deliveries of one database that match."""
         conditions = {
             "pk__in": self.ids,
@@ -53,19 +55,21 @@ class Selection:
             "state": self.state,
             "reason": self.reason,
         }
-        given = {key: value for key, value in conditions.items() if value}
-        rows: DeliveryQuerySet = Delivery.objects.using(database).filter(**given)
+        given = {key: value for key, value in conditions.items() if value is not None}
+        rows: DeliveryQuerySet[Delivery] = Delivery.objects.using(database).filter(
+            **given
+        )
         return rows
 
-    def replayable(self, database: str) -> DeliveryQuerySet:
+    def replayable(self, database: str) -> DeliveryQuerySet[Delivery]:
         """Return what ``replay`` changes: dead deliveries.
 
         Discarded ones only by their ids: they were finished on purpose.
         """
         rows = self.rows(database)
-        return rows.replayable() if self.ids else rows.dead()
+        return rows.dead() if self.ids is None else rows.replayable()
 
-    def discardable(self, database: str) -> DeliveryQuerySet:
+    def discardable(self, database: str) -> DeliveryQuerySet[Delivery]:
         """Return what ``discard`` changes: pending and dead deliveries."""
         return self.rows(database).discardable()
 
@@ -143,8 +147,8 @@ def _event(event: Event, database: str) -> dict[str, Any]:
         "signal": event.signal,
         "sent_at": event.sent_at.isoformat(),
         "cause": event.cause_id and str(event.cause_id),
-        "headers": event.header_mapping(),
-        "payload": _json_or_text(event.payload),
+        "headers": shown(event.headers) if event.headers else {},
+        "payload": shown(event.payload),
         "deliveries": [_delivery(delivery) for delivery in deliveries],
     }
 
@@ -174,10 +178,3 @@ def _delivery(delivery: Delivery) -> dict[str, Any]:
         "finished_at": finished and finished.isoformat(),
         "failures": list(failures),
     }
-
-
-def _json_or_text(payload: str) -> Any:
-    try:
-        return json.loads(payload)
-    except ValueError:
-        return payload

@@ -4,10 +4,17 @@
 Each verb is guarded by the state it starts from, and by the lease where a worker
 holds one, in an UPDATE of its own, without the caller's filter. A database evaluates
 such a guard again for a row that changed meanwhile, but not one that a join has made
-part of a subquery.
+part of a subquery. An operator's verb, which does have a filter, locks the rows that it
+has found and then asks again which of them it is for.
 
 All run on the alias of the queryset. Nothing here knows a receiver, a policy or the
 broker.
+
+# Note [Extensions]
+A transaction that sees the database as it was when it began cannot change a row that
+has changed since. So a lease that is extended beside the transaction of its receiver
+is not changed itself: the longer one is a row of its own, and holds as long as the
+row of the delivery stays as it was.
 """
 
 from __future__ import annotations
@@ -15,7 +22,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 from django.apps import apps
 from django.db import connections, transaction
@@ -28,6 +35,7 @@ from django.db.models import (
     F,
     Max,
     Min,
+    Model,
     OuterRef,
     Q,
     QuerySet,
@@ -41,9 +49,8 @@ from signal_tasks.db.clock import DatabaseNow, from_now
 from signal_tasks.db.sql import skip_locked
 from signal_tasks.states import LIVE, State
 
-if TYPE_CHECKING:
-    from signal_tasks.models import Delivery
-
+#: ``models.Delivery``, which is made of this module.
+D = TypeVar("D", bound=Model)
 #: States from which an operator may replay, or discard, a delivery.
 REPLAYABLE = (State.DEAD, State.DISCARDED)
 DISCARDABLE = (State.PENDING, State.DEAD)
@@ -53,10 +60,10 @@ BATCH = 1000
 MAX_DOUBLINGS = 30
 
 
-class DeliveryQuerySet(QuerySet["Delivery"]):
+class DeliveryQuerySet(QuerySet[D]):
     """Deliveries, and the verbs of workers, relays and operators."""
 
-    def _unfiltered(self) -> DeliveryQuerySet:
+    def _unfiltered(self) -> DeliveryQuerySet[D]:
         return DeliveryQuerySet(self.model, using=self.db)
 
     # -- a worker's verbs ---------------------------------------------------------
@@ -82,7 +89,7 @@ class DeliveryQuerySet(QuerySet["Delivery"]):
             events=_rows("Event", self.db),
         )
 
-    def leased(self, ids: Collection[uuid.UUID], lease: int) -> DeliveryQuerySet:
+    def leased(self, ids: Collection[uuid.UUID], lease: int) -> DeliveryQuerySet[D]:
         """Return those of ``ids`` that run under this lease."""
         rows = self._unfiltered()
         return rows.filter(pk__in=ids, lease=lease, state=State.RUNNING)
@@ -144,6 +151,20 @@ class DeliveryQuerySet(QuerySet["Delivery"]):
         """
         return self.leased(ids, lease).update(next_check_at=from_now(seconds))
 
+    def extend_beside(self, pk: uuid.UUID, lease: int, seconds: float) -> int:
+        """Do the same for one delivery, without changing its row: Note [Extensions].
+
+        For a transaction beside that of the receiver.
+        """
+        extensions = _rows("Extension", self.db)
+        with transaction.atomic(using=self.db):
+            locked = self.leased([pk], lease).select_for_update()
+            ends = list(locked.values_list("next_check_at", flat=True))
+            if ends:
+                longer = {"lease_end": ends[0], "until": from_now(seconds)}
+                extensions.update_or_create(delivery_id=pk, defaults=longer)
+        return len(ends)
+
     # -- the relay's verbs --------------------------------------------------------
 
     def has_due(self, *, early: float) -> bool:
@@ -153,10 +174,16 @@ class DeliveryQuerySet(QuerySet["Delivery"]):
         """
         return self._unfiltered().filter(next_check_at__lte=from_now(early)).exists()
 
-    def expired_leases(self, limit: int) -> list[Delivery]:
+    def expired_leases(self, limit: int) -> list[D]:
         """Return running deliveries whose lease is over; lock them."""
         over = Q(state=State.RUNNING, next_check_at__lte=DatabaseNow())
-        rows = self._unfiltered().filter(over).order_by("next_check_at")
+        extended = _rows("Extension", self.db).filter(
+            delivery_id=OuterRef("pk"),
+            lease_end=OuterRef("next_check_at"),
+            until__gt=DatabaseNow(),
+        )
+        rows = self._unfiltered().filter(over, ~Exists(extended))
+        rows = rows.order_by("next_check_at")
         return list(skip_locked(rows)[:limit])
 
     def expire_leases_of(self, worker: uuid.UUID) -> int:
@@ -166,7 +193,8 @@ class DeliveryQuerySet(QuerySet["Delivery"]):
         the number of rows updated.
         """
         now = DatabaseNow()
-        held = Q(state=State.RUNNING, claimed_by=worker, next_check_at__gt=now)
+        # Also what is over, but extended.
+        held = Q(state=State.RUNNING, claimed_by=worker, next_check_at__isnull=False)
         with transaction.atomic(using=self.db):
             rows = skip_locked(self._unfiltered().filter(held))
             ids = list(rows.values_list("pk", flat=True))
@@ -181,9 +209,7 @@ class DeliveryQuerySet(QuerySet["Delivery"]):
         """Count one attempt more for deliveries that run under this lease."""
         return self.leased(ids, lease).update(attempts=F("attempts") + 1)
 
-    def due(
-        self, limit: int, *, names: Collection[str], early: float
-    ) -> list[Delivery]:
+    def due(self, limit: int, *, names: Collection[str], early: float) -> list[D]:
         """Return pending deliveries that the relay must look at; lock them.
 
         Orphans of these receivers are due ``early``, before a relay that does not
@@ -197,7 +223,7 @@ class DeliveryQuerySet(QuerySet["Delivery"]):
 
     def schedule_publication(
         self,
-        due: Iterable[Delivery],
+        due: Iterable[D],
         *,
         after: float,
         longest: float,
@@ -261,11 +287,11 @@ class DeliveryQuerySet(QuerySet["Delivery"]):
 
     # -- an operator's verbs ------------------------------------------------------
 
-    def dead(self) -> DeliveryQuerySet:
+    def dead(self) -> DeliveryQuerySet[D]:
         """Return the dead letters."""
         return self.filter(state=State.DEAD)
 
-    def replayable(self) -> DeliveryQuerySet:
+    def replayable(self) -> DeliveryQuerySet[D]:
         """Return deliveries that finished without being done."""
         return self.filter(state__in=REPLAYABLE)
 
@@ -289,7 +315,7 @@ class DeliveryQuerySet(QuerySet["Delivery"]):
             finished_at=None,
         )
 
-    def discardable(self) -> DeliveryQuerySet:
+    def discardable(self) -> DeliveryQuerySet[D]:
         """Return deliveries that are neither done nor running."""
         return self.filter(state__in=DISCARDABLE)
 
@@ -310,11 +336,20 @@ class DeliveryQuerySet(QuerySet["Delivery"]):
         """Change the rows of this queryset in these states; see Note [Guards]."""
         found = self.filter(state__in=states).order_by("pk")
         ids = list(found.values_list("pk", flat=True))
-        rows = self._unfiltered().filter(state__in=states)
+        changed = 0
         with transaction.atomic(using=self.db):
-            return sum(
-                rows.filter(pk__in=some).update(**changes) for some in _batches(ids)
-            )
+            for some in _batches(ids):
+                self._lock(some)
+                still = list(found.filter(pk__in=some).values_list("pk", flat=True))
+                rows = self._unfiltered().filter(pk__in=still, state__in=states)
+                changed += rows.update(**changes)
+        return changed
+
+    def _lock(self, ids: Collection[uuid.UUID]) -> None:
+        """Lock rows in this transaction; wait for those that others have locked."""
+        rows = self._unfiltered().filter(pk__in=ids).order_by("pk")
+        if connections[self.db].features.has_select_for_update:
+            list(rows.select_for_update().values_list("pk"))
 
     def undo_success(self) -> int:
         """Make succeeded deliveries pending again, as if their outcome was not written.
@@ -362,9 +397,14 @@ class DeliveryQuerySet(QuerySet["Delivery"]):
         ):
             rows._raw_delete(self.db)  # noqa: SLF001 - deletes without fetching
 
+    def forget_extensions(self) -> None:
+        """Delete extensions of leases that are over."""
+        old = _rows("Extension", self.db).filter(until__lte=DatabaseNow())
+        old._raw_delete(self.db)  # noqa: SLF001 - deletes without fetching
+
     # -- what is seen -------------------------------------------------------------
 
-    def live(self) -> DeliveryQuerySet:
+    def live(self) -> DeliveryQuerySet[D]:
         """Return deliveries that are pending or running."""
         return self.filter(state__in=LIVE, next_check_at__isnull=False)
 
@@ -397,7 +437,7 @@ def _one_less(field: str) -> Case:
     return Case(When(**{f"{field}__gt": 0}, then=F(field) - 1), default=Value(0))
 
 
-def _grouped(rows: Iterable[Delivery], field: str) -> Mapping[Any, list[uuid.UUID]]:
+def _grouped(rows: Iterable[Model], field: str) -> Mapping[Any, list[uuid.UUID]]:
     groups: dict[Any, list[uuid.UUID]] = {}
     for row in rows:
         groups.setdefault(getattr(row, field), []).append(row.pk)

@@ -96,15 +96,16 @@ def decide(
     attempt: int,
     age: float,
     rng: random.Random,
+    judged: bool = True,
 ) -> RetryDecision:
     """Decide what follows attempt number ``attempt`` of an event ``age`` seconds old.
 
-    ``error`` is what the receiver raised, or ``WorkerLost`` when its worker died.
+    ``error`` is what the receiver raised, or ``WorkerLost`` when its worker died. One
+    that is not to be ``judged`` is retried, whatever its type.
     """
     lost = isinstance(error, WorkerLost)
-    if isinstance(error, Reject) or (
-        not isinstance(error, Retry | WorkerLost) and policy.refuses(error)
-    ):
+    judged = judged and not isinstance(error, Retry | WorkerLost)
+    if isinstance(error, Reject) or (judged and policy.refuses(error)):
         return RetryDecision(reason=Reason.REJECTED)
     delay, counts = policy.delay(attempt, rng), True
     if isinstance(error, Retry):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from email import message_from_bytes
 from email.message import Message
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
+from shop.mail_folder import LINK
 from shop.servers import HOST, free_port
 
 
@@ -35,6 +37,16 @@ class PostOffice:
             self.controller.stop()
             self.controller = None
 
+    def link_to(self, address: str, timeout: float = 60.0) -> str:
+        """Return the path of the newest link that was sent to an address; wait for it."""
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            sent = [m for m in list(self.received) if m["To"] == address]
+            if found := [link for link in map(_link_in, sent) if link]:
+                return found[-1]
+            time.sleep(0.05)
+        raise TimeoutError(f"No link came to {address} in {timeout:.0f} s.")
+
     async def handle_RCPT(  # noqa: N802 -- aiosmtpd calls it so
         self,
         server: SMTP,
@@ -56,3 +68,13 @@ class PostOffice:
             content: Any = envelope.content
             self.received.append(message_from_bytes(content))
         return self.verdict
+
+
+def _link_in(message: Message) -> str | None:
+    text: Any = next(
+        part.get_payload(decode=True)
+        for part in message.walk()
+        if part.get_content_type() == "text/plain"
+    )
+    found = LINK.search(text.decode().replace("\r\n", "\n"))
+    return found[1] if found else None

@@ -11,10 +11,14 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+from django.dispatch import Signal
 
 from signal_tasks import checks
+from signal_tasks import signals as lifecycle
 from signal_tasks.conf import Settings
+from signal_tasks.db.complete import complete
 from signal_tasks.management.commands.signal_tasks import Command
+from signal_tasks.querysets import DeliveryQuerySet
 
 ROOT = Path(__file__).resolve().parents[1]
 SITE = (ROOT / "mkdocs.yml").read_text()
@@ -55,6 +59,46 @@ def test_every_command_is_documented() -> None:
     verbs = re.search(r"{([a-z]+,[a-z,]+)}", usage)
     assert verbs is not None
     assert set(documented) == set(verbs[1].split(","))
+
+
+def test_every_lifecycle_signal_is_documented_with_each_field() -> None:
+    page = (REFERENCE / "lifecycle_signals.md").read_text()
+    rows = re.findall(r"^\| (?:`(\w+)` )?\| `(\w+)` \|", page, re.MULTILINE)
+    documented: dict[str, list[str]] = {}
+    for first, second in rows:
+        documented.setdefault(first or next(reversed(documented)), []).append(second)
+    for name, value in vars(lifecycle).items():
+        if isinstance(value, Signal):
+            (details,) = documented[name]
+            cls = getattr(lifecycle, details)
+            assert documented[details] == [field.name for field in fields(cls)]
+
+
+def test_every_verb_of_the_state_machine_is_one_of_the_engine() -> None:
+    page = (ROOT / "docs" / "state_machine.md").read_text()
+    tables = page[page.index("## The verbs that") : page.index("## Guards")]
+    verbs = {
+        verb
+        for row in re.findall(r"^\| (`[\w`, ]+`) \|", tables, re.MULTILINE)
+        for verb in re.findall(r"\w+", row)
+    }
+    assert {verb for verb in verbs if not hasattr(DeliveryQuerySet, verb)} == {
+        complete.__name__
+    }
+
+
+def test_the_diagram_of_the_states_has_the_edges_of_the_table() -> None:
+    page = (ROOT / "docs" / "state_machine.md").read_text()
+    drawn = re.findall(r"^ +(\w+) --> (\w+): (\w+),", page, re.MULTILINE)
+    told = [
+        (start, end, verb)
+        for verb, starts, ends in re.findall(
+            r"^\| `(\w+)` \| ([a-z, ]+) → ([a-z, ]+) \|", page, re.MULTILINE
+        )
+        for start in starts.split(", ")
+        for end in ends.split(", ")
+    ]
+    assert sorted(drawn) == sorted(told)
 
 
 def test_what_the_tour_of_the_shop_points_at_is_there() -> None:

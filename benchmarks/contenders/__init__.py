@@ -4,7 +4,7 @@
 the receivers and has
 
 * ``send(kind, order_id, stock_id)``, called in the transaction of the order;
-* ``send_many(rows)``, for pairs of order and stock, where there is such a thing;
+* ``send_many(rows)``, for pairs of order and stock, if the contender can;
 * ``flush()``, which returns when nothing is left to be published.
 
 Both are imported in the contender's own environment, never by the harness.

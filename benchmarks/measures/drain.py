@@ -1,4 +1,4 @@
-"""The drain of a backlog: events per second, from the first start to the last effect."""
+"""Drain a backlog: events per second, from the first start to the last effect."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def drain(
 ) -> tuple[dict[str, float], Load]:
     """Place orders while the workers are frozen, thaw them, and time the work.
 
-    ``tables`` (of which names) are emptied before; ``before`` is called at last.
+    ``tables`` (a pattern of names) are emptied first; ``before`` is called last.
     """
     in_database = kind != "outside"
     seat.freeze()
@@ -29,13 +29,13 @@ def drain(
     meter, cpu = Meter.start(), seat.cpu()
     seat.thaw()
     seat.wait_for(events, in_database=in_database)
-    ended = time.time_ns()
+    finished = time.time_ns()
     load = meter.stop()
     used = {name: seconds - cpu[name] for name, seconds in seat.cpu().items()}
     wrong = seat.check(events, in_database=in_database)
     if wrong:
         raise BenchmarkError(f"{seat.database}, drain of {kind}: {wrong}")
-    seconds = (ended - seat.read_marks("ran")[0][1]) / 1e9
+    seconds = (finished - seat.read_marks("ran")[0][1]) / 1e9
     rate = events / seconds
     return {
         "events/s": rate,
@@ -46,7 +46,7 @@ def drain(
 
 
 def rest(seat: Seat, seconds: float = 10.0) -> None:
-    """Let the workers take what is left in the broker, and freeze them."""
+    """Let the workers empty the broker, then freeze them."""
     deadline = time.monotonic() + seconds
     while _messages(seat) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -54,5 +54,5 @@ def rest(seat: Seat, seconds: float = 10.0) -> None:
 
 
 def _messages(seat: Seat) -> int:
-    """How many of Redis's keys hold messages that wait or that are being worked off."""
+    """Return how many keys of Redis hold messages that wait or are unacknowledged."""
     return len(seat.broker.keys("*")) - len(seat.broker.keys("_kombu*"))

@@ -1,4 +1,4 @@
-"""Millions of rows in our tables, copies of one that the engine itself has written."""
+"""Fill our tables with millions of copies of a row that the engine has written."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def finished(seat: Seat, rows: int, days: int) -> None:
     _copies(seat, rows, {"finished_at": then}, days)
 
 
-def owed(seat: Seat, rows: int) -> None:
+def pending(seat: Seat, rows: int) -> None:
     """Add deliveries that are due; the workers have to be frozen."""
     seat.probe("one", order=ORDER, stock=STOCK)
     seat.broker.flushdb()
@@ -73,7 +73,7 @@ def _templates(connection: Connection[Any]) -> None:
 def _batch(
     connection: Connection[Any], changes: Changes, numbers: tuple[int, int], days: int
 ) -> Composed:
-    """Insert copies with ids as old as they pretend to be."""
+    """Insert copies whose ids are of the age that the rows have."""
     age = SQL("uuidv7(make_interval(days => {}))").format(Literal(-days))
     event = {"id": SQL("ids.event"), "payload": PAYLOAD}
     delivery = {"id": SQL("ids.delivery"), "event_id": SQL("ids.event"), **changes}

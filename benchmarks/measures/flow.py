@@ -9,13 +9,13 @@ from benchmarks.load import Load, Meter
 from benchmarks.stand import BenchmarkError, Seat
 
 PRODUCERS = 4
-#: Most events that are sent and not yet run; more means that the backlog grows.
+#: Largest number of events that are sent and not run; more would be a backlog.
 WINDOW = 500
 RAMP = 1.5
 
 
 def flow(seat: Seat, seconds: float) -> tuple[dict[str, float], Load]:
-    """Producers as fast as the workers keep up; the rate after the first moments."""
+    """Run producers as fast as the workers can follow; return the steady rate."""
     seat.freeze()
     seat.reset()
     seat.thaw()

@@ -1,4 +1,4 @@
-"""What an idle worker asks of the database."""
+"""Statements of an idle worker."""
 
 from __future__ import annotations
 

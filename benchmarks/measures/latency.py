@@ -1,4 +1,4 @@
-"""From the commit to the start of the receiver, at a steady rate."""
+"""Time from the commit to the start of the receiver, at a steady rate."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ WARM_UP = 1.0
 
 
 def latency(seat: Seat, seconds: float) -> tuple[dict[str, float], Load]:
-    """Place orders at 50/s with the workers running; p50 and p95 in milliseconds."""
+    """Place orders at 50/s while workers run; return percentiles in milliseconds."""
     events = int(RATE * (WARM_UP + seconds))
     seat.freeze()
     seat.reset()
     seat.thaw()
     meter = Meter.start()
-    seat.probe("pace", events=events, rate=RATE)
+    seat.probe("steady", events=events, rate=RATE)
     load = meter.stop()
     seat.wait_for(events, in_database=True)
     wrong = seat.check(events, in_database=True)

@@ -1,4 +1,4 @@
-"""Drains while ``prune`` deletes, and the longest statement of it."""
+"""Drain while ``prune`` deletes; find its longest statement."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LINE = re.compile(r".*duration: ([\d.]+) ms  ")
 
 
 def pruned(seat: Seat, events: int) -> tuple[dict[str, float], Load]:
-    """Drain backlog after backlog until the prune has ended."""
+    """Drain backlog after backlog until the prune has finished."""
     before, size = _finished(seat), seat.stand.postgres.log.stat().st_size
     meter, started = Meter.start(), time.monotonic()
     prune = _start(seat)

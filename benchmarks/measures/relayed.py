@@ -1,4 +1,4 @@
-"""A backlog that only the database knows of: the relay publishes it, workers drain it."""
+"""Drain a backlog without messages: the relay publishes it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ TICK = 0.2
 
 
 def relayed(seat: Seat, rows: int, most: float) -> tuple[dict[str, float], Load]:
-    """Drain owed rows, for ``most`` seconds at most; rate, and peak memory."""
+    """Drain pending rows for at most ``most`` seconds; return rate and peak memory."""
     seat.freeze()
     seat.reset()
-    filled.owed(seat, rows)
+    filled.pending(seat, rows)
     meter = Meter.start()
     seat.thaw()
     peak = _watch(seat, rows, time.monotonic() + most)
@@ -32,18 +32,18 @@ def relayed(seat: Seat, rows: int, most: float) -> tuple[dict[str, float], Load]
 
 
 def _watch(seat: Seat, rows: int, until: float) -> float:
-    """Look at the memory until all have run or the time is up; its peak."""
+    """Watch the memory until all have run or the time is up; return its peak."""
     peak = 0.0
     while time.monotonic() < until:
         peak = max(peak, seat.pss())
-        if seat.ran() >= rows and not seat.owed():
+        if seat.ran() >= rows and not seat.unfinished():
             break
         time.sleep(TICK)
     return peak
 
 
 def _check(seat: Seat) -> None:
-    """As many effects as deliveries that succeeded, none of them twice."""
+    """Check that there are as many effects as deliveries that succeeded."""
     ((done,),) = seat.sql.execute(
         "SELECT count(*) FROM signal_tasks_delivery WHERE state = 'succeeded'"
     ).fetchall()

@@ -1,4 +1,4 @@
-"""What sending adds to the sender's transaction, in microseconds."""
+"""The time that a send adds to the sender's transaction, in microseconds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ BLOCKS = 15
 def added(
     seat: Seat, kinds: str, *, events: int, many: bool
 ) -> tuple[dict[str, float], Load]:
-    """Time single transactions, and the insert of 1,000 orders; the workers rest."""
+    """Time single transactions, and the insert of 1,000 orders; workers are frozen."""
     seat.reset()
     meter = Meter.start()
     found = seat.probe("cost", kinds=kinds, events=events, blocks=BLOCKS)

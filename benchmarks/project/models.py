@@ -1,4 +1,4 @@
-"""What the measured work reads and writes."""
+"""The tables of the measured project."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ ROWS = 1000
 
 
 class Stock(models.Model):
-    """A product on the shelf; ``taken`` counts the effects."""
+    """A product; ``taken`` counts the effects."""
 
     objects: ClassVar[models.Manager[Stock]] = models.Manager()
     taken = models.IntegerField(default=0)

@@ -25,8 +25,8 @@ DATABASES = {
     }
 }
 
-# Celery, for those who use it: late acknowledgement and no results, as befits work
-# that must not be lost.
+# Celery, for contenders that use it: late acknowledgement and no results, as is right
+# for work that must not be lost.
 CELERY_BROKER_URL = REDIS_URL
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None

@@ -1,4 +1,4 @@
-"""The work that every contender does for an event, and the marks that it leaves.
+"""The work that every contender does for an event, and the marks that it writes.
 
 A mark is a line of fixed length in a file of this process: which order, and when.
 It costs about two microseconds, tells when a receiver started, and counts the
@@ -22,7 +22,7 @@ _files: dict[tuple[int, str], int] = {}
 
 
 def mark(kind: str, order_id: int) -> None:
-    """Note that ``kind`` happened to this order now."""
+    """Write a mark that ``kind`` happened to this order now."""
     key = (os.getpid(), kind)
     if key not in _files:
         path = Path(os.environ["BENCH_MARKS"]) / f"{kind}.{key[0]}"

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from chaos.scenarios.runner import InvariantsViolated, run
-from shop.demo import OWN
+from shop.demo import UNSET
 from shop.servers import ServerError
 from shop.stack import StackError, Stopped
 from shop.terminal import show
@@ -23,7 +23,7 @@ SECONDS, SHORT = 60.0, 15.0
 def main() -> int:
     """Run the scenario; return 1 if an invariant is violated or the run failed."""
     arguments = _arguments()
-    for name in OWN:
+    for name in UNSET:
         os.environ.pop(name, None)
     seconds = SHORT if arguments.short else arguments.seconds
     try:

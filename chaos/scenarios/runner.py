@@ -22,10 +22,13 @@ from shop.servers import HOST
 from shop.stack import Stack, Stopped
 from shop.terminal import Screen, show
 
-CUSTOMERS = 4
+CUSTOMERS = 8
 LEASE = "5"
 PATIENCE = 150.0  # longest wait for the end of all deliveries (seconds)
 STAFF = "staff"
+# All customers come from one network: the limits must not stop them.
+LIMITS = ("EMAILS_PER_ADDRESS", "EMAILS_PER_VISITOR", "EMAILS_PER_NETWORK")
+EMAILS_PER_HOUR = "100000"
 
 
 class InvariantsViolated(Exception):
@@ -130,10 +133,11 @@ def _stack(
         DJANGO_SUPERUSER_PASSWORD=PASSWORD,
         EMAIL_URL=f"smtp://{HOST}:{mail_server.port}",
         SIGNAL_TASKS_LEASE=LEASE,
+        **dict.fromkeys(LIMITS, EMAILS_PER_HOUR),
     )
     stack = Stack(folder, say=log_to, web_port=0, flower_port=0)
     del stack.supervisor.programs["flower"]
-    stack.heed_signals()
+    stack.handle_signals()
     os.environ.update(stack.env)
     show(f"  starting the shop on {stack.url}")
     return stack
@@ -173,6 +177,6 @@ def _run_in_thread(faults: FaultInjector, scenario: Scenario) -> None:
             faults.stack.run(until=over)
         finally:
             scenario.cancelled.set()
-        if faults.stack.wishes_to_stop:
+        if faults.stack.stop_requests:
             raise Stopped
         running.result()

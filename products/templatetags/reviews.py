@@ -1,4 +1,4 @@
-"""``{% reviews product %}``: what people say of a product, on the product's page."""
+"""``{% reviews product %}``: the reviews of a product, on the product's page."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from django.template.context import RequestContext
 
 from products.forms import ReviewForm
 from products.models import Product
-from products.reviews import reviews_of, verdict_on
+from products.reviews import rating_of, reviews_of
 
 register = template.Library()
-SHOWN = 5
+MAX_SHOWN = 5
 
 
 @register.inclusion_tag("products/_product_reviews.html", takes_context=True)
 def reviews(context: RequestContext, product: Product) -> dict[str, object]:
-    """The newest reviews, what they come to, and a form for whoever is signed in."""
+    """Return the newest reviews, the rating, and a form for a signed-in user."""
     return {
         "product": product,
-        "verdict": verdict_on(product),
-        "reviews": reviews_of(product)[:SHOWN],
+        "rating": rating_of(product),
+        "reviews": reviews_of(product)[:MAX_SHOWN],
         "form": ReviewForm.of(context["request"].user, product),
         "csrf_token": context.get("csrf_token"),
     }

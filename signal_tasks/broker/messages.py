@@ -15,8 +15,6 @@ from celery import current_app
 from signal_tasks.conf import settings
 from signal_tasks.registry.registry import registry
 
-#: A receiver that outlives its soft limit by this long is killed (seconds).
-HARD_LIMIT_GRACE = 5.0
 #: Ids that a message shows in logs and in Flower.
 MAX_SHOWN_IDS = 3
 
@@ -39,7 +37,6 @@ class Message:
     ids: tuple[str, ...]
     database: str
     queue: str | None = None
-    time_limit: float | None = None
 
     def options(self) -> dict[str, Any]:
         """Return the keywords of ``apply_async`` that this message needs."""
@@ -48,9 +45,6 @@ class Message:
         options["kwargsrepr"] = "{}"
         if self.queue is not None:
             options["queue"] = self.queue
-        if self.time_limit is not None:
-            options["soft_time_limit"] = self.time_limit
-            options["time_limit"] = self.time_limit + HARD_LIMIT_GRACE
         return options
 
     def _shown_ids(self) -> str:
@@ -90,7 +84,6 @@ def _chunks(name: str, database: str, ids: list[str], size: int) -> Iterator[Mes
             ids=chunk,
             database=database,
             queue=receiver.queue,
-            time_limit=receiver.time_limit(len(chunk)),
         )
 
 

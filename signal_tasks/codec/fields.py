@@ -13,13 +13,14 @@ from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.models import F, Field, Model
 from django.db.models.base import ModelState
 from django.db.models.expressions import BaseExpression
+from django.db.models.fields.files import FieldFile
 
 from signal_tasks.codec.dates import WRITERS as DATES
 from signal_tasks.codec.protocols import Read, Reader, Write, Writer
 from signal_tasks.codec.refusal import Refused, TooLarge, title
 from signal_tasks.codec.scalars import WRITERS as SCALARS
 
-_SIMPLE = SCALARS.keys() | DATES.keys()
+SIMPLE = SCALARS.keys() | DATES.keys()
 
 CONVERT = "; or give its field a value_to_string() that its to_python() reads back"
 
@@ -36,8 +37,18 @@ class Column(NamedTuple):
 
 
 def column(instance: Model, field: Field[Any, Any], value: object) -> object:
-    """Return what is written for a field: the value itself if it surely travels."""
-    return value if type(value) in _SIMPLE else Column(instance, field, value)
+    """Return the value to write for a field: if it is simple, the value itself."""
+    if type(value) in SIMPLE:
+        return value
+    if isinstance(value, memoryview):
+        return bytes(value)
+    if isinstance(value, FieldFile) and _is_stored(value):
+        return value.name
+    return Column(instance, field, value)
+
+
+def _is_stored(file: Any) -> bool:
+    return bool(file._committed)  # noqa: SLF001 - Django has no public name for it
 
 
 def label_of(model: type[Model]) -> str:
@@ -109,7 +120,7 @@ def _from_form(field: Any, kind: str, data: object) -> object:
 def _is_exact(column: Column, form: tuple[str, Any]) -> bool:
     """Return whether the form leads back to the value: many fields only lead there."""
     kind, data = form
-    if type(data) not in _SIMPLE:
+    if type(data) not in SIMPLE:
         return False
     with suppress(Exception):  # as above
         before = getattr(column.instance, column.field.attname)

@@ -7,13 +7,13 @@ from typing import Any
 
 from django.apps import apps
 from django.db import connections, router
-from django.db.models import Model
+from django.db.models import Model, QuerySet
 from django.db.models.base import ModelBase
 from django.utils.functional import LazyObject, Promise
 from django.utils.safestring import SafeString
 
 from signal_tasks.codec.classes import class_of, name_of, write_class
-from signal_tasks.codec.fields import column, label_of
+from signal_tasks.codec.fields import SIMPLE, column, label_of
 from signal_tasks.codec.protocols import Read, Reader, Write, Writer
 from signal_tasks.codec.refusal import Refused, title
 from signal_tasks.exceptions import DecodeError, MissingInstance
@@ -101,7 +101,7 @@ def write_reference(value: Model, writer: Writer) -> object:
             "or wrap it in signal_tasks.Snapshot() to send it as it is"
         )
     database = router.db_for_write(model, instance=value)
-    key = column(value, model._meta.pk, pk)
+    key = pk if type(pk) in SIMPLE else column(value, model._meta.pk, pk)
     return {"$instance": [label_of(model), writer.write_at(".pk", key), database]}
 
 
@@ -117,11 +117,16 @@ def _fetch(model: Any, pk: object, database: str, reader: Reader) -> Model | Non
     if database not in connections:
         raise DecodeError(f"this process has no database {database!r} to read from")
     try:
-        return model._base_manager.using(database).get(pk=pk)  # type: ignore[no-any-return]
+        found: Model = model._base_manager.using(database).get(pk=pk)
     except model.DoesNotExist:
         if reader.on_missing == "none":
             return None
-        raise MissingInstance(model._meta.label, pk, database) from None
+        hidden = QuerySet(model, using=database).filter(pk=pk).exists()
+        label = model._meta.label
+        raise MissingInstance(label, pk, database, hidden=hidden) from None
+    if type(found) is not model:  # its manager returns the most special class
+        found = QuerySet(model, using=database).get(pk=pk)
+    return found
 
 
 READERS: dict[str, Read] = {

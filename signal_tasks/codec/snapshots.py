@@ -1,7 +1,5 @@
 """Model instances as they are when sent."""
 
-# ruff: noqa: SLF001 - _meta and _state are documented by Django
-
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -9,7 +7,6 @@ from typing import Any
 
 from django.apps import apps
 from django.db.models import Model
-from django.db.models.fields.files import FieldFile
 from django.utils.functional import LazyObject
 
 from signal_tasks.codec.fields import column, label_of
@@ -41,19 +38,10 @@ def write_snapshot(value: Snapshot, writer: Writer) -> object:
     instance = value.instance
     state, loaded = instance._state, instance.__dict__
     fields = [f for f in instance._meta.concrete_fields if f.attname in loaded]
-    values = [column(instance, f, _stored(loaded[f.attname])) for f in fields]
+    values = [column(instance, f, loaded[f.attname]) for f in fields]
     written = writer.write_each(instance, values, lambda i: f".{fields[i].attname}")
     data = {f.attname: part for f, part in zip(fields, written, strict=True)}
     return {"$snapshot": [label_of(type(instance)), state.db, state.adding, data]}
-
-
-def _stored(value: object) -> object:
-    """Return the value that the database would hold for a field."""
-    if isinstance(value, memoryview):
-        return bytes(value)
-    if isinstance(value, FieldFile) and value._committed:  # type: ignore[attr-defined]
-        return value.name
-    return value
 
 
 def read_snapshot(data: list[Any], reader: Reader) -> Model:

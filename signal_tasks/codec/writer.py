@@ -51,6 +51,14 @@ def _find(kind: type) -> Write:
     return found
 
 
+def can_travel(kind: type) -> bool:
+    """Return True if the codec knows values of this class."""
+    try:
+        return bool(_EXACT.get(kind) or _find(kind))
+    except Refused:
+        return False
+
+
 class PayloadWriter:
     """Writes the values of one payload in a form that JSON can hold.
 

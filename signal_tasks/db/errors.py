@@ -6,6 +6,7 @@ deadlock, a statement that took too long, or on SQLite a table that does not exi
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from enum import Enum, auto
 
 from django.db import Error, InterfaceError
@@ -76,3 +77,22 @@ def _mysql(error: Error, cause: BaseException) -> Fault:
 def is_retryable(error: BaseException) -> bool:
     """Return True when the same work may succeed in a new transaction."""
     return fault_of(error) in (Fault.TRANSACTION, Fault.CONNECTION)
+
+
+def worst_fault(errors: Iterable[BaseException]) -> Fault | None:
+    """Return the worst of the faults that end more than a statement, if there is one."""
+    faults = {fault_of(error) for error in errors}
+    for fault in (Fault.CONNECTION, Fault.TRANSACTION):
+        if fault in faults:
+            return fault
+    return None
+
+
+def chain_of(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error and those that it was raised from, as a traceback shows them."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        hidden = error.__suppress_context__
+        error = error.__cause__ or (None if hidden else error.__context__)

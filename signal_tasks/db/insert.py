@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from django.db import connections
 
+from signal_tasks.db import schemas
 from signal_tasks.db.sql import array, array_of_ids, from_now_sql, stored_id
 
 #: ``signal`` is a reserved word of MySQL, and has to be quoted as MySQL does.
@@ -32,6 +33,11 @@ DELIVERIES = (
 PENDING = (
     "(%s, %s, {receiver}, 'pending', '', 1, 0, 0, {due}, {checked}, 0, FALSE, FALSE)"
 )
+#: The same on PostgreSQL, where nothing is inserted that workers could not read.
+PENDING_ROW = (
+    "SELECT %s::uuid, %s::uuid, {receiver}, 'pending', '', 1, 0, 0, {due}, {checked}, "
+    "0, FALSE, FALSE WHERE {readable}"
+)
 
 #: PostgreSQL reads many events from arrays several times quicker than from one
 #: parameter for each value.
@@ -39,12 +45,13 @@ FROM_ARRAYS = """
 WITH event AS (
     INSERT INTO signal_tasks_event (id, signal, payload, headers, cause_id, sent_at)
     SELECT id, %s, payload, %s, %s, STATEMENT_TIMESTAMP()
-    FROM unnest(%s::uuid[], %s::text[]) AS given(id, payload)
+    FROM unnest(%s::uuid[], %s::text[]) AS given(id, payload) WHERE {readable}
 )
 INSERT INTO signal_tasks_delivery (id, event_id, receiver, state, reason, run,
     attempts, lease, available_at, next_check_at, publish_count, isolated, orphaned)
 SELECT id, event_id, receiver, 'pending', '', 1, 0, 0, {due}, {checked}, 0, FALSE, FALSE
 FROM unnest(%s::uuid[], %s::uuid[], %s::text[]) AS given(id, event_id, receiver)
+WHERE {readable}
 """
 
 Statement = tuple[str, list[Any]]
@@ -63,7 +70,7 @@ class NewEvent(NamedTuple):
 class NewRows(NamedTuple):
     """Events of one signal, whose deliveries are due at ``available``.
 
-    The relay looks at them at ``checked``.
+    The relay looks at them at ``checked``. ``anywhere``: see Note [Schemas].
     """
 
     signal: str
@@ -71,18 +78,28 @@ class NewRows(NamedTuple):
     cause_id: uuid.UUID | None
     available: DueTime
     checked: DueTime
+    anywhere: bool
     events: Sequence[NewEvent]
 
 
-def insert(rows: NewRows, *, database: str) -> None:
+def insert(rows: NewRows, *, database: str) -> bool:
     """Insert events and deliveries in the transaction that is open.
 
-    Databases that limit a statement's parameters get more statements.
+    Databases that limit a statement's parameters get more statements. Return False
+    if workers could not read the rows, and none are inserted: Note [Schemas].
     """
+    if _insert(rows, database):
+        return True
+    schemas.look(database)
+    return _insert(rows, database)
+
+
+def _insert(rows: NewRows, database: str) -> bool:
     connection = connections[database]
     with connection.cursor() as cursor:
         for sql, params in _statements(rows, connection):
             cursor.execute(sql, params)
+        return bool(cursor.rowcount)
 
 
 def _statements(rows: NewRows, connection: Any) -> Sequence[Statement]:
@@ -106,28 +123,40 @@ def _from_texts(rows: NewRows, connection: Any) -> Statement:
     due, due_params = _time(rows.available, connection)
     checked, checked_params = _time(rows.checked, connection)
     names = tuple([name for _, name in event.deliveries])
+    readable = schemas.is_readable(connection.alias, anywhere=rows.anywhere)
     key = str(event.id)
     params = [key, event.payload, rows.headers, rows.cause_id and str(rows.cause_id)]
     for pk, _ in event.deliveries:
         params += (str(pk), key, *due_params, *checked_params)
-    sql = _text(connection.alias, rows.signal, names, due, checked)
+    sql = _text(connection.alias, rows.signal, names, (due, checked), readable)
     return sql, params
 
 
 @lru_cache(maxsize=256)
 def _text(
-    alias: str, signal: str, receivers: tuple[str, ...], due: str, checked: str
+    alias: str,
+    signal: str,
+    receivers: tuple[str, ...],
+    times: tuple[str, str],
+    readable: str,
 ) -> str:
     """Return the text of the statement that writes an event for these receivers."""
     connection = connections[alias]
     now, _ = from_now_sql(0.0, alias)
     into = EVENTS.format(signal=connection.ops.quote_name("signal"))
-    event = f"(%s, {_literal(signal, connection)}, %s, %s, %s, {now})"
-    pending = ", ".join(
-        PENDING.format(receiver=_literal(name, connection), due=due, checked=checked)
+    name = _literal(signal, connection)
+    event = f"SELECT %s::uuid, {name}, %s, %s, %s::uuid, {now} WHERE {readable}"
+    due, checked = times
+    pending = " UNION ALL ".join(
+        PENDING_ROW.format(
+            receiver=_literal(name, connection),
+            due=due,
+            checked=checked,
+            readable=readable,
+        )
         for name in receivers
     )
-    return f"WITH event AS ({into} VALUES {event}) {DELIVERIES} VALUES {pending}"
+    return f"WITH event AS ({into} {event}) {DELIVERIES} {pending}"
 
 
 def _literal(text: str, connection: Any) -> str:
@@ -190,7 +219,8 @@ def _from_arrays(rows: NewRows, connection: Any) -> Statement:
         for key, event in zip(keys, rows.events, strict=True)
         for pk, name in event.deliveries
     ]
-    return FROM_ARRAYS.format(due=due, checked=checked), [
+    readable = schemas.is_readable(connection.alias, anywhere=rows.anywhere)
+    return FROM_ARRAYS.format(due=due, checked=checked, readable=readable), [
         rows.signal,
         rows.headers,
         rows.cause_id,
@@ -206,5 +236,6 @@ def _from_arrays(rows: NewRows, connection: Any) -> Statement:
 
 def _time(due: DueTime, connection: Any) -> tuple[str, tuple[Any, ...]]:
     if isinstance(due, datetime):
-        return "%s", (connection.ops.adapt_datetimefield_value(due),)
+        given = "%s::timestamptz" if connection.vendor == "postgresql" else "%s"
+        return given, (connection.ops.adapt_datetimefield_value(due),)
     return from_now_sql(due, connection.alias)

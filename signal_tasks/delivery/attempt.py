@@ -2,6 +2,16 @@
 
 Never raises for what a receiver does wrong. ``batch`` chooses the transaction it runs
 in; ``outcome`` writes what comes of it.
+
+# Note [Faults of the database]
+A connection that is gone, a server that cannot write any more and a transaction that
+was lost to a concurrent one are no failures of the receiver, whatever its policy says
+of the error. A lost transaction is run again at once, a few times; then it counts as
+an attempt that is retried. A lost connection is dropped, and its delivery is released
+without an attempt, FREE_RUNS times for one attempt: a receiver that always causes it
+is retried as ever after that. A receiver that is not atomic has no transaction to
+lose, so all that it raises is judged by its policy, but for the loss of the very
+connection that we use, too.
 """
 
 from __future__ import annotations
@@ -11,9 +21,15 @@ import time
 
 from django.db import DatabaseError, connections, transaction
 
-from signal_tasks.db.errors import is_retryable
+from signal_tasks.db.errors import Fault, is_retryable
 from signal_tasks.delivery.call import Job, call
-from signal_tasks.delivery.interrupt import STOPS, ReleaseRequested, is_from_outside
+from signal_tasks.delivery.interrupt import (
+    STOPS,
+    HardLimitReached,
+    ReleaseRequested,
+    is_from_outside,
+)
+from signal_tasks.delivery.leftovers import Watch
 from signal_tasks.delivery.outcome import Outcome
 from signal_tasks.delivery.process import process
 from signal_tasks.exceptions import DecodeError, MissingInstance
@@ -30,6 +46,17 @@ TOO_OLD = "the event is older than give_up_after; the receiver was not called"
 _rng = random.Random()  # noqa: S311 - spreads retries; not a secret
 
 
+class TransactionLost(Exception):
+    """An atomic receiver has met a fault of the database; see Note [Faults ...].
+
+    Its cause is what the receiver raised.
+    """
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(fault)
+        self.fault = fault
+
+
 def attempt(job: Job) -> Outcome | None:
     """Run the receiver once and return what follows.
 
@@ -40,22 +67,45 @@ def attempt(job: Job) -> Outcome | None:
     started = time.monotonic()
     if _is_too_old(job):
         return _dead(job, Reason.EXHAUSTED, TimeoutError(TOO_OLD))
+    watch = Watch(connections[job.claimed.database])
+    error = _error_of(job)
+    left = watch.close()
+    seconds = time.monotonic() - started
+    if isinstance(error, STOPS):
+        return _stopped(job, error, seconds)
+    if left:
+        error = error or transaction.TransactionManagementError(left)
+        return failed(job, error, seconds, spoilt=True)
+    if error is not None:
+        return _failed(job, error, watch.fault_behind(error), seconds)
+    return Outcome(claimed=job.claimed, state=State.SUCCEEDED, seconds=seconds)
+
+
+def _error_of(job: Job) -> BaseException | None:
+    """Call the receiver; return what it raises.
+
+    The boundary of the receiver: whatever it raises is its failure, recorded with its
+    traceback. ``sys.exit()`` in a receiver is no reason to end a worker.
+    """
     try:
         call(job)
-    except STOPS as error:
-        return _stopped(job, error, time.monotonic() - started)
-    except MissingInstance as error:
+    except BaseException as error:  # noqa: BLE001
+        return error
+    return None
+
+
+def _failed(
+    job: Job, error: BaseException, fault: Fault | None, seconds: float
+) -> Outcome:
+    if fault is not None and job.receiver.options.atomic:
+        raise TransactionLost(fault) from error
+    if fault is Fault.CONNECTION:
+        return connection_lost(job, error, seconds)
+    if isinstance(error, MissingInstance):
         return _missing(job, error)
-    except DecodeError as error:
+    if isinstance(error, DecodeError):
         return _dead(job, Reason.UNDECODABLE, error)
-    # The boundary of the receiver: whatever it raises is its failure, recorded with
-    # its traceback. ``sys.exit()`` in a receiver is no reason to end a worker.
-    except BaseException as error:
-        if job.receiver.options.atomic and is_retryable(error):
-            raise
-        return failed(job, error, time.monotonic() - started)
-    seconds = time.monotonic() - started
-    return Outcome(claimed=job.claimed, state=State.SUCCEEDED, seconds=seconds)
+    return failed(job, error, seconds)
 
 
 def _is_too_old(job: Job) -> bool:
@@ -76,7 +126,8 @@ def _stopped(job: Job, error: BaseException, seconds: float) -> Outcome | None:
             raise error
         return failed(job, error, seconds)
     timeout = job.receiver.options.timeout
-    if timeout is not None and seconds >= timeout:
+    outlasted = timeout is not None and seconds >= timeout
+    if outlasted or isinstance(error, HardLimitReached):
         return failed(job, TimeoutError(OVERRUN), seconds)
     process.stopping = True
     return None
@@ -94,14 +145,26 @@ def _dead(job: Job, reason: Reason, error: BaseException) -> Outcome:
     return Outcome(claimed=job.claimed, state=State.DEAD, reason=reason, error=error)
 
 
-def failed(job: Job, error: BaseException, seconds: float = 0.0) -> Outcome:
-    """Return what the receiver's policy makes of an error."""
+def failed(
+    job: Job,
+    error: BaseException,
+    seconds: float = 0.0,
+    *,
+    judged: bool = True,
+    free: bool = False,
+    spoilt: bool = False,
+) -> Outcome:
+    """Return what the receiver's policy makes of an error.
+
+    An error that is not ``judged`` is retried, whatever the policy says of its type.
+    """
     decision = decide(
         job.receiver.policy,
         error,
         attempt=job.claimed.attempt,
         age=job.age,
         rng=_rng,
+        judged=judged,
     )
     return Outcome(
         claimed=job.claimed,
@@ -111,7 +174,14 @@ def failed(job: Job, error: BaseException, seconds: float = 0.0) -> Outcome:
         counts=decision.counts,
         error=error,
         seconds=seconds,
+        free=free,
+        spoilt=spoilt,
     )
+
+
+def connection_lost(job: Job, error: BaseException, seconds: float = 0.0) -> Outcome:
+    """Return what follows a lost connection; see Note [Faults of the database]."""
+    return failed(job, error, seconds, judged=False, free=True, spoilt=True)
 
 
 def attempt_in_transaction(job: Job) -> Outcome | None:

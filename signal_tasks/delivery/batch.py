@@ -11,11 +11,12 @@ others are run again, now each in a savepoint of its own, as are those of the ne
 SAVEPOINT_TRANSACTIONS. So a failure costs its neighbours a second run now and then,
 never an attempt, and no effect in the database. When the transaction itself is lost
 (deadlock, serialization failure, broken connection, a lease that was over), each is
-run again in a transaction of its own.
+run again in a transaction of its own; see Note [Faults of the database].
 """
 
 from __future__ import annotations
 
+import random
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -25,15 +26,25 @@ from django.db import Error, connections, transaction
 
 from signal_tasks import signals
 from signal_tasks.conf import settings
-from signal_tasks.db.errors import is_retryable
+from signal_tasks.db.errors import Fault, fault_of
+from signal_tasks.db.session import drop
 from signal_tasks.delivery.attempt import (
+    TransactionLost,
     attempt,
     attempt_in_savepoint,
     attempt_in_transaction,
+    connection_lost,
     failed,
 )
 from signal_tasks.delivery.call import Job
-from signal_tasks.delivery.outcome import Outcome, announce, write, write_apart
+from signal_tasks.delivery.outcome import (
+    Outcome,
+    announce,
+    persist,
+    write,
+    write_alone,
+    write_apart,
+)
 from signal_tasks.delivery.process import process
 from signal_tasks.exceptions import LeaseLost, MissingInstance
 from signal_tasks.models import Delivery
@@ -44,8 +55,8 @@ SAVEPOINT_TRANSACTIONS = 50
 #: How long outcomes of non-atomic deliveries are buffered (seconds). A crash repeats
 #: at most this much.
 BUFFER_SECONDS = 0.02
-#: Waits between attempts to write an outcome after a connection was lost (seconds).
-WRITE_AGAIN = (0.1, 0.5, 2.0)
+#: Longest waits before a transaction that was lost to others is run again (seconds).
+RUN_AGAIN = (0.01, 0.05, 0.2, 0.5)
 
 #: Runs a job; None when it was interrupted and has to be released.
 Run = Callable[[Job], Outcome | None]
@@ -117,7 +128,7 @@ class Batch:
 
     def _write_all(self, ran: Sequence[Job], outcomes: Sequence[Outcome]) -> None:
         """Write outcomes together; where that fails, each by itself."""
-        if len(outcomes) > 1:
+        if len(outcomes) > 1 and not any(outcome.free for outcome in outcomes):
             try:
                 write_apart(outcomes)
             except (LeaseLost, Error):
@@ -134,16 +145,10 @@ class Batch:
         """Run deliveries in one transaction; see Note [Batches]."""
         ran: list[Job] = []
         outcomes: list[Outcome] = []
-        run = self._run_in_batch()
         try:
-            with transaction.atomic(using=self._database):
-                intact = self._fill(ran, outcomes, run, settings().GROUP_SECONDS)
-                if intact:
-                    write(outcomes)
-                else:
-                    transaction.set_rollback(True, using=self._database)
-        except (LeaseLost, Error):
-            self._run_each_alone(ran)
+            intact = self._share_transaction(ran, outcomes)
+        except (LeaseLost, TransactionLost, Error) as error:
+            self._lost(ran, error)
         except BaseException:
             self._put_back(ran)
             raise
@@ -153,6 +158,25 @@ class Batch:
                 self._written(outcomes)
             else:
                 self._rolled_back(ran, outcomes)
+
+    def _share_transaction(self, ran: list[Job], outcomes: list[Outcome]) -> bool:
+        """Return False if the transaction was rolled back for one of its deliveries."""
+        run = self._run_in_batch()
+        with transaction.atomic(using=self._database):
+            intact = self._fill(ran, outcomes, run, settings().GROUP_SECONDS)
+            if intact:
+                write(outcomes)
+            else:
+                transaction.set_rollback(True, using=self._database)
+        return intact
+
+    def _lost(self, ran: Sequence[Job], error: BaseException) -> None:
+        """Run again, each alone, what a lost transaction had run."""
+        if _fault(error) is Fault.CONNECTION:
+            self._drop_connection()
+        if not ran:
+            raise error  # it had not begun
+        self._run_each_alone(ran)
 
     def _run_in_batch(self) -> Run:
         """Choose whether the deliveries get savepoints; see Note [Batches].
@@ -168,10 +192,12 @@ class Batch:
     ) -> bool:
         """Run jobs for about so many seconds; move them to ``ran``.
 
-        Return False if the transaction cannot be kept: without a savepoint, a failed
-        or interrupted delivery cannot be undone by itself. An interrupted job goes
-        back to the queue.
+        Return False if the transaction or the connection cannot be kept: without a
+        savepoint, a failed or interrupted delivery cannot be undone by itself, and
+        nothing may follow one that has spoilt the connection. An interrupted job
+        goes back to the queue.
         """
+        self._open()
         until = time.monotonic() + seconds
         while self._jobs and not self._jobs[0].is_late and not process.must_stop:
             job = self._jobs.popleft()
@@ -181,7 +207,8 @@ class Batch:
                 self._jobs.appendleft(ran.pop())
                 return run is attempt_in_savepoint
             outcomes.append(outcome)
-            if run is attempt_in_transaction and not outcome.succeeded:
+            fails = run is attempt_in_transaction and not outcome.succeeded
+            if fails or outcome.spoilt:
                 return False
             if time.monotonic() >= until:
                 break
@@ -189,10 +216,10 @@ class Batch:
 
     def _rolled_back(self, ran: list[Job], outcomes: Sequence[Outcome]) -> None:
         """Write the failure that rolled the transaction back; run the others again."""
-        if process.stopping:
+        last = outcomes[-1] if outcomes else None
+        if process.stopping or (last is not None and last.spoilt):
             self._drop_connection()
         self._size.savepoints_for = SAVEPOINT_TRANSACTIONS
-        last = outcomes[-1] if outcomes else None
         if last is not None and not last.succeeded and _is_its_own(last):
             job = ran.pop()
             self._put_back(ran)
@@ -212,19 +239,14 @@ class Batch:
     def _run_alone(self, jobs: deque[Job]) -> None:
         """Run the first job in a transaction that also holds its outcome."""
         job = jobs.popleft()
-        outcome: Outcome | None = None
+        if job.is_late:
+            self._fenced(job)
+            return
         try:
-            with transaction.atomic(using=self._database):
-                outcome = attempt_in_transaction(job)
-                if outcome is not None and outcome.succeeded:
-                    write([outcome])
-                else:
-                    transaction.set_rollback(True, using=self._database)
+            outcome = self._run_until_kept(job)
         except LeaseLost:
             self._fenced(job)
             return
-        except Error as error:
-            outcome = failed(job, error)
         except BaseException:
             jobs.appendleft(job)
             raise
@@ -234,27 +256,43 @@ class Batch:
         elif outcome.succeeded:
             self._written([outcome])
         else:
+            if outcome.spoilt:
+                self._drop_connection()
             self._write(job, outcome)
+
+    def _run_until_kept(self, job: Job) -> Outcome | None:
+        """Run a job; again, a few times, when others made it lose its transaction."""
+        started = time.monotonic()
+        for wait in (*RUN_AGAIN, None):
+            try:
+                return self._run_in_transaction(job)
+            except (TransactionLost, Error) as error:
+                lost = _fault(error) is Fault.TRANSACTION
+                if wait is None or not lost or not _has_time(job, started):
+                    return _of_fault(job, error)
+            time.sleep(random.uniform(0, wait))  # noqa: S311 - not a secret
+        raise AssertionError("unreachable")
+
+    def _run_in_transaction(self, job: Job) -> Outcome | None:
+        with transaction.atomic(using=self._database):
+            self._open()
+            outcome = attempt_in_transaction(job)
+            if outcome is not None and outcome.succeeded:
+                write([outcome])
+            else:
+                transaction.set_rollback(True, using=self._database)
+        return outcome
 
     # -- what is written ----------------------------------------------------------
 
     def _write(self, job: Job, outcome: Outcome) -> None:
         """Write an outcome by itself, over a new connection where one was lost."""
-        for wait in (*WRITE_AGAIN, None):
-            try:
-                write_apart([outcome])
-            except LeaseLost:
-                self._fenced(job)
-                return
-            except Error as error:
-                in_atomic_block = connections[self._database].in_atomic_block
-                if wait is None or in_atomic_block or not is_retryable(error):
-                    raise
-                connections[self._database].close()
-                time.sleep(wait)
-            else:
-                self._written([outcome])
-                return
+        try:
+            written = persist(self._database, lambda: write_alone(outcome))
+        except LeaseLost:
+            self._fenced(job)
+        else:
+            self._written([written])
 
     def _written(self, outcomes: Sequence[Outcome]) -> None:
         self._result.outcomes.extend(outcomes)
@@ -272,9 +310,35 @@ class Batch:
     def _put_back(self, ran: Sequence[Job] | deque[Job]) -> None:
         self._jobs.extendleft(reversed(ran))
 
+    def _open(self) -> None:
+        """Connect if need be, so that what comes with it is no act of the receiver."""
+        connections[self._database].cursor().close()
+
     def _drop_connection(self) -> None:
-        """Close the connection: the interrupted receiver may be in a statement."""
-        connections[self._database].close()
+        """Close the connection: broken, spoilt, or still busy with a statement."""
+        drop(self._database)
+
+
+def _fault(error: BaseException) -> Fault | None:
+    return error.fault if isinstance(error, TransactionLost) else fault_of(error)
+
+
+def _of_fault(job: Job, error: BaseException) -> Outcome:
+    """Return what follows a transaction that was lost, or could not be committed."""
+    fault = _fault(error)
+    if isinstance(error, TransactionLost):
+        error = error.__cause__ or error
+    if fault is Fault.CONNECTION:
+        return connection_lost(job, error)
+    return failed(job, error, judged=fault is not Fault.TRANSACTION)
+
+
+def _has_time(job: Job, started: float) -> bool:
+    """Return True if a job may run once more for as long as it has taken so far."""
+    timeout = job.receiver.options.timeout
+    taken = time.monotonic() - started
+    fits = timeout is None or 2 * taken < timeout
+    return fits and not job.is_late and not process.must_stop
 
 
 def _is_its_own(outcome: Outcome) -> bool:
@@ -284,4 +348,6 @@ def _is_its_own(outcome: Outcome) -> bool:
     same transaction.
     """
     error = outcome.error
-    return error is not None and not isinstance(error, Error | MissingInstance)
+    if error is None or outcome.spoilt:
+        return outcome.spoilt
+    return not isinstance(error, Error | MissingInstance)

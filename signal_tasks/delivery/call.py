@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import json
 import time
-from collections.abc import Awaitable
-from contextlib import suppress
+from collections.abc import Awaitable, Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from threading import Thread
 from typing import Any
@@ -17,8 +16,10 @@ from django.db import connections
 
 from signal_tasks import codec, context
 from signal_tasks.db.claim import Claimed
-from signal_tasks.delivery.interrupt import interruptible
-from signal_tasks.exceptions import DecodeError, LeaseLost
+from signal_tasks.db.errors import Fault, fault_of, is_retryable
+from signal_tasks.db.session import leave_pool
+from signal_tasks.delivery.interrupt import SoftTimeLimitExceeded, interruptible
+from signal_tasks.exceptions import DecodeError, LeaseLost, Reject, Retry
 from signal_tasks.models import Delivery
 from signal_tasks.registry.registry import Receiver, registry
 
@@ -43,7 +44,47 @@ class Job:
 
 
 def call(job: Job) -> None:
-    """Decode the payload and run the receiver; raise whatever either raises."""
+    """Decode the payload and run the receiver; raise whatever either raises.
+
+    Both happen in the context of the sender, or not at all: Note [Context].
+    """
+    headers, carried = context.split_headers(job.claimed.headers)
+    if not carried:
+        _call(job, headers)
+        return
+    with ExitStack() as stack:
+        _restore(carried, stack)
+        _call(job, headers)
+
+
+def _restore(carried: Mapping[str, Any], stack: ExitStack) -> None:
+    """Enter the context of the sender; raise ``DecodeError`` if that cannot be."""
+    hooks = context.hooks()
+    unknown = carried.keys() - {hook.name for hook in hooks}
+    if unknown:
+        raise DecodeError(
+            f"this worker restores no context {', '.join(map(repr, sorted(unknown)))}; "
+            "see SIGNAL_TASKS['CONTEXT']"
+        )
+    for hook in hooks:
+        if hook.name in carried:
+            _enter(hook, carried[hook.name], stack)
+
+
+def _enter(hook: context.ContextHook, value: object, stack: ExitStack) -> None:
+    try:
+        stack.enter_context(hook.restore(value))
+    except (Retry, Reject, SoftTimeLimitExceeded):
+        raise
+    # A project's own code. Whatever it raises, the receiver may not run without it.
+    except Exception as error:
+        if is_retryable(error):
+            raise
+        problem = f"its context {hook.name!r} cannot be restored: {error!r}"
+        raise DecodeError(problem) from error
+
+
+def _call(job: Job, headers: Mapping[str, Any]) -> None:
     claimed = job.claimed
     function = job.receiver.function()
     if function is None:
@@ -53,10 +94,25 @@ def call(job: Job) -> None:
     on_missing = job.receiver.options.on_missing
     payload = codec.decode(claimed.payload, on_missing=on_missing)
     signal = registry.signal(claimed.signal)
-    with context.delivering(_current(job)), interruptible:
+    with context.delivering(_current(job, headers)), interruptible:
         result = function(signal=signal, sender=payload.sender, **payload.kwargs)
-        if inspect.isawaitable(result):  # also of a wrapper that is no async function
-            _await(result)
+        if result is not None:
+            _finish(result)
+
+
+def _finish(result: object) -> None:
+    """Run what the receiver has only begun: also that of a wrapper around it.
+
+    Raises:
+        TypeError: it returned a generator, of which nothing has run.
+    """
+    if inspect.isawaitable(result):
+        _await(result)
+    elif inspect.isgenerator(result) or inspect.isasyncgen(result):
+        raise TypeError(
+            "the receiver returned a generator, so nothing of it has run; a receiver "
+            "cannot yield"
+        )
 
 
 def _await(result: Awaitable[Any]) -> None:
@@ -80,7 +136,7 @@ def _await(result: Awaitable[Any]) -> None:
         raise
 
 
-def _current(job: Job) -> context.CurrentDelivery:
+def _current(job: Job, headers: Mapping[str, Any]) -> context.CurrentDelivery:
     claimed = job.claimed
     return context.CurrentDelivery(
         id=claimed.id,
@@ -90,38 +146,58 @@ def _current(job: Job) -> context.CurrentDelivery:
         attempt=claimed.attempt,
         max_attempts=job.receiver.policy.max_attempts,
         sent_at=claimed.sent_at,
-        headers=dict(json.loads(claimed.headers)) if claimed.headers else {},
+        headers=headers,
         database=claimed.database,
         _extend=lambda seconds: _extend(job, seconds),
     )
 
 
 def _extend(job: Job, seconds: float) -> None:
-    """Commit a longer lease, outside of the receiver's own open transaction.
+    """Extend the lease, beside the transaction that is open, if one is.
 
     On SQLite that transaction keeps all writers out until it ends, so the longer
-    lease may as well be a part of it.
+    lease may as well be a part of it. So it is in the transaction of a test, whose
+    rows nobody else can see.
     """
     claimed = job.claimed
     connection = connections[claimed.database]
-    beside = connection.in_atomic_block and connection.features.has_select_for_update
-    updated: list[int] = []
+    separate = connection.features.has_select_for_update
+    if separate and connection.in_atomic_block and not _is_tested(connection):
+        extended = _extend_beside(claimed, seconds)
+    else:
+        rows = Delivery.objects.using(claimed.database)
+        extended = rows.extend([claimed.id], claimed.lease, seconds)
+    if not extended:
+        raise LeaseLost(f"{claimed} is no longer held by this worker")
+
+
+def _is_tested(connection: Any) -> bool:
+    return any(block._from_testcase for block in connection.atomic_blocks)  # noqa: SLF001
+
+
+def _extend_beside(claimed: Claimed, seconds: float) -> int:
+    """Extend the lease over a connection of its own; return the number extended."""
+    results: list[int | BaseException] = []
 
     def extend() -> None:
+        leave_pool(claimed.database)  # the receiver holds a connection of it already
         rows = Delivery.objects.using(claimed.database)
-        updated.append(rows.extend([claimed.id], claimed.lease, seconds))
-
-    def extend_beside() -> None:
         try:
-            extend()
+            results.append(rows.extend_beside(claimed.id, claimed.lease, seconds))
+        # Told to the receiver, whose thread is another one.
+        except BaseException as error:  # noqa: BLE001
+            results.append(error)
         finally:
             connections[claimed.database].close()
 
-    if beside and job.receiver.options.atomic:
-        thread = Thread(target=extend_beside, name="signal_tasks-extend")
-        thread.start()
-        thread.join()
-    else:
-        extend()
-    if updated != [1]:
-        raise LeaseLost(f"{claimed} is no longer held by this worker")
+    thread = Thread(target=extend, name="signal_tasks-extend")
+    thread.start()
+    thread.join()
+    (result,) = results
+    if not isinstance(result, BaseException):
+        return result
+    if (
+        fault_of(result) is Fault.TRANSACTION
+    ):  # another worker has changed the row meanwhile
+        return 0
+    raise result

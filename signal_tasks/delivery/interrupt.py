@@ -5,11 +5,28 @@ from __future__ import annotations
 import threading
 from signal import SIG_IGN, SIGINT, default_int_handler, getsignal
 
-from celery.exceptions import WorkerShutdown, WorkerTerminate
+from celery.exceptions import (
+    SoftTimeLimitExceeded,
+    WorkerShutdown,
+    WorkerTerminate,
+)
+
+__all__ = [
+    "STOPS",
+    "ReleaseRequested",
+    "SoftTimeLimitExceeded",
+    "in_receiver",
+    "interruptible",
+    "is_from_outside",
+]
 
 
 class ReleaseRequested(BaseException):
     """The worker has to stop now: release the running delivery, uncounted."""
+
+
+class HardLimitReached(ReleaseRequested):
+    """The process is ended because this receiver has outlasted a hard limit."""
 
 
 #: Exceptions that may end a receiver from outside, to stop its process.

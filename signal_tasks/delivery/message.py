@@ -23,9 +23,10 @@ from signal_tasks.broker.publisher import publisher
 from signal_tasks.conf import settings
 from signal_tasks.db.aliases import outbox_aliases
 from signal_tasks.db.errors import is_retryable
+from signal_tasks.db.session import DropIfLost
 from signal_tasks.delivery.batch import Batch
 from signal_tasks.delivery.call import Job
-from signal_tasks.delivery.outcome import Outcome
+from signal_tasks.delivery.outcome import Outcome, persist
 from signal_tasks.delivery.process import process
 from signal_tasks.models import Delivery
 from signal_tasks.registry.registry import Receiver, registry
@@ -147,15 +148,16 @@ class MessageRun:
             raise done.error
 
     def claim(self, ids: Sequence[uuid.UUID]) -> list[Job]:
-        """Claim; once more over a new connection if the kept one was broken."""
+        """Claim; once more if the kept connection was broken, or led to a standby."""
         connection = connections[self.database]
         kept = connection.connection
         try:
-            return self._claim(ids)
+            with DropIfLost(self.database):
+                return self._claim(ids)
         except Error as error:
             if kept is None or connection.in_atomic_block or not is_retryable(error):
                 raise
-            connection.close()
+        with DropIfLost(self.database):
             return self._claim(ids)
 
     def _claim(self, ids: Sequence[uuid.UUID]) -> list[Job]:
@@ -181,7 +183,9 @@ class MessageRun:
             return
         ids = [job.claimed.id for job in jobs]
         rows = Delivery.objects.using(self.database)
-        self.result.released += rows.release(ids, jobs[0].claimed.lease)
+        lease = jobs[0].claimed.lease
+        released = persist(self.database, lambda: rows.release(ids, lease))
+        self.result.released += released
         self.publish(ids)
 
     def publish(self, ids: Sequence[uuid.UUID] | deque[uuid.UUID]) -> None:

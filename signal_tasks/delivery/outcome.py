@@ -2,28 +2,46 @@
 
 from __future__ import annotations
 
+import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain, repeat
+from typing import TypeVar
 
-from django.db import transaction
+from django.db import Error, connections, transaction
 
 from signal_tasks import signals
 from signal_tasks.conf import settings
 from signal_tasks.db.claim import Claimed
 from signal_tasks.db.complete import complete
+from signal_tasks.db.errors import Fault, fault_of
+from signal_tasks.db.session import drop
 from signal_tasks.delivery.process import process
-from signal_tasks.exceptions import LeaseLost
+from signal_tasks.error_text import MAX_CHARS, text_of
+from signal_tasks.exceptions import LeaseLost, WorkerLost
 from signal_tasks.models import Attempt, Delivery
 from signal_tasks.states import State
+
+T = TypeVar("T")
+
+#: Times that one attempt may lose its connection before it counts.
+FREE_RUNS = 3
+#: Waits until a write is tried again after a fault of the database, the last one over
+#: and over (seconds).
+WRITE_AGAIN = (0.1, 0.5, 2.0)
+#: How long a process waits for a database that is away (seconds).
+OUTAGE_SECONDS = 600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """The outcome of one attempt.
 
-    ``pending`` means another attempt in ``retry_in`` seconds, which ``counts``.
+    ``pending`` means another attempt in ``retry_in`` seconds, which ``counts``. An
+    attempt that is ``free`` is ``released`` instead, as often as FREE_RUNS allows.
+    One that is ``spoilt`` has left a connection that nothing else may use.
     """
 
     claimed: Claimed
@@ -33,6 +51,9 @@ class Outcome:
     counts: bool = True
     error: BaseException | None = None
     seconds: float = 0.0
+    free: bool = False
+    released: bool = False
+    spoilt: bool = False
 
     @property
     def succeeded(self) -> bool:
@@ -68,6 +89,46 @@ def write_apart(outcomes: Sequence[Outcome]) -> None:
         write(outcomes)
 
 
+def write_alone(outcome: Outcome) -> Outcome:
+    """Write an outcome by itself; return it as it was written.
+
+    Raises ``LeaseLost`` as ``write`` does.
+    """
+    if outcome.free and _has_free_run(outcome.claimed):
+        outcome = replace(
+            outcome, state=State.PENDING, reason="", retry_in=0.0, released=True
+        )
+    write_apart([outcome])
+    return outcome
+
+
+def persist(database: str, change: Callable[[], T]) -> T:
+    """Make a change, again and again while a fault of the database undoes it.
+
+    A worker can do nothing else without its database, so it waits for it, but not
+    longer than OUTAGE_SECONDS, nor once the process has to stop.
+    """
+    until = time.monotonic() + OUTAGE_SECONDS
+    for tried, wait in enumerate(chain(WRITE_AGAIN, repeat(WRITE_AGAIN[-1])), 1):
+        try:
+            return change()
+        except Error as error:
+            fault = fault_of(error)
+            given_up = tried > len(WRITE_AGAIN) and (
+                process.must_stop or time.monotonic() > until
+            )
+            if fault is Fault.CONNECTION:
+                drop(database)
+            if (
+                given_up
+                or connections[database].in_atomic_block
+                or fault not in (Fault.CONNECTION, Fault.TRANSACTION)
+            ):
+                raise
+        time.sleep(wait)
+    raise AssertionError("unreachable")
+
+
 def announce(outcomes: Sequence[Outcome]) -> None:
     """Send the lifecycle signals of outcomes that are committed."""
     for outcome in outcomes:
@@ -80,7 +141,7 @@ def announce(outcomes: Sequence[Outcome]) -> None:
                 database=details.database,
                 attempt=details.attempt,
                 reason=details.reason,
-                error=_message(outcome.error) if outcome.error is not None else "",
+                error=text_of(outcome.error) if outcome.error is not None else "",
             )
             signals.delivery_dead.send_robust(Delivery, details=dead)
 
@@ -107,7 +168,9 @@ def _attempt_finished(outcome: Outcome) -> signals.AttemptFinished:
 def _write_failure(outcome: Outcome) -> None:
     claimed = outcome.claimed
     rows = Delivery.objects.using(claimed.database)
-    if outcome.state is State.PENDING:
+    if outcome.released:
+        changed = rows.release([claimed.id], claimed.lease, isolated=True)
+    elif outcome.state is State.PENDING:
         changed = rows.schedule_retry(
             [claimed.id], claimed.lease, delay=outcome.retry_in, counts=outcome.counts
         )
@@ -121,39 +184,54 @@ def _write_failure(outcome: Outcome) -> None:
         _record(outcome, outcome.error)
 
 
+def _has_free_run(claimed: Claimed) -> bool:
+    """Return True if this attempt may be released once more, without being counted."""
+    rows = Attempt.objects.using(claimed.database).filter(
+        delivery_id=claimed.id,
+        run=claimed.run,
+        number=claimed.attempt,
+        consequence=Attempt.Consequence.RELEASED,
+    )
+    return rows.exclude(error_type=WorkerLost.__qualname__).count() < FREE_RUNS
+
+
 def _record(outcome: Outcome, error: BaseException) -> None:
     claimed = outcome.claimed
-    dead = outcome.state is State.DEAD
-    consequence = Attempt.Consequence.DEAD if dead else Attempt.Consequence.RETRIED
+    consequence = Attempt.Consequence.RETRIED
+    if outcome.released:
+        consequence = Attempt.Consequence.RELEASED
+    elif outcome.state is State.DEAD:
+        consequence = Attempt.Consequence.DEAD
     Attempt.objects.using(claimed.database).create(
         delivery_id=claimed.id,
         run=claimed.run,
         number=claimed.attempt,
         consequence=consequence,
         error_type=_printable(type(error).__qualname__)[:255],
-        error=_printable(_message(error))[:2000],
+        error=_printable(text_of(error))[:MAX_CHARS],
         traceback=_printable(_traceback(error)),
         worker=process.label()[:255],
         seconds=outcome.seconds,
     )
 
 
-def _message(error: BaseException) -> str:
-    try:
-        return str(error)
-    # An exception whose own __str__ fails must still be recorded.
-    except Exception:  # noqa: BLE001
-        return "(the error cannot be shown)"
-
-
 def _traceback(error: BaseException) -> str:
-    """Return the end of the traceback, where the cause is, bounded in length."""
+    """Return the end of the traceback, where the cause is, bounded in length.
+
+    What the error says is bounded first, so that it leaves room for the frames.
+    """
     try:
-        text = "".join(traceback.format_exception(error))
-    # As in _message: formatting calls the exception's own methods.
+        text = "".join(map(_bounded, traceback.format_exception(error)))
+    # As in ``text_of``: formatting calls the exception's own methods.
     except Exception:  # noqa: BLE001
         return ""
     return text[-settings().MAX_TRACEBACK_CHARS :]
+
+
+def _bounded(part: str) -> str:
+    if len(part) <= MAX_CHARS:
+        return part
+    return f"{part[: MAX_CHARS // 2]} ... {part[-MAX_CHARS // 2 :]}"
 
 
 def _printable(text: str) -> str:

@@ -33,6 +33,8 @@ class Process:
     stopping: bool = False
     overdue: bool = False  # the time limit of the message struck outside of a receiver
     busy: bool = False
+    time_limit: float | None = None  # of the worker, for tasks without their own
+    soft_time_limit: float | None = None
     leases: LeaseTable | None = None  # in a pool, and in the process that forks it
     sizes: dict[str, BatchSize] = field(default_factory=dict)
 

@@ -2,16 +2,87 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from celery import Task, current_app, shared_task
 from celery.exceptions import Retry
 
+from signal_tasks.broker.config import is_eager
+from signal_tasks.delivery.process import process
+from signal_tasks.error_text import MAX_CHARS, text_of
+from signal_tasks.exceptions import MissingInstance
+from signal_tasks.states import State
+
 if TYPE_CHECKING:
     from signal_tasks.delivery.message import MessageResult
 
+#: Celery's own tasks (``celery.map``) call any other task that a message names. They
+#: run under the limits of that message.
+CALLED_BY_ANOTHER = "not run: called by another task"
+#: What bounds the task of a receiver, and does not change while a worker runs.
+LIMITS = {"time_limit", "soft_time_limit", "rate_limit"}
 
-class ReceiverTask(Task):  # type: ignore[misc]
+
+#: What a project's task class may bring, and what the tasks of receivers do without:
+#: what acknowledges, sends, repeats or surrounds the task.
+NOT_TAKEN_OVER = frozenset(
+    {"__call__", "apply_async", "autoretry_for", "expires", "run", "Strategy"}
+)
+
+
+class OfTheApp(type):
+    """Put the project's task class (``Celery(task_cls=...)``) behind ours.
+
+    So the tasks of receivers have whatever the other tasks of an app have, but for
+    what our class defines.
+    """
+
+    def __new__(
+        cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any]
+    ) -> Any:
+        """Make a class; for the task of an app, with that app's task class."""
+        app = namespace.get("app")
+        if app is None or type(app.Task) not in (type, cls):
+            return super().__new__(cls, name, bases, namespace)
+        own = bases[0]
+        for attribute in NOT_TAKEN_OVER & overrides(app.Task) - {"run"}:
+            namespace[attribute] = vars(Untouched)[attribute]
+        return super().__new__(cls, name, (own, app.Task), namespace)
+
+
+def overrides(task_class: type) -> set[str]:
+    """Return the attributes of a project's task class that are not Celery's own."""
+    classes = [each for each in task_class.__mro__ if not issubclass(Task, each)]
+    names = {name for each in classes for name in vars(each)}
+    return names - {"_app", "abstract", "app", "__module__", "__doc__", "__reduce__"}
+
+
+def not_taken_over() -> list[str]:
+    """Return what the project's task class defines in vain for receivers."""
+    ours = {name for name in vars(ReceiverTask) if not name.startswith("_")}
+    lost = overrides(current_app.Task) & (NOT_TAKEN_OVER | ours - {"abstract"})
+    if type(current_app.Task) not in (type, OfTheApp):
+        lost.add("its metaclass")
+    return sorted(lost)
+
+
+class Untouched:
+    """What stands in the place of a project's own; found anew in each call."""
+
+    autoretry_for = ()
+    expires = None
+    Strategy = Task.Strategy
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the task in the request that its worker has made."""
+        return self.run(*args, **kwargs)  # type: ignore[attr-defined]
+
+    def apply_async(self, *args: Any, **kwargs: Any) -> Any:
+        """Send the message as Celery does."""
+        return Task.apply_async(self, *args, **kwargs)
+
+
+class ReceiverTask(Task, metaclass=OfTheApp):  # type: ignore[misc]
     """The Celery task of one receiver.
 
     The outcome of each delivery is in the database when the task ends, so Celery
@@ -19,15 +90,26 @@ class ReceiverTask(Task):  # type: ignore[misc]
     """
 
     abstract = True
+    Request = "signal_tasks.worker.request:ReceiverRequest"
     acks_late = True
     acks_on_failure_or_timeout = True
     acks_on_failure = True
     acks_on_timeout = True
     reject_on_worker_lost = False
+    retry_on_worker_lost = False
     ignore_result = True
     store_errors_even_if_ignored = False
     max_retries = None
     serializer = "json"
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Refuse other limits, which a message of Celery's remote control may set."""
+        if name in LIMITS:
+            raise AttributeError(
+                f"{name} of the receiver {self.name} is set in code: "
+                "connect it with timeout= or rate_limit="
+            )
+        super().__setattr__(name, value)
 
 
 def register_task(name: str, *, rate_limit: str | int | None) -> None:
@@ -36,8 +118,17 @@ def register_task(name: str, *, rate_limit: str | int | None) -> None:
         return
     _registered.add(name)
 
-    @shared_task(name=name, base=ReceiverTask, rate_limit=rate_limit)  # type: ignore[untyped-decorator]
-    def run(ids: object, database: object = "default", *_: object, **__: object) -> str:
+    @shared_task(name=name, base=ReceiverTask, rate_limit=rate_limit, bind=True)  # type: ignore[untyped-decorator]
+    def run(
+        task: Any,
+        /,
+        ids: object,
+        database: object = "default",
+        *_: object,
+        **__: object,
+    ) -> str:
+        if process.main_pid and task.request.called_directly:
+            return CALLED_BY_ANOTHER
         # Receivers are connected while Django loads the apps, before any model.
         from signal_tasks.delivery.message import process_message
 
@@ -48,16 +139,33 @@ _registered: set[str] = set()
 
 
 def _shown(result: MessageResult) -> str:
-    """Turn a result into the outcome that Celery logs and Flower shows."""
-    if not result.failures:
+    """Turn a result into the outcome that Celery logs and Flower shows.
+
+    A row that is gone is no failure of the receiver, and needs no traceback.
+    """
+    failed = [
+        (outcome.error, outcome.state)
+        for outcome in result.outcomes
+        if outcome.error is not None and not isinstance(outcome.error, MissingInstance)
+    ]
+    if not failed:
         return str(result)
-    first = result.failures[0]
-    if not isinstance(first, Exception):
-        # ``SystemExit`` and its like would end the worker, not the task.
-        first = RuntimeError(f"{type(first).__name__}: {first}")
-    if result.has_dead:
+    first = _for_celery(failed[0][0])
+    if is_eager() or any(state is State.DEAD for _, state in failed):
         raise first
     raise Retry(str(result), exc=first)
+
+
+def _for_celery(error: BaseException) -> Exception:
+    """Return the error itself, or one in its place that does no harm.
+
+    ``SystemExit`` and its like would end the worker, not the task. What an error says
+    is logged, and sent to Flower through the broker, in its whole length.
+    """
+    text = text_of(error)
+    if isinstance(error, Exception) and len(text) < MAX_CHARS:
+        return error
+    return RuntimeError(f"{type(error).__name__}: {text}")
 
 
 def owns_task(name: str) -> bool:

@@ -142,6 +142,8 @@ def check(receiver: ReceiverFunction, options: Options, when: object) -> None:
     if not _accepts_keywords(receiver):
         raise ValueError("Signal receivers must accept keyword arguments (**kwargs).")
     errors = [*options.errors()]
+    if _yields(receiver):
+        errors.append("it yields: a call would only make a generator, and run nothing")
     if when is not None and not callable(when):
         errors.append(f"when is {when!r}; give a function of sender and keywords")
     if errors:
@@ -152,6 +154,14 @@ def _accepts_keywords(receiver: ReceiverFunction) -> bool:
     """Do as Django's ``func_accepts_kwargs``, whose cache keeps receivers alive."""
     parameters = inspect.signature(receiver).parameters.values()
     return any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+
+
+def _yields(receiver: ReceiverFunction) -> bool:
+    call = getattr(type(receiver), "__call__", None)  # noqa: B004 - what it runs
+    return any(
+        inspect.isgeneratorfunction(each) or inspect.isasyncgenfunction(each)
+        for each in (receiver, call)
+    )
 
 
 def _shown(receiver: object) -> str:

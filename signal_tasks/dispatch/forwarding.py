@@ -2,32 +2,52 @@
 
 Such a signal is heard inline, in the sender's transaction, and written to the outbox
 there and then; its receivers run later like any other.
+
+# Note [Robust]
+Django tells no receiver whether ``send`` or ``send_robust`` called it, and after
+``send_robust`` the sender goes on in its transaction. So whatever can go wrong has to
+go wrong before a statement fails: values are encoded, the database is chosen and the
+context is captured before anything is written, and rows that no worker could read are
+not inserted, without an error (Note [Schemas]). What is left is a table that is
+missing or may not be written. That shows in the first write of a process: it stands in
+a savepoint, and so does the one after a failure. Others have none, since a savepoint
+in each ``save()`` of a long transaction is dear.
 """
 
 from __future__ import annotations
 
+import inspect
+import types
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
 from django.apps import apps
 from django.core.exceptions import ImproperlyConfigured
+from django.db import Error, connections, transaction
 from django.db.models import Model, QuerySet
 from django.db.models.signals import ModelSignal
 from django.db.models.utils import make_model_tuple
 from django.dispatch import Signal
+from django.http import HttpRequest
 
 from signal_tasks import signals
-from signal_tasks.codec import Snapshot
+from signal_tasks.codec import Snapshot, can_travel
+from signal_tasks.db.aliases import alias_for
 from signal_tasks.dispatch.connection import Connection, key_of
 from signal_tasks.dispatch.signal import AsyncSignal
+from signal_tasks.exceptions import PayloadError
 from signal_tasks.outbox.options import SendOptions
 from signal_tasks.outbox.write import EncodedEvent, prepare, write
 from signal_tasks.registry.naming import (
     ReceiverFunction,
     foreign_signal_names,
+    name_of,
+    origin,
+    qualname_of,
     receiver_name,
 )
 from signal_tasks.registry.registry import Receiver, registry
@@ -53,6 +73,18 @@ REFUSED = {
     "setting_changed": "it belongs to one test process; connect it inline",
     "template_rendered": "it belongs to one test process; connect it inline",
 }
+#: Arguments that signals of Django always have, and that need not be able to travel.
+USUAL: dict[str, dict[str, type]] = {
+    f"django.contrib.auth.signals.{name}": {"request": HttpRequest}
+    for name in ("user_logged_in", "user_logged_out", "user_login_failed")
+}
+#: Senders that are code, and no data.
+CODE = (
+    types.FunctionType,
+    types.MethodType,
+    types.BuiltinFunctionType,
+    types.ModuleType,
+)
 #: Signals whose instances no longer exist when a receiver runs.
 SNAPSHOT = frozenset({"django.db.models.signals.post_delete"})
 
@@ -65,6 +97,20 @@ class Form:
     snapshot: bool
     raw: bool
 
+    def sender(self, sender: Any) -> Any:
+        """Return the sender that travels.
+
+        None, strings, classes and rows do as they are, functions and modules by their
+        name. Any other object is a service or a view that no worker has: its class.
+        """
+        if "sender" in self.exclude:
+            return None
+        if isinstance(sender, CODE):
+            return name_of(sender)
+        if sender is None or isinstance(sender, str | type | Model):
+            return _frozen(sender) if self.snapshot else sender
+        return sender.__class__
+
     def apply(self, named: dict[str, Any]) -> dict[str, Any]:
         """Return the keywords that travel."""
         kept = {key: named[key] for key in named if key not in self.exclude}
@@ -75,17 +121,29 @@ class Form:
         return kept
 
 
-class Forwarder:
-    """The inline receiver of a foreign signal, for one durable receiver.
+class ConnectionKey(str):
+    """The ``dispatch_uid`` of a forwarder, which the foreign signal alone holds.
 
-    The foreign signal holds the only lasting reference to it, so that Django's
-    ``disconnect()`` ends the durable connection too.
+    It ends with Django's connection, and so does the durable one. The forwarder would
+    not do: a traceback may keep that alive, and while the durable connection outlives
+    Django's, nobody forwards for those that come after it.
     """
 
-    def __init__(self, durable: ForwardedSignal, form: Form) -> None:
+    __slots__ = ("__weakref__",)
+
+
+class Forwarder:
+    """The inline receiver of a foreign signal, for one durable receiver."""
+
+    def __init__(
+        self, durable: ForwardedSignal, form: Form, function: ReceiverFunction
+    ) -> None:
         self.durable = durable
         self.form = form
         self.key: object = None
+        # Django's log of a failure and tools for debugging name receivers by these.
+        self.__module__ = str(getattr(function, "__module__", ""))
+        self.__name__ = self.__qualname__ = qualname_of(function)
 
     def __call__(self, signal: Signal, sender: Any, **named: Any) -> None:
         """Forward the send, if this is the first forwarder that hears it."""
@@ -115,19 +173,20 @@ class ForwardedSignal(AsyncSignal):
 
     def attach(
         self,
+        uid: ConnectionKey,
         forwarder: Forwarder,
         function: ReceiverFunction,
         sender: Any,
         options: dict[str, Any],
     ) -> None:
-        """Connect a durable receiver for as long as its forwarder exists."""
+        """Connect a durable receiver for as long as the key of its forwarder exists."""
         self.connect(function, sender=sender, **options)
         key = key_of(function, sender, options.get("dispatch_uid"))
         forwarder.key = key
         self._forms[key] = forwarder.form
         connection = self._durable.find(key)
         if connection is not None:
-            weakref.finalize(forwarder, self._detach, connection).atexit = False
+            weakref.finalize(uid, self._detach, connection).atexit = False
 
     def _detach(self, connection: Connection) -> None:
         """Remove a connection, unless another one has replaced it."""
@@ -149,17 +208,69 @@ class ForwardedSignal(AsyncSignal):
             sender, named, lambda each: not is_raw or self._forms[each.key].raw
         ):
             by_form.setdefault(self._forms[each.key], []).append(each.receiver)
-        write([self._encoded(sender, named, *each) for each in by_form.items()])
+        events = [self._encoded(sender, named, *each) for each in by_form.items()]
+        if events:
+            _write(events)
 
     def _encoded(
         self, sender: Any, named: dict[str, Any], form: Form, receivers: list[Receiver]
     ) -> EncodedEvent:
         kwargs = form.apply(named)
-        options = SendOptions(database=_alias(named))
-        event = prepare(self.name, sender, kwargs, receivers, options)
+        options = SendOptions(database=_alias(sender, named))
+        try:
+            event = prepare(self.name, form.sender(sender), kwargs, receivers, options)
+        except PayloadError as error:
+            error.hint = _advice(error, {**kwargs, "sender": sender}, form, receivers)
+            raise
         details = signals.SignalSending(signal=self, sender=sender, kwargs=kwargs)
         signals.signal_sending.send(self, details=details)
         return event
+
+    def unfit(self) -> Iterator[tuple[Receiver, str]]:
+        """Yield each receiver, and each usual argument that cannot travel to it."""
+        for name, kind in USUAL.get(self.name, {}).items():
+            for each in self._durable.live:
+                excluded = name in self._forms[each.key].exclude
+                if not excluded and not can_travel(kind):
+                    yield each.receiver, name
+
+
+#: The databases to which this process has written forwarded events: Note [Robust].
+_proven: set[str] = set()
+
+
+def _write(events: Sequence[EncodedEvent]) -> None:
+    database = events[0].database
+    in_block = connections[database].in_atomic_block
+    in_doubt = in_block and database not in _proven
+    try:
+        with transaction.atomic(using=database) if in_doubt else nullcontext():
+            write(events)
+    except Error:
+        _proven.discard(database)
+        raise
+    _proven.add(database)
+
+
+def _advice(
+    error: PayloadError, values: dict[str, Any], form: Form, receivers: list[Receiver]
+) -> str:
+    """Return the ways that whoever connected the receivers has to avoid an error."""
+    named = error.argument
+    ways = [f"exclude=[{named!r}]"] if named else []
+    if isinstance(values.get(named), Model) and not form.snapshot:
+        ways.append("snapshot=True")
+    ways.append("django.dispatch.receiver, which hears it here and now")
+    heard = ", ".join(_where(receiver) for receiver in receivers)
+    return f"this is for {heard}: connect it with {', or with '.join(ways)}"
+
+
+def _where(receiver: Receiver) -> str:
+    """Return the name of a receiver, with the file and line of its function."""
+    function = inspect.unwrap(receiver.function() or _where)
+    code = getattr(function, "__code__", None)
+    place = f" ({code.co_filename}:{code.co_firstlineno})" if code else ""
+    return f"{receiver.name}{place}"
 
 
 #: The durable side of each foreign signal, for as long as forwarders keep it alive.
@@ -195,7 +306,9 @@ def async_receiver(
     Args:
         signal: one, or several.
         sender: hear this sender alone, as in Django; a model may be named by its label.
-        exclude: keywords of the signal that cannot travel, such as ``request``.
+        exclude: keywords of the signal that cannot travel, such as ``request``; with
+            ``sender`` in it the receiver gets None as its sender. A sender that is no
+            class, row or string arrives as its class, a function as its name.
         snapshot: model instances travel as they are instead of by reference;
             ``post_delete`` always does so.
         raw: hear rows that ``loaddata`` loads, too.
@@ -220,7 +333,8 @@ def async_receiver(
                 snapshot=snapshot or durable.name in SNAPSHOT,
                 raw=raw,
             )
-            forwarder = Forwarder(durable, form)
+            _refuse_missing(function, form)
+            forwarder = Forwarder(durable, form, function)
             _connect(each, sender, function, forwarder, connect_options)
         return function
 
@@ -240,14 +354,26 @@ def _connect(
             "async_receiver() connects durable receivers; for an inline one use "
             "django.dispatch.receiver."
         )
-    attach = partial(forwarder.durable.attach, forwarder, function, options=options)
     name = receiver_name(function, options.get("name"), options.get("dispatch_uid"))
+    connect = partial(_connect_to, name, foreign, forwarder, function, options)
     if isinstance(sender, str) and isinstance(foreign, ModelSignal):
-        apps.lazy_model_operation(attach, make_model_tuple(sender))
+        apps.lazy_model_operation(connect, make_model_tuple(sender))
     else:
-        attach(sender)
+        connect(sender)
+
+
+def _connect_to(
+    name: str,
+    foreign: Signal,
+    forwarder: Forwarder,
+    function: ReceiverFunction,
+    options: dict[str, Any],
+    sender: Any,
+) -> None:
+    uid = ConnectionKey(name)
+    forwarder.durable.attach(uid, forwarder, function, sender, options)
     foreign.disconnect(sender=sender, dispatch_uid=name)
-    foreign.connect(forwarder, sender=sender, weak=False, dispatch_uid=name)
+    foreign.connect(forwarder, sender=sender, weak=False, dispatch_uid=uid)
 
 
 def _refuse_options(signal: AsyncSignal, **options: object) -> None:
@@ -257,6 +383,17 @@ def _refuse_options(signal: AsyncSignal, **options: object) -> None:
             f"{signal.name} is an AsyncSignal, whose sender decides what travels: "
             f"{', '.join(given)} would mean nothing here."
         )
+
+
+def _refuse_missing(function: ReceiverFunction, form: Form) -> None:
+    """Refuse a receiver that cannot be called without what is excluded."""
+    for name, parameter in inspect.signature(function).parameters.items():
+        is_required = parameter.default is parameter.empty
+        if name in form.exclude - {"sender"} and is_required:
+            raise ImproperlyConfigured(
+                f"{origin(function)} cannot be called without {name!r}, which its "
+                f"exclude= keeps back; remove it from the one or the other."
+            )
 
 
 def _refuse_meaningless(name: str) -> None:
@@ -286,7 +423,9 @@ def _frozen(value: Any) -> Any:
     return Snapshot(value) if isinstance(value, Model) else value
 
 
-def _alias(named: dict[str, Any]) -> str | None:
-    """Return the alias that model signals name in their keyword ``using``."""
+def _alias(sender: Any, named: dict[str, Any]) -> str | None:
+    """Return the alias that model signals name in ``using``, or that of the sender."""
     using = named.get("using")
-    return using if isinstance(using, str) else None
+    if isinstance(using, str):
+        return using
+    return alias_for(None, sender) if isinstance(sender, Model) else None

@@ -5,7 +5,10 @@ from __future__ import annotations
 import sys
 import weakref
 from collections.abc import Callable
+from functools import partial
 from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
 
 Reference = Callable[[], Any]
 
@@ -18,13 +21,26 @@ def identity(target: object) -> Any:
     return id(target)
 
 
-def receiver_reference(receiver: Any, *, weak: bool) -> Reference:
-    """Return a reference to a receiver; if ``weak``, one that does not keep it alive."""
+def receiver_reference(
+    receiver: Any, *, weak: bool, gone: Callable[[object], None] | None = None
+) -> Reference:
+    """Return a reference to a receiver; if ``weak``, one that does not keep it alive.
+
+    ``gone`` is called when a weak reference has outlived its receiver.
+
+    Raises:
+        ImproperlyConfigured: a weak reference to a partial, which hardly anybody holds.
+    """
     if not weak:
         return lambda: receiver
+    if isinstance(receiver, partial):
+        raise ImproperlyConfigured(
+            f"{receiver!r} would be gone as soon as nobody holds it, and its deliveries "
+            "would never be written; connect a partial with weak=False."
+        )
     if hasattr(receiver, "__self__") and hasattr(receiver, "__func__"):
-        return weakref.WeakMethod(receiver)
-    return weakref.ref(receiver)
+        return weakref.WeakMethod(receiver, gone)
+    return weakref.ref(receiver, gone)
 
 
 def sender_reference(sender: object) -> Reference:

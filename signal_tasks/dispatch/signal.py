@@ -122,7 +122,8 @@ class AsyncSignal(Signal):
             receiver: a function, or coroutine function, of ``sender`` and keywords;
                 it has to accept ``**kwargs``.
             sender: hear of this sender alone, by identity, in the sending process.
-            weak: do not keep the receiver alive.
+            weak: do not keep the receiver alive; False for what no module holds, such
+                as partials and functions inside of functions.
             dispatch_uid: what tells connections apart, as in Django; if it is a
                 string, also the receiver's name.
             inline: leave the receiver to Django: it runs in the sender's process and
@@ -148,7 +149,7 @@ class AsyncSignal(Signal):
 
         Raises:
             ImproperlyConfigured: for a receiver that has no stable name, a name that
-                is taken, or options that make no sense.
+                is taken, a weak partial, or options that make no sense.
             TypeError: the receiver cannot be called.
             ValueError: the receiver does not accept ``**kwargs``.
         """
@@ -169,11 +170,13 @@ class AsyncSignal(Signal):
             super().connect(receiver, sender, weak, dispatch_uid)
             return
         check(receiver, options, when)
+        name = receiver_name(receiver, name, dispatch_uid)
+        gone = registry.note_gone(name)
         durable = Receiver(
-            name=receiver_name(receiver, name, dispatch_uid),
+            name=name,
             aliases=former,
             options=options,
-            function=receiver_reference(receiver, weak=weak),
+            function=receiver_reference(receiver, weak=weak, gone=gone),
         )
         key = key_of(receiver, sender, dispatch_uid)
         self._announce()
@@ -284,8 +287,8 @@ class AsyncSignal(Signal):
             headers: JSON values that receivers find in ``current_delivery()``.
 
         Raises:
-            TypeError, ValueError: for a naive datetime, both of ``delay`` and ``at``,
-                or headers that are not JSON.
+            TypeError, ValueError: for a naive datetime, one more than a hundred years
+                away, both of ``delay`` and ``at``, or headers that are not JSON.
         """
         options = SendOptions.checked(
             delay=delay, at=at, database=database, headers=headers

@@ -20,6 +20,21 @@ def vacuum_early(apps, schema_editor):
         schema_editor.execute(VACUUM_EARLY)
 
 
+#: Names are compared exactly, as Python does. MariaDB and MySQL would take "a.Notify"
+#: and "a.notify" for one name, and a worker would run the one's deliveries for the other.
+EXACT_NAMES = (
+    "ALTER TABLE signal_tasks_{} MODIFY `{}` varchar(255) "
+    "CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL"
+)
+
+
+def exact_names(apps, schema_editor):
+    """Give the columns of names a binary collation, on MariaDB and MySQL."""
+    if schema_editor.connection.vendor == "mysql":
+        for table, column in (("event", "signal"), ("delivery", "receiver")):
+            schema_editor.execute(EXACT_NAMES.format(table, column))
+
+
 class Migration(migrations.Migration):
 
     initial = True
@@ -88,6 +103,19 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name='Extension',
+            fields=[
+                ('delivery_id', models.UUIDField(editable=False, primary_key=True, serialize=False)),
+                ('lease_end', models.DateTimeField()),
+                ('until', models.DateTimeField()),
+            ],
+            options={
+                'verbose_name': 'extension of a lease',
+                'verbose_name_plural': 'extensions of leases',
+                'default_permissions': (),
+            },
+        ),
+        migrations.CreateModel(
             name='Attempt',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
@@ -131,4 +159,5 @@ class Migration(migrations.Migration):
             constraint=models.CheckConstraint(condition=models.Q(models.Q(models.Q(('state', 'pending'), ('state', 'running'), _connector='OR'), ('finished_at__isnull', True), ('next_check_at__isnull', False)), models.Q(models.Q(('state', 'pending'), ('state', 'running'), _connector='OR', _negated=True), ('finished_at__isnull', False), ('next_check_at__isnull', True)), _connector='OR'), name='signal_tasks_live_or_finished'),
         ),
         migrations.RunPython(vacuum_early, migrations.RunPython.noop),
+        migrations.RunPython(exact_names, migrations.RunPython.noop, atomic=False),
     ]

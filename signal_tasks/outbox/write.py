@@ -6,12 +6,12 @@ to the publisher; whatever becomes of them there, the rows stay pending.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
+from django.core.exceptions import ImproperlyConfigured
 from django.db import transaction
 
 from signal_tasks import codec, context
@@ -22,6 +22,7 @@ from signal_tasks.conf import settings
 from signal_tasks.db.aliases import alias_for
 from signal_tasks.db.clock import uuid7
 from signal_tasks.db.insert import NewEvent, NewRows, insert
+from signal_tasks.db.session import DropIfLost
 from signal_tasks.outbox.options import SendOptions
 from signal_tasks.registry.registry import Receiver
 
@@ -66,19 +67,44 @@ def write(events: Iterable[EncodedEvent]) -> list[NewEvent]:
 
     They share signal, options and database. In the caller's transaction, or else in
     one of their own; a constant number of statements per thousand events.
+
+    Raises:
+        ImproperlyConfigured: workers would read other rows, or another outbox: Note
+            [Schemas]. Nothing is written, and the caller's transaction is usable.
     """
     remaining = iter(events)
     written: list[NewEvent] = []
     if not (batch := list(islice(remaining, BATCH))):
         return written
-    with transaction.atomic(using=batch[0].database, savepoint=False):
-        while batch:
-            written += _write(batch)
+    database = batch[0].database
+    headers = context.stored_headers(batch[0].options.headers)
+    with DropIfLost(database), transaction.atomic(using=database, savepoint=False):
+        while batch and (new := _write(batch, headers)):
+            written += new
             batch = list(islice(remaining, BATCH))
+    if batch:  # not raised inside of the block, which would break the transaction
+        raise ImproperlyConfigured(_unreadable(batch[0]))
     return written
 
 
-def _write(batch: Sequence[EncodedEvent]) -> list[NewEvent]:
+def _unreadable(event: EncodedEvent) -> str:
+    """Return the error for schemas that no worker looks at."""
+    sent = f"{event.signal} was sent on {event.database!r} under a search_path"
+    if context.carries_schemas():
+        return (
+            f"{sent} whose table signal_tasks_event is not the one that workers read. "
+            "Keep the tables of signal_tasks in a schema that all tenants share, and "
+            "nowhere else."
+        )
+    return (
+        f"{sent} that a new connection does not have: a worker would read rows of "
+        "other schemas. Let it be carried along: add "
+        "'signal_tasks.contrib.schemas.SearchPath' to SIGNAL_TASKS['CONTEXT']."
+    )
+
+
+def _write(batch: Sequence[EncodedEvent], headers: str) -> list[NewEvent]:
+    """Write one batch; return nothing if workers could not read it."""
     first = batch[0]
     options, database = first.options, first.database
     events = [
@@ -88,13 +114,15 @@ def _write(batch: Sequence[EncodedEvent]) -> list[NewEvent]:
     due = options.at or options.delay
     rows = NewRows(
         signal=first.signal,
-        headers=json.dumps(options.headers) if options.headers else "",
+        headers=headers,
         cause_id=context.cause(),
         available=due,
         checked=settings().REPUBLISH_AFTER if options.immediate else due,
+        anywhere=context.carries_schemas(),
         events=events,
     )
-    insert(rows, database=database)
+    if not insert(rows, database=database):
+        return []
     if options.immediate:
         _publish_after_commit(events, database)
     return events

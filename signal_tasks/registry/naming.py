@@ -17,20 +17,26 @@ MAX_NAME_LENGTH = 255
 
 def origin(function: object) -> str:
     """Return the ``module.qualname`` of a function, for error texts."""
-    return f"{getattr(function, '__module__', '?')}.{_qualname(function)}"
+    return f"{getattr(function, '__module__', '?')}.{qualname_of(function)}"
 
 
-def _qualname(function: object) -> str:
+def qualname_of(function: object) -> str:
+    """Return the qualified name of a function; for other callables, their text."""
     return getattr(function, "__qualname__", None) or repr(function)
+
+
+def name_of(code: object) -> str:
+    """Return the dotted name of a function, method or module."""
+    return code.__name__ if isinstance(code, types.ModuleType) else origin(code)
 
 
 def check_name(name: object) -> None:
     """Raise ``ImproperlyConfigured`` for a name that a row cannot hold."""
-    is_text = isinstance(name, str) and name.isprintable()
+    is_text = isinstance(name, str) and name.isprintable() and name == name.strip()
     if not is_text or not 0 < len(cast("str", name)) <= MAX_NAME_LENGTH:
         raise ImproperlyConfigured(
             f"{name!r} cannot be the name of a signal or receiver; give a string of "
-            f"1 to {MAX_NAME_LENGTH} printable characters."
+            f"1 to {MAX_NAME_LENGTH} printable characters, without spaces around it."
         )
 
 

@@ -11,6 +11,7 @@ import weakref
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
 
+from django.apps import apps
 from django.core.exceptions import ImproperlyConfigured
 from django.dispatch import Signal
 
@@ -23,6 +24,8 @@ from signal_tasks.retry import RetryPolicy
 Holder = tuple["weakref.ref[Signal]", Hashable]
 #: A lease outlives the receiver's soft time limit by this long (seconds).
 LEASE_GRACE = 10.0
+#: A receiver that outlives its soft time limit by this long is killed (seconds).
+HARD_LIMIT_GRACE = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,16 +58,11 @@ class Receiver:
         timeout = self.options.timeout
         return settings().LEASE if timeout is None else timeout + LEASE_GRACE
 
-    def time_limit(self, deliveries: int) -> float | None:
-        """Return the soft time limit of a message with so many deliveries (seconds).
-
-        The worker begins nothing more after MESSAGE_SECONDS, so the last receiver it
-        begins still has its whole ``timeout``.
-        """
+    @property
+    def time_limits(self) -> tuple[float, float] | None:
+        """The hard and the soft limit of one run (seconds), if it has its own."""
         timeout = self.options.timeout
-        if timeout is None or deliveries == 1:
-            return timeout
-        return timeout + settings().MESSAGE_SECONDS
+        return None if timeout is None else (timeout + HARD_LIMIT_GRACE, timeout)
 
 
 @dataclass(slots=True)
@@ -87,6 +85,7 @@ class Registry:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._entries: dict[str, _Entry] = {}
+        self._gone: set[str] = set()
         self._signals: weakref.WeakValueDictionary[str, Signal] = (
             weakref.WeakValueDictionary()
         )
@@ -105,6 +104,7 @@ class Registry:
                 entry = known
             entry = entry or _Entry(receiver)
             entry.receiver = receiver
+            self._gone.discard(receiver.name)
             entry.holders.add(holder)
             for name in receiver.names:
                 self._entries[name] = entry
@@ -125,6 +125,23 @@ class Registry:
         """Return the live receiver of that name or alias."""
         entry = self._entries.get(name)
         return entry.receiver if entry is not None and entry.is_live else None
+
+    def note_gone(self, name: str) -> Callable[[object], None]:
+        """Return what a weak reference calls once its receiver does not exist any more.
+
+        A process keeps what it connects while it starts, so a receiver that is gone by
+        then was held by nobody. Later ones may come and go.
+        """
+
+        def gone(_: object) -> None:
+            if not apps.ready and self.receiver(name) is None:
+                self._gone.add(name)
+
+        return gone
+
+    def gone(self) -> list[str]:
+        """Return the names of receivers that nobody held while this process started."""
+        return sorted(self._gone)
 
     def receivers(self) -> Iterator[Receiver]:
         """Yield every live receiver once, by name."""

@@ -105,12 +105,17 @@ def _apply(decision: RetryDecision, delivery: Delivery, database: str) -> None:
 
 
 def _released_before(lost: Sequence[Delivery], database: str) -> Collection[uuid.UUID]:
-    """Return the deliveries of which this very attempt was lost before, uncounted."""
+    """Return the deliveries of which this very attempt was lost before, uncounted.
+
+    What a lost connection has released does not count against them.
+    """
     numbers = {delivery.pk: (delivery.run, delivery.attempts) for delivery in lost}
     if not numbers:
         return ()
     attempts = Attempt.objects.using(database).filter(
-        delivery_id__in=numbers, consequence=Attempt.Consequence.RELEASED
+        delivery_id__in=numbers,
+        consequence=Attempt.Consequence.RELEASED,
+        error_type=WorkerLost.__qualname__,
     )
     return {
         pk

@@ -21,6 +21,8 @@ from signal_tasks.broker.connection import BrokerConnection
 from signal_tasks.broker.messages import PublishRequest
 from signal_tasks.conf import settings
 from signal_tasks.db.aliases import outbox_aliases
+from signal_tasks.db.errors import Fault, fault_of
+from signal_tasks.db.session import drop, leave_pool
 from signal_tasks.models import MAX_PARKED, Delivery
 from signal_tasks.registry.registry import registry
 from signal_tasks.relay import pruning
@@ -47,6 +49,9 @@ ADOPTED_MAX = 15.0
 #: after this time, then after twice that, and so on.
 PARKED_AFTER, PARKED_MAX = 2.0, 60.0
 PRUNE_EVERY = 60.0
+#: Time that workers have for their writes after an outage of the database, before
+#: their leases count as over (seconds).
+RECOVER_AFTER_OUTAGE = 5.0
 
 
 @dataclass(slots=True)
@@ -74,6 +79,7 @@ class DatabaseState:
     """What a relay remembers of one database between passes (times: monotonic)."""
 
     prune_at: float = 0.0
+    recover_at: float = 0.0
     adopted: bool = False
     watch: Watch = field(default_factory=Watch)
     rescues: Rescues = field(default_factory=Rescues)
@@ -109,8 +115,7 @@ class Relay:
             # The relay survives everything: a database that is down, read-only or
             # not migrated is reported, and tried again in the next pass.
             except Exception as error:  # noqa: BLE001
-                with suppress(Exception):
-                    _close_connection(database)
+                self._leave_connection(database, error)
                 details = signals.PassFailed(database=database, error=error)
                 signals.pass_failed.send_robust(Relay, details=details)
         return results
@@ -125,15 +130,28 @@ class Relay:
             with suppress(Exception):
                 self._heartbeat.close(database)
             with suppress(Exception):
-                _close_connection(database)
+                drop(database)
         if self._broker is not None:
             self._broker.close()
+
+    def _leave_connection(self, database: str, error: BaseException) -> None:
+        """Connect anew in the next pass, and recover nothing for a while.
+
+        While the database was away, workers could neither write what they had done
+        nor extend their leases. They do so first.
+        """
+        with suppress(Exception):
+            drop(database)
+        if fault_of(error) is Fault.CONNECTION:
+            state = self._states.setdefault(database, DatabaseState())
+            state.recover_at = time.monotonic() + RECOVER_AFTER_OUTAGE
 
     def _pass(self, database: str) -> PassResult:
         state = self._states.setdefault(database, DatabaseState())
         result = PassResult()
         now = time.monotonic()
         if not connections[database].in_atomic_block:
+            leave_pool(database)  # those who take from it may wait for this relay
             connections[database].close_if_unusable_or_obsolete()
         if self._heartbeat.is_due(database):
             self._heartbeat.report(database, **state.rescues.facts(now=now))
@@ -144,7 +162,8 @@ class Relay:
             Delivery.objects.using(database).adopt(registry.known_names())
             state.adopted = True
         if Delivery.objects.using(database).has_due(early=ORPHAN_AFTER):
-            result.recovered = recover(database)
+            if now >= state.recover_at:
+                result.recovered = recover(database)
             self._publish_due(database, state, result)
         if now >= state.prune_at:
             self._prune(database, state, result, now)
@@ -155,6 +174,7 @@ class Relay:
         self, database: str, state: DatabaseState, result: PassResult, now: float
     ) -> None:
         result.pruned = pruning.prune_batch(database)
+        Delivery.objects.using(database).forget_extensions()
         more = result.pruned >= pruning.BATCH
         state.prune_at = pruning.next_run_at(now) if more else now + PRUNE_EVERY
 
@@ -233,12 +253,6 @@ class Relay:
         result.rescued += state.rescues.count(sent, now=time.monotonic())
         _unpark(sent, database)
         return True
-
-
-def _close_connection(database: str) -> None:
-    """Close the connection, unless a test has a transaction open around us."""
-    if not connections[database].in_atomic_block:
-        connections[database].close()
 
 
 def _schedule(database: str) -> tuple[list[Delivery], int]:

@@ -1,7 +1,8 @@
 """Turn lifecycle signals into log records; nothing else of the engine logs.
 
 Each record has a constant event name as its message, and the facts as ``extra``
-fields and in the text behind the name.
+fields and in the text behind the name: one line of bounded length, whatever an error
+says. No argument of a receiver is among them.
 """
 
 from __future__ import annotations
@@ -10,9 +11,14 @@ import logging
 from typing import Any
 
 from signal_tasks import signals
-from signal_tasks.states import State
+from signal_tasks.error_text import line_of, one_line
+from signal_tasks.states import Reason, State
 
 logger = logging.getLogger("signal_tasks")
+ON_MISSING = (
+    'connect the receiver with on_missing="skip" to discard what is about a deleted '
+    'row, or with "none" to be called with None'
+)
 
 
 def start() -> None:
@@ -23,13 +29,20 @@ def start() -> None:
 
 def _log(level: int, event: str, **facts: Any) -> None:
     if logger.isEnabledFor(level):
+        facts = {key: _shown(value) for key, value in facts.items()}
         text = " ".join(f"{key}={value}" for key, value in facts.items())
         extra = {f"signal_tasks_{key}": value for key, value in facts.items()}
         logger.log(level, "%s %s", event, text, extra=extra)
 
 
+def _shown(value: object) -> object:
+    if isinstance(value, BaseException):
+        return line_of(value)
+    return one_line(value) if isinstance(value, str) else value
+
+
 def _attempt_finished(details: signals.AttemptFinished, **_: object) -> None:
-    facts = {
+    facts: dict[str, Any] = {
         "receiver": details.receiver,
         "delivery": details.delivery_id,
         "attempt": details.attempt,
@@ -38,17 +51,16 @@ def _attempt_finished(details: signals.AttemptFinished, **_: object) -> None:
     if details.state is State.SUCCEEDED:
         _log(logging.DEBUG, "delivery_succeeded", **facts)
     elif details.state is State.DEAD:
-        error = repr(details.error)
-        reason = str(details.reason)
-        _log(logging.ERROR, "delivery_dead", **facts, reason=reason, error=error)
+        facts |= {"reason": str(details.reason), "error": details.error}
+        level = logging.ERROR
+        if details.reason == Reason.MISSING:  # rows are deleted every day
+            level, facts["hint"] = logging.WARNING, ON_MISSING
+        _log(level, "delivery_dead", **facts)
     elif details.state is State.DISCARDED:
         _log(logging.INFO, "delivery_skipped", **facts, reason=str(details.reason))
     else:
-        retry_in = round(details.retry_in or 0.0, 3)
-        error = repr(details.error)
-        _log(
-            logging.WARNING, "delivery_failed", **facts, retry_in=retry_in, error=error
-        )
+        facts["retry_in"] = round(details.retry_in or 0.0, 3)
+        _log(logging.WARNING, "delivery_failed", **facts, error=details.error)
 
 
 def _delivery_fenced(details: signals.DeliveryFenced, **_: object) -> None:
@@ -98,7 +110,7 @@ def _pass_failed(details: signals.PassFailed, **_: object) -> None:
         logging.ERROR,
         "pass_failed",
         database=details.database,
-        error=repr(details.error),
+        error=details.error,
     )
 
 

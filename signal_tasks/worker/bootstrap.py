@@ -50,8 +50,10 @@ def _worker_init(sender: Any, **_: object) -> None:
     process.name = sender.hostname
     process.main_pid = os.getpid()
     process.stopping = False
+    process.time_limit = sender.time_limit
+    process.soft_time_limit = sender.soft_time_limit
     _consume_all_queues(sender.app)
-    keep_connections(sender.app)
+    keep_connections(sender)
     load_transport()
     if sender.consumer_cls in STOCK_CONSUMERS:
         sender.consumer_cls = ResilientConsumer

@@ -16,10 +16,21 @@ from celery.worker.consumer import Consumer
 STOCK_CONSUMERS = ("celery.worker.consumer:Consumer", Consumer)
 #: Raised when Celery unpacks a message of an unknown shape.
 MALFORMED = (ValueError, TypeError, LookupError, AttributeError)
+#: No time limit of a message is longer (seconds): a year.
+MAX_TIME_LIMIT = 366 * 24 * 3600.0
 
 
 class ResilientConsumer(Consumer):  # type: ignore[misc]
     """A consumer that survives malformed messages and outages of Redis."""
+
+    def __init__(
+        self, on_task_request: Callable[[Any], None], *args: Any, **kwargs: Any
+    ) -> None:
+        def on_possible_request(request: Any) -> None:
+            _check_time_limits(request.time_limits)
+            on_task_request(request)
+
+        super().__init__(on_possible_request, *args, **kwargs)
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:
         """Drop a message that cannot be unpacked.
@@ -48,6 +59,17 @@ class ResilientConsumer(Consumer):  # type: ignore[misc]
         if celery.__version__ == "5.7.0" and _is_redis(connection):
             connection.close = lambda: None
         super().on_connection_error_after_connected(exc)
+
+
+def _check_time_limits(limits: Any) -> None:
+    """Raise ``ValueError`` for limits that are no seconds.
+
+    The pool would hand them to its timer, which ends the worker or stops it for good.
+    Receivers' tasks have their own limits; these are those of the project's tasks.
+    """
+    for limit in limits:
+        if limit is not None and not 0 <= limit <= MAX_TIME_LIMIT:
+            raise ValueError(f"{limit!r} is no time limit")
 
 
 def _is_redis(connection: Any) -> bool:

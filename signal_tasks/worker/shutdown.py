@@ -6,15 +6,21 @@ is replaced by one that can be stopped in the middle of a receiver.
 
 from __future__ import annotations
 
+import mmap
 import os
 import signal
+import struct
 from typing import Any
 
 from celery import signals as celery_signals
 from celery.concurrency import solo
 
 from signal_tasks.broker.publisher import publisher
-from signal_tasks.delivery.interrupt import ReleaseRequested, in_receiver
+from signal_tasks.delivery.interrupt import (
+    HardLimitReached,
+    ReleaseRequested,
+    in_receiver,
+)
 from signal_tasks.delivery.process import process
 
 #: Signals that stop a child of the prefork pool; Celery ignores one of them when
@@ -24,6 +30,30 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGQUIT)
 FLUSH_SECONDS = 0.5
 
 _stock_handlers: dict[int, Any] = {}
+
+
+class PidTable:
+    """Ids of processes, in memory that a process shares with those that it forks."""
+
+    _SLOTS, _SLOT = 1024, struct.Struct("=I")
+
+    def __init__(self) -> None:
+        self._memory = mmap.mmap(-1, self._SLOTS * self._SLOT.size)
+
+    def add(self, pid: int) -> None:
+        """Add a process, in place of one whose id shares its slot."""
+        self._SLOT.pack_into(self._memory, self._offset(pid), pid)
+
+    def __contains__(self, pid: int) -> bool:
+        return self._SLOT.unpack_from(self._memory, self._offset(pid)) == (pid,)
+
+    def _offset(self, pid: int) -> int:
+        return pid % self._SLOTS * self._SLOT.size
+
+
+#: Pool processes that are ended because their message has reached its hard limit.
+#: The signal that ends them is the one that stops a worker.
+overdue_processes = PidTable()
 
 
 def worker_process_shutdown(**_: object) -> None:
@@ -66,7 +96,8 @@ def _stop(number: int, frame: Any) -> None:
     """Interrupt the receiver, if one runs; its delivery is released or finished."""
     process.stopping = True
     if in_receiver():
-        raise ReleaseRequested
+        overdue = os.getpid() in overdue_processes
+        raise HardLimitReached if overdue else ReleaseRequested
     if not process.busy:
         _stock_handlers[number](number, frame)
 

@@ -19,9 +19,10 @@ from playwright.sync_api import (
 )
 
 from shop.embedded import PostgresServer
+from shop.mail_folder import links_from
 from shop.processes import Program
 from shop.stack import Stack
-from tests.browser.people import Person
+from tests.browser.people import Links, Person
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 # What the shop must not inherit from the test run or from the machine.
@@ -89,7 +90,8 @@ def stack(
     with pytest.MonkeyPatch.context() as patch, _database(folder) as url:
         for name in FOREIGN:
             patch.delenv(name, raising=False)
-        patch.setenv("DEBUG", "1")
+        for limited in ("ADDRESS", "VISITOR", "NETWORK"):
+            patch.setenv(f"EMAILS_PER_{limited}", "1000")
         patch.setenv("DATABASE_URL", url)
         patch.setenv("EMAIL_URL", email_url or f"filemail:///{folder / 'mail'}")
         with RunningShop(folder) as shop:
@@ -144,10 +146,16 @@ def page(visit: BrowserContext, complaints: list[str]) -> Page:
     return visit.new_page()
 
 
+@pytest.fixture(scope="module")
+def links(stack: RunningShop) -> Links:
+    """Where people read the links that the shop has sent to them."""
+    return links_from(stack.var / "mail")
+
+
 @pytest.fixture
-def person(page: Page) -> Person:
+def person(page: Page, links: Links) -> Person:
     """Somebody who buys."""
-    return Person(page)
+    return Person(page, links)
 
 
 @pytest.fixture
@@ -158,8 +166,10 @@ def phone(page: Page) -> Page:
 
 
 @pytest.fixture
-def plain_person(browser: Browser, stack: RunningShop) -> Iterator[Person]:
+def plain_person(
+    browser: Browser, stack: RunningShop, links: Links
+) -> Iterator[Person]:
     """Somebody who has no JavaScript."""
     with browser.new_context(base_url=stack.url, java_script_enabled=False) as context:
         context.set_default_timeout(20_000)
-        yield Person(context.new_page())
+        yield Person(context.new_page(), links)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from itertools import count
+
 from playwright.sync_api import Page
 
+Links = Callable[[str], str]  # waits for the newest link that was sent to an address
 BOTH = ["Send order confirmation succeeded", "Update inventory succeeded"]
 
 
@@ -13,10 +17,14 @@ def accept(complaints: list[str], status: str) -> None:
 
 
 class Person:
-    """Somebody in front of one window of a browser."""
+    """Somebody in front of one window of a browser, with an address of their own."""
 
-    def __init__(self, page: Page) -> None:
+    numbers = count()
+
+    def __init__(self, page: Page, links: Links, address: str = "") -> None:
         self.page = page
+        self.links = links
+        self.address = address or f"ada{next(self.numbers)}@example.com"
 
     def order(self, product: str, quantity: int = 1) -> None:
         """Choose from the catalogue, fill in the form, and send it."""
@@ -24,20 +32,38 @@ class Person:
         self.page.get_by_role("link", name=product).click()
         self.page.get_by_label("Quantity").fill(str(quantity))
         self.page.get_by_label("Your name").fill("Ada Muster")
-        self.page.get_by_label("Your email address").fill("ada@example.com")
+        self.page.get_by_label("Your email address").fill(self.address)
         self.page.get_by_role("button", name="Place order").click()
+
+    def prove(self) -> None:
+        """Open the link that was sent because of the order, and come back to its page."""
+        if self.page.get_by_role("button", name="Send the link again").count():
+            order = self.page.url
+            self.page.goto(self.links(self.address))
+            self.page.get_by_role("button", name="Yes, it is mine").click()
+            self.see("is yours")
+            self.page.goto(order)
 
     def confirm(self) -> None:
         """Press the button of the order page, and wait for the page that follows."""
+        self.prove()
         with self.page.expect_navigation():
             self.page.get_by_role("button", name="Confirm order").click()
+
+    def open_account_form(self, username: str) -> None:
+        """Have the link of a new account sent, and open it."""
+        address = f"{username}@example.com"
+        self.page.goto("/register/")
+        self.page.get_by_label("Email address").fill(address)
+        self.page.get_by_role("button", name="Send me the link").click()
+        self.see(f"We have sent a link to {address}")
+        self.page.goto(self.links(address))
 
     def register(self, username: str) -> None:
         """Fill in the form of a new account, and send it."""
         self.page.get_by_label("Username").fill(username)
         self.page.get_by_label("First name").fill("Ada")
         self.page.get_by_label("Last name").fill("Muster")
-        self.page.get_by_label("Email address").fill(f"{username}@example.com")
         for field in ("Password:", "Password confirmation:"):
             self.page.get_by_label(field, exact=True).fill("correct horse battery")
         self.page.get_by_role("button", name="Register").click()
@@ -55,6 +81,12 @@ class Person:
         self.page.locator("main form").evaluate("form => form.noValidate = true")
         self.page.get_by_label("Your email address").fill(address)
         self.page.get_by_role("button", name="Subscribe", exact=True).click()
+
+    def join(self, address: str) -> None:
+        """Open the link that was sent to a reader, and press its button."""
+        self.see(f"We have sent a link to {address}")
+        self.page.goto(self.links(address))
+        self.page.get_by_role("button", name="Get the newsletter").click()
 
     def message(self) -> str:
         """What the shop says on top of the page."""

@@ -10,18 +10,19 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 
+from shop.mail_folder import links_from
 from shop.stack import Stack
 from tests.browser.conftest import FOREIGN, NAMES
-from tests.browser.people import Person
+from tests.browser.people import Links, Person
 
 TARGET = Path(__file__).resolve().parents[2] / "docs" / "images" / "order.png"
 CANDLE = "Last winter's candle"  # of which two are left: a third waits
 
 
-def take(browser: Browser, url: str) -> None:
+def take(browser: Browser, url: str, links: Links) -> None:
     """Order too many candles, and keep what the page says in the end."""
     page = browser.new_page(base_url=url, viewport={"width": 1000, "height": 400})
-    buyer = Person(page)
+    buyer = Person(page, links, "ada@example.com")
     buyer.order(CANDLE, 3)
     buyer.confirm()
     buyer.wait_for_the_end()
@@ -44,7 +45,7 @@ def main() -> None:
     ):
         arguments = ["--no-sandbox"]  # root, as in most containers, has none
         browser = playwright.chromium.launch(executable_path=program, args=arguments)
-        take(browser, stack.url)
+        take(browser, stack.url, links_from(Path(folder) / "mail"))
         browser.close()
 
 

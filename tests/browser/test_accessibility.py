@@ -11,7 +11,7 @@ from django.test import RequestFactory
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.conftest import RunningShop
-from tests.browser.people import Person
+from tests.browser.people import Links, Person
 
 ADDRESSES = (
     "/",
@@ -20,6 +20,7 @@ ADDRESSES = (
     "/basket/",
     "/orders/",
     "/machine/",
+    "/machine/emails/",
     "/register/",
     "/login/",
     "/newsletter/",
@@ -109,9 +110,9 @@ def test_no_page_of_errors_has_a_barrier(screen: Page) -> None:
     assert found == []
 
 
-def test_no_page_of_staff_has_a_barrier(screen: Page) -> None:
+def test_no_page_of_staff_has_a_barrier(screen: Page, links: Links) -> None:
     sign_in(screen)
-    buyer = Person(screen)
+    buyer = Person(screen, links)
     buyer.order("Beeswax wraps")
     buyer.confirm()
     buyer.wait_for_the_end()
@@ -129,10 +130,17 @@ def test_a_basket_has_no_barrier(screen: Page) -> None:
     assert barriers(screen) == []
 
 
-def test_an_order_has_no_barrier_at_any_point_of_its_life(screen: Page) -> None:
-    buyer = Person(screen)
+def test_an_order_has_no_barrier_at_any_point_of_its_life(
+    screen: Page, links: Links
+) -> None:
+    buyer = Person(screen, links)
     buyer.order("Olive wood spoon", 2)
     found = barriers(screen)
+    screen.goto(links(buyer.address))
+    found += barriers(screen)
+    screen.go_back()
+    buyer.prove()
+    found += barriers(screen)
     buyer.confirm()
     found += barriers(screen)
     buyer.wait_for_the_end()

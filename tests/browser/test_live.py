@@ -38,6 +38,7 @@ def test_what_has_not_changed_is_not_replaced(
     person: Person, stack: RunningShop
 ) -> None:
     person.order("Cast iron skillet")
+    person.prove()
     with stack.sleeping_workers():
         person.confirm()
         answered = "**/deliveries/"
@@ -56,6 +57,7 @@ def test_a_change_is_said_to_whoever_does_not_see_it(
     person: Person, stack: RunningShop
 ) -> None:
     person.order("Olive wood spoon")
+    person.prove()
     with stack.sleeping_workers():
         person.confirm()
     person.page.locator("#say", has_text="2 of 2 done").wait_for(state="attached")
@@ -64,6 +66,7 @@ def test_a_change_is_said_to_whoever_does_not_see_it(
 def test_a_form_that_is_on_its_way_is_not_sent_again(person: Person) -> None:
     sent = listen(person.page, "POST", "/confirm/")
     person.order("Linen tea towel")
+    person.prove()
     person.page.get_by_role("button", name="Confirm order").evaluate(TWICE)
     person.see("is confirmed. Thank you!")
     assert len(sent) == 1

@@ -12,11 +12,11 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.conftest import RunningShop
-from tests.browser.people import Person
+from tests.browser.people import Links, Person
 from tests.browser.test_accessibility import barriers
 from tests.post_office import PostOffice
 
-PATIENCE = 90_000  # what a killed worker held is taken up again after 30 s
+TIMEOUT = 90_000  # what a killed worker held is taken up again after 30 s
 CANDLE = "Last winter's candle"  # of which two are left
 
 
@@ -33,9 +33,14 @@ def email_url(post_office: PostOffice) -> str:
     return f"smtp://127.0.0.1:{post_office.port}"
 
 
+@pytest.fixture(scope="module")
+def links(post_office: PostOffice) -> Links:
+    return post_office.link_to
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _kept_running(stack: RunningShop) -> Iterator[None]:
-    """Start again what dies, and hear of what the machine page wishes."""
+    """Start again what dies, and kill a worker when the fault demo asks."""
     over = threading.Event()
     # What this thread starts dies with it: it stays until the last test.
     keeper = threading.Thread(target=stack.run, args=(over.is_set,))
@@ -87,7 +92,7 @@ def add_to_basket(person: Person, product: str, quantity: int) -> None:
 def checkout(person: Person) -> str:
     """Order what is in the basket, and return the name of the order."""
     person.page.get_by_label("Your name").fill("Ada Muster")
-    person.page.get_by_label("Your email address").fill("ada@example.com")
+    person.page.get_by_label("Your email address").fill(person.address)
     person.page.get_by_role("button", name="Place order").click()
     return number_of_order(person)
 
@@ -195,10 +200,10 @@ def test_staff_read_in_the_inbox_what_the_mail_server_got(
     order = number_of_order(person)
     confirm(person)
     person.wait_for_the_end()
-    staff.goto("/inbox/?to=ada@example.com")
+    staff.goto(f"/inbox/?to={person.address}")
     found = barriers(staff)
     staff.get_by_role("link", name=f"Your {order} is confirmed").click()
-    letter = staff.frame_locator("iframe.letter")
+    letter = staff.frame_locator("iframe.email")
     letter.get_by_text("Notebook of recipes").wait_for()
     assert found + barriers(staff) == []
     staff.get_by_role("link", name="its delivery").click()
@@ -207,7 +212,7 @@ def test_staff_read_in_the_inbox_what_the_mail_server_got(
     ).first.wait_for()
 
 
-def test_the_books_balance_whatever_is_broken_meanwhile(
+def test_the_totals_are_equal_whatever_is_broken_meanwhile(
     person: Person, post_office: PostOffice
 ) -> None:
     page = person.page
@@ -217,7 +222,7 @@ def test_the_books_balance_whatever_is_broken_meanwhile(
     page.get_by_role("button", name="Confirm 100 orders").click()
     page.get_by_role("button", name="Kill a worker").click()
     person.see("killed with SIGKILL")
-    page.get_by_role("button", name="Mend the mail server").click()
-    page.get_by_text("100 = 100 = 100").first.wait_for(timeout=PATIENCE)
+    page.get_by_role("button", name="Repair the mail server").click()
+    page.get_by_text("100 = 100 = 100").first.wait_for(timeout=TIMEOUT)
     to_machine = [m for m in post_office.received if m["To"] == "machine@example.com"]
     assert len({m["Message-ID"] for m in to_machine}) == 100

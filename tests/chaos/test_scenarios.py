@@ -7,19 +7,26 @@ import subprocess
 import sys
 from dataclasses import replace
 from decimal import Decimal
-from uuid import uuid4
+from urllib.request import OpenerDirector
+from uuid import UUID, uuid4
 
 import pytest
 
+from chaos.scenarios.client import Acknowledged, Visit
+from customers.proofs import Claim, accept
+from customers.signals import proof_requested
 from notifications.models import Notification
+from orders.models import Order
 from orders.services import cancel_order, confirm_order, place_order
 from products.models import Product, StockMovement
+from shop.mail_folder import LINK
 from signal_tasks.testing import run_pending
 from tests.chaos.conftest import ROOT
 
 SCENARIO = (sys.executable, "-m", "chaos.scenarios", "--short")
 MIDNIGHT = 1_700_000_000.0
 HOUR = 3600.0
+VISITOR = UUID(int=1)
 
 
 @pytest.mark.timeout(400)
@@ -35,6 +42,11 @@ def test_all_invariants_of_the_shop_hold_in_spite_of_faults():
     assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
+def ordered(email: str, product: Product) -> Order:
+    lines = [(product, 2)]
+    return place_order(name="Ada", email=email, lines=lines, visitor=VISITOR)
+
+
 @pytest.fixture
 def observed(db, mailoutbox):
     """Return the observations of two orders, one of which was cancelled."""
@@ -45,7 +57,8 @@ def observed(db, mailoutbox):
     initial_stock = current_stock()
     for number in range(2):
         email = f"ada{number}@example.com"
-        order = place_order(name="Ada", email=email, lines=[(mug, 2)])
+        accept(Claim(email=email, visitor=str(VISITOR)))
+        order = ordered(email, mug)
         confirm_order(order=order)
         run_pending()
     cancel_order(order=order)
@@ -81,6 +94,18 @@ def test_without_a_fault_all_invariants_hold(violated):
 def test_a_missing_email_is_detected(observed, violated):
     kept = [m for m in observed.messages if "cancelled" not in m[1]["Subject"]]
     assert violated(messages=kept) == ["cancelled order", "email in the inbox"]
+
+
+def test_a_missing_link_is_detected(violated):
+    claim = {"email": "ada@example.com", "user_id": None, "visitor": str(VISITOR)}
+    proof_requested.send(sender=None, purpose="address", **claim)
+    assert violated() == ["address to be proved"]
+
+
+def test_a_cancelled_order_whose_address_is_not_proved_needs_no_email(violated):
+    cancel_order(order=ordered("stranger@example.com", Product.objects.get()))
+    run_pending()
+    assert violated() == []
 
 
 def test_an_unexpected_email_is_detected(observed, violated):
@@ -138,7 +163,51 @@ def test_stock_that_a_cancelled_order_still_holds_is_detected(violated):
 
 
 def test_an_acknowledged_operation_that_was_not_committed_is_detected(violated):
-    from chaos.scenarios.client import Acknowledged
-
     acknowledged = [Acknowledged("confirmed", "0")]
     assert violated(acknowledged=acknowledged) == ["not committed"]
+
+
+@pytest.fixture
+def visit(live_server, mailoutbox):
+    """Return a function that makes visits, which share what was acknowledged."""
+
+    def first_link(email):
+        run_pending()
+        sent = "\n".join(m.body for m in mailoutbox if m.to == [email])
+        return LINK.findall(sent)[0]
+
+    acknowledged: list[Acknowledged] = []
+    return lambda: Visit(live_server.url, first_link, acknowledged)
+
+
+class LosesOneResponse:
+    """An opener whose first response to the form of a proof link gets lost."""
+
+    def __init__(self, opener: OpenerDirector) -> None:
+        self.opener = opener
+        self.lost = False
+
+    def open(self, url, body, timeout):
+        response = self.opener.open(url, body, timeout)
+        if body and "/register/ey" in url and not self.lost:
+            self.lost = True
+            response.close()
+            raise ConnectionResetError
+        return response
+
+
+def test_a_registration_that_was_committed_in_an_earlier_visit_goes_on(visit):
+    visit().register("ada")
+    again = visit()
+    again.register("ada")
+    again.rename("ada", last_name="Byron")
+    assert again.acknowledged == [Acknowledged("account", "ada")] * 2
+
+
+def test_a_registration_whose_response_was_lost_goes_on(visit):
+    ada = visit()
+    ada.opener = LosesOneResponse(ada.opener)
+    ada.register("ada")
+    ada.rename("ada", last_name="Byron")
+    assert ada.retries == 1
+    assert ada.acknowledged == [Acknowledged("account", "ada")]

@@ -130,9 +130,8 @@ def test_a_replaced_pool_process_inherits_no_open_file_of_the_database(
 
 
 def test_a_receiver_deaf_to_its_limit_is_ended_and_given_up(
-    start_worker: StartWorker, monkeypatch: pytest.MonkeyPatch
+    start_worker: StartWorker,
 ) -> None:
-    monkeypatch.setattr("signal_tasks.broker.messages.HARD_LIMIT_GRACE", 0.5)
     start_worker()
     timed.send(sender=None, key="deaf", seconds=60, deaf=True)
     eventually(lambda: runs_of("deaf") == 2)

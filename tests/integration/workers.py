@@ -201,10 +201,26 @@ def environment(broker: str, **env: object) -> dict[str, str]:
 def python(code: str, broker: str, **env: object) -> subprocess.CompletedProcess[str]:
     """Run code in another process, after it has set up Django."""
     return subprocess.run(
-        [sys.executable, "-c", f"import django; django.setup()\n{code}"],
+        _python(code),
         cwd=ROOT,
         env=environment(broker, **env),
         capture_output=True,
         text=True,
         timeout=60,
     )
+
+
+def start_python(code: str, broker: str, **env: object) -> subprocess.Popen[str]:
+    """Start to run code in another process, with pipes to it and from it."""
+    return subprocess.Popen(
+        _python(code),
+        cwd=ROOT,
+        env=environment(broker, **env),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def _python(code: str) -> list[str]:
+    return [sys.executable, "-c", f"import django; django.setup()\n{code}"]

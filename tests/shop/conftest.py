@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from django.core import mail
 from django.test import Client
 from django.utils.text import slugify
 
+from customers.proofs import Claim, accept
+from customers.visitors import VISITOR
 from orders.models import Order
 from orders.services import confirm_order, place_order
 from products.models import Product
-from shop.basket import VISITOR
+from signal_tasks.testing import run_pending
 from tests.post_office import PostOffice
 
 AddProduct = Callable[..., Product]
@@ -56,7 +60,16 @@ def client(db: None, visitor: UUID) -> Client:
 
 
 @pytest.fixture
-def place(db: None, visitor: UUID) -> Place:
+def prove(db: None, visitor: UUID) -> Callable[[str], None]:
+    """Prove an address, as that visitor does with the link of an email."""
+    return lambda email: accept(Claim(email=email, visitor=str(visitor)))
+
+
+@pytest.fixture
+def place(visitor: UUID, prove: Callable[[str], None]) -> Place:
+    """Place an order with an address that the visitor has proved."""
+    prove("ada@example.com")
+
     def place_one(*lines: tuple[Product, int]) -> Order:
         return place_order(
             name="Ada Muster", email="ada@example.com", lines=lines, visitor=visitor
@@ -73,6 +86,20 @@ def confirmed(place: Place) -> Place:
         return order
 
     return place_and_confirm
+
+
+@pytest.fixture
+def link_to(db: None) -> Callable[[str], str]:
+    """The path of the link in the newest email to an address."""
+
+    def newest(address: str) -> str:
+        run_pending()
+        bodies = [str(m.body) for m in mail.outbox if m.to == [address]]
+        found = re.search(r"^http://localhost:8000(/\S+)$", bodies[-1], re.MULTILINE)
+        assert found is not None
+        return found[1]
+
+    return newest
 
 
 @pytest.fixture

@@ -10,12 +10,15 @@ from django.contrib.auth.models import User
 from django.core import mail
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import transaction
+from django.test import Client
 from django.utils import timezone
 from PIL import Image
 
 from customers.models import Customer, CustomerProfile
+from customers.proofs import Claim, Purpose, is_proved
 from customers.services import Taken, keep_profile, register
 from customers.signals import user_registered
+from orders.services import place_order
 from signal_tasks.testing import capture_signals, run_pending
 
 pytestmark = pytest.mark.django_db
@@ -23,7 +26,8 @@ pytestmark = pytest.mark.django_db
 NAMES = {"first_name": "Ada", "last_name": "Muster"}
 ADA = {"username": "ada", "email": "ada@example.com", **NAMES}
 PASSWORD = "correct horse battery"
-FORM = {**ADA, "password1": PASSWORD, "password2": PASSWORD}
+FORM = {"username": "ada", **NAMES, "password1": PASSWORD, "password2": PASSWORD}
+ASK = {"email": "ada@example.com"}
 
 
 def picture(size: tuple[int, int] = (900, 600), kind: str = "PNG") -> bytes:
@@ -44,11 +48,56 @@ def ada(db: None) -> User:
     return register(**ADA, password=PASSWORD)
 
 
+@pytest.fixture
+def form_page(client, link_to):
+    """The page of the form, whose link went to Ada."""
+    client.post("/register/", ASK)
+    return link_to("ada@example.com")
+
+
 # Registration
 
 
-def test_whoever_registers_is_signed_in_welcomed_and_has_a_profile(client):
-    response = client.post("/register/", FORM, follow=True)
+def test_an_account_begins_with_a_link_to_its_address(client, link_to):
+    page = client.post("/register/", ASK, follow=True)
+    assert "We have sent a link to ada@example.com" in page.text
+    assert "ada@example.com" in client.get(link_to("ada@example.com")).text
+    assert not User.objects.exists()
+
+
+def test_the_answer_is_the_same_whether_there_is_an_account(client, link_to, ada):
+    known = client.post("/register/", ASK, follow=True)
+    assert link_to("ada@example.com") == "/login/"
+    new = Client().post("/register/", {"email": "new@example.com"}, follow=True)
+    assert known.redirect_chain == new.redirect_chain
+    [told], [told_new] = known.context["messages"], new.context["messages"]
+    assert str(told).replace("ada@", "new@") == str(told_new)
+
+
+@pytest.mark.parametrize("wrong", ["", "no"])
+def test_a_wrong_address_says_so_at_the_field(client, wrong):
+    response = client.post("/register/", {"email": wrong})
+    assert response.status_code == 422
+    assert list(response.context["form"].errors) == ["email"]
+    assert run_pending() == []
+
+
+def test_an_account_made_with_a_link_has_a_proved_address(client, form_page):
+    client.post(form_page, FORM)
+    user = User.objects.get()
+    assert user.email == "ada@example.com"
+    assert is_proved(email="Ada@Example.com", user_id=user.pk, visitor=None)
+
+
+def test_a_customer_is_called_as_the_owner_of_the_address_says(client, form_page, mug):
+    place_order(name="Mallory", email="ada@example.com", lines=[(mug, 1)])
+    client.post(form_page, FORM)
+    assert Customer.objects.get().name == "Ada Muster"
+
+
+def test_whoever_registers_is_signed_in_welcomed_and_has_a_profile(client, form_page):
+    mail.outbox.clear()
+    response = client.post(form_page, FORM, follow=True)
     assert response.redirect_chain == [("/profile/", 302)]
     assert response.context["user"].username == "ada"
     assert "Your profile is being made" in response.text
@@ -60,9 +109,9 @@ def test_whoever_registers_is_signed_in_welcomed_and_has_a_profile(client):
     assert "Ada Muster" in client.get("/profile/").text
 
 
-def test_registering_sends_the_user_with_the_user_model_as_sender(client):
+def test_registering_sends_the_user_with_the_user_model_as_sender(client, form_page):
     with capture_signals() as sent:
-        client.post("/register/", FORM)
+        client.post(form_page, FORM)
     [ours] = [each for each in sent if each.signal is user_registered]
     assert ours.sender is User
     assert ours.kwargs == {"user": User.objects.get()}
@@ -73,23 +122,22 @@ def test_registering_sends_the_user_with_the_user_model_as_sender(client):
     [
         ("username", "", "This field is required."),
         ("username", "a d a", "Enter a valid username."),
-        ("email", "", "This field is required."),
-        ("email", "no", "Enter a valid email address."),
         ("first_name", "Win! https://example.com", "Please leave out"),
         ("password2", "another one", "The two password fields"),
     ],
 )
-def test_a_wrong_form_says_so_at_the_field(client, field, wrong, said):
-    response = client.post("/register/", {**FORM, field: wrong})
+def test_a_wrong_form_says_so_at_the_field(client, form_page, field, wrong, said):
+    response = client.post(form_page, {**FORM, field: wrong})
     assert response.status_code == 422
     assert said in " ".join(response.context["form"].errors[field])
     assert run_pending() == []
     assert not User.objects.exists()
 
 
-def test_whoever_gives_no_name_is_called_by_their_username(client):
+def test_whoever_gives_no_name_is_called_by_their_username(client, form_page):
+    mail.outbox.clear()
     nameless = {key: value for key, value in FORM.items() if key not in NAMES}
-    response = client.post("/register/", nameless, follow=True)
+    response = client.post(form_page, nameless, follow=True)
     assert "Welcome, ada!" in response.text
     run_pending()
     assert "Hello ada," in mail.outbox[0].body
@@ -98,27 +146,35 @@ def test_whoever_gives_no_name_is_called_by_their_username(client):
 
 
 @pytest.mark.parametrize("password", ["short", "12345678", "ada@example.com"])
-def test_a_weak_password_is_refused(client, password):
+def test_a_weak_password_is_refused(client, form_page, password):
     weak = {"password1": password, "password2": password}
-    response = client.post("/register/", {**FORM, **weak})
+    response = client.post(form_page, {**FORM, **weak})
     assert "password2" in response.context["form"].errors
     assert not User.objects.exists()
 
 
 @pytest.mark.parametrize(
-    ("other", "field"),
+    ("email", "username", "field"),
     [
-        ({"username": "ada2", "email": "ADA@Example.com"}, "email"),
-        ({"username": "ada", "email": "ada2@example.com"}, "username"),
+        ("ADA@Example.com", "ada2", "__all__"),
+        ("ada2@example.com", "ada", "username"),
     ],
 )
-def test_what_another_account_has_is_refused(client, ada, other, field):
+def test_what_another_account_has_is_refused(client, ada, email, username, field):
     run_pending()
-    response = client.post("/register/", {**FORM, **other})
+    token = Claim(email=email).token(Purpose.ACCOUNT)
+    response = client.post(f"/register/{token}/", {**FORM, "username": username})
     assert response.status_code == 422
     assert list(response.context["form"].errors) == [field]
     assert User.objects.count() == 1
     assert run_pending() == []
+
+
+def test_a_link_makes_one_account(client, form_page):
+    client.post(form_page, FORM)
+    again = Client().post(form_page, {**FORM, "username": "ada2"})
+    assert "Another account has this email." in again.text
+    assert User.objects.count() == 1
 
 
 def test_the_service_refuses_a_name_that_was_taken_meanwhile(ada):
@@ -240,7 +296,13 @@ def test_a_picture_is_kept_small_and_says_nothing_but_its_pixels(client, ada):
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"<svg onload='alert(1)'/>", picture()[:200], picture(kind="GIF")]
+    "content",
+    [
+        b"",
+        b"<svg onload='alert(1)'/>",
+        picture()[:200],
+        picture(kind="GIF"),
+    ],
 )
 def test_what_is_no_picture_is_refused_at_the_field(client, ada, content):
     client.force_login(ada)

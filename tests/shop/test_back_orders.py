@@ -86,7 +86,7 @@ def test_what_nobody_waits_for_stays_on_the_shelf(mug):
 
 
 def test_a_long_queue_is_served_in_several_transactions(candle, waiting, monkeypatch):
-    monkeypatch.setattr(services, "AT_ONCE", 2)
+    monkeypatch.setattr(services, "BATCH_SIZE", 2)
     orders = waiting(*([(candle, 1)] for _ in range(5)))
     receive_stock(product=candle, quantity=10)
     runs = [one.receiver for one in run_pending()]

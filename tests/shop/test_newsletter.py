@@ -27,21 +27,34 @@ def link_of(message: EmailMessage) -> str:
     return found[1]
 
 
+def only() -> Subscriber:
+    return Subscriber.objects.get()
+
+
 def header(message: EmailMessage, name: str = "List-Unsubscribe") -> str:
     return str(message.message()[name])
 
 
 @pytest.fixture
 def link(db: None) -> str:
-    """The link in the letter to a subscriber."""
+    """The leave link in the email to a subscriber."""
     subscribe(email=ADA)
     run_pending()
     return link_of(mail.outbox.pop())
 
 
-def test_subscribing_sends_a_letter_with_a_way_out(client):
+def test_subscribing_begins_with_a_link_to_the_address(client, link_to):
     response = client.post("/newsletter/subscribe/", {"user_email": ADA}, follow=True)
+    assert "We have sent a link to ada@example.com" in response.text
+    assert "Get the newsletter?" in client.get(link_to(ADA)).text
+    assert not Subscriber.objects.exists()
+
+
+def test_subscribing_sends_an_email_with_a_way_out(client, link_to):
+    client.post("/newsletter/subscribe/", {"user_email": ADA})
+    response = client.post(link_to(ADA), follow=True)
     assert "ada@example.com gets the newsletter." in response.text
+    mail.outbox.clear()
     run_pending()
     [message] = mail.outbox
     assert message.to == [ADA]
@@ -52,19 +65,21 @@ def test_subscribing_sends_a_letter_with_a_way_out(client):
     )
 
 
-def test_subscribing_sends_the_signal_with_the_address(client):
+def test_subscribing_sends_the_signal_with_the_address(client, link_to):
+    client.post("/newsletter/subscribe/", {"user_email": " Ada@Example.com"})
     with capture_signals():
-        client.post("/newsletter/subscribe/", {"user_email": " Ada@Example.com"})
+        client.post(link_to(ADA))
         assert assert_sent(user_subscribed, user_email=ADA).sender is Subscriber
         client.post("/newsletter/unsubscribe/", {"user_email": ADA})
+        client.post(f"/newsletter/unsubscribe/{unsubscribe_token(only())}/")
         assert assert_sent(user_unsubscribed, user_email=ADA).sender is Subscriber
 
 
-def test_subscribing_twice_sends_nothing_twice_and_says_the_same(client):
-    pages = [
-        client.post("/newsletter/subscribe/", {"user_email": ADA}, follow=True).text
-        for _ in range(2)
-    ]
+def test_subscribing_twice_sends_nothing_twice_and_says_the_same(client, link_to):
+    client.post("/newsletter/subscribe/", {"user_email": ADA})
+    link = link_to(ADA)
+    mail.outbox.clear()
+    pages = [client.post(link, follow=True).text for _ in range(2)]
     assert all("gets the newsletter." in page for page in pages)
     run_pending()
     assert len(mail.outbox) == 1
@@ -92,12 +107,20 @@ def test_a_missing_or_wrong_address_is_refused_clearly(client, path, given, said
 
 def test_a_program_is_answered_in_json(client):
     response = client.post("/newsletter/subscribe/", {"user_email": ADA}, headers=JSON)
-    assert response.json() == {"message": "ada@example.com gets the newsletter."}
+    assert "We have sent a link to ada@example.com" in response.json()["message"]
+
+
+def test_who_types_an_address_has_its_leave_link_sent_and_changes_nothing(
+    client, link, link_to
+):
+    client.post("/newsletter/unsubscribe/", {"user_email": ADA})
+    assert link_to(ADA) == link
+    assert only().active
 
 
 def test_unsubscribing_is_confirmed_once(client, link):
     for _ in range(2):
-        client.post("/newsletter/unsubscribe/", {"user_email": ADA})
+        client.post(link)
         run_pending()
     [message] = mail.outbox
     assert message.subject == "You get our newsletter no more"
@@ -105,9 +128,15 @@ def test_unsubscribing_is_confirmed_once(client, link):
 
 
 def test_an_unknown_address_is_told_the_same_and_sent_nothing(client):
-    response = client.post("/newsletter/unsubscribe/", {"user_email": ADA}, follow=True)
-    assert "gets the newsletter no more" in response.text
-    assert run_pending() == []
+    subscribe(email="bob@example.com")
+    texts = []
+    for address in (ADA, "bob@example.com"):
+        form = {"user_email": address}
+        page = client.post("/newsletter/unsubscribe/", form, follow=True).text
+        assert f"If {address} gets the newsletter" in page
+        texts.append(page.replace(address, "..."))
+    run_pending()
+    assert [message.to for message in mail.outbox if message.to == [ADA]] == []
 
 
 def test_whoever_left_can_come_back(link):

@@ -189,11 +189,6 @@ def test_a_name_with_markup_is_shown_as_text(client, mug):
     assert "<script>alert" not in text(client.get("/orders/"))
 
 
-def test_health_answers_with_the_status_of_the_stack(client):
-    response = client.get("/health/")
-    assert response.status_code == (200 if response.json()["healthy"] else 503)
-
-
 def test_sample_products_are_added_once(client):
     call_command("seed", verbosity=0, stdout=None)
     many = Product.objects.count()

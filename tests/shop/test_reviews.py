@@ -12,6 +12,7 @@ from django.db import IntegrityError, transaction
 from products.models import Product, Review
 from products.reviews import review_product
 from signal_tasks.testing import run_pending
+from tests.shop.outgoing import written
 
 pytestmark = pytest.mark.django_db
 GOOD = {"rating": "4", "text": "It pours well."}
@@ -51,8 +52,19 @@ def test_a_vendor_hears_of_a_new_review(client, pot, ada):
     [message] = mail.outbox
     assert message.to == ["vera@example.com"]
     assert message.subject == "A review of Teapot"
-    assert "Ada has reviewed your Teapot: 4 of 5." in message.body
-    assert "It pours well." in message.body
+    assert "a customer has reviewed your Teapot: 4 of 5." in message.body
+    assert "http://localhost:8000/products/teapot/" in message.body
+
+
+def test_what_a_stranger_writes_goes_into_no_email_to_the_vendor(client, pot, ada):
+    User.objects.filter(pk=ada.pk).update(first_name="Win", last_name="Money")
+    bait = "Claim it at http://evil.example/"
+    review_product(product=pot, author=ada, rating=4, text=bait)
+    run_pending()
+    [message] = mail.outbox
+    text = written(message)
+    assert "evil" not in text
+    assert "Money" not in text
 
 
 def test_a_review_that_is_changed_is_no_news(client, pot, ada):

@@ -17,7 +17,7 @@ from tests.shop.conftest import Place
 
 pytestmark = pytest.mark.django_db
 ADA = "ada@example.com"
-PATIENCE = 15.0  # the second attempt is due within 2 seconds, the third within 4
+TIMEOUT = 15.0  # the second attempt is due within 2 seconds, the third within 4
 
 
 @pytest.fixture
@@ -39,8 +39,8 @@ def delivery(mug: Product, confirmed: Place) -> Callable[[], DeliveryHandle]:
 
 
 def run_until_it_ends(delivery: Callable[[], DeliveryHandle]) -> str:
-    deadline = time.monotonic() + PATIENCE
-    while not delivery().ended and time.monotonic() < deadline:
+    deadline = time.monotonic() + TIMEOUT
+    while not delivery().finished and time.monotonic() < deadline:
         run_pending()
         time.sleep(0.05)
     return delivery().state

@@ -42,6 +42,12 @@ def listen(signal: AsyncSignal, sender: object = None, **options: Any) -> list[A
 
 
 @pytest.fixture
+def _no_hurry(settings: Any) -> None:
+    """Let a batch take its time: on a busy machine, its limit would cut it short."""
+    settings.SIGNAL_TASKS = {**settings.SIGNAL_TASKS, "GROUP_SECONDS": 60.0}
+
+
+@pytest.fixture
 def connected() -> Iterator[Callable[..., None]]:
     """Connect to signals that outlive the test, for this test only."""
     done: list[tuple[Signal, dict[str, Any]]] = []

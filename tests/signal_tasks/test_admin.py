@@ -15,6 +15,7 @@ from django.http import HttpResponse
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from django.utils.html import escape
 
 from signal_tasks import AsyncSignal, RetryPolicy, admin
 from signal_tasks.models import Attempt, Delivery, Event, Worker
@@ -242,6 +243,37 @@ def test_deliveries_are_filtered(
     assert str(dead.pk) in text(admin_client.get(f"{DELIVERIES}?{query}"))
 
 
+@pytest.mark.parametrize(
+    "query",
+    [
+        "receiver__regex=(a%2B)%2B$",
+        "event__payload__contains=x",
+        "failures__traceback__contains=x",
+        "state__exact=%00",
+        "id__in=nonsense",
+        "nonsense=1",
+    ],
+)
+def test_a_filter_that_is_not_offered_is_refused(
+    query: str, admin_client: Client, dead: Delivery
+) -> None:
+    assert admin_client.get(f"{DELIVERIES}?{query}").status_code == 400
+
+
+def test_events_are_not_searched_by_what_is_in_them(
+    admin_client: Client, dead: Delivery
+) -> None:
+    assert admin_client.get(f"{LISTS[0]}?payload__contains=7").status_code == 400
+
+
+@pytest.mark.parametrize("pk", ["nonsense", "\0", ""])
+def test_an_action_on_what_is_no_id_is_refused(
+    pk: str, admin_client: Client, dead: Delivery
+) -> None:
+    data = {"action": "replay", "_selected_action": [pk]}
+    assert admin_client.post(DELIVERIES, data).status_code == 400
+
+
 @pytest.mark.parametrize("pk", ["nonsense", uuid.uuid4()])
 def test_a_page_of_nothing_is_not_an_error(pk: object, admin_client: Client) -> None:
     assert admin_client.get(page("delivery", pk)).status_code == 302
@@ -276,6 +308,32 @@ def test_a_strange_payload_is_shown(
     stored = payload.encode(errors="backslashreplace").decode()
     Event.objects.update(payload=stored, headers=stored)
     assert admin_client.get(page("event", dead.event_id)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "stored",
+    ["[" * 15_000, "[" * 8_000 + "]" * 8_000, "9" * 5_000, '{"a":' * 900 + "1"],
+    ids=["deep, without an end", "deep", "a number of 5,000 digits", "damaged"],
+)
+def test_what_cannot_be_laid_out_is_shown_as_it_is(
+    stored: str, admin_client: Client, dead: Delivery
+) -> None:
+    Event.objects.update(payload=stored, headers=stored)
+    response = admin_client.get(page("event", dead.event_id))
+    assert response.status_code == 200
+    assert text(response).count(escape(stored)) == 2
+
+
+def test_the_deepest_value_that_can_be_sent_is_shown(
+    admin_client: Client, signal: AsyncSignal
+) -> None:
+    listen(signal)
+    value: object = "the innermost"
+    for _ in range(98):
+        value = {"$": value}
+    signal.send(sender=None, value=value)
+    response = admin_client.get(page("event", Event.objects.get().pk))
+    assert "the innermost" in text(response)
 
 
 def test_a_huge_payload_is_cut(admin_client: Client, signal: AsyncSignal) -> None:

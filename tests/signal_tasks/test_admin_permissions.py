@@ -99,3 +99,39 @@ def test_whatever_a_traceback_says_is_shown_as_text(
     assert response.status_code == 200
     assert "<script>alert" not in response.content.decode()
     assert len(response.content) < 200_000
+
+
+def staff_who_may(*codenames: str) -> Client:
+    user = User.objects.create_user("clerk", is_staff=True)
+    ours = Permission.objects.filter(content_type__app_label="signal_tasks")
+    user.user_permissions.set(ours.filter(codename__in=codenames))
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+@pytest.mark.parametrize("may", [True, False])
+def test_what_an_error_says_is_for_those_who_may_view_attempts(
+    may: bool, rows: dict[str, Any]
+) -> None:
+    failure = {"error": "a secret error", "traceback": "a secret traceback"}
+    Attempt.objects.create(
+        delivery=rows["delivery"], number=1, error_type="SecretError", **failure
+    )
+    client = staff_who_may("view_delivery", *(["view_attempt"] if may else []))
+    url = reverse("admin:signal_tasks_delivery_change", args=[rows["delivery"].pk])
+    page = client.get(url).content.decode()
+    assert "t.r" in page
+    for text in ("SecretError", "a secret error", "a secret traceback"):
+        assert (text in page) is may
+
+
+@pytest.mark.parametrize("may", [True, False])
+def test_deliveries_of_an_event_are_for_those_who_may_view_deliveries(
+    may: bool, rows: dict[str, Any]
+) -> None:
+    client = staff_who_may("view_event", *(["view_delivery"] if may else []))
+    url = reverse("admin:signal_tasks_event_change", args=[rows["event"].pk])
+    page = client.get(url).content.decode()
+    assert "t.signal" in page
+    assert ("t.r<" in page) is may

@@ -8,6 +8,7 @@ from typing import Any
 import celery
 import pytest
 from celery import Celery, current_app
+from django.apps import apps
 from django.core import checks as django_checks
 from django.db import connections
 
@@ -53,7 +54,7 @@ def test_the_set_up_of_the_tests_is_in_order() -> None:
 
 def test_each_check_is_registered_under_one_id_that_it_tells() -> None:
     told = [(check.__doc__ or "").partition(":")[0] for check in checks.ALL]
-    assert len(set(told)) == len(told) == 11
+    assert len(set(told)) == len(told) == 16
 
 
 # -- E001: settings ---------------------------------------------------------------
@@ -232,3 +233,57 @@ def test_two_signals_of_one_name_are_told() -> None:
     assert "2 signals have the name 't.twin'" in message.msg
     twins.pop()
     assert list(checks.signals_own_their_names()) == []
+
+
+# -- E005: times in a zone: see db/test_zones.py ------------------------------------
+# -- W008: receivers that nobody holds ----------------------------------------------
+
+
+@pytest.fixture
+def starting(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Let the test be a part of Django's start; call it for the rest not to be."""
+    monkeypatch.setattr(apps, "ready", False)
+    return lambda: monkeypatch.setattr(apps, "ready", True)
+
+
+class Listener:
+    def method(self, sender: object, **kwargs: Any) -> None: ...
+
+    def __call__(self, sender: object, **kwargs: Any) -> None: ...
+
+
+def test_w008_a_receiver_that_is_gone_before_the_start_is_over(
+    signal: AsyncSignal, starting: Callable[[], None]
+) -> None:
+    def nested(sender: object, **kwargs: Any) -> None: ...
+
+    signal.connect(nested, name="t.gone_function")
+    signal.connect(Listener().method, name="t.gone_method")
+    signal.connect(Listener(), name="t.gone_object")
+    del nested
+    starting()
+    gone = list(checks.receivers_are_held())
+    for message, name in zip(gone, ("function", "method", "object"), strict=True):
+        assert message.id == "signal_tasks.W008"
+        assert f"'t.gone_{name}'" in message.msg
+        assert "weak=False" in str(message.hint)
+    for name in ("function", "method", "object"):
+        listen(signal, name=f"t.gone_{name}")
+    assert list(checks.receivers_are_held()) == []
+
+
+def test_w008_what_is_disconnected_or_held_or_gone_later_is_fine(
+    signal: AsyncSignal, starting: Callable[[], None]
+) -> None:
+    def nested(sender: object, **kwargs: Any) -> None: ...
+
+    def later(sender: object, **kwargs: Any) -> None: ...
+
+    signal.connect(nested, name="t.disconnected")
+    signal.disconnect(nested)
+    signal.connect(Listener(), name="t.held", weak=False)
+    signal.connect(later, name="t.later")
+    del nested
+    starting()
+    del later
+    assert list(checks.receivers_are_held()) == []

@@ -13,11 +13,12 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db.models import F
 
-from signal_tasks import AsyncSignal, DeliveryHandle, RetryPolicy, health
+from signal_tasks import AsyncSignal, DeliveryHandle, RetryPolicy, health, operations
 from signal_tasks.models import Delivery, Event, Worker
+from signal_tasks.operations import Selection
 from signal_tasks.states import State
 from signal_tasks.testing import run_pending
-from tests.signal_tasks.conftest import listen
+from tests.signal_tasks.conftest import finish, listen
 from tests.testapp.models import Effect
 
 pytestmark = pytest.mark.django_db
@@ -310,6 +311,20 @@ def test_inspect_shows_a_damaged_payload_as_it_is(failing: AsyncSignal) -> None:
     assert json.loads(command("inspect", str(handle.id)))["payload"] == "{damaged"
 
 
+@pytest.mark.parametrize(
+    "stored",
+    ["9" * 5_000, "[" * 100_000, "[" * 900 + "]" * 900],
+    ids=["a number of 5,000 digits", "deep, without an end", "deep"],
+)
+def test_inspect_shows_what_cannot_be_laid_out_as_it_is(
+    stored: str, failing: AsyncSignal
+) -> None:
+    handle = send(failing)
+    Event.objects.update(payload=stored, headers=stored)
+    told = json.loads(command("inspect", str(handle.id)))
+    assert (told["payload"], told["headers"]) == (stored, stored)
+
+
 def test_inspect_says_when_there_is_none() -> None:
     with pytest.raises(CommandError, match="no event or delivery"):
         command("inspect", str(uuid.uuid4()))
@@ -331,6 +346,39 @@ def test_every_database_is_counted_and_changed(
     run_pending()
     assert command("replay", "--all").startswith("2")
     assert not Effect.objects.exists()
+
+
+@pytest.mark.parametrize("verb", ["replay", "discard"])
+@pytest.mark.parametrize("name", ["", " ", "a\0b", "\ud800", "x" * 256])
+def test_an_unset_or_odd_name_selects_nothing_and_is_an_error(
+    name: str, verb: str, failing: AsyncSignal
+) -> None:
+    send(failing)
+    run_pending()
+    with pytest.raises(CommandError, match="cannot be the name"):
+        command(verb, "--receiver", name, "--signal", failing.name)
+    assert Delivery.objects.get().state == "dead"
+
+
+@pytest.mark.parametrize("nothing", [{"ids": []}, {"receiver": ""}, {"signal": ""}])
+@pytest.mark.parametrize("operation", [operations.replay, operations.discard])
+def test_a_selection_of_nothing_is_not_one_of_everything(
+    operation: Any, nothing: dict[str, Any], failing: AsyncSignal
+) -> None:
+    send(failing)
+    run_pending()
+    assert not Selection(**nothing).is_empty
+    assert operation(Selection(**nothing)) == 0
+    assert operation(Selection(), dry_run=True) == 1
+
+
+def test_a_state_that_this_release_does_not_know_is_counted(
+    failing: AsyncSignal,
+) -> None:
+    send(failing)
+    finish(Delivery.objects, "newer")
+    told = json.loads(command("status", "--json", status=1))
+    assert (told["newer"], told["pending"]) == (1, 0)
 
 
 def test_a_dry_run_counts_only_what_would_change(failing: AsyncSignal) -> None:

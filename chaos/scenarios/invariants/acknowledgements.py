@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
@@ -10,18 +9,15 @@ from django.contrib.auth.models import User
 from django.db.models import QuerySet
 
 from chaos.scenarios.client import Acknowledged
-from chaos.scenarios.invariants.emails import NOTIFICATION
+from chaos.scenarios.invariants.emails import NOTIFICATION, sent_with
 from customers.models import Subscriber
 from orders.models import Order
 from products.models import Review, StockMovement
-from signal_tasks.models import Event
 
 
 def uncommitted(acknowledged: Iterable[Acknowledged]) -> Iterator[Acknowledged]:
     """Yield each operation that the shop acknowledged and did not commit."""
     arrivals = StockMovement.objects.filter(kind=StockMovement.Kind.ARRIVED)
-    notified = Event.objects.filter(signal=NOTIFICATION)
-    payloads = notified.values_list("payload", flat=True)
     left = Subscriber.objects.filter(active=False)
     committed = {
         "account": User.objects.values_list("username", flat=True),
@@ -30,7 +26,7 @@ def uncommitted(acknowledged: Iterable[Acknowledged]) -> Iterator[Acknowledged]:
         "review": Review.objects.values_list("text", flat=True),
         "subscribed": Subscriber.objects.values_list("email", flat=True),
         "left": left.values_list("email", flat=True),
-        "notified": [json.loads(p)["kwargs"]["username"] for p in payloads],
+        "notified": sent_with("username", NOTIFICATION),
         "arrived": arrivals.values_list("product__slug", flat=True),
     }
     found = Counter(

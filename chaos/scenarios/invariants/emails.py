@@ -18,6 +18,7 @@ from signal_tasks.models import Event
 
 Status = Order.Status
 NOTIFICATION = "notifications.signals.notification"
+PROOF_REQUESTED = "customers.signals.proof_requested"
 Emails = list[tuple[str, str]]  # recipient and subject
 
 
@@ -57,7 +58,7 @@ def _expected_emails() -> Iterator[tuple[str, str, Emails, Emails]]:
         (
             "cancelled order",
             "Your order {} is cancelled",
-            Order.objects.filter(status=Status.CANCELLED),
+            confirmed.filter(status=Status.CANCELLED),
             Order.objects.none(),
         ),
     )
@@ -74,8 +75,6 @@ def _of(orders: QuerySet[Order], subject: str) -> Emails:
 
 def _emails_about_people() -> Iterator[tuple[str, str, Emails]]:
     registered = User.objects.filter(username__startswith="customer")
-    notified = Event.objects.filter(signal=NOTIFICATION)
-    payloads = notified.values_list("payload", flat=True)
     reviews = Review.objects.values_list("product__vendor__email", "product__name")
     recipients = (
         ("account", "Welcome to Signal & Sons", _addresses(registered)),
@@ -92,13 +91,25 @@ def _emails_about_people() -> Iterator[tuple[str, str, Emails]]:
         (
             "notification",
             "Your notification",
-            [json.loads(payload)["kwargs"]["email"] for payload in payloads],
+            list(sent_with("email", NOTIFICATION)),
+        ),
+        (
+            "address to be proved",
+            "Is this your email address?",
+            list(sent_with("email", PROOF_REQUESTED)),
         ),
     )
     for item, subject, addresses in recipients:
         yield item, subject, [(address, subject) for address in addresses]
     to_vendors = [(str(vendor), f"A review of {name}") for vendor, name in reviews]
     yield "review", "A review of {}", to_vendors
+
+
+def sent_with(argument: str, signal: str) -> Iterator[str]:
+    """Yield the value of an argument in each event of a signal."""
+    events = Event.objects.filter(signal=signal)
+    for payload in events.values_list("payload", flat=True):
+        yield json.loads(payload)["kwargs"][argument]
 
 
 def _addresses(rows: QuerySet[User] | QuerySet[Subscriber]) -> list[str]:

@@ -15,15 +15,15 @@ invoice_paid = AsyncSignal(name="billing.signals.invoice_paid")
 #: Seconds to connect, and between two bytes of the answer.
 PATIENCE = (5, 20)
 DAY = 24 * 3600
-#: "Not now": too early, too many requests, at rest.
+#: "Not now": timeout, too early, too many requests, unavailable.
 LATER = {408, 425, 429, 503}
 
 
 @receiver(
     invoice_paid,
     atomic=False,  # no transaction is open while we wait
-    queue="http",  # what is slow delays nothing else
-    timeout=60,  # in all; requests knows only the pauses
+    queue="http",  # a slow service delays no other receivers
+    timeout=60,  # for the whole attempt; requests limits single waits only
     retry=RetryPolicy(max_attempts=12, backoff=5, max_delay=1800, give_up_after=DAY),
 )
 def tell_bookkeeping(sender: Any, number: str, **kwargs: Any) -> None:
@@ -34,10 +34,10 @@ def tell_bookkeeping(sender: Any, number: str, **kwargs: Any) -> None:
         timeout=PATIENCE,
         allow_redirects=False,
     )
-    judge(answer)
+    check(answer)
 
 
-def judge(answer: requests.Response) -> None:
+def check(answer: requests.Response) -> None:
     """Return if it was accepted; else say whether another attempt can help."""
     said = f"HTTP {answer.status_code}: {answer.text[:200]}"
     if answer.status_code in LATER:
@@ -49,6 +49,6 @@ def judge(answer: requests.Response) -> None:
 
 
 def pause(answer: requests.Response) -> float | None:
-    """The seconds that the service asks us to wait; None leaves it to the policy."""
+    """Return the seconds that the service asks us to wait; None: as the policy says."""
     asked = answer.headers.get("Retry-After", "")
     return min(float(asked), DAY) if asked.isdecimal() else None

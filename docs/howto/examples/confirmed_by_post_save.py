@@ -1,4 +1,4 @@
-"""The tutorial's ``take_stock`` once more, hung off ``post_save``."""
+"""The tutorial's ``take_stock`` once more, connected to ``post_save``."""
 
 from __future__ import annotations
 

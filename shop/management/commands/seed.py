@@ -1,6 +1,6 @@
-"""``manage.py seed``: sample products for a shop that is started the first time.
+"""``manage.py seed``: sample products for a new shop.
 
-They belong to a vendor, who hears of reviews, and whom no password lets in.
+They belong to a vendor, who is notified of reviews and cannot sign in.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ SAMPLES = (
 
 
 class Command(BaseCommand):
-    """Add the sample products that are not there yet; change none that is."""
+    """Add the missing sample products; change no existing one."""
 
-    help = "Add sample products (those that are there already stay as they are)."
+    help = "Add sample products; existing ones stay as they are."
 
     def handle(self, *args: object, **options: object) -> None:
         vendor = _vendor()

@@ -10,12 +10,14 @@ import threading
 import uuid
 from typing import Any
 
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from signal_tasks import operations
 from signal_tasks.db.aliases import outbox_aliases
 from signal_tasks.healthcheck import health
 from signal_tasks.operations import Selection
+from signal_tasks.registry.naming import check_name
 from signal_tasks.registry.options import Options
 from signal_tasks.relay.pruning import prune
 from signal_tasks.relay.relay import PassResult, Relay
@@ -142,16 +144,25 @@ class Command(BaseCommand):
 
 def _add_selection(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("id", nargs="*", type=uuid.UUID, help="ids of deliveries")
-    parser.add_argument("--receiver", help="name of a receiver")
-    parser.add_argument("--signal", help="name of a signal")
+    parser.add_argument("--receiver", type=_name, help="name of a receiver")
+    parser.add_argument("--signal", type=_name, help="name of a signal")
     parser.add_argument("--reason", choices=Reason.values, help="why they are dead")
     parser.add_argument("--all", action="store_true", help="without any restriction")
     parser.add_argument("--dry-run", action="store_true", help="only count them")
 
 
+def _name(text: str) -> str:
+    """Return the name, or refuse what no row can hold, such as an empty variable."""
+    try:
+        check_name(text)
+    except ImproperlyConfigured as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return text
+
+
 def _selection(options: dict[str, Any]) -> Selection:
     selection = Selection(
-        ids=options["id"],
+        ids=options["id"] or None,
         receiver=options["receiver"],
         signal=options["signal"],
         reason=options["reason"],

@@ -93,7 +93,7 @@ def good_and_bad(signal: AsyncSignal, events: int = 1) -> None:
 
 
 def bad() -> Delivery:
-    delivery: Delivery = Delivery.objects.filter(receiver=BAD).first()
+    delivery: Delivery = Delivery.objects.get(receiver=BAD)
     return delivery
 
 

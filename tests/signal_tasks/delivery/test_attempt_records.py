@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from celery import current_app
 
-from signal_tasks import AsyncSignal
+from signal_tasks import AsyncSignal, RetryPolicy
 from signal_tasks.models import Attempt
 from signal_tasks.testing import run_pending
 from tests.signal_tasks.delivery.steps import AT_ONCE, connect, raises, run, send
@@ -68,8 +69,32 @@ def test_what_is_recorded_is_bounded_and_keeps_the_end(
     assert attempt.traceback.rstrip().endswith("the end")
 
 
+def test_an_error_of_megabytes_leaves_room_for_its_traceback(
+    signal: AsyncSignal,
+) -> None:
+    connect(signal, raises(ValueError("x" * 3_000_000 + "the end")))
+    run(send(signal))
+    attempt = Attempt.objects.get()
+    assert len(attempt.error) == 2000
+    assert "in failing" in attempt.traceback
+    assert attempt.traceback.rstrip().endswith("the end")
+
+
 def test_an_error_with_a_very_long_type_name_is_recorded(signal: AsyncSignal) -> None:
     error = type("E" * 400, (Exception,), {})()
     connect(signal, raises(error))
     run(send(signal))
     assert Attempt.objects.get().error_type == "E" * 255
+
+
+@pytest.mark.parametrize("last", [True, False], ids=["dead", "retried"])
+def test_celery_logs_and_sends_no_megabytes(last: bool, signal: AsyncSignal) -> None:
+    policy = RetryPolicy(max_attempts=1 if last else 2)
+    error = ValueError("x" * 3_000_000)
+    connect(signal, raises(error), name=f"t.megabytes_{last}", retry=policy)
+    handle = send(signal)
+    task = current_app.tasks[handle.receiver]
+    done = task.apply(args=[[str(handle.id)], "default"])
+    assert done.state == ("FAILURE" if last else "RETRY")
+    assert "ValueError: xxx" in repr(done.result)
+    assert len(repr(done.result)) + len(done.traceback) < 20_000

@@ -18,7 +18,10 @@ from signal_tasks.delivery.message import process_message
 from signal_tasks.models import Delivery
 from tests.testapp.models import Thing
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.usefixtures("_no_hurry"),
+]
 
 ONCE = RetryPolicy(max_attempts=1)
 

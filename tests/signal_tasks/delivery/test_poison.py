@@ -9,6 +9,7 @@ from django.db import transaction
 
 from signal_tasks import AsyncSignal
 from signal_tasks.delivery.message import process_message
+from signal_tasks.exceptions import DecodeError
 from signal_tasks.models import Attempt, Delivery, Event
 from signal_tasks.testing import run_pending
 from tests.signal_tasks.conftest import listen
@@ -81,6 +82,47 @@ def test_a_payload_that_cannot_be_read_is_a_dead_letter(
     run(handle)
     assert (handle.state, handle.reason) == ("dead", "undecodable")
     assert Attempt.objects.get().error_type == "DecodeError"
+    assert calls == []
+
+
+DAMAGED = {
+    "not JSON": "{",
+    "no object": "[1]",
+    "a number": "7",
+    "5,000 digits": '{"a": ' + "9" * 5_000 + "}",
+    "deep": "[" * 100_000,
+}
+
+
+@pytest.mark.parametrize("what", DAMAGED)
+def test_headers_that_cannot_be_read_make_a_dead_letter(
+    what: str, signal: AsyncSignal
+) -> None:
+    calls = listen(signal)
+    handle = send(signal)
+    Event.objects.update(headers=DAMAGED[what])
+    run(handle)
+    assert (handle.state, handle.reason) == ("dead", "undecodable")
+    assert "the headers are damaged" in Attempt.objects.get().error
+    assert calls == []
+
+
+@pytest.mark.parametrize("what", DAMAGED)
+def test_asking_an_event_for_such_headers_is_one_clear_error(what: str) -> None:
+    event = Event(signal="t.damaged", headers=DAMAGED[what])
+    with pytest.raises(DecodeError, match="the headers are damaged"):
+        event.header_mapping()
+
+
+@pytest.mark.parametrize("deep", ["[" * 100_000, "9" * 5_000])
+def test_a_payload_that_python_refuses_is_a_dead_letter(
+    deep: str, signal: AsyncSignal
+) -> None:
+    calls = listen(signal)
+    handle = send(signal)
+    Event.objects.update(payload='{"v":1,"sender":null,"kwargs":{"a":' + deep + "}}")
+    run(handle)
+    assert (handle.state, handle.reason) == ("dead", "undecodable")
     assert calls == []
 
 

@@ -11,7 +11,10 @@ import pytest
 from celery import current_app
 from django.core.exceptions import ImproperlyConfigured
 
-from signal_tasks import AsyncSignal
+from signal_tasks import AsyncSignal, operations
+from signal_tasks.delivery.message import process_message
+from signal_tasks.models import Delivery
+from signal_tasks.operations import Selection
 from signal_tasks.registry.registry import registry
 from tests.signal_tasks.conftest import listen
 
@@ -145,7 +148,7 @@ def test_a_function_of_main_is_refused(signal: AsyncSignal) -> None:
         signal.connect(function)
 
 
-@pytest.mark.parametrize("name", ["", "x" * 256, "a\0b", "a\nb", 7])
+@pytest.mark.parametrize("name", ["", "x" * 256, "a\0b", "a\nb", " a", "a ", 7])
 def test_a_name_that_a_row_cannot_hold_is_refused(
     name: Any, signal: AsyncSignal
 ) -> None:
@@ -190,3 +193,56 @@ def test_a_subclass_of_ours_finds_its_name_too() -> None:
         assert module.signal.name == "tests_made_module.signal"
     finally:
         del sys.modules["tests_made_module"]
+
+
+def test_a_partial_that_nobody_would_hold_is_refused(signal: AsyncSignal) -> None:
+    partial = functools.partial(module_receiver, extra=1)
+    with pytest.raises(ImproperlyConfigured, match="weak=False"):
+        signal.connect(partial, name="t.weak_partial")
+    assert registry.receiver("t.weak_partial") is None
+    signal.connect(partial, name="t.weak_partial", weak=False)
+    assert len(signal.send(sender=None)) == 1
+    signal.connect(partial, inline=True)  # is left to Django, which holds it weakly
+
+
+# -- names that a careless comparison takes for one ---------------------------------
+
+ALIKE = {
+    "case": ("t.app.Notify", "t.app.notify"),
+    "accents": ("t.app.resume", "t.app.r\u00e9sum\u00e9"),
+    "composed or not": ("t.app.r\u00e9", "t.app.re\u0301"),
+    "emoji": ("t.app.\U0001f600", "t.app.\U0001f601"),
+}
+
+
+@pytest.mark.parametrize("what", ALIKE)
+def test_names_that_look_alike_are_two_receivers(
+    what: str, signal: AsyncSignal
+) -> None:
+    first, second = ALIKE[what]
+    heard = {name: listen(signal, name=name) for name in (first, second)}
+    signal.send(sender=None)
+    assert list(rows(first)) == [first]
+    process_message(first, [str(pk) for pk in pks()], "default")
+    assert [len(heard[name]) for name in (first, second)] == [1, 0]
+    process_message(second, [str(pk) for pk in pks()], "default")
+    assert [len(heard[name]) for name in (first, second)] == [1, 1]
+
+
+@pytest.mark.parametrize("what", ALIKE)
+def test_names_that_look_alike_are_two_signals(what: str) -> None:
+    signals = [AsyncSignal(name=name) for name in ALIKE[what]]
+    for each in signals:
+        listen(each)
+        each.send(sender=None)
+    for each in signals:
+        assert operations.discard(Selection(signal=each.name)) == 1
+
+
+def rows(name: str) -> Any:
+    found = Delivery.objects.filter(receiver=name)
+    return found.values_list("receiver", flat=True)
+
+
+def pks() -> Any:
+    return Delivery.objects.values_list("pk", flat=True)

@@ -12,6 +12,7 @@ from signal_tasks.relay.relay import Relay
 from signal_tasks.telemetry import logs
 from signal_tasks.testing import run_pending
 from tests.signal_tasks.conftest import listen
+from tests.testapp.models import Thing
 
 pytestmark = pytest.mark.django_db
 
@@ -49,6 +50,20 @@ def test_a_failure_is_logged_once_with_its_facts(
     assert facts["signal_tasks_attempt"] == 1
     assert f"delivery={handle.id}" in record.getMessage()
     assert "on purpose" in record.getMessage()
+
+
+def test_a_row_that_is_gone_is_one_warning_with_the_way_out(
+    signal: AsyncSignal, caplog: pytest.LogCaptureFixture
+) -> None:
+    listen(signal)
+    thing = Thing.objects.create(name="gone")
+    signal.send(sender=None, thing=thing)
+    thing.delete()
+    run_pending()
+    (record,) = logged(caplog, "delivery_dead")
+    assert record.levelno == logging.WARNING
+    assert record.exc_info is None
+    assert 'on_missing="skip"' in record.getMessage()
 
 
 def test_a_success_is_logged_for_debugging_only(
@@ -93,3 +108,57 @@ def test_an_idle_relay_says_nothing(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG, "signal_tasks"):
         pass_finished()
     assert caplog.records == []
+
+
+class ForgingError(Exception):
+    def __repr__(self) -> str:
+        return "a line\n2026-11-25 00:00:00 INFO a forged line"
+
+
+class UnspeakableError(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("not even its name")
+
+
+HOSTILE: dict[str, BaseException] = {
+    "megabytes": ValueError("x" * 3_000_000),
+    "lines": ValueError("a\r\nforged\x0b\x0c\x85\u2028\u2029line"),
+    "control characters": ValueError("\x1b[31m\x07\x00\u202e"),
+    "a surrogate": ValueError("\ud800"),
+    "forged by repr": ForgingError("the text"),
+    "no text": UnspeakableError(),
+    "a long name": type("E" * 5_000, (Exception,), {})("the text"),
+}
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+@pytest.mark.parametrize("last", [True, False], ids=["dead", "failed"])
+def test_whatever_an_error_says_is_one_short_line(
+    last: bool, what: str, signal: AsyncSignal, caplog: pytest.LogCaptureFixture
+) -> None:
+    def raises(sender: object, **kwargs: Any) -> None:
+        raise HOSTILE[what]
+
+    policy = RetryPolicy(max_attempts=1 if last else 2)
+    signal.connect(raises, name=f"t.hostile_{what}", weak=False, retry=policy)
+    signal.send(sender=None, argument="an argument of the receiver")
+    run_pending()
+    (record,) = logged(caplog, "delivery_dead" if last else "delivery_failed")
+    for text in (record.getMessage(), str(vars(record)["signal_tasks_error"])):
+        assert text.isprintable()
+        assert len(text) < 2_000
+        assert "an argument of the receiver" not in text
+
+
+def test_whatever_the_broker_or_database_says_is_one_short_line(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    error = OSError("refused\n" * 100_000)
+    failed = signals.PublicationFailed(error=error)
+    signals.publication_failed.send(sender=None, details=failed)
+    stopped = signals.PassFailed(database="default", error=error)
+    signals.pass_failed.send(sender=Relay, details=stopped)
+    for event in ("publication_failed", "pass_failed"):
+        (record,) = logged(caplog, event)
+        assert record.getMessage().isprintable()
+        assert len(record.getMessage()) < 2_000

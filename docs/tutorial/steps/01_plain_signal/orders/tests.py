@@ -1,4 +1,4 @@
-"""What a plain signal does, and what it does not."""
+"""Tests of the plain signal."""
 
 from django.core import mail
 from django.core.mail.backends.base import BaseEmailBackend

@@ -1,4 +1,4 @@
-"""What happens when an order is confirmed."""
+"""The receivers of confirmed orders."""
 
 from django.core.mail import send_mail
 from django.db.models import F

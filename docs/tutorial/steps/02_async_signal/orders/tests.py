@@ -1,4 +1,4 @@
-"""What a durable signal does."""
+"""Tests of the durable signal."""
 
 from contextlib import suppress
 

@@ -1,4 +1,4 @@
-"""What the options of the receivers are for."""
+"""Tests of the options of the receivers."""
 
 from django.core import mail
 from django.test import TestCase
@@ -8,7 +8,7 @@ from orders.models import Order, Product
 
 
 class OptionTests(TestCase):
-    """The button is pressed, and something is not as usual."""
+    """Orders whose receivers fail or run twice."""
 
     fixtures = ["examples"]
 

@@ -1,4 +1,4 @@
-"""A signal of Django's own, heard durably."""
+"""Tests of a durable receiver of one of Django's signals."""
 
 from django.contrib.auth.models import User
 from django.core import mail

@@ -4,7 +4,7 @@ from django.db import models
 
 
 class OutOfStock(Exception):
-    """There are fewer than were ordered."""
+    """Fewer pieces are in stock than were ordered."""
 
 
 class Product(models.Model):

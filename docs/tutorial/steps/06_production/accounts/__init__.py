@@ -1,1 +1,1 @@
-"""Users, and what happens when one registers."""
+"""Users, and the receivers of new ones."""

@@ -1,4 +1,4 @@
-"""What happens when a user registers."""
+"""The receivers of new users."""
 
 from django.contrib.auth.models import User
 from django.core.mail import send_mail

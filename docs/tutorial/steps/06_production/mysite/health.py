@@ -1,4 +1,4 @@
-"""Whether events are being delivered, for a monitor to ask once a minute."""
+"""Tell a monitor, once a minute, whether events are delivered."""
 
 import signal_tasks
 from django.http import JsonResponse

@@ -1,4 +1,4 @@
-"""The health of the whole."""
+"""Tests of the address for monitors."""
 
 from django.test import TestCase
 

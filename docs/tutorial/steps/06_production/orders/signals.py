@@ -1,4 +1,4 @@
-"""What other code may react to."""
+"""The signals of this app."""
 
 from signal_tasks import AsyncSignal
 

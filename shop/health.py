@@ -1,0 +1,84 @@
+"""``/health/``: up or down for everybody, the full report for those who may see it.
+
+The full report counts all deliveries, so strangers must not be able to ask for it. Their
+answer costs one count per process and interval, however often they ask.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from typing import Any
+
+from django.conf import settings
+from django.db import DatabaseError
+from django.http import HttpRequest, JsonResponse
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
+
+from shop.access import has_permission
+from shop.slow_requests import slow_requests
+from signal_tasks import health as signal_health
+
+INTERVAL = 10.0  # seconds
+
+
+@never_cache
+@require_safe
+def health(request: HttpRequest) -> JsonResponse:
+    """Return 200 if deliveries are being worked on, else 503."""
+    if _may_see_report(request):
+        report = {**_report(), "slow_requests": slow_requests()}
+    else:
+        report = {"healthy": last_seen.healthy()}
+    return JsonResponse(report, status=200 if report["healthy"] else 503)
+
+
+def _may_see_report(request: HttpRequest) -> bool:
+    """Return True for the token of the settings, and for who may view deliveries."""
+    given = request.headers.get("Authorization", "").encode()
+    wanted = f"Bearer {settings.HEALTH_TOKEN}".encode()
+    if settings.HEALTH_TOKEN and secrets.compare_digest(given, wanted):
+        return True
+    return has_permission(request, "signal_tasks.view_delivery")
+
+
+def _report() -> dict[str, Any]:
+    try:
+        return signal_health()
+    except DatabaseError:
+        return {"healthy": False, "problems": ["the database does not answer"]}
+
+
+class LastSeen:
+    """The health of a moment ago. One request at a time renews it, none waits for it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._healthy: bool | None = None
+        self._until = 0.0
+
+    def healthy(self) -> bool:
+        """Return the health, at most ``INTERVAL`` and one renewal old."""
+        if time.monotonic() >= self._until:
+            self._renew()
+        return bool(self._healthy)
+
+    def forget(self) -> None:
+        """Ask again at the next request."""
+        self._healthy, self._until = None, 0.0
+
+    def _renew(self) -> None:
+        first = self._healthy is None
+        if not self._lock.acquire(blocking=first):
+            return
+        try:
+            if time.monotonic() >= self._until:
+                self._healthy = bool(_report()["healthy"])
+                self._until = time.monotonic() + INTERVAL
+        finally:
+            self._lock.release()
+
+
+last_seen = LastSeen()

@@ -1,0 +1,232 @@
+"""Notice what a receiver leaves behind on the database connection of its delivery.
+
+The deliveries that run next use the same connection. Nothing here sends a statement
+unless the receiver has changed a setting of its session; see
+docs/decisions/what-receivers-leave-behind.md.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NamedTuple
+
+from django.db import Error
+
+from signal_tasks.db.errors import Fault, chain_of, worst_fault
+
+CLOSED = (
+    "the receiver closed the database connection inside its transaction; its writes "
+    "are undone"
+)
+LEFT_OPEN = "the receiver returned inside of a transaction that it had begun itself"
+AUTOCOMMIT = "the receiver changed autocommit and did not change it back"
+ISOLATION = (
+    "the receiver changed the isolation level of the database connection and did not "
+    "change it back"
+)
+SETTINGS = (
+    "the receiver changed {} of its database session and did not change it back; "
+    "SET LOCAL ends with the transaction"
+)
+
+#: Statements that change a session for longer than their transaction. Whether
+#: ``set_config`` does is known if it says so in its text.
+CHANGES_SESSION = re.compile(
+    r"\s*(?:SET\s+(?!LOCAL\b|TRANSACTION\b|CONSTRAINTS\b)|RESET\b|DISCARD\b)",
+    re.IGNORECASE,
+)
+SET_CONFIG = re.compile(r"\bset_config\s*\([^)]*,\s*'?f(?:alse)?'?\s*\)", re.IGNORECASE)
+#: Settings of a project's own, which no list of settings shows, have such names.
+OWN_NAME = re.compile(r"\b[a-z_]\w*(?:\.\w+)+\b", re.IGNORECASE)
+OWN = "SELECT name, current_setting(name, TRUE) FROM unnest(%s::text[]) AS name"
+#: The settings of a session, but those that change by themselves or harm nobody.
+SESSION = {
+    "postgresql": """
+        SELECT name, setting FROM pg_settings
+        WHERE name NOT LIKE 'transaction_%'
+            AND name NOT IN ('application_name', 'in_hot_standby')
+        UNION ALL SELECT 'role', current_setting('role')
+        UNION ALL SELECT 'session_authorization', CAST(session_user AS text)
+        """,
+    "mysql": """
+        SHOW SESSION VARIABLES WHERE variable_name IN ('autocommit', 'time_zone',
+            'tx_isolation', 'transaction_isolation', 'tx_read_only',
+            'transaction_read_only', 'sql_mode', 'foreign_key_checks',
+            'unique_checks', 'character_set_client', 'collation_connection')
+        """,
+}
+
+
+class Facts(NamedTuple):
+    """Facts about a connection that its driver knows without asking the server."""
+
+    autocommit: bool
+    isolation: object = None
+    in_transaction: bool = False
+
+
+class Watch:
+    """Watch a connection while a receiver runs; ``close`` tells what it has left.
+
+    As a wrapper of its statements it notices those that fail, and those that change
+    the session. Only for these the settings are asked for, before and after.
+    """
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+        self._facts = _facts(connection)
+        self._blocks = len(connection.atomic_blocks)
+        self._savepoints = len(connection.savepoint_ids)
+        self._settings: dict[str, str | None] | None = None
+        self._own: set[str] = set()
+        self._error: Error | None = None
+        connection.execute_wrappers.append(self)
+
+    def __call__(
+        self, execute: Any, sql: Any, params: Any, many: bool, context: Any
+    ) -> Any:
+        if _changes_session(sql):
+            # Not by Django's cursor, which may itself be what sends this statement.
+            with self._connection.connection.cursor() as cursor:
+                self._look_before(cursor, f"{sql} {params}")
+        try:
+            return execute(sql, params, many, context)
+        except Error as error:
+            self._error = error
+            raise
+
+    def close(self) -> str:
+        """Stop watching; return what is wrong with the connection, in a sentence.
+
+        Django's view of open transactions is put right. The caller has to undo the
+        transaction that is open, if one is, and to drop the connection.
+        """
+        connection = self._connection
+        connection.execute_wrappers.remove(self)
+        if self._has_left_blocks():
+            return LEFT_OPEN
+        if connection.closed_in_transaction:
+            return CLOSED
+        facts = _facts(connection)
+        if facts != self._facts and (wrong := self._wrong(facts)):
+            return wrong
+        return "" if self._settings is None else self._changed_settings()
+
+    def fault_behind(self, error: BaseException) -> Fault | None:
+        """Return the fault of this connection that has led to an error, if one has.
+
+        The error may be another one, raised because of it. An error of another
+        connection says nothing about this one.
+        """
+        ours = [
+            each
+            for each in chain_of(error)
+            if each is self._error or self._connection.errors_occurred
+        ]
+        return worst_fault(ours)
+
+    def _has_left_blocks(self) -> bool:
+        connection = self._connection
+        left = len(connection.atomic_blocks) != self._blocks
+        if left:
+            del connection.atomic_blocks[self._blocks :]
+            del connection.savepoint_ids[self._savepoints :]
+            connection.in_atomic_block = bool(self._blocks)
+        return left
+
+    def _wrong(self, now: Facts | None) -> str:
+        """Return what differs; the connection may be new, or none may be open."""
+        if now is None:
+            return ""
+        inside = self._connection.in_atomic_block
+        if now.autocommit == inside:
+            return AUTOCOMMIT
+        if now.in_transaction and not inside:
+            return LEFT_OPEN
+        before = self._facts
+        changed = before is not None and before.isolation != now.isolation
+        return ISOLATION if changed else ""
+
+    def _look_before(self, cursor: Any, statement: str) -> None:
+        """Note the settings before the first statement that changes one."""
+        vendor = self._connection.vendor
+        if self._settings is None:
+            self._settings = _session(cursor, vendor)
+        names = set(OWN_NAME.findall(statement)) - self._own
+        if names and vendor == "postgresql":
+            self._settings |= _own_settings(cursor, names)
+            self._own |= names
+
+    def _changed_settings(self) -> str:
+        before = self._settings or {}
+        try:
+            with self._connection.cursor() as cursor:
+                now = _session(cursor, self._connection.vendor)
+                now |= _own_settings(cursor, self._own) if self._own else {}
+        except Error:  # the transaction, or the connection, is lost in any case
+            return ""
+        # A setting of the project's own is empty, not gone, once it was reset.
+        changed = [
+            name for name in now if (before.get(name) or "") != (now[name] or "")
+        ]
+        return SETTINGS.format(", ".join(sorted(changed))) if changed else ""
+
+
+def _session(cursor: Any, vendor: str) -> dict[str, str | None]:
+    if vendor not in SESSION:
+        return {}
+    cursor.execute(SESSION[vendor])
+    return dict(cursor.fetchall())
+
+
+def _own_settings(cursor: Any, names: set[str]) -> dict[str, str | None]:
+    cursor.execute(OWN, [list(names)])
+    return dict(cursor.fetchall())
+
+
+def _changes_session(sql: Any) -> bool:
+    text = sql if isinstance(sql, str) else str(getattr(sql, "as_string", str)(None))
+    if CHANGES_SESSION.match(text):
+        return True
+    return "set_config" in text and SET_CONFIG.search(text) is not None
+
+
+def _facts(connection: Any) -> Facts | None:
+    driver = connection.connection
+    if driver is None:
+        return None
+    reader = READERS.get(connection.vendor)
+    return reader(connection, driver) if reader else Facts(connection.autocommit)
+
+
+def _postgresql(connection: Any, driver: Any) -> Facts:
+    """Read psycopg's attributes, or psycopg2's."""
+    try:
+        status = driver.pgconn.transaction_status
+        isolation = driver.isolation_level, driver.read_only
+    except AttributeError:
+        status, isolation = driver.info.transaction_status, driver.isolation_level
+    autocommit = connection.autocommit and driver.autocommit
+    return Facts(autocommit, isolation, status not in NO_TRANSACTION)
+
+
+#: Transaction states of libpq: idle; the connection is lost.
+NO_TRANSACTION = (0, 4)
+
+
+def _mysql(connection: Any, driver: Any) -> Facts:
+    """Read the flags that the server has sent with its last answer."""
+    flags = getattr(driver, "server_status", 0)
+    autocommit = connection.autocommit and bool(driver.get_autocommit())
+    return Facts(autocommit, None, bool(flags & SERVER_IN_TRANSACTION))
+
+
+SERVER_IN_TRANSACTION = 1
+
+
+def _sqlite(connection: Any, driver: Any) -> Facts:
+    autocommit = connection.autocommit and driver.isolation_level is None
+    return Facts(autocommit, None, driver.in_transaction)
+
+
+READERS = {"postgresql": _postgresql, "mysql": _mysql, "sqlite": _sqlite}

@@ -1,0 +1,191 @@
+"""Faults of the database are no failures of the receiver that meets them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import pytest
+from django.db import Error, connection, connections, transaction
+
+from signal_tasks import AsyncSignal, RetryPolicy, current_delivery
+from signal_tasks.delivery.batch import RUN_AGAIN
+from signal_tasks.delivery.message import process_message
+from signal_tasks.delivery.outcome import FREE_RUNS
+from signal_tasks.models import Attempt, Delivery
+from signal_tasks.testing import run_pending
+from tests.signal_tasks.delivery.steps import (
+    atomic_or_not,
+    connect,
+    ids_of,
+    run,
+    send,
+)
+from tests.testapp.models import Effect
+
+pytestmark = [
+    pytest.mark.django_db(transaction=True, databases=["default", "other"]),
+    pytest.mark.skipif(connection.vendor == "sqlite", reason="needs a server"),
+]
+
+#: A policy that gives up at once on every error of a database.
+PICKY = RetryPolicy(
+    max_attempts=2, backoff=0, jitter=False, retry_on=(OSError,), give_up_on=(Error,)
+)
+END_SESSION = {
+    "postgresql": "SELECT pg_terminate_backend(pg_backend_pid())",
+    "mysql": "KILL CONNECTION_ID()",
+}
+DEADLOCK = {
+    "postgresql": "DO $$ BEGIN RAISE 'lost' USING ERRCODE = '40P01'; END $$",
+    "mysql": "SIGNAL SQLSTATE '40001' SET MYSQL_ERRNO = 1213, MESSAGE_TEXT = 'lost'",
+}
+
+
+def execute(statements: dict[str, str], database: str = "default") -> None:
+    """Have the server of a database execute its statement of these."""
+    with connections[database].cursor() as cursor:
+        cursor.execute(statements[connections[database].vendor])
+
+
+class Fragile:
+    """A receiver that meets a fault in its first few runs."""
+
+    def __init__(self, fault: dict[str, str], times: int = 99, **how: Any) -> None:
+        self.fault, self.times, self.how = fault, times, how
+        self.runs: Counter[object] = Counter()
+        self.__name__ = "fragile"
+
+    def __call__(
+        self, sender: object, key: object = "", broken: bool = True, **_: Any
+    ) -> None:
+        self.runs[key] += 1
+        Effect.objects.create(what="before", key=str(key))
+        if broken and self.runs[key] <= self.times:
+            execute(self.fault, **self.how)
+        Effect.objects.create(what="after", key=str(key))
+
+
+def outcome(signal: AsyncSignal, fragile: Any, **options: Any) -> tuple[Any, ...]:
+    """Run the delivery of one event until nothing is due; return what came of it."""
+    connect(signal, fragile, retry=PICKY, **options)
+    handle = send(signal)
+    while run_pending():
+        pass
+    handle.refresh()
+    return handle.state, handle.reason, handle.attempts
+
+
+def records() -> list[tuple[int, str]]:
+    return list(Attempt.objects.values_list("number", "consequence"))
+
+
+@atomic_or_not
+def test_a_lost_connection_spends_no_attempt_whatever_the_policy_says(
+    atomic: bool, signal: AsyncSignal
+) -> None:
+    fragile = Fragile(END_SESSION, times=FREE_RUNS)
+    assert outcome(signal, fragile, atomic=atomic) == ("succeeded", "", 1)
+    assert fragile.runs[""] == FREE_RUNS + 1
+    assert records() == [(1, "released")] * FREE_RUNS
+    if atomic:
+        assert Effect.objects.count() == 2
+
+
+@atomic_or_not
+def test_a_receiver_that_always_loses_its_connection_is_given_up_at_last(
+    atomic: bool, signal: AsyncSignal
+) -> None:
+    fragile = Fragile(END_SESSION)
+    assert outcome(signal, fragile, atomic=atomic) == ("dead", "exhausted", 2)
+    assert fragile.runs[""] == 2 * (FREE_RUNS + 1)
+    freely = [(1, "released")] * FREE_RUNS, [(2, "released")] * FREE_RUNS
+    assert records() == [*freely[0], (1, "retried"), *freely[1], (2, "dead")]
+
+
+@atomic_or_not
+def test_an_error_that_was_raised_because_the_connection_was_lost_is_no_failure(
+    atomic: bool, signal: AsyncSignal
+) -> None:
+    seen = []
+
+    def translate(sender: object, **kwargs: Any) -> None:
+        seen.append(current_delivery().attempt)
+        try:
+            if len(seen) == 1:
+                execute(END_SESSION)
+        except Error as error:
+            raise LookupError("a service is away") from error
+
+    assert outcome(signal, translate, atomic=atomic) == ("succeeded", "", 1)
+    assert seen == [1, 1]
+
+
+@atomic_or_not
+def test_what_shares_a_message_with_a_lost_connection_succeeds_in_one_attempt(
+    atomic: bool, signal: AsyncSignal
+) -> None:
+    fragile = Fragile(END_SESSION)
+    name = f"t.shared_{atomic}"
+    connect(signal, fragile, name=name, retry=PICKY, atomic=atomic)
+    items = [{"key": key, "broken": key == 2} for key in range(5)]
+    signal.send_many(sender=None, items=items)
+    process_message(name, ids_of(signal, name), "default")
+    states = Delivery.objects.values_list("state", "attempts")
+    assert Counter(states) == {("succeeded", 1): 4, ("pending", 0): 1}
+    after = Effect.objects.filter(what="after").values_list("key", flat=True)
+    assert sorted(after) == ["0", "1", "3", "4"]
+
+
+@atomic_or_not
+def test_the_lost_connection_of_another_database_is_judged_by_the_policy(
+    atomic: bool, signal: AsyncSignal
+) -> None:
+    fragile = Fragile(END_SESSION, database="other")
+    assert outcome(signal, fragile, atomic=atomic) == ("dead", "rejected", 1)
+    assert fragile.runs[""] == 1
+
+
+def test_a_lost_transaction_is_run_again_at_once(signal: AsyncSignal) -> None:
+    fragile = Fragile(DEADLOCK, times=len(RUN_AGAIN))
+    connect(signal, fragile, retry=PICKY)
+    assert run(send(signal)).state == "succeeded"
+    assert fragile.runs[""] == len(RUN_AGAIN) + 1
+    assert Effect.objects.count() == 2
+    assert records() == []
+
+
+def test_a_transaction_that_is_always_lost_is_retried_and_never_rejected(
+    signal: AsyncSignal,
+) -> None:
+    fragile = Fragile(DEADLOCK)
+    assert outcome(signal, fragile) == ("dead", "exhausted", 2)
+    assert fragile.runs[""] == 2 * (len(RUN_AGAIN) + 1)
+    assert records() == [(1, "retried"), (2, "dead")]
+
+
+def test_a_deadlock_outside_of_our_transaction_is_judged_by_the_policy(
+    signal: AsyncSignal,
+) -> None:
+    fragile = Fragile(DEADLOCK)
+    assert outcome(signal, fragile, atomic=False) == ("dead", "rejected", 1)
+    assert fragile.runs[""] == 1
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="a mode of PostgreSQL's")
+@atomic_or_not
+def test_a_connection_that_cannot_write_any_more_is_left(
+    atomic: bool, signal: AsyncSignal
+) -> None:
+    backends = []
+
+    def note(sender: object, **kwargs: Any) -> None:
+        with connection.cursor() as cursor, transaction.atomic():
+            cursor.execute("SELECT pg_backend_pid()")
+            backends.append(cursor.fetchone())
+            if len(backends) == 1:
+                cursor.execute("SET TRANSACTION READ ONLY")
+                Effect.objects.create(what="refused")
+
+    assert outcome(signal, note, atomic=atomic) == ("succeeded", "", 1)
+    assert len(set(backends)) == 2
