@@ -20,7 +20,8 @@ from signal_tasks.operations import Selection
 from signal_tasks.registry.naming import check_name
 from signal_tasks.registry.options import Options
 from signal_tasks.relay.pruning import prune
-from signal_tasks.relay.relay import PassResult, Relay
+from signal_tasks.relay.publishing import PassResult
+from signal_tasks.relay.relay import Relay
 from signal_tasks.states import Reason, State
 
 
