@@ -150,6 +150,8 @@ class PassFinished:
         orphaned: deliveries whose receiver this process does not know.
         pruned: deliveries that were deleted.
         parked: deliveries that cannot be published, for a reason of their receiver's.
+        rescued: deliveries that were published late, as their sender did not do it or
+            no worker came to them.
     """
 
     database: str
@@ -158,6 +160,7 @@ class PassFinished:
     orphaned: int
     pruned: int
     parked: int = 0
+    rescued: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
