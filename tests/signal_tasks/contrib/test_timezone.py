@@ -26,9 +26,12 @@ class Local(tzinfo):
         return None
 
     def utcoffset(self, moment: datetime | None) -> timedelta | None:
-        return timedelta(hours=1)
+        return None if moment is None else timedelta(hours=1)
 
     def dst(self, moment: datetime | None) -> timedelta | None:
+        return None
+
+    def tzname(self, moment: datetime | None) -> str | None:
         return None
 
 
