@@ -22,9 +22,6 @@ NOON = datetime(2026, 7, 1, 12, tzinfo=UTC)
 class Local(tzinfo):
     """A zone without a name that another process could know."""
 
-    def tzname(self, moment: datetime | None) -> str | None:
-        return None
-
     def utcoffset(self, moment: datetime | None) -> timedelta | None:
         return None if moment is None else timedelta(hours=1)
 
