@@ -24,9 +24,10 @@ from chaos import journal, receiver_faults
 from chaos.hooks import Function, Target
 from signal_tasks.broker.publisher import Publisher
 from signal_tasks.delivery import attempt, batch
+from signal_tasks.delivery.batch import Batch
 from signal_tasks.delivery.call import call
 from signal_tasks.delivery.message import MessageRun
-from signal_tasks.delivery.outcome import write, write_apart
+from signal_tasks.delivery.outcome import write
 from signal_tasks.dispatch import signal as dispatch
 from signal_tasks.outbox.write import write as write_events
 from signal_tasks.querysets import DeliveryQuerySet
@@ -106,12 +107,7 @@ class CrashPoint(Enum):
         even_if_empty=True,
     )
     FINISH_COMMITTED = Location(
-        WORKER,
-        "after",
-        Target(batch, write_apart),
-        "finish committed (not atomic)",
-        in_transaction=False,
-        even_if_empty=True,
+        WORKER, "before", Target(Batch, Batch._written), "finish committed"
     )
     UNACKNOWLEDGED = Location(
         WORKER,
