@@ -30,7 +30,7 @@ from signal_tasks.delivery.outcome import write, write_apart
 from signal_tasks.dispatch import signal as dispatch
 from signal_tasks.outbox.write import write as write_events
 from signal_tasks.querysets import DeliveryQuerySet
-from signal_tasks.relay.relay import Relay
+from signal_tasks.relay import publishing
 
 WEB, WORKER = "web", "worker"
 
@@ -138,11 +138,14 @@ class CrashPoint(Enum):
     SCHEDULED = Location(
         WORKER,
         "before",
-        Target(Relay, Relay._publish),
+        Target(publishing, publishing._publish),
         "relay: publication scheduled, not published",
     )
     REPUBLISHED = Location(
-        WORKER, "after", Target(Relay, Relay._publish), "relay: just published"
+        WORKER,
+        "after",
+        Target(publishing, publishing._publish),
+        "relay: just published",
     )
 
     @property
