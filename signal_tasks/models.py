@@ -195,7 +195,8 @@ class Worker(models.Model):
     """A worker or relay that reports to be at work on this database.
 
     Deliveries name the worker that runs them by this id (``claimed_by``); see Note
-    [Silence] in ``relay.heartbeat``.
+    [Silence] in ``relay.heartbeat``. ``rescued`` and ``broker_error`` are explained by
+    Note [Rescued deliveries] in ``relay.rescues``.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -203,6 +204,8 @@ class Worker(models.Model):
     started_at = models.DateTimeField(default=DatabaseNow)
     seen_at = models.DateTimeField(default=DatabaseNow)
     runs_relay = models.BooleanField(default=True)
+    rescued = models.IntegerField(default=0)
+    broker_error = models.CharField(max_length=MAX_PARKED, blank=True, default="")
 
     objects: ClassVar[models.Manager[Worker]] = models.Manager()
 

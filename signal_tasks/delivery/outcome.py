@@ -132,7 +132,7 @@ def persist(database: str, change: Callable[[], T]) -> T:
     raise AssertionError("unreachable")
 
 
-def announce(outcomes: Sequence[Outcome]) -> None:
+def send_signals(outcomes: Sequence[Outcome]) -> None:
     """Send the lifecycle signals of outcomes that are committed."""
     for outcome in outcomes:
         details = _attempt_finished(outcome)

@@ -66,7 +66,7 @@ class HiddenShop(Shop):
         proxy = True
 
 
-class Special(models.Manager["Special"]):
+class Special(models.Manager["Place"]):
     """Returns each place as the most special class that it has."""
 
     def get_queryset(self) -> Any:
@@ -267,7 +267,7 @@ def test_child_proxy_and_parent_arrive_as_what_they_were() -> None:
 @pytest.mark.usefixtures("_tables")
 def test_an_instance_arrives_as_the_class_that_was_sent() -> None:
     Shop(name="corner", rent=Decimal("9.50")).save()
-    spot = models.QuerySet(Spot).get()
+    spot: Spot = models.QuerySet(Spot).get()
     again = arrived(spot)
     assert (type(again), again) == (Spot, spot)
 
