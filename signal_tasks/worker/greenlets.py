@@ -49,6 +49,9 @@ _native_lock = monkey.get_original("_thread", "allocate_lock")
 class GreenletPool(TaskPool):  # type: ignore[misc]
     """Celery's gevent pool, which interrupts receivers and never our bookkeeping."""
 
+    #: Celery tells its pools apart by this: for beat, connections and the banner.
+    __module__ = TaskPool.__module__
+
     def on_start(self) -> None:
         """Start the pool."""
         super().on_start()

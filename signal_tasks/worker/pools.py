@@ -93,7 +93,7 @@ def refusal(pool: Any) -> str | None:
     if module == EVENTLET:
         return NO_EVENTLET
     if module != GEVENT:
-        green = getattr(pool, "is_green", False) and not module.startswith(__package__)
+        green = getattr(pool, "is_green", False)
         return UNKNOWN_GREEN.format(pool=module) if green else None
     if not _is_patched():
         return NOT_PATCHED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from collections.abc import Iterator
 
@@ -134,20 +135,18 @@ def test_a_terminated_message_stops_nothing_but_its_receiver(
     worker = start_worker(*GEVENT)
     inside.send(sender=None, key="long", task="nap once", seconds=20)
     eventually(runs)
+    task = eventually(lambda: received(worker.output))
     outside.send(sender=None, key="beside", task="nap", seconds=1)
-    current_app.control.revoke(_running_tasks(worker.output), terminate=True)
+    current_app.control.revoke(task, terminate=True)
     succeed_once(2)
     assert (runs_of("long"), runs_of("beside")) == (2, 1)
     inside.send(sender=None, key="after")
     succeed_once(3)
 
 
-def _running_tasks(output: str) -> list[str]:
+def received(output: str) -> list[str]:
     """Return the ids of the messages that a worker has received."""
-    lines = [line for line in output.splitlines() if " received" in line]
-    return [
-        line.partition("[")[2].rpartition("[")[2].partition("]")[0] for line in lines
-    ]
+    return re.findall(r"\[([0-9a-f-]{36})\] received", output)
 
 
 @on_server
