@@ -28,9 +28,14 @@ def health() -> dict[str, Any]:
     every outbox and nothing that is due has waited for longer than
     ``MAX_PENDING_AGE`` and everything can be published; ``problems`` says what is wrong,
     a sentence each. Orphans count as pending and as orphaned, likewise what is parked.
+
+    ``rescued`` is the number of deliveries that relays have published late in the last
+    five minutes, ``broker_errors`` what relays had to do with the broker meanwhile.
     """
     receivers = {receiver.name: _no_counts() for receiver in registry.receivers()}
-    ages, workers, problems = [], [], []
+    ages: list[float] = []
+    workers: list[Worker] = []
+    problems: list[str] = []
     for database in outbox_aliases():
         for row in Delivery.objects.using(database).counts():
             counts = receivers.setdefault(row["receiver"], _no_counts())
@@ -42,7 +47,7 @@ def health() -> dict[str, Any]:
                 counts["parked"] += row["n"]
         ages += _oldest_age(database)
         live = _live_workers(database)
-        workers += [worker.name for worker in live]
+        workers += live
         if not any(worker.runs_relay for worker in live):
             problems.append(f"no live worker or relay was seen on {database!r}")
     oldest = max(ages, default=None)
@@ -55,7 +60,9 @@ def health() -> dict[str, Any]:
     return {
         **totals,
         "oldest_pending_age_s": oldest,
-        "workers": sorted(set(workers)),
+        "workers": sorted({worker.name for worker in workers}),
+        "rescued": sum(worker.rescued for worker in workers),
+        "broker_errors": sorted({w.broker_error for w in workers if w.broker_error}),
         "receivers": receivers,
         "healthy": not problems,
         "problems": problems,

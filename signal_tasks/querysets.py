@@ -4,7 +4,8 @@
 Each verb is guarded by the state it starts from, and by the lease where a worker
 holds one, in an UPDATE of its own, without the caller's filter. A database evaluates
 such a guard again for a row that changed meanwhile, but not one that a join has made
-part of a subquery.
+part of a subquery. An operator's verb, which does have a filter, locks the rows that it
+has found and then asks again which of them it is for.
 
 All run on the alias of the queryset. Nothing here knows a receiver, a policy or the
 broker.
@@ -335,11 +336,20 @@ class DeliveryQuerySet(QuerySet[D]):
         """Change the rows of this queryset in these states; see Note [Guards]."""
         found = self.filter(state__in=states).order_by("pk")
         ids = list(found.values_list("pk", flat=True))
-        rows = self._unfiltered().filter(state__in=states)
+        changed = 0
         with transaction.atomic(using=self.db):
-            return sum(
-                rows.filter(pk__in=some).update(**changes) for some in _batches(ids)
-            )
+            for some in _batches(ids):
+                self._lock(some)
+                still = list(found.filter(pk__in=some).values_list("pk", flat=True))
+                rows = self._unfiltered().filter(pk__in=still, state__in=states)
+                changed += rows.update(**changes)
+        return changed
+
+    def _lock(self, ids: Collection[uuid.UUID]) -> None:
+        """Lock rows in this transaction; wait for those that others have locked."""
+        rows = self._unfiltered().filter(pk__in=ids).order_by("pk")
+        if connections[self.db].features.has_select_for_update:
+            list(rows.select_for_update().values_list("pk"))
 
     def undo_success(self) -> int:
         """Make succeeded deliveries pending again, as if their outcome was not written.

@@ -33,9 +33,9 @@ def consumer_may_die() -> bool:
 
 
 def load_transport() -> None:
-    """Import the client library of the broker, before a pool is forked.
+    """Import the client library of the broker, before this process is forked.
 
-    The pool's processes then share it; importing it costs each twelve megabytes.
+    A pool's processes then share it; importing it costs each twelve megabytes.
     """
     current_app.connection_for_write().transport  # noqa: B018 - made when looked at
 

@@ -28,13 +28,18 @@ class Publication:
     """The result of a publication.
 
     Attributes:
-        taken: False if the broker failed; some messages may have gone.
+        error: of the broker, if it failed; some messages may have gone.
         refused: receivers whose messages cannot be made or routed, or that the broker
             refuses, each with the error. It is the failure of these receivers alone.
     """
 
-    taken: bool
+    error: BaseException | None
     refused: Mapping[str, BaseException]
+
+    @property
+    def is_taken(self) -> bool:
+        """True if the broker has what could be sent."""
+        return self.error is None
 
 
 class BrokerConnection:
@@ -75,7 +80,7 @@ class BrokerConnection:
         # Routes, serializers and transports raise what they like.
         except Exception:  # noqa: BLE001
             return Publication(self._publish_singly(messages, refused), refused)
-        return Publication(True, refused)
+        return Publication(None, refused)
 
     def close(self) -> None:
         """Drop the connection, whatever state it is in."""
@@ -115,11 +120,11 @@ class BrokerConnection:
 
     def _publish_singly(
         self, messages: Messages, refused: dict[str, BaseException]
-    ) -> bool:
+    ) -> BaseException | None:
         """Publish one receiver's messages after the other's, to see whose failure it is.
 
         A broker to which a new connection can be made is well, and what fails then is
-        the receiver's. Return False if the broker failed.
+        the receiver's. Return the error if the broker failed.
         """
         until = time.monotonic() + PATIENCE * settings().PUBLISH_TIMEOUT
         has_sent = False
@@ -138,9 +143,7 @@ class BrokerConnection:
             else:
                 has_sent = True
         self.close()
-        if broken is not None:
-            self._rest(broken)
-        return broken is None
+        return None if broken is None else self._rest(broken)
 
     def _connect(self) -> Exception | None:
         """Open a new connection; return the error if the broker does not answer."""
@@ -160,12 +163,13 @@ class BrokerConnection:
         details = signals.PublicationFailed(error=error, receiver=receiver)
         signals.publication_failed.send_robust(BrokerConnection, details=details)
 
-    def _rest(self, error: Exception) -> None:
+    def _rest(self, error: Exception) -> BrokerUnavailable:
         self._retry_at = time.monotonic() + self.pause
         failure = BrokerUnavailable(f"{type(error).__name__}: {error}")
         failure.__cause__ = error
         details = signals.PublicationFailed(error=failure)
         signals.publication_failed.send_robust(BrokerConnection, details=details)
+        return failure
 
     def _open(self, *, confirm: bool = False) -> Any:
         if self._producer is None:

@@ -22,7 +22,7 @@ import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from django.db import transaction
 
@@ -62,10 +62,11 @@ class Heartbeat:
         wait = settings().WORKER_TTL * INTERVAL + late
         return last is None or time.monotonic() >= last + wait
 
-    def report(self, database: str) -> None:
-        """Record that this worker is at work now."""
+    def report(self, database: str, **facts: object) -> None:
+        """Record that this worker is at work now, and facts about its relay."""
         rows = Worker.objects.using(database)
-        if not rows.filter(pk=self.id).update(seen_at=DatabaseNow()):
+        changes: dict[str, Any] = {"seen_at": DatabaseNow(), **facts}
+        if not rows.filter(pk=self.id).update(**changes):
             new = Worker(pk=self.id, name=self.name, runs_relay=self.runs_relay)
             rows.bulk_create([new], ignore_conflicts=True)
         self._reported_at[database] = time.monotonic()

@@ -13,6 +13,7 @@ from django.db import Error, connections
 
 from signal_tasks.conf import settings
 from signal_tasks.db.aliases import outbox_aliases
+from signal_tasks.db.session import leave_pool
 from signal_tasks.delivery.process import process
 from signal_tasks.forks import ForkGuard
 from signal_tasks.models import Delivery
@@ -113,6 +114,7 @@ def _report_forever(heartbeat: Heartbeat, stop: threading.Event) -> None:
 def _with_connection(database: str, report: Callable[[str], None]) -> None:
     """Report; a database that is down is reported by the relay, not from here."""
     with _reporting, suppress(Error):
+        leave_pool(database)
         try:
             report(database)
         finally:

@@ -23,7 +23,7 @@ from tests.integration.workers import (
     runs,
     start_python,
 )
-from tests.servers import PostgresServer, RedisServer, StandbyServer
+from tests.servers import PostgresServer, RedisServer, StandbyServer, promote
 
 pytestmark = pytest.mark.skipif(
     os.environ.get("TEST_DATABASE") != "postgres", reason="needs PostgreSQL"
@@ -158,7 +158,7 @@ def test_workers_leave_a_primary_that_only_reads(
     eventually(lambda: finished(cluster.primary) == 40)
     eventually(cluster.caught_up)
     cluster.read_only()
-    cluster.standby.promote()
+    promote(cluster.standby)
     cluster.send(20, first=20)
     started = time.monotonic()
     eventually(lambda: finished(cluster.standby) == 80)
@@ -177,7 +177,7 @@ def test_what_ran_when_the_primary_died_runs_again_and_spends_no_attempt(
     eventually(lambda: len(runs()) >= 2)
     eventually(cluster.caught_up)
     cluster.primary.kill()
-    cluster.standby.promote()
+    promote(cluster.standby)
     eventually(lambda: finished(cluster.standby) == 8, seconds=60)
     assert ask(cluster.standby, "SELECT max(attempts) FROM signal_tasks_delivery") == 1
     effects = "SELECT count(*) FROM testapp_effect WHERE what = 'inside'"
@@ -220,7 +220,7 @@ def test_a_sender_leaves_a_primary_that_only_reads_after_one_request(
         assert [request(), request()] == ["sent", "sent"]
         eventually(cluster.caught_up)
         cluster.read_only()
-        cluster.standby.promote()
+        promote(cluster.standby)
         assert [request(), request()] == ["InternalError", "sent"]
         assert ask(cluster.standby, "SELECT count(*) FROM signal_tasks_event") == 3
         assert web.stdin is not None

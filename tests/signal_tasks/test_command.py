@@ -96,7 +96,8 @@ def test_the_object_of_status_has_the_keys_that_were_promised(
     run_pending()
     signal.send(sender=None)
     told = json.loads(command("status", "--json"))
-    assert set(told) == COUNTS | {"oldest_pending_age_s", "workers", "receivers"}
+    others = {"oldest_pending_age_s", "workers", "receivers"}
+    assert set(told) == COUNTS | others | {"rescued", "broker_errors"}
     assert told["workers"] == ["celery@here"]
     assert (told["pending"], told["succeeded"], told["dead"]) == (2, 1, 1)
     assert all(set(counts) == COUNTS for counts in told["receivers"].values())

@@ -20,7 +20,8 @@ from signal_tasks.operations import Selection
 from signal_tasks.registry.naming import check_name
 from signal_tasks.registry.options import Options
 from signal_tasks.relay.pruning import prune
-from signal_tasks.relay.relay import PassResult, Relay
+from signal_tasks.relay.publishing import PassResult
+from signal_tasks.relay.relay import Relay
 from signal_tasks.states import Reason, State
 
 
@@ -99,6 +100,11 @@ class Command(BaseCommand):
         waiting = "nothing is due" if age is None else f"{age:.1f} s"
         self.stdout.write(f"oldest due delivery waits: {waiting}")
         self.stdout.write(f"workers: {', '.join(seen['workers']) or 'none'}")
+        self.stdout.write(
+            f"published late by relays in five minutes: {seen['rescued']}"
+        )
+        for error in seen["broker_errors"]:
+            self.stdout.write(f"  the broker failed: {error}")
 
     def _relay(self, options: dict[str, Any]) -> None:
         relay = Relay(f"relay@{socket.gethostname()}")

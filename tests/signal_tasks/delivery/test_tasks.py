@@ -115,7 +115,8 @@ def test_what_decides_when_a_task_runs_is_not_taken_over(
     task = task_of(app_of(Meddling), signal)
     assert issubclass(type(task), Meddling)
     assert (task.acks_late, task.reject_on_worker_lost) == (True, False)
-    assert (task.max_retries, task.expires, task.ignore_result) == (None, None, True)
+    never: tuple[Any, ...] = (None, None, True)
+    assert (task.max_retries, task.expires, task.ignore_result) == never
     handle = send(signal)
     task.apply_async(([str(handle.id)], "default"))
     assert handle.refresh().state == "succeeded"
