@@ -204,6 +204,7 @@ class Worker(models.Model):
     started_at = models.DateTimeField(default=DatabaseNow)
     seen_at = models.DateTimeField(default=DatabaseNow)
     runs_relay = models.BooleanField(default=True)
+    queues = models.TextField(blank=True, default="")  # that it consumes: a line each
     rescued = models.IntegerField(default=0)
     broker_error = models.CharField(max_length=MAX_PARKED, blank=True, default="")
 

@@ -14,6 +14,8 @@ from kombu.serialization import registry as serializers
 from signal_tasks.conf import settings
 from signal_tasks.registry.registry import Receiver, registry
 
+from signal_tasks.registry.registry import Receiver
+
 
 def app_is_missing() -> bool:
     """Return True if Celery made up an app because the project has set none."""
@@ -100,6 +102,21 @@ def consumer_may_die() -> bool:
     redis = str(current_app.conf.broker_url or "").startswith(("redis", "sentinel"))
     own = current_app.conf.worker_consumer != "celery.worker.consumer:Consumer"
     return celery.__version__ == "5.7.0" and redis and own
+
+
+def queue_of(receiver: Receiver) -> str | None:
+    """Return the queue of a receiver's messages.
+
+    None if its route leads to an exchange, or is of no use.
+    """
+    given = {} if receiver.queue is None else {"queue": receiver.queue}
+    try:
+        queue = current_app.amqp.router.route(given, receiver.name).get("queue")
+    # Routers are the project's own. What they raise is told where it does harm.
+    except Exception:  # noqa: BLE001
+        return None
+    name: str | None = getattr(queue, "name", queue)
+    return name
 
 
 def load_transport() -> None:

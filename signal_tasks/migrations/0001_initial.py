@@ -93,6 +93,7 @@ class Migration(migrations.Migration):
                 ('started_at', models.DateTimeField(default=signal_tasks.db.clock.DatabaseNow)),
                 ('seen_at', models.DateTimeField(default=signal_tasks.db.clock.DatabaseNow)),
                 ('runs_relay', models.BooleanField(default=True)),
+                ('queues', models.TextField(blank=True, default='')),
                 ('rescued', models.IntegerField(default=0)),
                 ('broker_error', models.CharField(blank=True, default='', max_length=255)),
             ],
