@@ -15,6 +15,7 @@ now and then.
 
 from __future__ import annotations
 
+import signal
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
@@ -38,6 +39,7 @@ threadpool: Any = import_module("gevent.threadpool")
 MAX_LOOPS, IDLE_SECONDS = 10_000, 5.0
 #: How long a cold shutdown waits until what it has interrupted is released (seconds).
 RELEASE_SECONDS, FLUSH_SECONDS = 5.0, 0.5
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT)
 #: The building blocks of asgiref that are replaced.
 REPLACED = ("Future", "ThreadPoolExecutor", "CurrentThreadExecutor")
 
@@ -51,6 +53,7 @@ class GreenletPool(TaskPool):  # type: ignore[misc]
         """Start the pool."""
         super().on_start()
         self._receivers: dict[int, Any] = {}
+        _handle_signals_in_greenlets()
 
     def on_apply(
         self, target: Any, args: Any = None, *rest: Any, **options: Any
@@ -68,11 +71,11 @@ class GreenletPool(TaskPool):  # type: ignore[misc]
         greenlet.link(lambda _: self._receivers.pop(number, None))
         return greenlet
 
-    def terminate_job(self, pid: int, signal: int | None = None) -> None:
+    def terminate_job(self, pid: int, number: int | None = None) -> None:
         """Interrupt the receiver that runs in a greenlet; called by Celery."""
         greenlet = self._receivers.get(pid)
         if greenlet is None:
-            super().terminate_job(pid, signal)
+            super().terminate_job(pid, number)
         else:
             gevent.get_hub().loop.run_callback(_interrupt, greenlet)
 
@@ -83,6 +86,30 @@ class GreenletPool(TaskPool):  # type: ignore[misc]
             self.terminate_job(id(greenlet))
         gevent.joinall(running, timeout=RELEASE_SECONDS)
         publisher.flush(FLUSH_SECONDS)
+
+
+def _handle_signals_in_greenlets() -> None:
+    """Have the worker stopped by a greenlet, which can wait.
+
+    Celery's handlers wait, for a soft shutdown and for the broker, but Python calls
+    them in gevent's hub, where nothing can. Celery has installed its own by now, and
+    each may install others.
+    """
+    for number in STOP_SIGNALS:
+        handler = signal.getsignal(number)
+        if callable(handler) and not isinstance(handler, _InGreenlet):
+            signal.signal(number, _InGreenlet(handler))
+
+
+class _InGreenlet:
+    """A signal handler that calls another one in a greenlet."""
+
+    def __init__(self, handler: Callable[[int, Any], Any]) -> None:
+        self._handler = handler
+
+    def __call__(self, number: int, frame: Any) -> None:
+        gevent.spawn(self._handler, number, frame)
+        gevent.spawn(_handle_signals_in_greenlets)  # as soon as that one waits
 
 
 def _interrupt(greenlet: Any) -> None:

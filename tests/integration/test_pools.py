@@ -111,14 +111,15 @@ def test_a_warm_stop_finishes_what_runs_and_releases_the_rest(
 
 
 @on_server
+@pytest.mark.parametrize("soft", [0, 1], ids=["cold", "soft"])
 @pytest.mark.parametrize("sent", EACH, ids=lambda sent: sent.name.split(".")[-1])
 def test_a_cold_stop_releases_what_runs_in_greenlets(
-    sent: AsyncSignal, start_worker: StartWorker
+    sent: AsyncSignal, soft: int, start_worker: StartWorker
 ) -> None:
-    worker = start_worker(*GEVENT)
+    worker = start_worker(*GEVENT, CELERY={"WORKER_SOFT_SHUTDOWN_TIMEOUT": soft})
     for key in range(4):
         sent.send(sender=None, key=key, task="nap", seconds=20)
-    eventually(lambda: len(runs()) == 4)
+    eventually(runs)
     worker.send(signal.SIGQUIT)
     worker.wait(15)
     assert states() == {"pending": 4}
