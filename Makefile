@@ -26,12 +26,12 @@ help: ## list what can be made
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/run.stamp: requirements.txt | $(VENV)/bin/python
-	$(PIP) install -r requirements.txt
+$(VENV)/run.stamp: requirements-run.txt | $(VENV)/bin/python
+	$(PIP) install --require-hashes -r requirements-run.txt
 	@touch $@
 
 $(VENV)/dev.stamp: requirements-dev.txt | $(VENV)/bin/python
-	$(PIP) install -r requirements-dev.txt
+	$(PIP) install --require-hashes -r requirements-dev.txt
 	@touch $@
 
 run: $(VENV)/run.stamp ## start shop, workers, Flower and Redis; Ctrl-C stops them
@@ -75,7 +75,7 @@ check: $(VENV)/dev.stamp ## lint, types, layers, migrations, settings, package, 
 	$(BIN)/zensical build --strict --clean
 
 audit: $(VENV)/dev.stamp ## ask for known vulnerabilities; fails also when nobody answers
-	@$(BIN)/python .ci/audit.py requirements.txt
+	@$(BIN)/python .ci/audit.py --record requirements.txt
 
 docs: $(VENV)/dev.stamp ## build the documentation into site/; a dead link is an error
 	@$(BIN)/zensical build --strict --clean
@@ -121,10 +121,13 @@ clean: ## remove what make has made (not the data in var/)
 	rm -rf .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
 PIN = $(VENV)/uv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
-	--no-annotate --no-header --no-emit-index-url
+	--generate-hashes --no-annotate --no-header --no-emit-index-url --no-emit-find-links
+# What is run are the versions that are tested.
+AS_TESTED = --constraint requirements-dev.txt
 
 requirements: $(VENV)/bin/python ## pin the newest versions that fit requirements*.in
 	$(BIN)/python -m venv $(VENV)/uv
 	$(VENV)/uv/bin/python -m pip install --quiet uv
-	$(PIN) requirements.in -o requirements.txt
 	$(PIN) requirements-dev.in -o requirements-dev.txt
+	$(PIN) $(AS_TESTED) requirements-run.in -o requirements-run.txt
+	$(PIN) $(AS_TESTED) requirements.in -o requirements.txt

@@ -6,7 +6,7 @@ One function per ID; each yields its messages.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 from django.apps import apps
@@ -19,7 +19,7 @@ from signal_tasks.broker import config
 from signal_tasks.conf import NAME, setting_errors
 from signal_tasks.context import carries_schemas, hooks
 from signal_tasks.db.aliases import outbox_aliases
-from signal_tasks.delivery.tasks import owns_task
+from signal_tasks.delivery.tasks import not_taken_over, owns_task
 from signal_tasks.dispatch.forwarding import ForwardedSignal
 from signal_tasks.dispatch.signal import all_signals
 from signal_tasks.registry.registry import registry
@@ -147,6 +147,50 @@ def arguments_travel() -> Messages:
                 )
 
 
+def messages_can_be_read() -> Messages:
+    """W009: workers refuse the messages of receivers, and nothing would ever run."""
+    refused = config.unreadable_receivers()
+    if refused:
+        yield checks.Warning(
+            "Celery's workers refuse the messages of receivers, because accept_content "
+            f"has not {' and '.join(sorted(set(refused.values())))}: {_some(refused)}.",
+            hint='Add "json" to CELERY_ACCEPT_CONTENT. Receivers are always sent as '
+            "JSON, whatever task_serializer says, unless task_annotations say more.",
+            id="signal_tasks.W009",
+        )
+
+
+def messages_can_be_routed() -> Messages:
+    """W012: messages of a receiver cannot be made or routed in this process."""
+    for name, error in config.unroutable_receivers():
+        yield checks.Warning(
+            f"Messages for {name} cannot be published, so its deliveries would be "
+            f"parked: {type(error).__name__}: {error}",
+            hint="See CELERY_TASK_ROUTES, CELERY_TASK_QUEUES and "
+            "CELERY_TASK_COMPRESSION.",
+            id="signal_tasks.W012",
+        )
+
+
+def default_queue_is_served() -> Messages:
+    """W013: a worker that is told of no queues would not serve the receivers'."""
+    queue = config.unserved_queue()
+    if queue is not None:
+        yield checks.Warning(
+            f"Receivers without a queue use {queue!r}, Celery's default queue, which "
+            "CELERY_TASK_QUEUES leaves out: a worker without -Q does not serve it.",
+            hint='Name one that is served with SIGNAL_TASKS["QUEUE"], add this one, '
+            "or silence this check and start a worker with -Q.",
+            id="signal_tasks.W013",
+        )
+
+
+def _some(names: Collection[str]) -> str:
+    first = sorted(names)[:3]
+    more = len(names) - len(first)
+    return ", ".join(first) + (f" and {more} more" if more else "")
+
+
 def celery_app_is_set() -> Messages:
     """W001: no Celery app, so nothing knows where the broker is."""
     if config.app_is_missing():
@@ -182,6 +226,26 @@ def connections_are_reused() -> Messages:
                 "request (CONN_MAX_AGE is 0).",
                 hint="Set CONN_MAX_AGE, e.g. 600, and CONN_HEALTH_CHECKS = True.",
                 id="signal_tasks.W003",
+            )
+
+
+def connections_are_checked() -> Messages:
+    """W010: connections that wait to be used again may have been closed meanwhile."""
+    for alias in connections:
+        conf = connections[alias].settings_dict
+        if not any(server in conf["ENGINE"] for server in SERVERS):
+            continue
+        pool = conf.get("OPTIONS", {}).get("pool")
+        if isinstance(pool, dict) and pool.get("check"):
+            continue
+        if (pool or conf.get("CONN_MAX_AGE") != 0) and not conf["CONN_HEALTH_CHECKS"]:
+            kept = "in Django's pool " if pool else ""
+            yield checks.Warning(
+                f"The connections of the database {alias!r} that are kept {kept}are "
+                "used again without a look: after a restart or failover of the "
+                "database, requests fail with each of them.",
+                hint="Set CONN_HEALTH_CHECKS = True.",
+                id="signal_tasks.W010",
             )
 
 
@@ -247,6 +311,19 @@ def receivers_are_held() -> Messages:
         )
 
 
+def task_class_leaves_receivers_alone() -> Messages:
+    """W011: the project's Celery task class defines what receivers do without."""
+    if lost := not_taken_over():
+        yield checks.Warning(
+            "The task class of the Celery app (task_cls) defines "
+            f"{', '.join(lost)}; the tasks of receivers do without, because their "
+            "rows decide when they are run and again.",
+            hint="Carry what it carries with a class in SIGNAL_TASKS['CONTEXT'], and "
+            "silence this check.",
+            id="signal_tasks.W011",
+        )
+
+
 ALL: tuple[Callable[[], Messages], ...] = (
     settings_are_valid,
     times_are_aware,
@@ -255,12 +332,17 @@ ALL: tuple[Callable[[], Messages], ...] = (
     times_are_stored_in_utc,
     tenants_travel,
     arguments_travel,
+    messages_can_be_read,
+    messages_can_be_routed,
+    default_queue_is_served,
     celery_app_is_set,
     tasks_are_not_eager,
     connections_are_reused,
+    connections_are_checked,
     sqlite_can_share,
     content_is_json,
     worker_outlives_outages,
     worker_consumer_survives,
     receivers_are_held,
+    task_class_leaves_receivers_alone,
 )

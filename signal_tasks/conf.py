@@ -87,7 +87,8 @@ def _read(generation: int) -> Settings:
     A thread that was reading while the setting changed fills the place of an older
     generation, which nobody looks at any more.
     """
-    given = getattr(django_settings, NAME, None) or {}
+    given = getattr(django_settings, NAME, None)
+    given = given if isinstance(given, Mapping) else {}
     known = {f.name for f in fields(Settings)}
     return Settings(**{key: value for key, value in given.items() if key in known})
 

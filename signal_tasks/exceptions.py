@@ -6,6 +6,7 @@ One base class; one class for each thing a caller can do something about.
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import ClassVar
 
 
 class SignalTasksError(Exception):
@@ -55,16 +56,26 @@ class MissingInstance(SignalTasksError):
         model: its label, as ``orders.order``.
         pk: its primary key.
         database: alias of the database that it was looked for in.
+        hidden: it is there, but the base manager of its model does not show it.
     """
 
-    def __init__(self, model: str, pk: object, database: str) -> None:
+    def __init__(
+        self, model: str, pk: object, database: str, *, hidden: bool = False
+    ) -> None:
         super().__init__(model, pk, database)
         self.model = model
         self.pk = pk
         self.database = database
+        self.hidden = hidden
 
     def __str__(self) -> str:
-        return f"{self.model} with pk {self.pk!r} is not in database {self.database!r}"
+        row = f"{self.model} with pk {self.pk!r}"
+        if self.hidden:
+            return (
+                f"{row} is in database {self.database!r}, but hidden by the base "
+                "manager of its model (base_manager_name)"
+            )
+        return f"{row} is not in database {self.database!r}"
 
 
 class LeaseLost(SignalTasksError):
@@ -91,12 +102,19 @@ class Retry(SignalTasksError):
     Args:
         message: kept with the failed attempt.
         after: seconds or a timedelta; None leaves the delay to the ``RetryPolicy``.
-        counts: whether an attempt is spent. Without, only the policy's
-            ``give_up_after`` ends it.
+        counts: whether an attempt is spent. Without, the policy's ``give_up_after``
+            ends it, or else the ``MAX_UNCOUNTED``th time.
+
+    Attributes:
+        MAX_UNCOUNTED: times that a delivery may ask to be run again without spending
+            an attempt, if its policy has no ``give_up_after``: then it is dead, as
+            ``exhausted``. A replay begins anew.
 
     Raises:
         ValueError: ``after`` is negative.
     """
+
+    MAX_UNCOUNTED: ClassVar[int] = 1000
 
     def __init__(
         self,

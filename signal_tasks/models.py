@@ -50,6 +50,8 @@ class Event(models.Model):
         return carried
 
 
+#: Longest text of ``parked``, in characters.
+MAX_PARKED = 255
 #: Compared one by one: PostgreSQL needs three times as long to read a list.
 IS_LIVE = Q(state=State.PENDING) | Q(state=State.RUNNING)
 
@@ -63,6 +65,9 @@ class Delivery(models.Model):
 
     ``lease`` is the token of the last claim; see Note [Fencing] in ``db.claim``.
     ``run`` grows with each replay, so that attempts of each run are told apart.
+
+    ``parked`` says why a pending delivery could not be published, when the reason is
+    not the broker's; it is empty again once it was published or claimed.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
@@ -87,6 +92,9 @@ class Delivery(models.Model):
     publish_count = models.SmallIntegerField(default=0)
     isolated = models.BooleanField(default=False)
     orphaned = models.BooleanField(default=False)
+    parked = models.CharField(
+        max_length=MAX_PARKED, blank=True, default="", db_default=""
+    )
     finished_at = models.DateTimeField(null=True, blank=True)
 
     objects: ClassVar[Any] = DeliveryQuerySet.as_manager()
@@ -144,13 +152,17 @@ class Extension(models.Model):
 
 
 class Attempt(models.Model):
-    """One attempt that failed, kept for the people who have to find out why."""
+    """One attempt that failed, kept for the people who have to find out why.
+
+    An attempt that was deferred any number of ``times`` is one row, of the last time.
+    """
 
     class Consequence(models.TextChoices):
         """The consequence of a failed attempt for its delivery."""
 
         RETRIED = "retried"  # it is run again
         RELEASED = "released"  # it is run again, and this attempt does not count
+        DEFERRED = "deferred"  # the same, because the receiver has asked for it
         DEAD = "dead"  # that was the last one
 
     delivery = models.ForeignKey(
@@ -159,6 +171,7 @@ class Attempt(models.Model):
     run = models.SmallIntegerField(default=1)
     number = models.PositiveIntegerField()
     consequence = models.CharField(max_length=8, choices=Consequence.choices)
+    times = models.PositiveIntegerField(default=1)
     error_type = models.CharField(max_length=255)
     error = models.TextField()
     traceback = models.TextField(blank=True)
@@ -182,7 +195,8 @@ class Worker(models.Model):
     """A worker or relay that reports to be at work on this database.
 
     Deliveries name the worker that runs them by this id (``claimed_by``); see Note
-    [Silence] in ``relay.heartbeat``.
+    [Silence] in ``relay.heartbeat``. ``rescued`` and ``broker_error`` are explained by
+    Note [Rescued deliveries] in ``relay.rescues``.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -190,6 +204,9 @@ class Worker(models.Model):
     started_at = models.DateTimeField(default=DatabaseNow)
     seen_at = models.DateTimeField(default=DatabaseNow)
     runs_relay = models.BooleanField(default=True)
+    queues = models.TextField(blank=True, default="")  # that it consumes: a line each
+    rescued = models.IntegerField(default=0)
+    broker_error = models.CharField(max_length=MAX_PARKED, blank=True, default="")
 
     objects: ClassVar[models.Manager[Worker]] = models.Manager()
 

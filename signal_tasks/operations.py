@@ -25,6 +25,8 @@ from signal_tasks.stored_json import shown
 class Selection:
     """Which deliveries an operation is for; everything that is given has to match.
 
+    Only None is not given: no ids, or an empty name, match nothing.
+
     Attributes:
         ids: of deliveries.
         receiver: name of the receiver.
@@ -33,7 +35,7 @@ class Selection:
         reason: why it is dead.
     """
 
-    ids: Collection[uuid.UUID] = ()
+    ids: Collection[uuid.UUID] | None = None
     receiver: str | None = None
     signal: str | None = None
     state: str | None = None
@@ -42,7 +44,7 @@ class Selection:
     @property
     def is_empty(self) -> bool:
         """True if nothing is given, so that every delivery matches."""
-        return not any(getattr(self, each.name) for each in fields(self))
+        return all(getattr(self, each.name) is None for each in fields(self))
 
     def rows(self, database: str) -> DeliveryQuerySet[Delivery]:
         """Return the deliveries of one database that match."""
@@ -53,7 +55,7 @@ class Selection:
             "state": self.state,
             "reason": self.reason,
         }
-        given = {key: value for key, value in conditions.items() if value}
+        given = {key: value for key, value in conditions.items() if value is not None}
         rows: DeliveryQuerySet[Delivery] = Delivery.objects.using(database).filter(
             **given
         )
@@ -65,7 +67,7 @@ class Selection:
         Discarded ones only by their ids: they were finished on purpose.
         """
         rows = self.rows(database)
-        return rows.replayable() if self.ids else rows.dead()
+        return rows.dead() if self.ids is None else rows.replayable()
 
     def discardable(self, database: str) -> DeliveryQuerySet[Delivery]:
         """Return what ``discard`` changes: pending and dead deliveries."""
@@ -171,6 +173,7 @@ def _delivery(delivery: Delivery) -> dict[str, Any]:
         "run": delivery.run,
         "attempts": delivery.attempts,
         "orphaned": delivery.orphaned,
+        "parked": delivery.parked,
         "available_at": delivery.available_at.isoformat(),
         "finished_at": finished and finished.isoformat(),
         "failures": list(failures),

@@ -4,7 +4,8 @@
 Each verb is guarded by the state it starts from, and by the lease where a worker
 holds one, in an UPDATE of its own, without the caller's filter. A database evaluates
 such a guard again for a row that changed meanwhile, but not one that a join has made
-part of a subquery.
+part of a subquery. An operator's verb, which does have a filter, locks the rows that it
+has found and then asks again which of them it is for.
 
 All run on the alias of the queryset. Nothing here knows a receiver, a policy or the
 broker.
@@ -26,10 +27,13 @@ from typing import Any, TypeVar
 from django.apps import apps
 from django.db import connections, transaction
 from django.db.models import (
+    BooleanField,
     Case,
     Count,
     Exists,
+    ExpressionWrapper,
     F,
+    Max,
     Min,
     Model,
     OuterRef,
@@ -189,7 +193,8 @@ class DeliveryQuerySet(QuerySet[D]):
         the number of rows updated.
         """
         now = DatabaseNow()
-        held = Q(state=State.RUNNING, claimed_by=worker)  # also if it was extended
+        # Also what is over, but extended.
+        held = Q(state=State.RUNNING, claimed_by=worker, next_check_at__isnull=False)
         with transaction.atomic(using=self.db):
             rows = skip_locked(self._unfiltered().filter(held))
             ids = list(rows.values_list("pk", flat=True))
@@ -249,6 +254,25 @@ class DeliveryQuerySet(QuerySet[D]):
             )
         )
 
+    def park(
+        self, ids: Collection[uuid.UUID], reason: str, *, after: float | None = None
+    ) -> int:
+        """Record why pending deliveries cannot be published; the broker is well.
+
+        Relays try again in ``after`` seconds, or when they would have anyway. Return
+        the number of rows updated.
+        """
+        changes: dict[str, Any] = {"parked": reason}
+        if after is not None:
+            changes |= {"next_check_at": from_now(after), "publish_count": 1}
+        rows = self._unfiltered().filter(pk__in=ids, state=State.PENDING)
+        return rows.update(**changes)
+
+    def unpark(self, ids: Collection[uuid.UUID]) -> int:
+        """Undo ``park`` for what was published; return the number of rows updated."""
+        rows = self._unfiltered().filter(pk__in=ids, state=State.PENDING)
+        return rows.update(parked="", publish_count=1)
+
     def adopt(self, names: Collection[str]) -> int:
         """Make orphans of these receivers due for the relay.
 
@@ -285,6 +309,7 @@ class DeliveryQuerySet(QuerySet[D]):
             lease=0,
             publish_count=0,
             isolated=False,
+            parked="",
             available_at=DatabaseNow(),
             next_check_at=DatabaseNow(),
             finished_at=None,
@@ -311,11 +336,20 @@ class DeliveryQuerySet(QuerySet[D]):
         """Change the rows of this queryset in these states; see Note [Guards]."""
         found = self.filter(state__in=states).order_by("pk")
         ids = list(found.values_list("pk", flat=True))
-        rows = self._unfiltered().filter(state__in=states)
+        changed = 0
         with transaction.atomic(using=self.db):
-            return sum(
-                rows.filter(pk__in=some).update(**changes) for some in _batches(ids)
-            )
+            for some in _batches(ids):
+                self._lock(some)
+                still = list(found.filter(pk__in=some).values_list("pk", flat=True))
+                rows = self._unfiltered().filter(pk__in=still, state__in=states)
+                changed += rows.update(**changes)
+        return changed
+
+    def _lock(self, ids: Collection[uuid.UUID]) -> None:
+        """Lock rows in this transaction; wait for those that others have locked."""
+        rows = self._unfiltered().filter(pk__in=ids).order_by("pk")
+        if connections[self.db].features.has_select_for_update:
+            list(rows.select_for_update().values_list("pk"))
 
     def undo_success(self) -> int:
         """Make succeeded deliveries pending again, as if their outcome was not written.
@@ -375,9 +409,24 @@ class DeliveryQuerySet(QuerySet[D]):
         return self.filter(state__in=LIVE, next_check_at__isnull=False)
 
     def counts(self) -> list[dict[str, Any]]:
-        """Return rows of receiver, state, orphaned and ``n``, their number."""
-        rows: Any = self.values("receiver", "state", "orphaned")
+        """Return rows of receiver, state, orphaned, is_parked and ``n``, their number."""
+        is_parked = ExpressionWrapper(~Q(parked=""), output_field=BooleanField())
+        rows: Any = self.annotate(is_parked=is_parked)
+        rows = rows.values("receiver", "state", "orphaned", "is_parked")
         return list(rows.annotate(n=Count("pk")).order_by())
+
+    def parked(self) -> list[dict[str, Any]]:
+        """Return rows of receiver, ``n`` parked deliveries, and one of their reasons."""
+        rows: Any = self.live().filter(state=State.PENDING).exclude(parked="")
+        rows = rows.values("receiver").annotate(n=Count("pk"), reason=Max("parked"))
+        return list(rows.order_by("receiver"))
+
+    def waiting(self, names: Collection[str], *, seconds: float) -> dict[str, int]:
+        """Return how many deliveries of each receiver have been due for so long."""
+        since = from_now(-seconds)
+        due = Q(state=State.PENDING, receiver__in=names, available_at__lte=since)
+        rows = self.live().filter(due).values("receiver").annotate(n=Count("pk"))
+        return dict(rows.order_by("receiver").values_list("receiver", "n"))
 
     def oldest_due(self) -> datetime | None:
         """Return since when the longest waiting due delivery has been due."""

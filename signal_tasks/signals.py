@@ -1,8 +1,9 @@
 """Lifecycle signals: plain Django signals that the engine sends about its own work.
 
-Each is sent with ``send_robust`` in the process in which it happens, after the
-commit of what it tells of, and carries one frozen object as ``details``. Logs,
-metrics and your own listeners hear the same. ``docs/reference/lifecycle_signals.md``
+Each carries one frozen object as ``details``, and is sent with ``send_robust`` in the
+process in which it happens, after the commit of what it tells of. Only
+``signal_sending`` comes before anything is written, and an exception of its listener
+reaches the sender. Logs, metrics and your own listeners get the same. ``docs/reference/lifecycle_signals.md``
 is the table of them.
 """
 
@@ -124,13 +125,18 @@ class DeliveriesReleased:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublicationFailed:
-    """The broker did not take messages in time, or one message could not be routed.
+    """The broker did not take messages in time, or a receiver's cannot be published.
+
+    The deliveries stay pending, and a relay publishes them later.
 
     Attributes:
         error: what went wrong.
+        receiver: name of the receiver whose messages cannot be made or routed, or that
+            the broker refuses; None if the broker is at fault.
     """
 
     error: BaseException
+    receiver: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +149,9 @@ class PassFinished:
         recovered: deliveries whose lease was over.
         orphaned: deliveries whose receiver this process does not know.
         pruned: deliveries that were deleted.
+        parked: deliveries that cannot be published, for a reason of their receiver's.
+        rescued: deliveries that were published late, as their sender did not do it or
+            no worker came to them.
     """
 
     database: str
@@ -150,6 +159,8 @@ class PassFinished:
     recovered: int
     orphaned: int
     pruned: int
+    parked: int = 0
+    rescued: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,8 @@ from tests.post_office import PostOffice
 
 # Nearly sold out, so that some orders have to wait.
 SCARCE = "last-winters-candle"
+EMAIL_TIMEOUT = 60.0  # seconds
+PAUSE = 0.1  # seconds between two looks at the received emails
 
 
 class Customer:
@@ -31,7 +33,6 @@ class Customer:
         self.numbers: Iterator[int] = count()
         self.acknowledged: list[Acknowledged] = []
         self.counts: Counter[str] = Counter()
-        self.subscribed: list[str] = []  # addresses
         self.products = ShopClient(shop).products()
 
     def visit_until(self, over: Callable[[], bool]) -> None:
@@ -99,17 +100,13 @@ class Customer:
 
     def subscribe(self, visit: Visit) -> None:
         """Subscribe to the newsletter."""
-        email = address(self._new("reader"))
-        visit.subscribe(email)
-        self.subscribed.append(email)
+        visit.subscribe(address(self._new("reader")))
 
     def unsubscribe(self, visit: Visit) -> None:
-        """Unsubscribe by the link of a newsletter email, if one has arrived."""
-        links = unsubscribe_links(self.mail_server)
-        found = [email for email in self.subscribed if email in links]
-        if found:
-            self.subscribed.remove(found[0])
-            visit.unsubscribe(links[found[0]], found[0])
+        """Subscribe, and unsubscribe by the link of the email that confirms it."""
+        email = address(self._new("leaver"))
+        visit.subscribe(email)
+        visit.unsubscribe(unsubscribe_link(self.mail_server, email), email)
 
     def _choice(self) -> dict[str, int]:
         """Return one to three products, with quantities."""
@@ -139,10 +136,12 @@ class Staff(Customer):
         time.sleep(2)
 
 
-def unsubscribe_links(mail_server: PostOffice) -> dict[str, str]:
-    """Return the unsubscribe links of all newsletters received, by address."""
-    return {
-        str(message["To"]): "".join(message["List-Unsubscribe"].split()).strip("<>")
-        for message in list(mail_server.received)
-        if message["List-Unsubscribe"]
-    }
+def unsubscribe_link(mail_server: PostOffice, email: str) -> str:
+    """Return the link in the headers of a newsletter email; wait for the email."""
+    deadline = time.monotonic() + EMAIL_TIMEOUT
+    while time.monotonic() < deadline:
+        for message in list(mail_server.received):
+            if message["To"] == email and message["List-Unsubscribe"]:
+                return "".join(message["List-Unsubscribe"].split()).strip("<>")
+        time.sleep(PAUSE)
+    raise TimeoutError(f"No newsletter came to {email} in {EMAIL_TIMEOUT:.0f} s.")

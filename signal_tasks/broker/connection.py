@@ -3,17 +3,43 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import dataclass
 from typing import Any
 
 from celery import current_app
-from celery.exceptions import NotRegistered, QueueNotFound
 
 from signal_tasks import signals
-from signal_tasks.broker.messages import Message
+from signal_tasks.broker.messages import Message, PublishRequest, messages_for
 from signal_tasks.conf import settings
 from signal_tasks.exceptions import BrokerUnavailable
+
+#: When nothing has gone through for so many times PUBLISH_TIMEOUT, while receiver
+#: after receiver was tried, the broker is at fault.
+PATIENCE = 3
+
+#: The messages of each receiver.
+Messages = Mapping[str, Sequence[Message]]
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """The result of a publication.
+
+    Attributes:
+        error: of the broker, if it failed; some messages may have gone.
+        refused: receivers whose messages cannot be made or routed, or that the broker
+            refuses, each with the error. It is the failure of these receivers alone.
+    """
+
+    error: BaseException | None
+    refused: Mapping[str, BaseException]
+
+    @property
+    def is_taken(self) -> bool:
+        """True if the broker has what could be sent."""
+        return self.error is None
 
 
 class BrokerConnection:
@@ -21,12 +47,14 @@ class BrokerConnection:
 
     Nothing is opened before the first publication. After a failure everything is
     closed, and the broker is left alone for ``pause`` seconds (by default
-    BREAKER_SECONDS); the next publication opens it anew.
+    BREAKER_SECONDS); the next publication opens it anew. A receiver that failed is
+    left alone likewise, by itself.
     """
 
     def __init__(self, *, pause: float | None = None) -> None:
         self._pause = pause
         self._retry_at = 0.0
+        self._resting: dict[str, tuple[float, BaseException]] = {}
         self._connection: Any = None
         self._producer: Any = None
 
@@ -40,26 +68,19 @@ class BrokerConnection:
         """How long the broker is left alone after a failure (seconds)."""
         return settings().BREAKER_SECONDS if self._pause is None else self._pause
 
-    def publish(self, messages: Sequence[Message]) -> bool:
-        """Send the messages; return False if the broker did not take all of them.
+    def publish(self, requests: Iterable[PublishRequest]) -> Publication:
+        """Send a message for each receiver, or several; never raise.
 
-        Some may have gone. A connection that broke since the last time is replaced
-        once.
+        Where that fails, each receiver is tried by itself, over a new connection.
         """
-        fresh = self._producer is None
+        refused: dict[str, BaseException] = {}
+        messages = dict(self._make(requests, refused))
         try:
-            try:
-                self._send(messages)
-            except BrokerUnavailable:
-                if fresh:
-                    raise
-                self._send(messages)
-        except BrokerUnavailable as error:
-            self._retry_at = time.monotonic() + self.pause
-            details = signals.PublicationFailed(error=error)
-            signals.publication_failed.send_robust(BrokerConnection, details=details)
-            return False
-        return True
+            self._send([each for some in messages.values() for each in some])
+        # Routes, serializers and transports raise what they like.
+        except Exception:  # noqa: BLE001
+            return Publication(self._publish_singly(messages, refused), refused)
+        return Publication(None, refused)
 
     def close(self) -> None:
         """Drop the connection, whatever state it is in."""
@@ -70,31 +91,103 @@ class BrokerConnection:
             with suppress(Exception):
                 connection.release()
 
-    def _send(self, messages: Sequence[Message]) -> None:
-        try:
-            producer = self._open()
-            with _pipeline(producer) if len(messages) > 1 else nullcontext():
-                for message in messages:
-                    _publish(message, producer)
-        # Transports raise what their client libraries raise; whatever it is, the
-        # messages may not have gone, and the rows are still pending.
-        except Exception as error:
-            self.close()
-            raise BrokerUnavailable(f"{type(error).__name__}: {error}") from error
+    def _make(
+        self, requests: Iterable[PublishRequest], refused: dict[str, BaseException]
+    ) -> Iterator[tuple[str, Sequence[Message]]]:
+        """Yield the messages of each receiver that does not rest."""
+        grouped: dict[str, list[PublishRequest]] = {}
+        for request in requests:
+            grouped.setdefault(request.receiver, []).append(request)
+        for receiver, some in grouped.items():
+            rests_until, error = self._resting.get(receiver, (0.0, None))
+            if error is not None and time.monotonic() < rests_until:
+                refused[receiver] = error
+                continue
+            try:
+                yield receiver, messages_for(some)
+            # The options of one receiver are no reason to keep those of others back.
+            except Exception as error:  # noqa: BLE001
+                self._refuse(receiver, error, refused)
 
-    def _open(self) -> Any:
+    def _send(self, messages: Sequence[Message]) -> None:
+        if not messages:
+            return
+        producer = self._open()
+        with _pipeline(producer) if len(messages) > 1 else nullcontext():
+            for message in messages:
+                task = current_app.tasks[message.task]
+                task.apply_async(producer=producer, retry=False, **message.options())
+
+    def _publish_singly(
+        self, messages: Messages, refused: dict[str, BaseException]
+    ) -> BaseException | None:
+        """Publish one receiver's messages after the other's, to see whose failure it is.
+
+        A broker to which a new connection can be made is well, and what fails then is
+        the receiver's. Return the error if the broker failed.
+        """
+        until = time.monotonic() + PATIENCE * settings().PUBLISH_TIMEOUT
+        has_sent = False
+        broken = self._connect()
+        for receiver, some in messages.items():
+            if broken is not None:
+                break
+            try:
+                self._send(some)
+            except Exception as error:  # noqa: BLE001 - see ``publish``
+                broken = self._connect()
+                if broken is None:
+                    self._refuse(receiver, error, refused)
+                    if not has_sent and time.monotonic() >= until:
+                        broken = error
+            else:
+                has_sent = True
+        self.close()
+        return None if broken is None else self._rest(broken)
+
+    def _connect(self) -> Exception | None:
+        """Open a new connection; return the error if the broker does not answer."""
+        self.close()
+        try:
+            self._open(confirm=True)
+            self._connection.default_channel  # noqa: B018 - made when looked at
+        except Exception as error:  # noqa: BLE001 - client libraries raise their own
+            return error
+        return None
+
+    def _refuse(
+        self, receiver: str, error: Exception, refused: dict[str, BaseException]
+    ) -> None:
+        refused[receiver] = error
+        self._resting[receiver] = (time.monotonic() + self.pause, error)
+        details = signals.PublicationFailed(error=error, receiver=receiver)
+        signals.publication_failed.send_robust(BrokerConnection, details=details)
+
+    def _rest(self, error: Exception) -> BrokerUnavailable:
+        self._retry_at = time.monotonic() + self.pause
+        failure = BrokerUnavailable(f"{type(error).__name__}: {error}")
+        failure.__cause__ = error
+        details = signals.PublicationFailed(error=failure)
+        signals.publication_failed.send_robust(BrokerConnection, details=details)
+        return failure
+
+    def _open(self, *, confirm: bool = False) -> Any:
         if self._producer is None:
             timeout = settings().PUBLISH_TIMEOUT
             connection = current_app.connection_for_write(
-                transport_options=_bounded_waits(timeout), connect_timeout=timeout
+                transport_options=_bounded_waits(timeout, confirm=confirm),
+                connect_timeout=timeout,
             )
             self._connection = connection
             self._producer = current_app.amqp.Producer(connection, auto_declare=False)
         return self._producer
 
 
-def _bounded_waits(timeout: float) -> dict[str, Any]:
-    """Return transport options with which no wait is longer than ``timeout``."""
+def _bounded_waits(timeout: float, *, confirm: bool) -> dict[str, Any]:
+    """Return transport options with which no wait is longer than ``timeout``.
+
+    With ``confirm``, RabbitMQ tells at once which message it refuses.
+    """
     options: dict[str, Any] = {
         "max_retries": 0,
         "interval_start": 0,
@@ -110,17 +203,9 @@ def _bounded_waits(timeout: float) -> dict[str, Any]:
         case "amqp":
             options["read_timeout"] = timeout
             options["write_timeout"] = timeout
+            if confirm:
+                options["confirm_publish"] = True
     return options
-
-
-def _publish(message: Message, producer: Any) -> None:
-    """Send one message; one that Celery cannot route harms no other."""
-    try:
-        task = current_app.tasks[message.task]
-        task.apply_async(producer=producer, retry=False, **message.options())
-    except (QueueNotFound, NotRegistered) as error:
-        details = signals.PublicationFailed(error=error)
-        signals.publication_failed.send_robust(BrokerConnection, details=details)
 
 
 def _pipeline(producer: Any) -> AbstractContextManager[Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.apps import apps
 from django.db import connections, router
-from django.db.models import Model
+from django.db.models import Model, QuerySet
 from django.db.models.base import ModelBase
 from django.utils.functional import LazyObject, Promise
 from django.utils.safestring import SafeString
@@ -117,11 +117,16 @@ def _fetch(model: Any, pk: object, database: str, reader: Reader) -> Model | Non
     if database not in connections:
         raise DecodeError(f"this process has no database {database!r} to read from")
     try:
-        return model._base_manager.using(database).get(pk=pk)  # type: ignore[no-any-return]
+        found: Model = model._base_manager.using(database).get(pk=pk)
     except model.DoesNotExist:
         if reader.on_missing == "none":
             return None
-        raise MissingInstance(model._meta.label, pk, database) from None
+        hidden = QuerySet(model, using=database).filter(pk=pk).exists()
+        label = model._meta.label
+        raise MissingInstance(label, pk, database, hidden=hidden) from None
+    if type(found) is not model:  # its manager returns the most special class
+        found = QuerySet(model, using=database).get(pk=pk)
+    return found
 
 
 READERS: dict[str, Read] = {

@@ -15,7 +15,7 @@ from signal_tasks.conf import settings
 def outbox_aliases() -> list[str]:
     """Return the aliases of the databases that hold an outbox."""
     given = settings().DATABASES
-    if given is not None:
+    if isinstance(given, list | tuple):  # anything else is left to ``check``
         return list(given)
     routers = tuple(router.routers)
     return [alias for alias in connections if _may_hold_an_outbox(alias, routers)]

@@ -40,7 +40,7 @@ WITH due AS MATERIALIZED (
 UPDATE signal_tasks_delivery AS delivery
 SET state = 'running', attempts = delivery.attempts + 1, lease = %s, claimed_by = %s,
     next_check_at = STATEMENT_TIMESTAMP() + %s * INTERVAL '1 second',
-    publish_count = 0, isolated = %s, orphaned = FALSE
+    publish_count = 0, isolated = %s, orphaned = FALSE, parked = ''
 FROM unsynced, due LEFT JOIN signal_tasks_event AS event ON event.id = due.event_id
 WHERE delivery.id = due.id
 RETURNING delivery.id, delivery.event_id, delivery.receiver, delivery.run,
@@ -149,9 +149,25 @@ def _claim_portably(
             publish_count=0,
             isolated=wanted.isolated,
             orphaned=False,
+            parked="",
         )
+    if not won:
+        _refuse_read_only(deliveries)
     by_id = events.in_bulk([delivery.event_id for delivery in won])
     return [_row(delivery, by_id.get(delivery.event_id)) for delivery in won]
+
+
+def _refuse_read_only(deliveries: QuerySet[Any]) -> None:
+    """Raise the server's error if it only reads: nothing is due on a former primary.
+
+    PostgreSQL refuses the claim itself; MySQL lets a standby lock rows, of which it
+    finds none.
+    """
+    connection = connections[deliveries.db]
+    if connection.vendor == "mysql":
+        table = connection.ops.quote_name(deliveries.model._meta.db_table)
+        with connection.cursor() as cursor:
+            cursor.execute(f"UPDATE {table} SET lease = lease WHERE 1 = 0")  # noqa: S608
 
 
 def _row(delivery: Any, event: Any) -> Sequence[Any]:

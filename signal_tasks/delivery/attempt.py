@@ -30,7 +30,7 @@ from signal_tasks.delivery.interrupt import (
     is_from_outside,
 )
 from signal_tasks.delivery.leftovers import Watch
-from signal_tasks.delivery.outcome import Outcome
+from signal_tasks.delivery.outcome import Outcome, was_deferred
 from signal_tasks.delivery.process import process
 from signal_tasks.exceptions import DecodeError, MissingInstance
 from signal_tasks.retry import decide
@@ -111,9 +111,12 @@ def _failed(
 def _is_too_old(job: Job) -> bool:
     """Return True when ``give_up_after`` forbids a further attempt.
 
-    The first attempt is always made, however late.
+    The first attempt is always made, however late. What was deferred is still in its
+    first attempt, but has had it.
     """
-    return job.claimed.attempt > 1 and job.receiver.policy.is_over(job.age)
+    if not job.receiver.policy.is_over(job.age):
+        return False
+    return job.claimed.attempt > 1 or was_deferred(job.claimed)
 
 
 def _stopped(job: Job, error: BaseException, seconds: float) -> Outcome | None:
@@ -128,7 +131,7 @@ def _stopped(job: Job, error: BaseException, seconds: float) -> Outcome | None:
     timeout = job.receiver.options.timeout
     outlasted = timeout is not None and seconds >= timeout
     if outlasted or isinstance(error, HardLimitReached):
-        return failed(job, TimeoutError(OVERRUN), seconds)
+        return failed(job, TimeoutError(OVERRUN), seconds, spoilt=True)
     process.end_message()
     return None
 
@@ -172,6 +175,7 @@ def failed(
         reason=decision.reason or "",
         retry_in=decision.delay,
         counts=decision.counts,
+        most=decision.most,
         error=error,
         seconds=seconds,
         free=free,

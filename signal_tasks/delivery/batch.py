@@ -39,8 +39,8 @@ from signal_tasks.delivery.attempt import (
 from signal_tasks.delivery.call import Job
 from signal_tasks.delivery.outcome import (
     Outcome,
-    announce,
     persist,
+    send_signals,
     write,
     write_alone,
     write_apart,
@@ -112,7 +112,7 @@ class Batch:
         elif options.group_commit and len(self._jobs) > 1:
             self._run_together()
         else:
-            self._run_alone(self._jobs)
+            self._run_singly(self._jobs)
 
     # -- outside of any transaction -----------------------------------------------
 
@@ -130,11 +130,11 @@ class Batch:
         """Write outcomes together; where that fails, each by itself."""
         if len(outcomes) > 1 and not any(outcome.free for outcome in outcomes):
             try:
-                write_apart(outcomes)
+                written = write_apart(outcomes)
             except (LeaseLost, Error):
                 pass  # writing each by itself shows which one is wrong
             else:
-                self._written(outcomes)
+                self._written(written)
                 return
         for job, outcome in zip(ran, outcomes, strict=True):
             self._write(job, outcome)
@@ -165,7 +165,7 @@ class Batch:
         with transaction.atomic(using=self._database):
             intact = self._fill(ran, outcomes, run, settings().GROUP_SECONDS)
             if intact:
-                write(outcomes)
+                outcomes[:] = write(outcomes)
             else:
                 transaction.set_rollback(True, using=self._database)
         return intact
@@ -176,7 +176,7 @@ class Batch:
             self._drop_connection()
         if not ran:
             raise error  # it had not begun
-        self._run_each_alone(ran)
+        self._run_each_singly(ran)
 
     def _run_in_batch(self) -> Run:
         """Choose whether the deliveries get savepoints; see Note [Batches].
@@ -227,16 +227,16 @@ class Batch:
         else:
             self._put_back(ran)
 
-    def _run_each_alone(self, ran: Sequence[Job]) -> None:
+    def _run_each_singly(self, ran: Sequence[Job]) -> None:
         """Run again, each in its own transaction, what a lost transaction had run."""
         again = deque(ran)
         try:
             while again and not process.must_stop:
-                self._run_alone(again)
+                self._run_singly(again)
         finally:
             self._put_back(again)
 
-    def _run_alone(self, jobs: deque[Job]) -> None:
+    def _run_singly(self, jobs: deque[Job]) -> None:
         """Run the first job in a transaction that also holds its outcome."""
         job = jobs.popleft()
         if job.is_late:
@@ -296,7 +296,7 @@ class Batch:
 
     def _written(self, outcomes: Sequence[Outcome]) -> None:
         self._result.outcomes.extend(outcomes)
-        announce(outcomes)
+        send_signals(outcomes)
 
     def _fenced(self, job: Job) -> None:
         self._result.fenced += 1

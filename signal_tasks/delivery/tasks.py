@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Any
 from celery import Task, current_app, shared_task
 from celery.exceptions import Retry
 
+from signal_tasks.broker.config import is_eager
 from signal_tasks.delivery.process import process
 from signal_tasks.error_text import MAX_CHARS, text_of
+from signal_tasks.exceptions import MissingInstance
+from signal_tasks.states import State
 
 if TYPE_CHECKING:
     from signal_tasks.delivery.message import MessageResult
@@ -20,7 +23,66 @@ CALLED_BY_ANOTHER = "not run: called by another task"
 LIMITS = {"time_limit", "soft_time_limit", "rate_limit"}
 
 
-class ReceiverTask(Task):  # type: ignore[misc]
+#: What a project's task class may bring, and what the tasks of receivers do without:
+#: what acknowledges, sends, repeats or surrounds the task.
+NOT_TAKEN_OVER = frozenset(
+    {"__call__", "apply_async", "autoretry_for", "expires", "run", "Strategy"}
+)
+
+
+class OfTheApp(type):
+    """Put the project's task class (``Celery(task_cls=...)``) behind ours.
+
+    So the tasks of receivers have whatever the other tasks of an app have, but for
+    what our class defines.
+    """
+
+    def __new__(
+        cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any]
+    ) -> Any:
+        """Make a class; for the task of an app, with that app's task class."""
+        app = namespace.get("app")
+        if app is None or type(app.Task) not in (type, cls):
+            return super().__new__(cls, name, bases, namespace)
+        own = bases[0]
+        for attribute in NOT_TAKEN_OVER & overrides(app.Task) - {"run"}:
+            namespace[attribute] = vars(Untouched)[attribute]
+        return super().__new__(cls, name, (own, app.Task), namespace)
+
+
+def overrides(task_class: type) -> set[str]:
+    """Return the attributes of a project's task class that are not Celery's own."""
+    classes = [each for each in task_class.__mro__ if not issubclass(Task, each)]
+    names = {name for each in classes for name in vars(each)}
+    return names - {"_app", "abstract", "app", "__module__", "__doc__", "__reduce__"}
+
+
+def not_taken_over() -> list[str]:
+    """Return what the project's task class defines in vain for receivers."""
+    ours = {name for name in vars(ReceiverTask) if not name.startswith("_")}
+    lost = overrides(current_app.Task) & (NOT_TAKEN_OVER | ours - {"abstract"})
+    if type(current_app.Task) not in (type, OfTheApp):
+        lost.add("its metaclass")
+    return sorted(lost)
+
+
+class Untouched:
+    """What stands in the place of a project's own; found anew in each call."""
+
+    autoretry_for = ()
+    expires = None
+    Strategy = Task.Strategy
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the task in the request that its worker has made."""
+        return self.run(*args, **kwargs)  # type: ignore[attr-defined]
+
+    def apply_async(self, *args: Any, **kwargs: Any) -> Any:
+        """Send the message as Celery does."""
+        return Task.apply_async(self, *args, **kwargs)
+
+
+class ReceiverTask(Task, metaclass=OfTheApp):  # type: ignore[misc]
     """The Celery task of one receiver.
 
     The outcome of each delivery is in the database when the task ends, so Celery
@@ -77,11 +139,19 @@ _registered: set[str] = set()
 
 
 def _shown(result: MessageResult) -> str:
-    """Turn a result into the outcome that Celery logs and Flower shows."""
-    if not result.failures:
+    """Turn a result into the outcome that Celery logs and Flower shows.
+
+    A row that is gone is no failure of the receiver, and needs no traceback.
+    """
+    failed = [
+        (outcome.error, outcome.state)
+        for outcome in result.outcomes
+        if outcome.error is not None and not isinstance(outcome.error, MissingInstance)
+    ]
+    if not failed:
         return str(result)
-    first = _for_celery(result.failures[0])
-    if result.has_dead:
+    first = _for_celery(failed[0][0])
+    if is_eager() or any(state is State.DEAD for _, state in failed):
         raise first
     raise Retry(str(result), exc=first)
 

@@ -59,6 +59,7 @@ class Migration(migrations.Migration):
                 ('publish_count', models.SmallIntegerField(default=0)),
                 ('isolated', models.BooleanField(default=False)),
                 ('orphaned', models.BooleanField(default=False)),
+                ('parked', models.CharField(blank=True, db_default='', default='', max_length=255)),
                 ('finished_at', models.DateTimeField(blank=True, null=True)),
             ],
             options={
@@ -92,6 +93,9 @@ class Migration(migrations.Migration):
                 ('started_at', models.DateTimeField(default=signal_tasks.db.clock.DatabaseNow)),
                 ('seen_at', models.DateTimeField(default=signal_tasks.db.clock.DatabaseNow)),
                 ('runs_relay', models.BooleanField(default=True)),
+                ('queues', models.TextField(blank=True, default='')),
+                ('rescued', models.IntegerField(default=0)),
+                ('broker_error', models.CharField(blank=True, default='', max_length=255)),
             ],
             options={
                 'verbose_name': 'worker',
@@ -118,7 +122,8 @@ class Migration(migrations.Migration):
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('run', models.SmallIntegerField(default=1)),
                 ('number', models.PositiveIntegerField()),
-                ('consequence', models.CharField(choices=[('retried', 'Retried'), ('released', 'Released'), ('dead', 'Dead')], max_length=8)),
+                ('consequence', models.CharField(choices=[('retried', 'Retried'), ('released', 'Released'), ('deferred', 'Deferred'), ('dead', 'Dead')], max_length=8)),
+                ('times', models.PositiveIntegerField(default=1)),
                 ('error_type', models.CharField(max_length=255)),
                 ('error', models.TextField()),
                 ('traceback', models.TextField(blank=True)),

@@ -34,8 +34,8 @@ class SendOptions:
         """Check the arguments of ``using()``.
 
         Raises:
-            TypeError, ValueError: for a naive datetime, both of ``delay`` and ``at``,
-                or headers that are not JSON.
+            TypeError, ValueError: for a naive datetime, one more than a hundred years
+                away, both of ``delay`` and ``at``, or headers that are not JSON.
         """
         if delay is not None and at is not None:
             raise ValueError("using(): give delay or at, not both")
@@ -71,6 +71,8 @@ def _moment(at: object) -> datetime | None:
         raise TypeError(wanted)
     if timezone.is_naive(at):
         raise ValueError(wanted)
+    if abs((at - timezone.now()).total_seconds()) > MAX_SECONDS:
+        raise ValueError(f"using(): at is {at!r}; give one within a hundred years")
     return at
 
 

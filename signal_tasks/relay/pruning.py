@@ -21,10 +21,8 @@ SHARE = 0.2
 def prune_batch(database: str) -> int:
     """Delete up to ``BATCH`` deliveries that were kept long enough.
 
-    Extensions of leases go when they are over. Return the number of deliveries
-    deleted.
+    Return the number of deliveries deleted.
     """
-    Delivery.objects.using(database).forget_extensions()
     keep = {
         State.SUCCEEDED: settings().KEEP_SUCCEEDED,
         State.DISCARDED: settings().KEEP_DISCARDED,

@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import threading
 import time
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from django.db import connections, transaction
+from django.db import connections
 
 from signal_tasks import signals
 from signal_tasks.broker.connection import BrokerConnection
-from signal_tasks.broker.messages import PublishRequest, messages_for
 from signal_tasks.conf import settings
 from signal_tasks.db.aliases import outbox_aliases
 from signal_tasks.db.errors import Fault, fault_of
@@ -31,41 +29,18 @@ from signal_tasks.relay.heartbeat import (
     Watch,
     expire_leases_of_silent_workers,
 )
+from signal_tasks.relay.publishing import (
+    ORPHAN_AFTER,
+    PassResult,
+    PublishingState,
+    publish_due,
+)
 from signal_tasks.relay.recovery import recover
 
-#: Rows that one statement of a pass works on.
-BATCH = 1000
-#: Batches in one pass, so that a pass ends; more while the workers keep up.
-BATCHES = 5
-MAX_BATCHES = 20
-#: Orphans are looked at again after this time, then after twice that, and so on.
-ORPHAN_AFTER = 2.0
-ORPHAN_MAX = 60.0
-#: Relays that know an orphan's receiver publish it again before long: during a rolling
-#: deploy, older workers drop the messages that they do not understand.
-ADOPTED_MAX = 15.0
 PRUNE_EVERY = 60.0
 #: Time that workers have for their writes after an outage of the database, before
 #: their leases count as over (seconds).
 RECOVER_AFTER_OUTAGE = 5.0
-
-
-@dataclass(slots=True)
-class PassResult:
-    """What one pass over one database did."""
-
-    published: int = 0
-    recovered: int = 0
-    orphaned: int = 0
-    pruned: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class FullPass:
-    """A pass that has left something due: its batches, and what it published last."""
-
-    batches: int
-    last: uuid.UUID
 
 
 @dataclass(slots=True)
@@ -76,7 +51,7 @@ class DatabaseState:
     recover_at: float = 0.0
     adopted: bool = False
     watch: Watch = field(default_factory=Watch)
-    full: FullPass | None = None
+    publishing: PublishingState = field(default_factory=PublishingState)
 
 
 class Relay:
@@ -147,7 +122,7 @@ class Relay:
             leave_pool(database)  # those who take from it may wait for this relay
             connections[database].close_if_unusable_or_obsolete()
         if self._heartbeat.is_due(database):
-            self._heartbeat.report(database)
+            self._heartbeat.report(database, **state.publishing.rescues.facts(now=now))
             expire_leases_of_silent_workers(
                 database, state.watch, self._heartbeat, now=now
             )
@@ -157,105 +132,31 @@ class Relay:
         if Delivery.objects.using(database).has_due(early=ORPHAN_AFTER):
             if now >= state.recover_at:
                 result.recovered = recover(database)
-            self._publish_due(database, state, result)
+            if self._broker is None:
+                pause = min(settings().RELAY_INTERVAL, settings().BREAKER_SECONDS)
+                self._broker = BrokerConnection(pause=pause)
+            publish_due(database, self._broker, state.publishing, result)
         if now >= state.prune_at:
             self._prune(database, state, result, now)
-        self._announce(database, result)
+        self._send_signal(database, result)
         return result
 
     def _prune(
         self, database: str, state: DatabaseState, result: PassResult, now: float
     ) -> None:
         result.pruned = pruning.prune_batch(database)
+        Delivery.objects.using(database).forget_extensions()
         more = result.pruned >= pruning.BATCH
         state.prune_at = pruning.next_run_at(now) if more else now + PRUNE_EVERY
 
-    def _announce(self, database: str, result: PassResult) -> None:
+    def _send_signal(self, database: str, result: PassResult) -> None:
         details = signals.PassFinished(
             database=database,
             published=result.published,
             recovered=result.recovered,
             orphaned=result.orphaned,
             pruned=result.pruned,
+            parked=result.parked,
+            rescued=result.rescued,
         )
         signals.pass_finished.send_robust(Relay, details=details)
-
-    def _publish_due(
-        self, database: str, state: DatabaseState, result: PassResult
-    ) -> None:
-        """Publish what is due, and mark what nobody here can run as orphaned.
-
-        Nothing is scheduled while the broker is left alone after a failure.
-        """
-        batches = self._next_batches(database, state)
-        scheduled: list[Delivery] = []
-        for _ in range(batches):
-            if self._broker is not None and self._broker.is_resting:
-                return
-            scheduled, orphans = _schedule(database)
-            result.orphaned += orphans
-            if scheduled and not self._publish(scheduled, database):
-                return
-            result.published += len(scheduled)
-            if len(scheduled) + orphans < BATCH:
-                return
-        if scheduled:
-            state.full = FullPass(batches, last=scheduled[-1].pk)
-
-    def _next_batches(self, database: str, state: DatabaseState) -> int:
-        """Return twice as many as before when the workers have claimed all of it.
-
-        To schedule more than they can run takes the time of the database from them, a
-        quarter of it with a million deliveries pending.
-        """
-        before, state.full = state.full, None
-        if before is None:
-            return BATCHES
-        rows = Delivery.objects.using(database)
-        waiting = rows.filter(pk=before.last, publish_count__gt=0)
-        return BATCHES if waiting.exists() else min(2 * before.batches, MAX_BATCHES)
-
-    def _publish(self, scheduled: list[Delivery], database: str) -> bool:
-        """Publish; make it due again if the broker does not take it."""
-        if self._broker is None:
-            pause = min(settings().RELAY_INTERVAL, settings().BREAKER_SECONDS)
-            self._broker = BrokerConnection(pause=pause)
-        if self._broker.publish(messages_for(_requests(scheduled, database))):
-            return True
-        pks = [delivery.pk for delivery in scheduled]
-        rows = Delivery.objects.using(database)
-        rows.unschedule(pks, after=self._broker.pause)
-        return False
-
-
-def _schedule(database: str) -> tuple[list[Delivery], int]:
-    """Schedule the publication of a batch of what is due.
-
-    Return what this process can publish, and the number of orphans.
-    """
-    names = frozenset(registry.known_names())
-    with transaction.atomic(using=database):
-        rows = Delivery.objects.using(database)
-        due = rows.due(BATCH, names=names, early=ORPHAN_AFTER)
-        known = [delivery for delivery in due if delivery.receiver in names]
-        orphans = [delivery for delivery in due if delivery.receiver not in names]
-        ordinary = [delivery for delivery in known if not delivery.orphaned]
-        adopted = [delivery for delivery in known if delivery.orphaned]
-        after, longest = settings().REPUBLISH_AFTER, settings().REPUBLISH_MAX
-        rows.schedule_publication(ordinary, after=after, longest=longest)
-        for some, most in ((adopted, ADOPTED_MAX), (orphans, ORPHAN_MAX)):
-            rows.schedule_publication(
-                some, after=ORPHAN_AFTER, longest=most, orphaned=True
-            )
-    return known, len(orphans)
-
-
-def _requests(scheduled: list[Delivery], database: str) -> Iterator[PublishRequest]:
-    """Yield a request each; an isolated delivery gets a message of its own."""
-    for delivery in scheduled:
-        yield PublishRequest(
-            receiver=delivery.receiver,
-            database=database,
-            ids=[str(delivery.pk)],
-            chunk=1 if delivery.isolated else None,
-        )

@@ -12,9 +12,13 @@ from typing import Any
 
 from signal_tasks import signals
 from signal_tasks.error_text import line_of, one_line
-from signal_tasks.states import State
+from signal_tasks.states import Reason, State
 
 logger = logging.getLogger("signal_tasks")
+ON_MISSING = (
+    'connect the receiver with on_missing="skip" to discard what is about a deleted '
+    'row, or with "none" to be called with None'
+)
 
 
 def start() -> None:
@@ -48,12 +52,29 @@ def _attempt_finished(details: signals.AttemptFinished, **_: object) -> None:
         _log(logging.DEBUG, "delivery_succeeded", **facts)
     elif details.state is State.DEAD:
         facts |= {"reason": str(details.reason), "error": details.error}
-        _log(logging.ERROR, "delivery_dead", **facts)
+        level = logging.ERROR
+        if details.reason == Reason.MISSING:  # rows are deleted every day
+            level, facts["hint"] = logging.WARNING, ON_MISSING
+        _log(level, "delivery_dead", **facts)
     elif details.state is State.DISCARDED:
         _log(logging.INFO, "delivery_skipped", **facts, reason=str(details.reason))
     else:
         facts["retry_in"] = round(details.retry_in or 0.0, 3)
         _log(logging.WARNING, "delivery_failed", **facts, error=details.error)
+
+
+def _delivery_dead(details: signals.DeliveryDead, **_: object) -> None:
+    """Log what the relay found dead; a worker's attempt is logged as it finishes."""
+    if details.reason == Reason.LOST:
+        _log(
+            logging.ERROR,
+            "delivery_dead",
+            receiver=details.receiver,
+            delivery=details.delivery_id,
+            attempt=details.attempt,
+            reason=details.reason,
+            error=details.error,
+        )
 
 
 def _delivery_fenced(details: signals.DeliveryFenced, **_: object) -> None:
@@ -75,7 +96,8 @@ def _deliveries_released(details: signals.DeliveriesReleased, **_: object) -> No
 
 
 def _publication_failed(details: signals.PublicationFailed, **_: object) -> None:
-    _log(logging.WARNING, "publication_failed", error=details.error)
+    facts = {} if details.receiver is None else {"receiver": details.receiver}
+    _log(logging.WARNING, "publication_failed", **facts, error=details.error)
 
 
 def _pass_finished(details: signals.PassFinished, **_: object) -> None:
@@ -108,6 +130,7 @@ def _pass_failed(details: signals.PassFailed, **_: object) -> None:
 
 LISTENERS = (
     (signals.attempt_finished, _attempt_finished),
+    (signals.delivery_dead, _delivery_dead),
     (signals.delivery_fenced, _delivery_fenced),
     (signals.deliveries_released, _deliveries_released),
     (signals.publication_failed, _publication_failed),

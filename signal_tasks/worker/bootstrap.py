@@ -25,7 +25,11 @@ from signal_tasks.worker.connections import keep_connections
 from signal_tasks.worker.consumer import STOCK_CONSUMERS, ResilientConsumer
 from signal_tasks.worker.pools import forks, prepare_pool
 from signal_tasks.worker.relay_thread import RelayStep
-from signal_tasks.worker.shutdown import ReleasingSoloPool, worker_process_init
+from signal_tasks.worker.shutdown import (
+    ReleasingSoloPool,
+    worker_process_init,
+    worker_process_shutdown,
+)
 
 
 def prepare() -> None:
@@ -34,6 +38,9 @@ def prepare() -> None:
     celery_signals.worker_init.connect(_worker_init, weak=False, dispatch_uid=uid)
     celery_signals.worker_process_init.connect(
         worker_process_init, weak=False, dispatch_uid=uid
+    )
+    celery_signals.worker_process_shutdown.connect(
+        worker_process_shutdown, weak=False, dispatch_uid=uid
     )
     celery_signals.worker_shutting_down.connect(
         _worker_shutting_down, weak=False, dispatch_uid=uid

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import celery
+from celery.concurrency.prefork import TaskPool
 from celery.worker.consumer import Consumer
 
 #: The consumers of a worker whose ``worker_consumer`` names no other.
@@ -59,6 +60,19 @@ class ResilientConsumer(Consumer):  # type: ignore[misc]
         if celery.__version__ == "5.7.0" and _is_redis(connection):
             connection.close = lambda: None
         super().on_connection_error_after_connected(exc)
+
+
+def consumed_queues(worker: Any) -> list[str]:
+    """Return the queues from which a worker takes messages, and runs them, now.
+
+    A message of Celery's remote control can take away each of them, and the last
+    process of the pool.
+    """
+    consumer = getattr(getattr(worker, "consumer", None), "task_consumer", None)
+    pool = getattr(worker, "pool", None)
+    if consumer is None or (isinstance(pool, TaskPool) and not pool.num_processes):
+        return []
+    return [queue.name for queue in consumer.queues]
 
 
 def _check_time_limits(limits: Any) -> None:

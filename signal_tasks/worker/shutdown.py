@@ -56,6 +56,14 @@ class PidTable:
 overdue_processes = PidTable()
 
 
+def worker_process_shutdown(**_: object) -> None:
+    """Publish what a child of the prefork pool has sent before the pool recycles it.
+
+    The pool ends such a child without ``atexit``.
+    """
+    publisher.close()
+
+
 def worker_process_init(**_: object) -> None:
     """Listen, in a child of the prefork pool, for the begin and end of each message.
 

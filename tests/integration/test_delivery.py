@@ -8,7 +8,7 @@ import pytest
 from django.db import connection, transaction
 
 from signal_tasks.broker.connection import BrokerConnection
-from signal_tasks.broker.messages import Message
+from signal_tasks.broker.messages import PublishRequest
 from signal_tasks.models import Delivery, Event
 from tests.integration.conftest import StartWorker
 from tests.integration.workers import (
@@ -82,9 +82,10 @@ def test_a_message_delivered_fifty_times_has_one_effect(worker: CeleryWorker) ->
 
 def publish(delivery_id: object, *, times: int = 1) -> None:
     """Publish messages for a delivery, whatever its state."""
-    message = Message(task=TASK, ids=(str(delivery_id),), database="default")
+    request = PublishRequest(receiver=TASK, database="default", ids=[str(delivery_id)])
     link = BrokerConnection()
-    link.publish([message] * times)
+    for _ in range(times):
+        link.publish([request])
     link.close()
 
 

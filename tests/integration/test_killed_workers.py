@@ -57,8 +57,8 @@ def holding(worker: CeleryWorker, number: int) -> None:
         noted.send_many(sender=None, items=items)
         warm += len(items)
         eventually(all_finished)
-    items = [{"key": key, "naps": True} for key in range(number)]
-    noted.send_many(sender=None, items=items)
+    naps = [{"key": key, "naps": True} for key in range(number)]
+    noted.send_many(sender=None, items=naps)
     eventually(lambda: running() == number)
 
 

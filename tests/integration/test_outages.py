@@ -14,6 +14,7 @@ import pytest
 import redis as redis_client
 from django.db import transaction
 
+from signal_tasks import health
 from signal_tasks.broker.publisher import publisher
 from tests.integration.conftest import StartWorker, flush
 from tests.integration.workers import (
@@ -27,7 +28,7 @@ from tests.integration.workers import (
     states,
 )
 from tests.servers import RedisServer
-from tests.testapp.signals import happened, outside
+from tests.testapp.signals import happened, outside, queued
 
 #: The longest time (seconds) of a send and its commit on a busy machine.
 A_MOMENT = 0.3
@@ -214,6 +215,28 @@ def test_a_receiver_that_cannot_be_routed_harms_no_other(
     start_worker()
     eventually(all_finished)
     assert effects("elsewhere") == ["q"]
+
+
+def test_a_queue_that_the_broker_refuses_harms_no_other(
+    redis: RedisServer, start_worker: StartWorker
+) -> None:
+    start_worker("-Q", "tests")
+    with redis_client.Redis.from_url(redis.url) as client:
+        client.set("elsewhere", "not a list")
+    for key in range(5):
+        with transaction.atomic():
+            queued.send(sender=None, key=key)
+            happened.send(sender=None, key=key)
+        assert publisher.flush(5)
+    eventually(lambda: effects("atomic") == effects("outside") == keys(5), seconds=10)
+    refused = "5 deliveries of tests.testapp.receivers.note_elsewhere cannot be publi"
+    eventually(lambda: any(refused in problem for problem in health()["problems"]))
+    with redis_client.Redis.from_url(redis.url) as client:
+        client.delete("elsewhere")
+    start_worker("-Q", "elsewhere")
+    eventually(all_finished)
+    assert effects("elsewhere") == keys(5)
+    assert health()["parked"] == 0
 
 
 SEND = """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from celery import current_app
@@ -206,7 +207,7 @@ def test_the_prefork_pool_has_nothing_to_tell(start_worker: StartWorker) -> None
 
 
 @pytest.fixture
-def start_refused(redis: RedisServer, tmp_path) -> Iterator[StartWorker]:
+def start_refused(redis: RedisServer, tmp_path: Path) -> Iterator[StartWorker]:
     workers = Workers(redis, tmp_path)
     yield lambda *options: workers.start(*options, ready=False)
     workers.kill()

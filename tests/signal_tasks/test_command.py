@@ -13,15 +13,17 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db.models import F
 
-from signal_tasks import AsyncSignal, DeliveryHandle, RetryPolicy, health
+from signal_tasks import AsyncSignal, DeliveryHandle, RetryPolicy, health, operations
 from signal_tasks.models import Delivery, Event, Worker
+from signal_tasks.operations import Selection
+from signal_tasks.states import State
 from signal_tasks.testing import run_pending
-from tests.signal_tasks.conftest import listen
+from tests.signal_tasks.conftest import finish, listen
 from tests.testapp.models import Effect
 
 pytestmark = pytest.mark.django_db
 
-COUNTS = {"pending", "running", "succeeded", "dead", "discarded", "orphaned"}
+COUNTS = {*State.values, "orphaned", "parked"}
 
 
 def command(*args: str, status: int = 0) -> str:
@@ -94,7 +96,8 @@ def test_the_object_of_status_has_the_keys_that_were_promised(
     run_pending()
     signal.send(sender=None)
     told = json.loads(command("status", "--json"))
-    assert set(told) == COUNTS | {"oldest_pending_age_s", "workers", "receivers"}
+    others = {"oldest_pending_age_s", "workers", "receivers"}
+    assert set(told) == COUNTS | others | {"rescued", "broker_errors"}
     assert told["workers"] == ["celery@here"]
     assert (told["pending"], told["succeeded"], told["dead"]) == (2, 1, 1)
     assert all(set(counts) == COUNTS for counts in told["receivers"].values())
@@ -280,7 +283,7 @@ def test_prune_deletes_what_finished_longer_ago_than_it_is_kept(
 
 def test_relay_once_says_what_it_did_and_leaves() -> None:
     text = command("relay", "--once")
-    assert text == "default: 0 published, 0 recovered, 0 orphaned, 0 pruned\n"
+    assert text == "default: 0 published, 0 recovered, 0 orphaned, 0 parked, 0 pruned\n"
     assert not Worker.objects.exists()
 
 
@@ -344,6 +347,39 @@ def test_every_database_is_counted_and_changed(
     run_pending()
     assert command("replay", "--all").startswith("2")
     assert not Effect.objects.exists()
+
+
+@pytest.mark.parametrize("verb", ["replay", "discard"])
+@pytest.mark.parametrize("name", ["", " ", "a\0b", "\ud800", "x" * 256])
+def test_an_unset_or_odd_name_selects_nothing_and_is_an_error(
+    name: str, verb: str, failing: AsyncSignal
+) -> None:
+    send(failing)
+    run_pending()
+    with pytest.raises(CommandError, match="cannot be the name"):
+        command(verb, "--receiver", name, "--signal", failing.name)
+    assert Delivery.objects.get().state == "dead"
+
+
+@pytest.mark.parametrize("nothing", [{"ids": []}, {"receiver": ""}, {"signal": ""}])
+@pytest.mark.parametrize("operation", [operations.replay, operations.discard])
+def test_a_selection_of_nothing_is_not_one_of_everything(
+    operation: Any, nothing: dict[str, Any], failing: AsyncSignal
+) -> None:
+    send(failing)
+    run_pending()
+    assert not Selection(**nothing).is_empty
+    assert operation(Selection(**nothing)) == 0
+    assert operation(Selection(), dry_run=True) == 1
+
+
+def test_a_state_that_this_release_does_not_know_is_counted(
+    failing: AsyncSignal,
+) -> None:
+    send(failing)
+    finish(Delivery.objects, "newer")
+    told = json.loads(command("status", "--json", status=1))
+    assert (told["newer"], told["pending"]) == (1, 0)
 
 
 def test_a_dry_run_counts_only_what_would_change(failing: AsyncSignal) -> None:

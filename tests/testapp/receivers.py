@@ -17,6 +17,7 @@ from signal_tasks import Reject, Retry, RetryPolicy, current_delivery
 from tests.testapp.marks import mark
 from tests.testapp.models import Effect, Thing
 from tests.testapp.signals import (
+    aged,
     async_inside,
     awaited,
     bridged,
@@ -171,6 +172,16 @@ def overrun(
         except Exception:
             if not deaf:
                 raise
+
+
+WITHIN_AN_HOUR = RetryPolicy(max_attempts=20, backoff=0, give_up_after=3600)
+
+
+@receiver(aged, retry=WITHIN_AN_HOUR, atomic=False)
+def fail_for_an_hour(sender: object, **kwargs: Any) -> None:
+    """Fail; run again while the event is young."""
+    mark("aged", "once")
+    raise RuntimeError("failed on purpose")
 
 
 @receiver(limited, rate_limit="2/s")

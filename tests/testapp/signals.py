@@ -9,6 +9,7 @@ inside = AsyncSignal()  # heard by an atomic receiver that does the task of the 
 outside = AsyncSignal()  # heard by a non-atomic one
 failed = AsyncSignal()
 timed = AsyncSignal()
+aged = AsyncSignal()
 limited = AsyncSignal()
 noted = AsyncSignal()
 queued = AsyncSignal()

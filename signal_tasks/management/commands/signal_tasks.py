@@ -10,15 +10,18 @@ import threading
 import uuid
 from typing import Any
 
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from signal_tasks import operations
 from signal_tasks.db.aliases import outbox_aliases
 from signal_tasks.healthcheck import health
 from signal_tasks.operations import Selection
+from signal_tasks.registry.naming import check_name
 from signal_tasks.registry.options import Options
 from signal_tasks.relay.pruning import prune
-from signal_tasks.relay.relay import PassResult, Relay
+from signal_tasks.relay.publishing import PassResult
+from signal_tasks.relay.relay import Relay
 from signal_tasks.states import Reason, State
 
 
@@ -86,7 +89,7 @@ class Command(BaseCommand):
             raise SystemExit(1)
 
     def _print_status(self, seen: dict[str, Any]) -> None:
-        columns = (*State.values, "orphaned")
+        columns = (*State.values, "orphaned", "parked")
         width = max(map(len, (*seen["receivers"], "all receivers")))
         self.stdout.write(" " * width + "".join(f"{c:>11}" for c in columns))
         rows = [*seen["receivers"].items(), ("all receivers", seen)]
@@ -97,6 +100,11 @@ class Command(BaseCommand):
         waiting = "nothing is due" if age is None else f"{age:.1f} s"
         self.stdout.write(f"oldest due delivery waits: {waiting}")
         self.stdout.write(f"workers: {', '.join(seen['workers']) or 'none'}")
+        self.stdout.write(
+            f"published late by relays in five minutes: {seen['rescued']}"
+        )
+        for error in seen["broker_errors"]:
+            self.stdout.write(f"  the broker failed: {error}")
 
     def _relay(self, options: dict[str, Any]) -> None:
         relay = Relay(f"relay@{socket.gethostname()}")
@@ -137,16 +145,25 @@ class Command(BaseCommand):
 
 def _add_selection(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("id", nargs="*", type=uuid.UUID, help="ids of deliveries")
-    parser.add_argument("--receiver", help="name of a receiver")
-    parser.add_argument("--signal", help="name of a signal")
+    parser.add_argument("--receiver", type=_name, help="name of a receiver")
+    parser.add_argument("--signal", type=_name, help="name of a signal")
     parser.add_argument("--reason", choices=Reason.values, help="why they are dead")
     parser.add_argument("--all", action="store_true", help="without any restriction")
     parser.add_argument("--dry-run", action="store_true", help="only count them")
 
 
+def _name(text: str) -> str:
+    """Return the name, or refuse what no row can hold, such as an empty variable."""
+    try:
+        check_name(text)
+    except ImproperlyConfigured as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return text
+
+
 def _selection(options: dict[str, Any]) -> Selection:
     selection = Selection(
-        ids=options["id"],
+        ids=options["id"] or None,
         receiver=options["receiver"],
         signal=options["signal"],
         reason=options["reason"],
@@ -167,5 +184,5 @@ def _is_chosen(option: str, value: Any) -> bool:
 def _shown(result: PassResult) -> str:
     return (
         f"{result.published} published, {result.recovered} recovered, "
-        f"{result.orphaned} orphaned, {result.pruned} pruned"
+        f"{result.orphaned} orphaned, {result.parked} parked, {result.pruned} pruned"
     )

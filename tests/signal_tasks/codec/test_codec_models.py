@@ -66,6 +66,36 @@ class HiddenShop(Shop):
         proxy = True
 
 
+class Special(models.Manager["Place"]):
+    """Returns each place as the most special class that it has."""
+
+    def get_queryset(self) -> Any:
+        shops: Any = Shop._default_manager.all()
+        return shops if shops.exists() else super().get_queryset()
+
+
+class Spot(Place):
+    """A place whose base manager returns shops."""
+
+    special = Special()
+
+    class Meta:
+        app_label = LABEL
+        base_manager_name = "special"
+        proxy = True
+
+
+class Kept(Place):
+    """A place whose base manager shows none."""
+
+    seen = Seen()
+
+    class Meta:
+        app_label = LABEL
+        base_manager_name = "seen"
+        proxy = True
+
+
 class Cell(models.Model):
     pk = models.CompositePrimaryKey("row", "column")
     row = models.DecimalField(max_digits=9, decimal_places=2)
@@ -232,6 +262,28 @@ def test_child_proxy_and_parent_arrive_as_what_they_were() -> None:
         again = arrived(value)
         assert (type(again), again.pk) == (type(value), shop.pk)
     assert arrived(shop).rent == Decimal("9.50")
+
+
+@pytest.mark.usefixtures("_tables")
+def test_an_instance_arrives_as_the_class_that_was_sent() -> None:
+    Shop(name="corner", rent=Decimal("9.50")).save()
+    spot: Spot = models.QuerySet(Spot).get()
+    again = arrived(spot)
+    assert (type(again), again) == (Spot, spot)
+
+
+@pytest.mark.usefixtures("_tables")
+def test_a_row_that_its_base_manager_hides_is_told_from_one_that_is_gone() -> None:
+    Shop(name="corner", rent=Decimal("9.50")).save()
+    text = sent(models.QuerySet(Kept).get())
+    with pytest.raises(MissingInstance, match="hidden by the base manager") as caught:
+        decode(text)
+    assert caught.value.hidden
+    for model in (Shop, Place):
+        models.QuerySet(model)._raw_delete("default")
+    with pytest.raises(MissingInstance, match="is not in database") as caught:
+        decode(text)
+    assert not caught.value.hidden
 
 
 @pytest.mark.usefixtures("_tables")

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.django_db
 def seen(signal: AsyncSignal, settings: Any) -> list[tuple[str | None, str]]:
     path = "signal_tasks.contrib.language.Language"
     settings.SIGNAL_TASKS = {**settings.SIGNAL_TASKS, "CONTEXT": [path]}
-    found = []
+    found: list[tuple[str | None, str]] = []
 
     def speak(sender: object, **kwargs: Any) -> None:
         found.append((translation.get_language(), _("Yes")))

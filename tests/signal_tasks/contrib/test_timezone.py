@@ -23,9 +23,12 @@ class Local(tzinfo):
     """A zone without a name that another process could know."""
 
     def utcoffset(self, moment: datetime | None) -> timedelta | None:
-        return moment and timedelta(hours=1)
+        return None if moment is None else timedelta(hours=1)
 
     def dst(self, moment: datetime | None) -> timedelta | None:
+        return None
+
+    def tzname(self, moment: datetime | None) -> str | None:
         return None
 
 

@@ -21,8 +21,8 @@ from signal_tasks import (
 )
 from signal_tasks.db.clock import DatabaseNow, uuid7
 from signal_tasks.models import Delivery, Extension
-from signal_tasks.relay.pruning import prune_batch
 from signal_tasks.relay.recovery import recover
+from signal_tasks.relay.relay import Relay
 from signal_tasks.testing import run_pending
 from tests.signal_tasks.conftest import listen
 from tests.signal_tasks.delivery.steps import atomic_or_not, connect, run, send
@@ -198,12 +198,13 @@ def test_what_is_extended_is_recovered_when_that_is_over_or_its_process_is_gone(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_extensions_that_are_over_are_pruned(signal: AsyncSignal) -> None:
-    listen(signal)
+def test_extensions_that_are_over_are_pruned() -> None:
     now = timezone.now()
     for until in (now - timedelta(seconds=60), now + timedelta(seconds=60)):
         Extension.objects.create(delivery_id=uuid7(), lease_end=now, until=until)
-    prune_batch("default")
+    relay = Relay("relay@test")
+    relay.run_once()
+    relay.close()
     assert [each.until > now for each in Extension.objects.all()] == [True]
 
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
+from django.core.exceptions import ImproperlyConfigured
 from django.dispatch import receiver
 
 from signal_tasks import AsyncSignal, RetryPolicy
+from signal_tasks.models import Attempt
+from signal_tasks.testing import run_pending
 from tests.signal_tasks.conftest import listen
 from tests.testapp.models import Thing
 
@@ -167,3 +171,40 @@ def test_inline_and_durable_receivers_share_a_signal(signal: AsyncSignal) -> Non
     signal.send(sender=None)
     assert len(inline) == 1
     assert durable == []
+
+
+def makes_a_generator(sender: object, **kwargs: Any) -> Iterator[None]:
+    yield
+
+
+async def makes_an_async_generator(
+    sender: object, **kwargs: Any
+) -> AsyncIterator[None]:
+    yield
+
+
+class Yields:
+    def __call__(self, sender: object, **kwargs: Any) -> Iterator[None]:
+        yield
+
+
+@pytest.mark.parametrize(
+    "receiver", [makes_a_generator, makes_an_async_generator, Yields()]
+)
+def test_a_receiver_that_yields_is_refused(receiver: Any, signal: AsyncSignal) -> None:
+    with pytest.raises(ImproperlyConfigured, match="it yields"):
+        signal.connect(receiver, name="t.yields")
+
+
+@pytest.mark.parametrize("made", [makes_a_generator, makes_an_async_generator])
+def test_one_that_returns_a_generator_has_failed(
+    made: Callable[..., Any], signal: AsyncSignal
+) -> None:
+    def wrapper(sender: object, **kwargs: Any) -> object:
+        return made(sender, **kwargs)
+
+    signal.connect(wrapper, name="t.returns_generator")
+    ((_, handle),) = signal.send(sender=None)
+    run_pending()
+    assert handle.refresh().state == "pending"
+    assert "cannot yield" in Attempt.objects.get().error

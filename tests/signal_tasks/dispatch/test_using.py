@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from datetime import timezone as fixed_zone
 from typing import Any
 
 import pytest
@@ -99,6 +100,23 @@ def test_headers_that_json_cannot_hold_are_refused(
 ) -> None:
     with pytest.raises(TypeError, match="headers"):
         signal.using(headers=headers)
+
+
+@pytest.mark.parametrize(
+    "at",
+    [
+        datetime.max.replace(tzinfo=UTC),
+        datetime.max.replace(tzinfo=fixed_zone(timedelta(hours=-5))),
+        datetime.min.replace(tzinfo=UTC),
+        datetime.min.replace(tzinfo=fixed_zone(timedelta(hours=5))),
+        datetime(1900, 1, 1, tzinfo=UTC),
+    ],
+)
+def test_a_moment_that_not_everybody_can_read_is_refused(
+    at: datetime, signal: AsyncSignal
+) -> None:
+    with pytest.raises(ValueError, match="within a hundred years"):
+        signal.using(at=at)
 
 
 def test_a_database_without_an_outbox_is_refused(signal: AsyncSignal) -> None:

@@ -11,7 +11,8 @@ from django.utils import timezone
 
 from signal_tasks import AsyncSignal, DeliveryHandle
 from signal_tasks.models import Delivery
-from signal_tasks.relay.relay import PassResult, Relay
+from signal_tasks.relay.publishing import PassResult
+from signal_tasks.relay.relay import Relay
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import pytest
 
 from signal_tasks import AsyncSignal, signals
 from signal_tasks.delivery.message import process_message
-from signal_tasks.relay import relay as relay_module
+from signal_tasks.relay import publishing
 from signal_tasks.relay.relay import Relay
 from signal_tasks.testing import run_pending
 from tests.signal_tasks.conftest import listen
@@ -102,7 +102,7 @@ def test_what_is_delayed_is_published_when_it_is_due(
 def test_a_pass_goes_on_until_all_that_is_due_is_published(
     signal: AsyncSignal, relay: Relay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(relay_module, "BATCH", 10)
+    monkeypatch.setattr(publishing, "BATCH", 10)
     listen(signal)
     send(signal, 35)
     assert run_pass(relay).published == 35
@@ -111,7 +111,7 @@ def test_a_pass_goes_on_until_all_that_is_due_is_published(
 def test_no_more_is_published_in_advance_than_the_workers_manage(
     signal: AsyncSignal, relay: Relay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(relay_module, "BATCH", 2)
+    monkeypatch.setattr(publishing, "BATCH", 2)
     listen(signal)
     send(signal, 300)
     for idle in (10, 10):

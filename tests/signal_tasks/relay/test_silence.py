@@ -19,6 +19,7 @@ from signal_tasks.relay.heartbeat import (
     expire_leases_of_silent_workers,
 )
 from signal_tasks.relay.recovery import recover
+from signal_tasks.states import State
 from tests.signal_tasks.conftest import listen
 from tests.signal_tasks.relay.steps import only, pending
 
@@ -186,7 +187,7 @@ def test_a_worker_that_was_only_paused_is_fenced(
     lease = only().lease
     looks(Watch(), me, TEN_SECONDS)
     recover("default")
-    assert Delivery.objects.finish(ids, lease, "succeeded") == 0
+    assert Delivery.objects.finish(ids, lease, State.SUCCEEDED) == 0
     assert only().state == "pending"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import uuid
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from signal_tasks.relay.relay import Relay
 from signal_tasks.telemetry import logs
 from signal_tasks.testing import run_pending
 from tests.signal_tasks.conftest import listen
+from tests.testapp.models import Thing
 
 pytestmark = pytest.mark.django_db
 
@@ -49,6 +51,20 @@ def test_a_failure_is_logged_once_with_its_facts(
     assert facts["signal_tasks_attempt"] == 1
     assert f"delivery={handle.id}" in record.getMessage()
     assert "on purpose" in record.getMessage()
+
+
+def test_a_row_that_is_gone_is_one_warning_with_the_way_out(
+    signal: AsyncSignal, caplog: pytest.LogCaptureFixture
+) -> None:
+    listen(signal)
+    thing = Thing.objects.create(name="gone")
+    signal.send(sender=None, thing=thing)
+    thing.delete()
+    run_pending()
+    (record,) = logged(caplog, "delivery_dead")
+    assert record.levelno == logging.WARNING
+    assert record.exc_info is None
+    assert 'on_missing="skip"' in record.getMessage()
 
 
 def test_a_success_is_logged_for_debugging_only(
@@ -147,3 +163,20 @@ def test_whatever_the_broker_or_database_says_is_one_short_line(
         (record,) = logged(caplog, event)
         assert record.getMessage().isprintable()
         assert len(record.getMessage()) < 2_000
+
+
+def test_a_delivery_whose_workers_died_is_an_error(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    details = signals.DeliveryDead(
+        delivery_id=uuid.uuid4(),
+        receiver="t.lost",
+        database="default",
+        attempt=3,
+        reason="lost",
+        error="its worker died",
+    )
+    signals.delivery_dead.send(sender=Relay, details=details)
+    (record,) = logged(caplog, "delivery_dead")
+    assert record.levelno == logging.ERROR
+    assert "t.lost" in record.getMessage()
