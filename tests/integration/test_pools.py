@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
 import re
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,8 +19,10 @@ from signal_tasks import AsyncSignal
 from signal_tasks.models import Attempt, Delivery
 from tests.integration.conftest import StartWorker, Workers
 from tests.integration.workers import (
+    ROOT,
     all_finished,
     effects,
+    environment,
     eventually,
     keys,
     runs,
@@ -35,8 +41,11 @@ from tests.testapp.signals import (
 
 THREADS, SOLO = ("-P", "threads", "-c", "4"), ("-P", "solo")
 GEVENT = ("-P", "gevent", "-c", "10")
+no_gevent = importlib.util.find_spec("gevent") is None and "CI" not in os.environ
+with_gevent = pytest.mark.skipif(no_gevent, reason="gevent is not installed")
 on_server = pytest.mark.skipif(
-    connection.vendor == "sqlite", reason="refused on SQLite"
+    no_gevent or connection.vendor == "sqlite",
+    reason="gevent is not installed, or refused on SQLite",
 )
 POOLS = [THREADS, SOLO, pytest.param(GEVENT, marks=on_server)]
 each_pool = pytest.mark.parametrize("pool", POOLS, ids=lambda pool: pool[1])
@@ -209,18 +218,88 @@ def test_the_prefork_pool_has_nothing_to_tell(start_worker: StartWorker) -> None
 @pytest.fixture
 def start_refused(redis: RedisServer, tmp_path: Path) -> Iterator[StartWorker]:
     workers = Workers(redis, tmp_path)
-    yield lambda *options: workers.start(*options, ready=False)
+    yield lambda *options, **env: workers.start(*options, ready=False, **env)
     workers.kill()
 
 
 def test_the_eventlet_pool_is_refused_at_start(start_refused: StartWorker) -> None:
-    worker = start_refused("-P", "eventlet")
+    worker = start_refused(CELERY={"WORKER_POOL": "eventlet"})
     assert worker.wait() == 1
     assert "The eventlet pool is not supported" in worker.output
 
 
+@with_gevent
+def test_the_gevent_pool_is_refused_without_its_patches(
+    start_refused: StartWorker,
+) -> None:
+    worker = start_refused(CELERY={"WORKER_POOL": "gevent"})
+    assert worker.wait() == 1
+    assert "--pool gevent" in worker.output
+
+
+@with_gevent
 @pytest.mark.skipif(connection.vendor != "sqlite", reason="needs SQLite")
 def test_the_gevent_pool_is_refused_on_sqlite(start_refused: StartWorker) -> None:
     worker = start_refused(*GEVENT)
     assert worker.wait() == 1
     assert "database 'default' stops all greenlets" in worker.output
+
+
+EVENT_LOOPS = """
+from gevent import monkey; monkey.patch_all()
+import asyncio, os, django, gevent
+from asgiref.sync import async_to_sync, sync_to_async
+
+django.setup()
+from signal_tasks.worker.greenlets import run_event_loops_in_threads
+
+run_event_loops_in_threads()
+main, seen = gevent.get_hub(), set()
+
+def look():
+    try:
+        asyncio.get_running_loop()
+        seen.add("an event loop")
+    except RuntimeError:
+        pass
+    if gevent.get_hub() is not main:
+        seen.add("another thread")
+
+def back(number):
+    look()
+    gevent.sleep(0.001)
+    return async_to_sync(coroutine)(number, depth=1)
+
+async def coroutine(number, depth=0):
+    await asyncio.sleep(0.001)
+    return number if depth else await sync_to_async(back)(number)
+
+def watch():
+    while True:
+        look()
+        gevent.sleep(0.001)
+
+gevent.spawn(watch)
+for _ in range(40):
+    calls = [gevent.spawn(async_to_sync(coroutine), number) for number in range(50)]
+    gevent.joinall(calls, timeout=30)
+    assert [call.value for call in calls] == list(range(50))
+assert not seen, seen
+threads = lambda: len(os.listdir("/proc/self/task"))
+with gevent.Timeout(30):
+    while threads() > 1:
+        gevent.sleep(0.1)
+"""
+
+
+@with_gevent
+def test_event_loops_run_beside_greenlets_and_leave_no_thread_behind() -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", EVENT_LOOPS],
+        cwd=ROOT,
+        env=environment("memory://"),
+        capture_output=True,
+        text=True,
+        timeout=150,
+    )
+    assert run.returncode == 0, run.stderr
