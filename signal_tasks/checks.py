@@ -6,7 +6,7 @@ One function per ID; each yields its messages.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 from django.apps import apps
@@ -145,6 +145,50 @@ def arguments_travel() -> Messages:
                     hint=f"Connect it with async_receiver(..., exclude=[{name!r}]).",
                     id="signal_tasks.E008",
                 )
+
+
+def messages_can_be_read() -> Messages:
+    """W009: workers refuse the messages of receivers, and nothing would ever run."""
+    refused = config.unreadable_receivers()
+    if refused:
+        yield checks.Warning(
+            "Celery's workers refuse the messages of receivers, because accept_content "
+            f"has not {' and '.join(sorted(set(refused.values())))}: {_some(refused)}.",
+            hint='Add "json" to CELERY_ACCEPT_CONTENT. Receivers are always sent as '
+            "JSON, whatever task_serializer says, unless task_annotations say more.",
+            id="signal_tasks.W009",
+        )
+
+
+def messages_can_be_routed() -> Messages:
+    """W012: messages of a receiver cannot be made or routed in this process."""
+    for name, error in config.unroutable_receivers():
+        yield checks.Warning(
+            f"Messages for {name} cannot be published, so its deliveries would be "
+            f"parked: {type(error).__name__}: {error}",
+            hint="See CELERY_TASK_ROUTES, CELERY_TASK_QUEUES and "
+            "CELERY_TASK_COMPRESSION.",
+            id="signal_tasks.W012",
+        )
+
+
+def default_queue_is_served() -> Messages:
+    """W013: a worker that is told of no queues would not serve the receivers'."""
+    queue = config.unserved_queue()
+    if queue is not None:
+        yield checks.Warning(
+            f"Receivers without a queue use {queue!r}, Celery's default queue, which "
+            "CELERY_TASK_QUEUES leaves out: a worker without -Q does not serve it.",
+            hint='Name one that is served with SIGNAL_TASKS["QUEUE"], add this one, '
+            "or silence this check and start a worker with -Q.",
+            id="signal_tasks.W013",
+        )
+
+
+def _some(names: Collection[str]) -> str:
+    first = sorted(names)[:3]
+    more = len(names) - len(first)
+    return ", ".join(first) + (f" and {more} more" if more else "")
 
 
 def celery_app_is_set() -> Messages:
@@ -288,6 +332,9 @@ ALL: tuple[Callable[[], Messages], ...] = (
     times_are_stored_in_utc,
     tenants_travel,
     arguments_travel,
+    messages_can_be_read,
+    messages_can_be_routed,
+    default_queue_is_served,
     celery_app_is_set,
     tasks_are_not_eager,
     connections_are_reused,

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import celery
 from celery import current_app
 from django.core.signals import setting_changed
+from kombu.compression import get_encoder
+from kombu.serialization import registry as serializers
+
+from signal_tasks.conf import settings
+from signal_tasks.registry.registry import Receiver, registry
 
 from signal_tasks.registry.registry import Receiver
 
@@ -20,6 +28,68 @@ def unsafe_content() -> list[str]:
         {"pickle", "application/x-python-serialize"}
         & set(current_app.conf.accept_content)
     )
+
+
+def unreadable_receivers() -> dict[str, str]:
+    """Return the receivers whose messages no worker accepts, with their serializer."""
+    types = serializers.name_to_type
+    accepted = {types.get(each, each) for each in current_app.conf.accept_content}
+    named = {each.name: _task_of(each).serializer for each in registry.receivers()}
+    return {
+        name: serializer
+        for name, serializer in named.items()
+        if types.get(serializer) not in accepted
+    }
+
+
+def unroutable_receivers() -> Iterator[tuple[str, BaseException]]:
+    """Yield the receivers whose messages cannot be made or routed, with the error."""
+    for receiver in registry.receivers():
+        task = _task_of(receiver)
+        try:
+            _route(receiver)
+            compression = getattr(task, "compression", None)
+            if compression or current_app.conf.task_compression:
+                get_encoder(compression or current_app.conf.task_compression)  # type: ignore[no-untyped-call]
+        except Exception as error:  # noqa: BLE001 - routes raise what they like
+            yield receiver.name, error
+
+
+def unserved_queue() -> str | None:
+    """Return the default queue if receivers use it and ``task_queues`` leaves it out.
+
+    A worker without ``-Q`` serves the queues that receivers name, and these.
+    """
+    default = current_app.conf.task_default_queue
+    if not current_app.conf.task_queues or settings().QUEUE is not None:
+        return None
+    if default in _queues():
+        return None
+    unnamed = [each for each in registry.receivers() if each.queue is None]
+    return default if any(_route(each) == default for each in unnamed) else None
+
+
+def _route(receiver: Receiver) -> str:
+    """Return the name of the queue for this receiver's messages.
+
+    With queues of its own: Celery's router adds what is missing, and a worker would
+    serve it.
+    """
+    options = {} if receiver.queue is None else {"queue": receiver.queue}
+    task = _task_of(receiver)
+    route = current_app.amqp.Router(_queues()).route(
+        options, receiver.name, args=([], "default"), task_type=task
+    )
+    default: str = current_app.conf.task_default_queue
+    return getattr(route.get("queue"), "name", default)
+
+
+def _queues() -> Any:
+    return current_app.amqp.Queues(current_app.conf.task_queues)
+
+
+def _task_of(receiver: Receiver) -> celery.Task:
+    return current_app.tasks[receiver.name]
 
 
 def reconnects_are_bounded() -> bool:

@@ -132,7 +132,7 @@ def _stopped(job: Job, error: BaseException, seconds: float) -> Outcome | None:
     outlasted = timeout is not None and seconds >= timeout
     if outlasted or isinstance(error, HardLimitReached):
         return failed(job, TimeoutError(OVERRUN), seconds, spoilt=True)
-    process.stopping = True
+    process.end_message()
     return None
 
 

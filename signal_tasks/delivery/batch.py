@@ -217,7 +217,7 @@ class Batch:
     def _rolled_back(self, ran: list[Job], outcomes: Sequence[Outcome]) -> None:
         """Write the failure that rolled the transaction back; run the others again."""
         last = outcomes[-1] if outcomes else None
-        if process.stopping or (last is not None and last.spoilt):
+        if process.must_stop or (last is not None and last.spoilt):
             self._drop_connection()
         self._size.savepoints_for = SAVEPOINT_TRANSACTIONS
         if last is not None and not last.succeeded and _is_its_own(last):

@@ -213,7 +213,7 @@ def test_who_holds_a_claim_that_the_failover_forgot_changes_nothing(
     eventually(lambda: len(runs()) == 2)
     first.send_all(signal.SIGSTOP)
     cluster.primary.kill()
-    cluster.standby.promote()
+    promote(cluster.standby)
     assert ask(cluster.standby, ROWS) == "pending 0 0, pending 0 0"
     cluster.start()
     eventually(lambda: len(runs()) == 4)

@@ -54,7 +54,7 @@ def test_the_set_up_of_the_tests_is_in_order() -> None:
 
 def test_each_check_is_registered_under_one_id_that_it_tells() -> None:
     told = [(check.__doc__ or "").partition(":")[0] for check in checks.ALL]
-    assert len(set(told)) == len(told) == 17
+    assert len(set(told)) == len(told) == 20
 
 
 # -- E001: settings ---------------------------------------------------------------
@@ -69,6 +69,7 @@ def test_e001_a_misspelt_setting(settings: Any) -> None:
 
 
 def test_e001_a_project_that_sets_nothing_is_fine(settings: Any) -> None:
+    settings.SIGNAL_TASKS = {}  # the end of this is announced; that of del is not
     del settings.SIGNAL_TASKS
     assert ids() == set()
 
@@ -260,6 +261,102 @@ def test_w007_all_other_combinations_are_fine(
     bad = {"broker_url": "redis://localhost", "worker_consumer": "ours:Consumer"}
     celery_conf(**bad | fine)
     assert ids() == set()
+
+
+# -- W009, W012, W013: Celery settings with which nothing would run ----------------
+
+
+@pytest.fixture
+def receiver(signal: AsyncSignal) -> None:
+    listen(signal, name="t.checked")
+
+
+@pytest.mark.usefixtures("receiver")
+def test_w009_json_is_refused(celery_conf: Callable[..., None]) -> None:
+    celery_conf(accept_content=["msgpack"], task_serializer="msgpack")
+    (message,) = checks.messages_can_be_read()
+    assert message.id == "signal_tasks.W009"
+    assert "has not json" in message.msg
+    assert ids() == {"W009"}
+
+
+@pytest.mark.usefixtures("receiver")
+@pytest.mark.parametrize("content", ["json", "application/json"])
+def test_w009_json_is_accepted_by_either_name(
+    content: str, celery_conf: Callable[..., None]
+) -> None:
+    celery_conf(accept_content=["msgpack", content], task_serializer="msgpack")
+    assert ids() == set()
+
+
+def test_w009_an_annotation_names_a_serializer_that_is_refused(
+    signal: AsyncSignal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listen(signal, name="t.annotated")
+    monkeypatch.setattr(current_app.tasks["t.annotated"], "serializer", "yaml")
+    assert ids() == {"W009"}
+
+
+@pytest.mark.usefixtures("receiver")
+def test_w009_a_name_that_no_serializer_has_is_no_crash(
+    celery_conf: Callable[..., None],
+) -> None:
+    celery_conf(accept_content=["unheard-of", "json"])
+    assert ids() == set()
+
+
+def cannot_be_routed(name: str, *_: Any, **__: Any) -> None:
+    raise KeyError(name)
+
+
+@pytest.mark.usefixtures("receiver")
+def test_w012_a_route_that_fails(
+    celery_conf: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    celery_conf(task_routes=[cannot_be_routed])
+    vars(current_app._get_current_object()).pop("amqp", None)
+    assert "W012" in ids()
+    vars(current_app._get_current_object()).pop("amqp", None)
+
+
+def test_w012_a_queue_that_may_not_be_made(
+    signal: AsyncSignal, celery_conf: Callable[..., None]
+) -> None:
+    listen(signal, name="t.queued", queue="t.nowhere")
+    celery_conf(task_create_missing_queues=False)
+    found = [each.msg for each in checks.messages_can_be_routed()]
+    assert any("t.queued" in each and "QueueNotFound" in each for each in found)
+
+
+@pytest.mark.usefixtures("receiver")
+def test_w012_a_compression_that_is_not_there(
+    celery_conf: Callable[..., None],
+) -> None:
+    celery_conf(task_compression="unheard-of")
+    assert ids() == {"W012"}
+
+
+@pytest.mark.usefixtures("receiver")
+def test_w013_the_default_queue_is_left_out(celery_conf: Callable[..., None]) -> None:
+    celery_conf(task_queues={"mine": {}})
+    assert ids() == {"W013"}
+
+
+@pytest.mark.usefixtures("receiver")
+def test_w013_receivers_have_a_queue_of_their_own(
+    celery_conf: Callable[..., None], settings: Any
+) -> None:
+    celery_conf(task_queues={"mine": {}})
+    settings.SIGNAL_TASKS = {"DATABASES": ["default"], "QUEUE": "mine"}
+    assert ids() == set()
+
+
+def test_no_check_adds_a_queue_that_a_worker_would_serve(
+    signal: AsyncSignal, celery_conf: Callable[..., None]
+) -> None:
+    listen(signal, name="t.elsewhere", queue="t.elsewhere")
+    assert ids() == set()
+    assert "t.elsewhere" not in current_app.amqp.queues
 
 
 def test_two_signals_of_one_name_are_told() -> None:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from asgiref.sync import async_to_sync
 from django.db import connections, transaction
 from django.dispatch import receiver
 
@@ -17,7 +18,9 @@ from tests.testapp.marks import mark
 from tests.testapp.models import Effect, Thing
 from tests.testapp.signals import (
     aged,
+    async_inside,
     awaited,
+    bridged,
     chained,
     failed,
     happened,
@@ -43,6 +46,16 @@ def leave(what: str, key: object = "") -> None:
 
 def nap(seconds: float) -> None:
     time.sleep(seconds)
+
+
+def nap_once(seconds: float) -> None:
+    """Sleep, but not when the event is run again."""
+    if current_delivery().id not in _napped:
+        _napped.add(current_delivery().id)
+        time.sleep(seconds)
+
+
+_napped: set[object] = set()
 
 
 def nap_there(seconds: float) -> None:
@@ -94,6 +107,7 @@ def wait(seconds: float) -> None:
 #: The tasks that an event may give its receiver, after that has left its effect.
 TASKS: dict[str, Callable[[float], None]] = {
     "nap": nap,
+    "nap once": nap_once,
     "nap there": nap_there,
     "doze": doze,
     "tell": tell,
@@ -199,6 +213,25 @@ async def note_async(
     await Effect.objects.acreate(what="async", key=str(key))
     await asyncio.sleep(seconds)
     mark("async to the end", key)
+
+
+@receiver(async_inside, retry=SOON)
+async def work_async(
+    sender: object, key: object, times: int = 0, seconds: float = 0.0, **_: Any
+) -> None:
+    """Leave an effect, sleep in the event loop, and fail the first few times."""
+    mark("async inside", key)
+    await Effect.objects.acreate(what="async inside", key=str(key))
+    await asyncio.sleep(seconds)
+    if current_delivery().attempt <= times:
+        raise RuntimeError(f"failed on purpose: {key}")
+
+
+@receiver(bridged, retry=SOON)
+def work_bridged(sender: object, key: object, seconds: float = 0.0, **_: Any) -> None:
+    """Leave an effect, and sleep in an event loop of the receiver's own."""
+    leave("bridged", key)
+    async_to_sync(asyncio.sleep)(seconds)
 
 
 @receiver(chained)
