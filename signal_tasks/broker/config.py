@@ -14,8 +14,6 @@ from kombu.serialization import registry as serializers
 from signal_tasks.conf import settings
 from signal_tasks.registry.registry import Receiver, registry
 
-from signal_tasks.registry.registry import Receiver
-
 
 def app_is_missing() -> bool:
     """Return True if Celery made up an app because the project has set none."""
