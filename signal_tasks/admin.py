@@ -304,9 +304,10 @@ def _linked(delivery: Delivery) -> tuple[str, str, str]:
 
 def _facts(attempt: Attempt) -> tuple[Any, ...]:
     when = attempt.failed_at.isoformat(sep=" ", timespec="seconds")
+    times = f" {attempt.times} times" if attempt.times > 1 else ""
     return (
         attempt.number,
-        attempt.consequence,
+        attempt.consequence + times,
         when,
         attempt.error_type,
         attempt.error[:500],

@@ -159,6 +159,7 @@ def _delivery(delivery: Delivery) -> dict[str, Any]:
         "run",
         "number",
         "consequence",
+        "times",
         "error_type",
         "error",
         "worker",

@@ -411,3 +411,10 @@ def test_an_action_on_all_pages_is_capped(
     response = admin_client.post(DELIVERIES, data, follow=True)
     assert "70 deliveries changed." in text(response)
     assert Delivery.objects.filter(state="discarded").count() == 70
+
+
+def test_how_often_an_attempt_was_deferred_is_shown(
+    admin_client: Client, dead: Delivery
+) -> None:
+    dead.failures.create(number=1, consequence="deferred", times=7)
+    assert "deferred 7 times" in text(admin_client.get(page("delivery", dead.pk)))
