@@ -24,13 +24,14 @@ from chaos import journal, receiver_faults
 from chaos.hooks import Function, Target
 from signal_tasks.broker.publisher import Publisher
 from signal_tasks.delivery import attempt, batch
+from signal_tasks.delivery.batch import Batch
 from signal_tasks.delivery.call import call
 from signal_tasks.delivery.message import MessageRun
-from signal_tasks.delivery.outcome import write, write_apart
+from signal_tasks.delivery.outcome import write
 from signal_tasks.dispatch import signal as dispatch
 from signal_tasks.outbox.write import write as write_events
 from signal_tasks.querysets import DeliveryQuerySet
-from signal_tasks.relay.relay import Relay
+from signal_tasks.relay import publishing
 
 WEB, WORKER = "web", "worker"
 
@@ -106,12 +107,7 @@ class CrashPoint(Enum):
         even_if_empty=True,
     )
     FINISH_COMMITTED = Location(
-        WORKER,
-        "after",
-        Target(batch, write_apart),
-        "finish committed (not atomic)",
-        in_transaction=False,
-        even_if_empty=True,
+        WORKER, "before", Target(Batch, Batch._written), "finish committed"
     )
     UNACKNOWLEDGED = Location(
         WORKER,
@@ -138,11 +134,14 @@ class CrashPoint(Enum):
     SCHEDULED = Location(
         WORKER,
         "before",
-        Target(Relay, Relay._publish),
+        Target(publishing, publishing._publish),
         "relay: publication scheduled, not published",
     )
     REPUBLISHED = Location(
-        WORKER, "after", Target(Relay, Relay._publish), "relay: just published"
+        WORKER,
+        "after",
+        Target(publishing, publishing._publish),
+        "relay: just published",
     )
 
     @property

@@ -21,7 +21,7 @@ from signal_tasks.db.complete import complete
 from signal_tasks.delivery import outcome
 from signal_tasks.models import Delivery
 from signal_tasks.querysets import DeliveryQuerySet
-from signal_tasks.relay import relay
+from signal_tasks.relay import publishing, relay
 from signal_tasks.relay.recovery import recover
 
 
@@ -78,7 +78,7 @@ def claim_in_any_state(
 
 MUTATIONS = {
     "no-relay": Mutation(
-        Target(relay, relay._schedule), schedule_nothing, "crash-committed"
+        Target(publishing, publishing._schedule), schedule_nothing, "crash-committed"
     ),
     "no-recovery": Mutation(Target(relay, recover), recover_nothing, "crash-claimed"),
     "no-guard": Mutation(

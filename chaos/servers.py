@@ -31,16 +31,27 @@ class StandbyServer(PostgresServer):
         super().__init__(fsync=primary.fsync, port=port)
         self.primary = primary
 
-    def promote(self) -> None:
-        """Make it a primary of its own; return when it is one."""
-        command = [str(self.programs / "pg_ctl"), "promote", "-w", "-D", str(self.data)]
-        self._run(command).check_returncode()
+    def take_over(self, primary: PostgresServer) -> None:
+        """Put the data in the place of the primary's; both have to be stopped.
+
+        The primary's address then leads to a standby that follows nobody.
+        """
+        with (self.data / "postgresql.auto.conf").open("a") as settings:
+            settings.write("primary_conninfo = ''\nsynchronous_standby_names = ''\n")
+        shutil.rmtree(primary.data)
+        self.data.rename(primary.data)
 
     def _initialise(self) -> None:
         source = ("-h", HOST, "-p", str(self.primary.port), "-U", "postgres")
         options = ("--write-recovery-conf", "--checkpoint=fast", "--no-sync")
         command = [str(self.programs / "pg_basebackup"), "-D", str(self.data)]
-        self._run([*command, *source, *options]).check_returncode()
+        self.run([*command, *source, *options]).check_returncode()
+
+
+def promote(server: PostgresServer) -> None:
+    """Make a standby a primary; return when it is one."""
+    control = str(server.programs / "pg_ctl")
+    server.run([control, "promote", "-w", "-D", str(server.data)]).check_returncode()
 
 
 class PackagedServer(Server):

@@ -31,7 +31,7 @@ from signal_tasks.models import Delivery
 from signal_tasks.querysets import DeliveryQuerySet
 from signal_tasks.registry import registry as registry_module
 
-PUBLISH = Target(BrokerConnection, BrokerConnection.publish)
+PUBLISH = Target(BrokerConnection, BrokerConnection._send)
 
 #: The leases under which receivers run in this process, by the delivery's id.
 leases: dict[str, int] = {}

@@ -88,7 +88,7 @@ class PostgresServer(Server):
     def answers(self) -> bool:
         program = str(self.programs / "pg_isready")
         command = [program, "-q", "-h", HOST, "-p", str(self.port), "-U", "postgres"]
-        return self._run(command).returncode == 0
+        return self.run(command).returncode == 0
 
     def start(self) -> Self:
         if not self.data.exists():
@@ -117,9 +117,10 @@ class PostgresServer(Server):
     def _initialise(self) -> None:
         options = ("-U", "postgres", "--auth=trust", "--encoding=UTF8", "--no-locale")
         command = [str(self.programs / "initdb"), "-D", str(self.data), *options]
-        self._run([*command, "--no-sync"]).check_returncode()
+        self.run([*command, "--no-sync"]).check_returncode()
 
-    def _run(self, command: list[str]) -> subprocess.CompletedProcess[bytes]:
+    def run(self, command: list[str]) -> subprocess.CompletedProcess[bytes]:
+        """Run a program of PostgreSQL's as the user that owns the data."""
         return subprocess.run(  # noqa: S603 -- the command is ours
             command, check=False, capture_output=True, **self._identity
         )
@@ -137,7 +138,7 @@ class PostgresServer(Server):
 
     def _may_run(self, program: Path) -> bool:
         try:
-            self._run([str(program), "--version"])
+            self.run([str(program), "--version"])
         except PermissionError:
             return False
         return True

@@ -280,9 +280,9 @@ class DeliveryAdmin(WindowAdmin):
 
 @admin.register(Worker)
 class WorkerAdmin(WindowAdmin):
-    """Workers and relays, and when each was last seen."""
+    """Workers and relays, what each consumes, and when it was last seen."""
 
-    list_display = ("name", "started_at", "seen_at")
+    list_display = ("name", "queues", "started_at", "seen_at")
     ordering = ("-seen_at",)
 
 

@@ -229,6 +229,26 @@ def connections_are_reused() -> Messages:
             )
 
 
+def connections_are_checked() -> Messages:
+    """W010: connections that wait to be used again may have been closed meanwhile."""
+    for alias in connections:
+        conf = connections[alias].settings_dict
+        if not any(server in conf["ENGINE"] for server in SERVERS):
+            continue
+        pool = conf.get("OPTIONS", {}).get("pool")
+        if isinstance(pool, dict) and pool.get("check"):
+            continue
+        if (pool or conf.get("CONN_MAX_AGE") != 0) and not conf["CONN_HEALTH_CHECKS"]:
+            kept = "in Django's pool " if pool else ""
+            yield checks.Warning(
+                f"The connections of the database {alias!r} that are kept {kept}are "
+                "used again without a look: after a restart or failover of the "
+                "database, requests fail with each of them.",
+                hint="Set CONN_HEALTH_CHECKS = True.",
+                id="signal_tasks.W010",
+            )
+
+
 def sqlite_can_share() -> Messages:
     """W004: SQLite's defaults make concurrent workers fail with "locked"."""
     for alias in connections:
@@ -318,6 +338,7 @@ ALL: tuple[Callable[[], Messages], ...] = (
     celery_app_is_set,
     tasks_are_not_eager,
     connections_are_reused,
+    connections_are_checked,
     sqlite_can_share,
     content_is_json,
     worker_outlives_outages,

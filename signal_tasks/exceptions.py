@@ -6,6 +6,7 @@ One base class; one class for each thing a caller can do something about.
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import ClassVar
 
 
 class SignalTasksError(Exception):
@@ -101,12 +102,19 @@ class Retry(SignalTasksError):
     Args:
         message: kept with the failed attempt.
         after: seconds or a timedelta; None leaves the delay to the ``RetryPolicy``.
-        counts: whether an attempt is spent. Without, only the policy's
-            ``give_up_after`` ends it.
+        counts: whether an attempt is spent. Without, the policy's ``give_up_after``
+            ends it, or else the ``MAX_UNCOUNTED``th time.
+
+    Attributes:
+        MAX_UNCOUNTED: times that a delivery may ask to be run again without spending
+            an attempt, if its policy has no ``give_up_after``: then it is dead, as
+            ``exhausted``. A replay begins anew.
 
     Raises:
         ValueError: ``after`` is negative.
     """
+
+    MAX_UNCOUNTED: ClassVar[int] = 1000
 
     def __init__(
         self,

@@ -7,16 +7,21 @@ named ``health``: that is the public function ``signal_tasks.health``.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from django.utils import timezone
 
+from signal_tasks.broker.config import is_eager, queue_of
 from signal_tasks.conf import settings
 from signal_tasks.db.aliases import outbox_aliases
 from signal_tasks.db.clock import from_now
 from signal_tasks.models import Delivery, Worker
 from signal_tasks.registry.registry import registry
 from signal_tasks.states import State
+
+#: Deliveries that have been due for this long show that nobody consumes their queue.
+UNSERVED_SECONDS = 30.0
 
 KEYS = (*State.values, "orphaned", "parked")
 
@@ -50,6 +55,7 @@ def health() -> dict[str, Any]:
         workers += live
         if not any(worker.runs_relay for worker in live):
             problems.append(f"no live worker or relay was seen on {database!r}")
+        problems += _unserved(database, live)
     oldest = max(ages, default=None)
     if oldest is not None and oldest > settings().MAX_PENDING_AGE:
         problems.append(f"the oldest due delivery has waited for {oldest:.0f} s")
@@ -82,6 +88,32 @@ def _parked(number: int) -> list[str]:
         for database in outbox_aliases()
         for row in Delivery.objects.using(database).parked()
     ]
+
+
+def _unserved(database: str, live: Collection[Worker]) -> Iterator[str]:
+    """Yield a sentence for each queue with due deliveries that no live worker consumes.
+
+    Nothing if no worker is alive, which is another problem. Asks the database only if there is such a queue of a receiver that is known here.
+    """
+    served = {name for worker in live for name in worker.queues.splitlines()}
+    queues = {
+        name: queue
+        for receiver in registry.receivers()
+        if (queue := queue_of(receiver)) is not None and queue not in served
+        for name in receiver.names
+    }
+    if not live or not queues or is_eager():
+        return
+    rows = Delivery.objects.using(database)
+    waiting = rows.waiting(list(queues), seconds=UNSERVED_SECONDS)
+    for queue in sorted({queues[name] for name in waiting}):
+        here = {name: n for name, n in waiting.items() if queues[name] == queue}
+        yield (
+            f"no live worker consumes the queue {queue!r}; due deliveries that wait in "
+            f"it: {sum(here.values())} ({', '.join(here)}). Start a worker with "
+            f"-Q {queue}, or have one consume it again: "
+            f"celery -A <app> control add_consumer {queue}"
+        )
 
 
 def _oldest_age(database: str) -> list[float]:

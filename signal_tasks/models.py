@@ -152,13 +152,17 @@ class Extension(models.Model):
 
 
 class Attempt(models.Model):
-    """One attempt that failed, kept for the people who have to find out why."""
+    """One attempt that failed, kept for the people who have to find out why.
+
+    An attempt that was deferred any number of ``times`` is one row, of the last time.
+    """
 
     class Consequence(models.TextChoices):
         """The consequence of a failed attempt for its delivery."""
 
         RETRIED = "retried"  # it is run again
         RELEASED = "released"  # it is run again, and this attempt does not count
+        DEFERRED = "deferred"  # the same, because the receiver has asked for it
         DEAD = "dead"  # that was the last one
 
     delivery = models.ForeignKey(
@@ -167,6 +171,7 @@ class Attempt(models.Model):
     run = models.SmallIntegerField(default=1)
     number = models.PositiveIntegerField()
     consequence = models.CharField(max_length=8, choices=Consequence.choices)
+    times = models.PositiveIntegerField(default=1)
     error_type = models.CharField(max_length=255)
     error = models.TextField()
     traceback = models.TextField(blank=True)
@@ -199,6 +204,7 @@ class Worker(models.Model):
     started_at = models.DateTimeField(default=DatabaseNow)
     seen_at = models.DateTimeField(default=DatabaseNow)
     runs_relay = models.BooleanField(default=True)
+    queues = models.TextField(blank=True, default="")  # that it consumes: a line each
     rescued = models.IntegerField(default=0)
     broker_error = models.CharField(max_length=MAX_PARKED, blank=True, default="")
 

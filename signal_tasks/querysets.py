@@ -421,6 +421,13 @@ class DeliveryQuerySet(QuerySet[D]):
         rows = rows.values("receiver").annotate(n=Count("pk"), reason=Max("parked"))
         return list(rows.order_by("receiver"))
 
+    def waiting(self, names: Collection[str], *, seconds: float) -> dict[str, int]:
+        """Return how many deliveries of each receiver have been due for so long."""
+        since = from_now(-seconds)
+        due = Q(state=State.PENDING, receiver__in=names, available_at__lte=since)
+        rows = self.live().filter(due).values("receiver").annotate(n=Count("pk"))
+        return dict(rows.order_by("receiver").values_list("receiver", "n"))
+
     def oldest_due(self) -> datetime | None:
         """Return since when the longest waiting due delivery has been due."""
         due = self.live().filter(state=State.PENDING, available_at__lte=DatabaseNow())

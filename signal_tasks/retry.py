@@ -34,8 +34,9 @@ class RetryPolicy:
         retry_on: exceptions that another attempt may mend; others make the delivery
             dead (``rejected``) at once.
         give_up_on: exceptions among those that it cannot mend after all.
-        give_up_after: seconds since the event was sent, after which no further
-            attempt is made; None: no limit.
+        give_up_after: seconds since the event was sent, by the database's clock,
+            after which no further attempt is made; None: no limit. The first attempt
+            is always made, however late: also the first after a replay.
 
     Raises:
         ValueError: a number is out of its range.
@@ -82,11 +83,15 @@ class RetryPolicy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryDecision:
-    """Dead with a reason, or run again after a delay (seconds)."""
+    """Dead with a reason, or run again after a delay (seconds).
+
+    One that does not count may be repeated ``most`` times, if that is not None.
+    """
 
     reason: Reason | None = None
     delay: float = 0.0
     counts: bool = True
+    most: int | None = None
 
 
 def decide(
@@ -96,23 +101,25 @@ def decide(
     attempt: int,
     age: float,
     rng: random.Random,
-    judged: bool = True,
+    by_type: bool = True,
 ) -> RetryDecision:
     """Decide what follows attempt number ``attempt`` of an event ``age`` seconds old.
 
-    ``error`` is what the receiver raised, or ``WorkerLost`` when its worker died. One
-    that is not to be ``judged`` is retried, whatever its type.
+    ``error`` is what the receiver raised, or ``WorkerLost`` when its worker died. Without
+    ``by_type`` the type of the error does not matter: it is retried.
     """
     lost = isinstance(error, WorkerLost)
-    judged = judged and not isinstance(error, Retry | WorkerLost)
-    if isinstance(error, Reject) or (judged and policy.refuses(error)):
+    by_type = by_type and not isinstance(error, Retry | WorkerLost)
+    if isinstance(error, Reject) or (by_type and policy.refuses(error)):
         return RetryDecision(reason=Reason.REJECTED)
     delay, counts = policy.delay(attempt, rng), True
     if isinstance(error, Retry):
         delay, counts = (delay if error.after is None else error.after), error.counts
     if (counts and attempt >= policy.max_attempts) or policy.is_over(age + delay):
         return RetryDecision(reason=Reason.LOST if lost else Reason.EXHAUSTED)
-    return RetryDecision(delay=delay, counts=counts)
+    endless = not counts and policy.give_up_after is None
+    most = Retry.MAX_UNCOUNTED if endless else None
+    return RetryDecision(delay=delay, counts=counts, most=most)
 
 
 def _exception_types(policy: RetryPolicy, field: str) -> ExceptionTypes:

@@ -1,8 +1,9 @@
 """Lifecycle signals: plain Django signals that the engine sends about its own work.
 
-Each is sent with ``send_robust`` in the process in which it happens, after the
-commit of what it tells of, and carries one frozen object as ``details``. Logs,
-metrics and your own listeners hear the same. ``docs/reference/lifecycle_signals.md``
+Each carries one frozen object as ``details``, and is sent with ``send_robust`` in the
+process in which it happens, after the commit of what it tells of. Only
+``signal_sending`` comes before anything is written, and an exception of its listener
+reaches the sender. Logs, metrics and your own listeners get the same. ``docs/reference/lifecycle_signals.md``
 is the table of them.
 """
 

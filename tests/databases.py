@@ -49,7 +49,11 @@ def _sqlite(alias: str) -> dict[str, Any]:
 def _server(url: str, alias: str) -> dict[str, Any]:
     entry: dict[str, Any] = environ.Env.db_url_config(url)
     test_name = f"test_signal_tasks_{alias}"
-    entry |= {"CONN_MAX_AGE": 600, "TEST": {"NAME": test_name}}
+    entry |= {
+        "CONN_MAX_AGE": 600,
+        "CONN_HEALTH_CHECKS": True,
+        "TEST": {"NAME": test_name},
+    }
     if entry["ENGINE"].endswith("mysql"):
         from chaos.connections import use_pymysql
 

@@ -10,9 +10,9 @@ from celery.app import app_or_default
 
 current = app_or_default()
 
-from chaos.servers import MariaServer, StandbyServer  # noqa: E402
+from chaos.servers import MariaServer, StandbyServer, promote  # noqa: E402
 from shop.embedded import PostgresServer, RedisServer  # noqa: E402
 
 current.set_current()
 
-__all__ = ["MariaServer", "PostgresServer", "RedisServer", "StandbyServer"]
+__all__ = ["MariaServer", "PostgresServer", "RedisServer", "StandbyServer", "promote"]

@@ -16,7 +16,9 @@ from chaos.environment import Environment, FaultNotInjected, PromiseBroken
 from chaos.faults.catalogue import POSTGRES, SERVERS, SQLITE, fault
 from chaos.models import Account, Effect
 from chaos.processes import send_to, with_children
+from chaos.servers import StandbyServer, promote
 from chaos.signals import contended
+from shop.embedded import PostgresServer
 from shop.servers import Server
 from signal_tasks.models import Delivery
 
@@ -51,6 +53,33 @@ def database_restarted(env: Environment) -> None:
     database.stop()
     env.wait(env.rng.uniform(0.2, 1.0))
     database.start()
+
+
+@fault(
+    "failover to a standby, which only reads at first",
+    needs=("database",),
+    databases=[POSTGRES],
+    may_spend_attempt=False,
+    mixed=False,
+)
+def failover(env: Environment) -> None:
+    """Kill the primary; its standby takes over the address, and is then promoted."""
+    database = _database(env)
+    if not isinstance(database, PostgresServer):
+        raise FaultNotInjected("the database has no standby")
+    with StandbyServer(database) as standby:
+        _execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
+        _execute("SELECT pg_reload_conf()")
+        synchronous = "SELECT 1 FROM pg_stat_replication WHERE sync_state = 'sync'"
+        env.wait_until(lambda: _execute(synchronous), "standby")
+        env.wait_until_busy()
+        journal.write("database killed")
+        database.kill()
+        standby.stop()
+        standby.take_over(database)
+    database.start()
+    env.wait(1)
+    promote(database)
 
 
 @fault(

@@ -102,6 +102,21 @@ def consumer_may_die() -> bool:
     return celery.__version__ == "5.7.0" and redis and own
 
 
+def queue_of(receiver: Receiver) -> str | None:
+    """Return the queue of a receiver's messages.
+
+    None if its route leads to an exchange, or is of no use.
+    """
+    given = {} if receiver.queue is None else {"queue": receiver.queue}
+    try:
+        queue = current_app.amqp.router.route(given, receiver.name).get("queue")
+    # Routers are the project's own. What they raise is told where it does harm.
+    except Exception:  # noqa: BLE001
+        return None
+    name: str | None = getattr(queue, "name", queue)
+    return name
+
+
 def load_transport() -> None:
     """Import the client library of the broker, before this process is forked.
 

@@ -151,8 +151,23 @@ def _claim_portably(
             orphaned=False,
             parked="",
         )
+    if not won:
+        _refuse_read_only(deliveries)
     by_id = events.in_bulk([delivery.event_id for delivery in won])
     return [_row(delivery, by_id.get(delivery.event_id)) for delivery in won]
+
+
+def _refuse_read_only(deliveries: QuerySet[Any]) -> None:
+    """Raise the server's error if it only reads: nothing is due on a former primary.
+
+    PostgreSQL refuses the claim itself; MySQL lets a standby lock rows, of which it
+    finds none.
+    """
+    connection = connections[deliveries.db]
+    if connection.vendor == "mysql":
+        table = connection.ops.quote_name(deliveries.model._meta.db_table)
+        with connection.cursor() as cursor:
+            cursor.execute(f"UPDATE {table} SET lease = lease WHERE 1 = 0")  # noqa: S608
 
 
 def _row(delivery: Any, event: Any) -> Sequence[Any]:

@@ -39,11 +39,11 @@ from signal_tasks.delivery.attempt import (
 from signal_tasks.delivery.call import Job
 from signal_tasks.delivery.outcome import (
     Outcome,
-    announce,
     persist,
+    send_signals,
     write,
-    write_alone,
     write_apart,
+    write_single,
 )
 from signal_tasks.delivery.process import process
 from signal_tasks.exceptions import LeaseLost, MissingInstance
@@ -112,7 +112,7 @@ class Batch:
         elif options.group_commit and len(self._jobs) > 1:
             self._run_together()
         else:
-            self._run_alone(self._jobs)
+            self._run_singly(self._jobs)
 
     # -- outside of any transaction -----------------------------------------------
 
@@ -130,11 +130,11 @@ class Batch:
         """Write outcomes together; where that fails, each by itself."""
         if len(outcomes) > 1 and not any(outcome.free for outcome in outcomes):
             try:
-                write_apart(outcomes)
+                written = write_apart(outcomes)
             except (LeaseLost, Error):
                 pass  # writing each by itself shows which one is wrong
             else:
-                self._written(outcomes)
+                self._written(written)
                 return
         for job, outcome in zip(ran, outcomes, strict=True):
             self._write(job, outcome)
@@ -165,18 +165,18 @@ class Batch:
         with transaction.atomic(using=self._database):
             intact = self._fill(ran, outcomes, run, settings().GROUP_SECONDS)
             if intact:
-                write(outcomes)
+                outcomes[:] = write(outcomes)
             else:
                 transaction.set_rollback(True, using=self._database)
         return intact
 
     def _lost(self, ran: Sequence[Job], error: BaseException) -> None:
-        """Run again, each alone, what a lost transaction had run."""
+        """Run the deliveries of a lost transaction again, each in one of its own."""
         if _fault(error) is Fault.CONNECTION:
             self._drop_connection()
         if not ran:
             raise error  # it had not begun
-        self._run_each_alone(ran)
+        self._run_each_singly(ran)
 
     def _run_in_batch(self) -> Run:
         """Choose whether the deliveries get savepoints; see Note [Batches].
@@ -215,9 +215,9 @@ class Batch:
         return True
 
     def _rolled_back(self, ran: list[Job], outcomes: Sequence[Outcome]) -> None:
-        """Write the failure that rolled the transaction back; run the others again."""
+        """Write the failure that rolled the transaction back; put the others back."""
         last = outcomes[-1] if outcomes else None
-        if process.stopping or (last is not None and last.spoilt):
+        if process.must_stop or (last is not None and last.spoilt):
             self._drop_connection()
         self._size.savepoints_for = SAVEPOINT_TRANSACTIONS
         if last is not None and not last.succeeded and _is_its_own(last):
@@ -227,16 +227,16 @@ class Batch:
         else:
             self._put_back(ran)
 
-    def _run_each_alone(self, ran: Sequence[Job]) -> None:
+    def _run_each_singly(self, ran: Sequence[Job]) -> None:
         """Run again, each in its own transaction, what a lost transaction had run."""
         again = deque(ran)
         try:
             while again and not process.must_stop:
-                self._run_alone(again)
+                self._run_singly(again)
         finally:
             self._put_back(again)
 
-    def _run_alone(self, jobs: deque[Job]) -> None:
+    def _run_singly(self, jobs: deque[Job]) -> None:
         """Run the first job in a transaction that also holds its outcome."""
         job = jobs.popleft()
         if job.is_late:
@@ -288,7 +288,7 @@ class Batch:
     def _write(self, job: Job, outcome: Outcome) -> None:
         """Write an outcome by itself, over a new connection where one was lost."""
         try:
-            written = persist(self._database, lambda: write_alone(outcome))
+            written = persist(self._database, lambda: write_single(outcome))
         except LeaseLost:
             self._fenced(job)
         else:
@@ -296,7 +296,7 @@ class Batch:
 
     def _written(self, outcomes: Sequence[Outcome]) -> None:
         self._result.outcomes.extend(outcomes)
-        announce(outcomes)
+        send_signals(outcomes)
 
     def _fenced(self, job: Job) -> None:
         self._result.fenced += 1
@@ -330,7 +330,7 @@ def _of_fault(job: Job, error: BaseException) -> Outcome:
         error = error.__cause__ or error
     if fault is Fault.CONNECTION:
         return connection_lost(job, error)
-    return failed(job, error, judged=fault is not Fault.TRANSACTION)
+    return failed(job, error, by_type=fault is not Fault.TRANSACTION)
 
 
 def _has_time(job: Job, started: float) -> bool:

@@ -33,24 +33,34 @@ class HardLimitReached(ReleaseRequested):
 STOPS = (ReleaseRequested, KeyboardInterrupt, WorkerShutdown, WorkerTerminate)
 
 
-class _Interruptible:
-    """Marks the stretches of the main thread that ``ReleaseRequested`` may end."""
+#: How many receivers run in each thread, or greenlet: one in another where tasks are
+#: eager.
+_running: dict[int, int] = {}
 
-    depth = 0
+
+class _Interruptible:
+    """Marks the stretches of a thread that ``ReleaseRequested`` may end."""
 
     def __enter__(self) -> None:
-        type(self).depth += 1
+        thread = threading.get_ident()
+        _running[thread] = _running.get(thread, 0) + 1
 
     def __exit__(self, *_: object) -> None:
-        type(self).depth -= 1
+        thread = threading.get_ident()
+        _running[thread] -= 1
+        if not _running[thread]:
+            del _running[thread]
 
 
 interruptible = _Interruptible()
 
 
-def in_receiver() -> bool:
-    """Return True while a receiver is running in this process."""
-    return _Interruptible.depth > 0
+def in_receiver(thread: int | None = None) -> bool:
+    """Return True while a receiver is running in a thread: by default, in this one.
+
+    Signal handlers run in the main thread, as the receivers of pool processes do.
+    """
+    return (threading.get_ident() if thread is None else thread) in _running
 
 
 def is_from_outside(error: BaseException) -> bool:

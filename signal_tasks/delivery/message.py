@@ -82,11 +82,8 @@ def process_message(
         return MessageResult(not_due=len(wanted))
     if seconds is None:
         seconds = math.inf if is_eager() else settings().MESSAGE_SECONDS
-    process.busy, process.overdue = True, False
-    try:
+    with process.message():
         return MessageRun(receiver, str(database), seconds).run(wanted)
-    finally:
-        process.busy = False
 
 
 def _delivery_ids(ids: object) -> list[uuid.UUID]:

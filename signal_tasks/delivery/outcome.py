@@ -8,21 +8,23 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import chain, repeat
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from django.db import Error, connections, transaction
+from django.db.models import F
 
 from signal_tasks import signals
 from signal_tasks.conf import settings
 from signal_tasks.db.claim import Claimed
+from signal_tasks.db.clock import DatabaseNow
 from signal_tasks.db.complete import complete
 from signal_tasks.db.errors import Fault, fault_of
 from signal_tasks.db.session import drop
 from signal_tasks.delivery.process import process
 from signal_tasks.error_text import MAX_CHARS, text_of
-from signal_tasks.exceptions import LeaseLost, WorkerLost
+from signal_tasks.exceptions import LeaseLost, Retry, WorkerLost
 from signal_tasks.models import Attempt, Delivery
-from signal_tasks.states import State
+from signal_tasks.states import Reason, State
 
 T = TypeVar("T")
 
@@ -39,8 +41,8 @@ OUTAGE_SECONDS = 600.0
 class Outcome:
     """The outcome of one attempt.
 
-    ``pending`` means another attempt in ``retry_in`` seconds, which ``counts``. An
-    attempt that is ``free`` is ``released`` instead, as often as FREE_RUNS allows.
+    ``pending`` means another attempt in ``retry_in`` seconds, which ``counts``. One that
+    does not is repeated ``most`` times, if that is not None. An attempt that is ``free`` is ``released`` instead, as often as FREE_RUNS allows.
     One that is ``spoilt`` has left a connection that nothing else may use.
     """
 
@@ -49,6 +51,7 @@ class Outcome:
     reason: str = ""
     retry_in: float = 0.0
     counts: bool = True
+    most: int | None = None
     error: BaseException | None = None
     seconds: float = 0.0
     free: bool = False
@@ -61,10 +64,10 @@ class Outcome:
         return self.state is State.SUCCEEDED
 
 
-def write(outcomes: Sequence[Outcome]) -> None:
+def write(outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
     """Write outcomes of one claim in the transaction that is open.
 
-    Raises ``LeaseLost`` when this worker no longer holds one of the deliveries: then
+    Return them as they were written: what was deferred too often is dead. Raises ``LeaseLost`` when this worker no longer holds one of the deliveries: then
     nothing of the transaction may stand.
     """
     done = [outcome.claimed.id for outcome in outcomes if outcome.succeeded]
@@ -72,24 +75,24 @@ def write(outcomes: Sequence[Outcome]) -> None:
         claimed = outcomes[0].claimed
         if complete(done, lease=claimed.lease, database=claimed.database) != len(done):
             raise LeaseLost("a lease was over before its receiver had finished")
-    for outcome in outcomes:
-        if not outcome.succeeded:
-            _write_failure(outcome)
+    if len(done) == len(outcomes):
+        return outcomes
+    return [each if each.succeeded else _write_failure(each) for each in outcomes]
 
 
-def write_apart(outcomes: Sequence[Outcome]) -> None:
+def write_apart(outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
     """Write outcomes of one claim, all or none, in a transaction of their own.
 
-    Raises ``LeaseLost`` as ``write`` does. A single success is a single statement,
+    Returns and raises what ``write`` does. A single success is a single statement,
     and needs no more of a transaction than that.
     """
     database = outcomes[0].claimed.database
     single = len(outcomes) == 1 and outcomes[0].succeeded
     with nullcontext() if single else transaction.atomic(using=database):
-        write(outcomes)
+        return write(outcomes)
 
 
-def write_alone(outcome: Outcome) -> Outcome:
+def write_single(outcome: Outcome) -> Outcome:
     """Write an outcome by itself; return it as it was written.
 
     Raises ``LeaseLost`` as ``write`` does.
@@ -98,8 +101,8 @@ def write_alone(outcome: Outcome) -> Outcome:
         outcome = replace(
             outcome, state=State.PENDING, reason="", retry_in=0.0, released=True
         )
-    write_apart([outcome])
-    return outcome
+    (written,) = write_apart([outcome])
+    return written
 
 
 def persist(database: str, change: Callable[[], T]) -> T:
@@ -129,7 +132,7 @@ def persist(database: str, change: Callable[[], T]) -> T:
     raise AssertionError("unreachable")
 
 
-def announce(outcomes: Sequence[Outcome]) -> None:
+def send_signals(outcomes: Sequence[Outcome]) -> None:
     """Send the lifecycle signals of outcomes that are committed."""
     for outcome in outcomes:
         details = _attempt_finished(outcome)
@@ -165,7 +168,17 @@ def _attempt_finished(outcome: Outcome) -> signals.AttemptFinished:
     )
 
 
-def _write_failure(outcome: Outcome) -> None:
+def _write_failure(outcome: Outcome) -> Outcome:
+    deferrals = [] if outcome.counts else _deferrals(outcome.claimed)
+    if outcome.most and sum(each.times for each in deferrals) + 1 >= outcome.most:
+        outcome = _deferred_too_often(outcome)
+    _change_row(outcome)
+    if outcome.error is not None:
+        _record(outcome, outcome.error, deferrals)
+    return outcome
+
+
+def _change_row(outcome: Outcome) -> None:
     claimed = outcome.claimed
     rows = Delivery.objects.using(claimed.database)
     if outcome.released:
@@ -180,8 +193,34 @@ def _write_failure(outcome: Outcome) -> None:
         )
     if changed != 1:
         raise LeaseLost(f"{claimed} is no longer held by this worker")
-    if outcome.error is not None:
-        _record(outcome, outcome.error)
+
+
+def was_deferred(claimed: Claimed) -> bool:
+    """Return True if the receiver had itself run again without spending an attempt."""
+    return bool(_deferrals(claimed))
+
+
+def _deferrals(claimed: Claimed) -> list[Attempt]:
+    """Return the records of what was deferred since the send, or the last replay.
+
+    One for each number of an attempt.
+    """
+    rows = Attempt.objects.using(claimed.database).filter(
+        delivery_id=claimed.id,
+        run=claimed.run,
+        consequence=Attempt.Consequence.DEFERRED,
+    )
+    return list(rows.only("number", "times"))
+
+
+def _deferred_too_often(outcome: Outcome) -> Outcome:
+    error = outcome.error
+    if error is not None:
+        last = f"the last time: {text_of(error)}"
+        asked = f"asked {outcome.most} times to be run again without an attempt"
+        error = Retry(f"{asked}; {last}").with_traceback(error.__traceback__)
+    dead, reason = State.DEAD, Reason.EXHAUSTED
+    return replace(outcome, state=dead, reason=reason, error=error)
 
 
 def _has_free_run(claimed: Claimed) -> bool:
@@ -195,24 +234,41 @@ def _has_free_run(claimed: Claimed) -> bool:
     return rows.exclude(error_type=WorkerLost.__qualname__).count() < FREE_RUNS
 
 
-def _record(outcome: Outcome, error: BaseException) -> None:
+def _record(
+    outcome: Outcome, error: BaseException, deferrals: Sequence[Attempt]
+) -> None:
+    """Record a failure; one that is deferred again in the record that it has."""
     claimed = outcome.claimed
-    consequence = Attempt.Consequence.RETRIED
-    if outcome.released:
-        consequence = Attempt.Consequence.RELEASED
-    elif outcome.state is State.DEAD:
-        consequence = Attempt.Consequence.DEAD
-    Attempt.objects.using(claimed.database).create(
+    consequence = _consequence(outcome)
+    rows = Attempt.objects.using(claimed.database)
+    facts: dict[str, Any] = {
+        "error_type": _printable(type(error).__qualname__)[:255],
+        "error": _printable(text_of(error))[:MAX_CHARS],
+        "traceback": _printable(_traceback(error)),
+        "worker": process.label()[:255],
+        "seconds": outcome.seconds,
+    }
+    same = [each.pk for each in deferrals if each.number == claimed.attempt]
+    if same and consequence is Attempt.Consequence.DEFERRED:
+        again = {"times": F("times") + 1, "failed_at": DatabaseNow()}
+        rows.filter(pk__in=same).update(**facts, **again)
+        return
+    rows.create(
         delivery_id=claimed.id,
         run=claimed.run,
         number=claimed.attempt,
         consequence=consequence,
-        error_type=_printable(type(error).__qualname__)[:255],
-        error=_printable(text_of(error))[:MAX_CHARS],
-        traceback=_printable(_traceback(error)),
-        worker=process.label()[:255],
-        seconds=outcome.seconds,
+        **facts,
     )
+
+
+def _consequence(outcome: Outcome) -> Attempt.Consequence:
+    if outcome.released:
+        return Attempt.Consequence.RELEASED
+    if outcome.state is State.DEAD:
+        return Attempt.Consequence.DEAD
+    retried, deferred = Attempt.Consequence.RETRIED, Attempt.Consequence.DEFERRED
+    return retried if outcome.counts else deferred
 
 
 def _traceback(error: BaseException) -> str:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -17,31 +20,67 @@ FIRST_BATCH = 10
 
 @dataclass(slots=True)
 class BatchSize:
-    """Adaptive batch size, and whether to use savepoints, for one receiver."""
+    """Adaptive batch size, and whether to use savepoints, for one receiver.
+
+    Threads share it without a lock: a guess that is lost costs a little speed.
+    """
 
     deliveries: int = FIRST_BATCH  # as many as ran in GROUP_SECONDS the last time
     savepoints_for: int = 0  # transactions that are still to be run with savepoints
 
 
+class _Here(threading.local):
+    """The messages that this thread, or greenlet, works on."""
+
+    messages = 0  # one inside of another where tasks are eager
+    over = False
+
+
 @dataclass(slots=True)
 class Process:
-    """This process as a worker: its name, its batch sizes, whether it has to stop."""
+    """This process as a worker: its name, its batch sizes, whether it has to stop.
+
+    All of it is the same for all threads, but for what concerns one message.
+    """
 
     name: str = ""
     main_pid: int = 0
     worker_id: uuid.UUID | None = None
     stopping: bool = False
-    overdue: bool = False  # the time limit of the message struck outside of a receiver
-    busy: bool = False
     time_limit: float | None = None  # of the worker, for tasks without their own
     soft_time_limit: float | None = None
     leases: LeaseTable | None = None  # in a pool, and in the process that forks it
     sizes: dict[str, BatchSize] = field(default_factory=dict)
+    _here: _Here = field(default_factory=_Here)
 
     @property
     def must_stop(self) -> bool:
         """True if no further receiver may be started for this message."""
-        return self.stopping or self.overdue
+        return self.stopping or self._here.over
+
+    @property
+    def busy(self) -> bool:
+        """True while this thread works on a message."""
+        return self._here.messages > 0
+
+    @contextmanager
+    def message(self) -> Iterator[None]:
+        """Work on a message in this thread."""
+        here = self._here
+        if not here.messages:
+            here.over = False
+        here.messages += 1
+        try:
+            yield
+        finally:
+            here.messages -= 1
+
+    def end_message(self) -> None:
+        """Begin no further receiver for the message of this thread.
+
+        Its time limit has struck outside of a receiver, or it has been interrupted.
+        """
+        self._here.over = True
 
     def label(self) -> str:
         """Return the name under which attempts of this process are recorded."""

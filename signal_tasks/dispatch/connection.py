@@ -94,7 +94,7 @@ class Connections:
         """Return the first connection that hears this sender."""
         return next((each for each in self._all if each.matches(sender)), None)
 
-    def hearing(
+    def connections_for(
         self,
         sender: object,
         named: Mapping[str, Any],

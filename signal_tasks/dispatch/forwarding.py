@@ -56,12 +56,12 @@ F = TypeVar("F", bound=ReceiverFunction)
 
 #: Django's signals that have no durable meaning, with the reason and the way out.
 REFUSED = {
-    "pre_init": "it announces an object in memory; use post_save",
-    "post_init": "it announces an object in memory; use post_save",
-    "pre_save": "what it announces may not happen; use post_save",
-    "pre_delete": "what it announces may not happen; use post_delete, whose "
+    "pre_init": "it tells of an object in memory; use post_save",
+    "post_init": "it tells of an object in memory; use post_save",
+    "pre_save": "what it tells of may not happen; use post_save",
+    "pre_delete": "what it tells of may not happen; use post_delete, whose "
     "instance travels as a snapshot",
-    "pre_migrate": "what it announces may not happen; use post_migrate, inline",
+    "pre_migrate": "what it tells of may not happen; use post_migrate, inline",
     "post_migrate": "its sender, an AppConfig, cannot travel; connect it inline",
     "class_prepared": "it is sent while the apps are loaded, before any database",
     "request_started": "it belongs to one process and request; connect it inline",
@@ -164,7 +164,7 @@ class ForwardedSignal(AsyncSignal):
         self._foreign = weakref.ref(foreign)
         self._forms: dict[object, Form] = {}
 
-    def _announce(self) -> None:
+    def _register_names(self) -> None:
         """Register the foreign signal as the one that receivers get."""
         foreign = self._foreign()
         for name in (self.name, *self._aliases):
@@ -204,7 +204,7 @@ class ForwardedSignal(AsyncSignal):
             return
         by_form: dict[Form, list[Receiver]] = {}
         is_raw = named.get("raw") is True
-        for each in self._durable.hearing(
+        for each in self._durable.connections_for(
             sender, named, lambda each: not is_raw or self._forms[each.key].raw
         ):
             by_form.setdefault(self._forms[each.key], []).append(each.receiver)
@@ -400,7 +400,7 @@ def _refuse_meaningless(name: str) -> None:
     module, _, attribute = name.rpartition(".")
     reason = REFUSED.get(attribute) if module.startswith("django.") else None
     if reason is None and attribute.startswith("pre_"):
-        reason = "what it announces may not happen; use its post_ counterpart"
+        reason = "what it tells of may not happen; use its post_ counterpart"
     if reason is not None:
         raise ImproperlyConfigured(
             f"{name} cannot have durable receivers: {reason}. For an inline receiver "

@@ -179,10 +179,10 @@ class AsyncSignal(Signal):
             function=receiver_reference(receiver, weak=weak, gone=gone),
         )
         key = key_of(receiver, sender, dispatch_uid)
-        self._announce()
+        self._register_names()
         self._durable.add(Connection(key, durable, sender_reference(sender), when))
 
-    def _announce(self) -> None:
+    def _register_names(self) -> None:
         """Register the signal that receivers get, under its names."""
         for name in (self.name, *self._aliases):
             registry.add_signal(name, self)
@@ -340,7 +340,9 @@ class AsyncSignal(Signal):
         self, sender: Any, named: dict[str, Any], options: SendOptions
     ) -> EncodedEvent | None:
         """Encode the event for its durable receivers; None if it has none."""
-        receivers = [each.receiver for each in self._durable.hearing(sender, named)]
+        receivers = [
+            each.receiver for each in self._durable.connections_for(sender, named)
+        ]
         event = None
         if receivers:
             event = prepare(self.name, sender, named, receivers, options)

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -54,6 +54,7 @@ class Heartbeat:
     name: str
     id: uuid.UUID = field(default_factory=uuid.uuid4)
     runs_relay: bool = True
+    queues: Callable[[], Iterable[str]] = tuple  # those that it consumes now
     _reported_at: dict[str, float] = field(default_factory=dict)
 
     def is_due(self, database: str, *, late: float = 0.0) -> bool:
@@ -65,9 +66,11 @@ class Heartbeat:
     def report(self, database: str, **facts: object) -> None:
         """Record that this worker is at work now, and facts about its relay."""
         rows = Worker.objects.using(database)
-        changes: dict[str, Any] = {"seen_at": DatabaseNow(), **facts}
+        queues = "\n".join(sorted(name for name in self.queues() if "\n" not in name))
+        changes: dict[str, Any] = {"seen_at": DatabaseNow(), "queues": queues, **facts}
         if not rows.filter(pk=self.id).update(**changes):
-            new = Worker(pk=self.id, name=self.name, runs_relay=self.runs_relay)
+            same = {"runs_relay": self.runs_relay, "queues": queues}
+            new = Worker(pk=self.id, name=self.name, **same)
             rows.bulk_create([new], ignore_conflicts=True)
         self._reported_at[database] = time.monotonic()
 

@@ -138,7 +138,7 @@ class Relay:
             publish_due(database, self._broker, state.publishing, result)
         if now >= state.prune_at:
             self._prune(database, state, result, now)
-        self._announce(database, result)
+        self._send_signal(database, result)
         return result
 
     def _prune(
@@ -149,7 +149,7 @@ class Relay:
         more = result.pruned >= pruning.BATCH
         state.prune_at = pruning.next_run_at(now) if more else now + PRUNE_EVERY
 
-    def _announce(self, database: str, result: PassResult) -> None:
+    def _send_signal(self, database: str, result: PassResult) -> None:
         details = signals.PassFinished(
             database=database,
             published=result.published,

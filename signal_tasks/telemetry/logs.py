@@ -63,6 +63,20 @@ def _attempt_finished(details: signals.AttemptFinished, **_: object) -> None:
         _log(logging.WARNING, "delivery_failed", **facts, error=details.error)
 
 
+def _delivery_dead(details: signals.DeliveryDead, **_: object) -> None:
+    """Log what the relay found dead; a worker's attempt is logged as it finishes."""
+    if details.reason == Reason.LOST:
+        _log(
+            logging.ERROR,
+            "delivery_dead",
+            receiver=details.receiver,
+            delivery=details.delivery_id,
+            attempt=details.attempt,
+            reason=details.reason,
+            error=details.error,
+        )
+
+
 def _delivery_fenced(details: signals.DeliveryFenced, **_: object) -> None:
     _log(
         logging.WARNING,
@@ -116,6 +130,7 @@ def _pass_failed(details: signals.PassFailed, **_: object) -> None:
 
 LISTENERS = (
     (signals.attempt_finished, _attempt_finished),
+    (signals.delivery_dead, _delivery_dead),
     (signals.delivery_fenced, _delivery_fenced),
     (signals.deliveries_released, _deliveries_released),
     (signals.publication_failed, _publication_failed),

@@ -23,6 +23,7 @@ from signal_tasks.delivery.process import process
 from signal_tasks.registry.registry import registry
 from signal_tasks.worker.connections import keep_connections
 from signal_tasks.worker.consumer import STOCK_CONSUMERS, ResilientConsumer
+from signal_tasks.worker.pools import forks, prepare_pool
 from signal_tasks.worker.relay_thread import RelayStep
 from signal_tasks.worker.shutdown import (
     ReleasingSoloPool,
@@ -47,6 +48,7 @@ def prepare() -> None:
 
 
 def _worker_init(sender: Any, **_: object) -> None:
+    prepare_pool(sender)
     process.name = sender.hostname
     process.main_pid = os.getpid()
     process.stopping = False
@@ -61,7 +63,7 @@ def _worker_init(sender: Any, **_: object) -> None:
         sender.pool_cls = ReleasingSoloPool
     process.worker_id = uuid.uuid4()
     sender.app.steps["worker"].add(RelayStep)
-    if settings().RELAY_IN_WORKER:
+    if settings().RELAY_IN_WORKER and forks(sender):
         process.leases = LeaseTable()
     _share_memory()
 

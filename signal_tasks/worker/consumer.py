@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import Any
 
 import celery
+from celery.concurrency.prefork import TaskPool
 from celery.worker.consumer import Consumer
 
 #: The consumers of a worker whose ``worker_consumer`` names no other.
@@ -83,6 +84,19 @@ class ResilientConsumer(Consumer):  # type: ignore[misc]
                 channel.close()
         self._closed, self._broken = self._broken, []
         return connection
+
+
+def consumed_queues(worker: Any) -> list[str]:
+    """Return the queues from which a worker takes messages, and runs them, now.
+
+    A message of Celery's remote control can take away each of them, and the last
+    process of the pool.
+    """
+    consumer = getattr(getattr(worker, "consumer", None), "task_consumer", None)
+    pool = getattr(worker, "pool", None)
+    if consumer is None or (isinstance(pool, TaskPool) and not pool.num_processes):
+        return []
+    return [queue.name for queue in consumer.queues]
 
 
 def _check_time_limits(limits: Any) -> None:

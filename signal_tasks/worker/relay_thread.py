@@ -6,6 +6,7 @@ import threading
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from celery import bootsteps
@@ -19,6 +20,7 @@ from signal_tasks.forks import ForkGuard
 from signal_tasks.models import Delivery
 from signal_tasks.relay.heartbeat import Heartbeat
 from signal_tasks.relay.relay import Relay
+from signal_tasks.worker.consumer import consumed_queues
 
 #: How long a fork or the end of the worker waits for a pass of the relay (seconds).
 PASS_SECONDS = 5.0
@@ -56,6 +58,7 @@ class RelayStep(bootsteps.StartStopStep):  # type: ignore[misc]
             parent.hostname,
             process.worker_id or uuid.uuid4(),
             runs_relay=settings().RELAY_IN_WORKER,
+            queues=partial(consumed_queues, parent),
         )
         self._run(_report_forever, heartbeat, "reporter")
         if heartbeat.runs_relay:

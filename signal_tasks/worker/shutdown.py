@@ -108,7 +108,7 @@ def _overrun(number: int, frame: Any) -> None:
     When it strikes the bookkeeping, no other receiver is started: it would have no
     limit.
     """
-    process.overdue = True
+    process.end_message()
     if in_receiver() or not process.busy:
         _stock_handlers[number](number, frame)
 
@@ -130,4 +130,5 @@ class ReleasingSoloPool(solo.TaskPool):  # type: ignore[misc]
     def terminate_job(self, pid: int, signal: int | None = None) -> None:
         """Interrupt the receiver; called by Celery's signal handler."""
         if in_receiver():
+            process.stopping = True
             raise ReleaseRequested

@@ -51,6 +51,12 @@ def test_a_repetition_without_a_cause_is_unexplained() -> None:
     assert (result.unexplained, result.valid) == (1, False)
 
 
+def test_the_lease_that_was_kept_may_be_that_of_any_run() -> None:
+    runs = [Run("a-1", "d", 2), Run("a-1", "d", 1), Run("a-1", "d", 3)]
+    released = {("d", 1), ("d", 2)}
+    assert check(replace(VALID, external_runs=runs, released=released)).valid
+
+
 def test_two_runs_under_one_lease_are_never_explained() -> None:
     runs = [Run("a-1", "d", 1), Run("a-1", "d", 1)]
     result = check(replace(VALID, external_runs=runs, released={("d", 1)}))
@@ -58,7 +64,7 @@ def test_two_runs_under_one_lease_are_never_explained() -> None:
 
 
 def test_two_claims_of_which_a_killed_database_forgot_one_are_explained() -> None:
-    runs = [Run("a-1", "d", 1, at=100.0), Run("a-1", "d", 1, at=103.0)]
+    runs = [Run("a-1", "d", 1, at=100.0), Run("a-1", "d", 2, at=103.0)]
     assert check(replace(VALID, external_runs=runs, crashes=[101.0])).valid
     assert not check(replace(VALID, external_runs=runs, crashes=[50.0, 104.0])).valid
 

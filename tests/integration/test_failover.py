@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +24,7 @@ from tests.integration.workers import (
     runs,
     start_python,
 )
-from tests.servers import PostgresServer, RedisServer, StandbyServer
+from tests.servers import PostgresServer, RedisServer, StandbyServer, promote
 
 pytestmark = pytest.mark.skipif(
     os.environ.get("TEST_DATABASE") != "postgres", reason="needs PostgreSQL"
@@ -98,6 +99,15 @@ class Cluster:
         end = ask(self.primary, "SELECT pg_current_wal_lsn()")
         return bool(ask(self.standby, f"SELECT pg_last_wal_replay_lsn() >= '{end}'"))
 
+    def fall_behind(self) -> None:
+        """Have the standby get nothing more of what the primary commits."""
+        with connected(self.standby) as standby:
+            standby.execute("ALTER SYSTEM SET primary_conninfo = ''")
+            standby.execute("SELECT pg_reload_conf()")
+        eventually(
+            lambda: not ask(self.standby, "SELECT count(*) FROM pg_stat_wal_receiver")
+        )
+
     def close(self) -> None:
         self.standby.close()
         self.primary.close()
@@ -158,7 +168,7 @@ def test_workers_leave_a_primary_that_only_reads(
     eventually(lambda: finished(cluster.primary) == 40)
     eventually(cluster.caught_up)
     cluster.read_only()
-    cluster.standby.promote()
+    promote(cluster.standby)
     cluster.send(20, first=20)
     started = time.monotonic()
     eventually(lambda: finished(cluster.standby) == 80)
@@ -177,11 +187,46 @@ def test_what_ran_when_the_primary_died_runs_again_and_spends_no_attempt(
     eventually(lambda: len(runs()) >= 2)
     eventually(cluster.caught_up)
     cluster.primary.kill()
-    cluster.standby.promote()
+    promote(cluster.standby)
     eventually(lambda: finished(cluster.standby) == 8, seconds=60)
     assert ask(cluster.standby, "SELECT max(attempts) FROM signal_tasks_delivery") == 1
     effects = "SELECT count(*) FROM testapp_effect WHERE what = 'inside'"
     assert ask(cluster.standby, effects) == 4
+
+
+ROWS = (
+    "SELECT string_agg(format('%s %s %s', state, attempts, lease), ', ' ORDER BY id) "
+    "FROM signal_tasks_delivery"
+)
+
+
+def test_who_holds_a_claim_that_the_failover_forgot_changes_nothing(
+    cluster: Cluster,
+) -> None:
+    """The standby was behind, so that another worker claims the same deliveries."""
+    cluster.prepare(CONN_MAX_AGE=None, CONN_HEALTH_CHECKS=True)
+    cluster.env["TEST_LEASE"] = "60"
+    cluster.send(1, task="nap", seconds=12)
+    eventually(cluster.caught_up)
+    cluster.fall_behind()
+    first = cluster.start()
+    eventually(lambda: len(runs()) == 2)
+    first.send_all(signal.SIGSTOP)
+    cluster.primary.kill()
+    promote(cluster.standby)
+    assert ask(cluster.standby, ROWS) == "pending 0 0, pending 0 0"
+    cluster.start()
+    eventually(lambda: len(runs()) == 4)
+    held = ask(cluster.standby, ROWS)
+    assert held.count("running 1") == 2
+    first.send_all(signal.SIGCONT)
+    eventually(lambda: first.output.count("delivery_fenced") == 2)
+    assert ask(cluster.standby, ROWS) == held  # the second has begun later
+    eventually(lambda: finished(cluster.standby) == 2)
+    assert ask(cluster.standby, ROWS).replace("succeeded", "running") == held
+    assert ask(cluster.standby, "SELECT count(*) FROM signal_tasks_attempt") == 0
+    effects = "SELECT count(*) FROM testapp_effect WHERE what = 'inside'"
+    assert ask(cluster.standby, effects) == 1
 
 
 REQUESTS = """
@@ -220,7 +265,7 @@ def test_a_sender_leaves_a_primary_that_only_reads_after_one_request(
         assert [request(), request()] == ["sent", "sent"]
         eventually(cluster.caught_up)
         cluster.read_only()
-        cluster.standby.promote()
+        promote(cluster.standby)
         assert [request(), request()] == ["InternalError", "sent"]
         assert ask(cluster.standby, "SELECT count(*) FROM signal_tasks_event") == 3
         assert web.stdin is not None

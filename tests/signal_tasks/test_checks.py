@@ -54,7 +54,7 @@ def test_the_set_up_of_the_tests_is_in_order() -> None:
 
 def test_each_check_is_registered_under_one_id_that_it_tells() -> None:
     told = [(check.__doc__ or "").partition(":")[0] for check in checks.ALL]
-    assert len(set(told)) == len(told) == 19
+    assert len(set(told)) == len(told) == 20
 
 
 # -- E001: settings ---------------------------------------------------------------
@@ -69,6 +69,7 @@ def test_e001_a_misspelt_setting(settings: Any) -> None:
 
 
 def test_e001_a_project_that_sets_nothing_is_fine(settings: Any) -> None:
+    settings.SIGNAL_TASKS = {}  # the end of this is announced; that of del is not
     del settings.SIGNAL_TASKS
     assert ids() == set()
 
@@ -155,6 +156,42 @@ def test_w003_connections_that_are_kept_or_pooled_are_fine(
     plain = {"CONN_MAX_AGE": 0, "OPTIONS": {}}
     database(**{"ENGINE": "django.db.backends.postgresql", **plain, **kept})
     assert "W003" not in ids()
+
+
+# -- W010: kept connections ------------------------------------------------------
+
+KEPT = [
+    {"CONN_MAX_AGE": 600},
+    {"CONN_MAX_AGE": None},
+    {"CONN_MAX_AGE": 0, "OPTIONS": {"pool": True}},
+    {"CONN_MAX_AGE": 0, "OPTIONS": {"pool": {"max_size": 4}}},
+]
+
+
+@pytest.mark.parametrize("kept", KEPT)
+def test_w010_kept_connections_that_nobody_checks(
+    kept: dict[str, Any], database: Callable[..., None]
+) -> None:
+    server = {"ENGINE": "django.db.backends.postgresql", "OPTIONS": {}}
+    database(**{**server, "CONN_HEALTH_CHECKS": False, **kept})
+    assert "W010" in ids()
+
+
+@pytest.mark.parametrize("kept", KEPT)
+def test_w010_kept_connections_that_are_checked_are_fine(
+    kept: dict[str, Any], database: Callable[..., None]
+) -> None:
+    server = {"ENGINE": "django.db.backends.postgresql", "OPTIONS": {}}
+    database(**{**server, "CONN_HEALTH_CHECKS": True, **kept})
+    assert "W010" not in ids()
+
+
+def test_w010_connections_that_are_not_kept_need_no_check(
+    database: Callable[..., None],
+) -> None:
+    server = {"ENGINE": "django.db.backends.postgresql", "OPTIONS": {}}
+    database(**server, CONN_MAX_AGE=0, CONN_HEALTH_CHECKS=False)
+    assert "W010" not in ids()
 
 
 # -- W004: SQLite -----------------------------------------------------------------

@@ -28,6 +28,7 @@ DATABASES = {
         "ENGINE": "django_tenants.postgresql_backend",
         "NAME": "test_signal_tasks_tenants",
         "CONN_MAX_AGE": 600,
+        "CONN_HEALTH_CHECKS": True,
     }
 }
 DATABASE_ROUTERS = ["django_tenants.routers.TenantSyncRouter"]

@@ -17,8 +17,10 @@ from celery import Celery
 from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
-from django.db import connection, transaction
+from django.db import connection as untyped
+from django.db import transaction
 
+connection: Any = untyped
 NAME = "test_signal_tasks_tenants"
 
 
@@ -47,7 +49,7 @@ def make_tenants() -> list[Any]:
     from tests.tenants.customers.models import Client
     from tests.tenants.notes.models import Note
 
-    tenants = []
+    tenants: list[Any] = []
     for name in ("one", "two"):
         tenant = Client(schema_name=name, name=f"the tenant {name}")
         tenant.save(verbosity=0)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from asgiref.sync import async_to_sync
 from django.db import connections, transaction
 from django.dispatch import receiver
 
@@ -16,7 +17,10 @@ from signal_tasks import Reject, Retry, RetryPolicy, current_delivery
 from tests.testapp.marks import mark
 from tests.testapp.models import Effect, Thing
 from tests.testapp.signals import (
+    aged,
+    async_inside,
     awaited,
+    bridged,
     chained,
     failed,
     happened,
@@ -42,6 +46,16 @@ def leave(what: str, key: object = "") -> None:
 
 def nap(seconds: float) -> None:
     time.sleep(seconds)
+
+
+def nap_once(seconds: float) -> None:
+    """Sleep, but not when the event is run again."""
+    if current_delivery().id not in _napped:
+        _napped.add(current_delivery().id)
+        time.sleep(seconds)
+
+
+_napped: set[object] = set()
 
 
 def nap_there(seconds: float) -> None:
@@ -93,6 +107,7 @@ def wait(seconds: float) -> None:
 #: The tasks that an event may give its receiver, after that has left its effect.
 TASKS: dict[str, Callable[[float], None]] = {
     "nap": nap,
+    "nap once": nap_once,
     "nap there": nap_there,
     "doze": doze,
     "tell": tell,
@@ -159,6 +174,16 @@ def overrun(
                 raise
 
 
+WITHIN_AN_HOUR = RetryPolicy(max_attempts=20, backoff=0, give_up_after=3600)
+
+
+@receiver(aged, retry=WITHIN_AN_HOUR, atomic=False)
+def fail_for_an_hour(sender: object, **kwargs: Any) -> None:
+    """Fail; run again while the event is young."""
+    mark("aged", "once")
+    raise RuntimeError("failed on purpose")
+
+
 @receiver(limited, rate_limit="2/s")
 def note_slowly(sender: object, key: object = "", **kwargs: Any) -> None:
     """Leave an effect, at most twice per second and worker."""
@@ -188,6 +213,25 @@ async def note_async(
     await Effect.objects.acreate(what="async", key=str(key))
     await asyncio.sleep(seconds)
     mark("async to the end", key)
+
+
+@receiver(async_inside, retry=SOON)
+async def work_async(
+    sender: object, key: object, times: int = 0, seconds: float = 0.0, **_: Any
+) -> None:
+    """Leave an effect, sleep in the event loop, and fail the first few times."""
+    mark("async inside", key)
+    await Effect.objects.acreate(what="async inside", key=str(key))
+    await asyncio.sleep(seconds)
+    if current_delivery().attempt <= times:
+        raise RuntimeError(f"failed on purpose: {key}")
+
+
+@receiver(bridged, retry=SOON)
+def work_bridged(sender: object, key: object, seconds: float = 0.0, **_: Any) -> None:
+    """Leave an effect, and sleep in an event loop of the receiver's own."""
+    leave("bridged", key)
+    async_to_sync(asyncio.sleep)(seconds)
 
 
 @receiver(chained)

@@ -7,6 +7,7 @@ import logging
 from typing import Any
 
 import pytest
+from asgiref.sync import async_to_sync, sync_to_async
 from django.contrib.auth.models import AnonymousUser, User
 from django.http import HttpRequest, HttpResponse
 from django.test import RequestFactory
@@ -56,14 +57,11 @@ def test_a_receiver_knows_the_user_and_the_request(
         return HttpResponse()
 
     async def async_view(request: HttpRequest) -> HttpResponse:
-        from asgiref.sync import sync_to_async
-
         return await sync_to_async(view)(request)
 
     request = request_of(user, x_request_id="abc-1")
     answer: Any = RequestMiddleware(async_view if is_async else view)(request)
     if is_async:
-        from asgiref.sync import async_to_sync
 
         async def awaited() -> HttpResponse:
             response: HttpResponse = await answer

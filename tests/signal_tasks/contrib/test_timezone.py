@@ -22,13 +22,13 @@ NOON = datetime(2026, 7, 1, 12, tzinfo=UTC)
 class Local(tzinfo):
     """A zone without a name that another process could know."""
 
-    def tzname(self, moment: datetime | None) -> str | None:
-        return None
-
     def utcoffset(self, moment: datetime | None) -> timedelta | None:
-        return timedelta(hours=1)
+        return None if moment is None else timedelta(hours=1)
 
     def dst(self, moment: datetime | None) -> timedelta | None:
+        return None
+
+    def tzname(self, moment: datetime | None) -> str | None:
         return None
 
 

@@ -31,7 +31,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 OURS, THEIRS = 7, 8  # leases
 LONG_AGO = timedelta(days=9)
-Verb = Callable[[DeliveryQuerySet, Delivery, int], Any]
+Verb = Callable[[DeliveryQuerySet[Delivery], Delivery, int], Any]
 
 PENDING: dict[str, Any] = {
     "state": "pending",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import uuid
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from django.db import Error, connection, connections, transaction
+from django.db import Error, OperationalError, connection, connections, transaction
 
 from signal_tasks import AsyncSignal, RetryPolicy, current_delivery
 from signal_tasks.delivery.batch import RUN_AGAIN
@@ -138,7 +140,7 @@ def test_what_shares_a_message_with_a_lost_connection_succeeds_in_one_attempt(
 
 
 @atomic_or_not
-def test_the_lost_connection_of_another_database_is_judged_by_the_policy(
+def test_the_lost_connection_of_another_database_is_left_to_the_policy(
     atomic: bool, signal: AsyncSignal
 ) -> None:
     fragile = Fragile(END_SESSION, database="other")
@@ -164,7 +166,7 @@ def test_a_transaction_that_is_always_lost_is_retried_and_never_rejected(
     assert records() == [(1, "retried"), (2, "dead")]
 
 
-def test_a_deadlock_outside_of_our_transaction_is_judged_by_the_policy(
+def test_a_deadlock_outside_of_our_transaction_is_left_to_the_policy(
     signal: AsyncSignal,
 ) -> None:
     fragile = Fragile(DEADLOCK)
@@ -189,3 +191,41 @@ def test_a_connection_that_cannot_write_any_more_is_left(
 
     assert outcome(signal, note, atomic=atomic) == ("succeeded", "", 1)
     assert len(set(backends)) == 2
+
+
+READ_ONLY_USER = """
+    CREATE USER IF NOT EXISTS 'receivers'@'%' IDENTIFIED BY 'secret';
+    GRANT SELECT, INSERT, UPDATE, DELETE ON {}.* TO 'receivers'@'%'
+"""
+
+
+@pytest.fixture
+def _as_user_who_obeys(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Connect as a user whom ``read_only`` of the server concerns."""
+    database = connection.settings_dict["NAME"]
+    with connection.cursor() as cursor:
+        for statement in READ_ONLY_USER.format(database).split(";"):
+            cursor.execute(statement)
+    connection.close()
+    with monkeypatch.context() as patch:
+        for name, value in (("USER", "receivers"), ("PASSWORD", "secret")):
+            patch.setitem(connection.settings_dict, name, value)
+        yield
+        connection.close()
+    execute({"mysql": "SET GLOBAL read_only = 0"})
+
+
+@pytest.mark.skipif(connection.vendor != "mysql", reason="a mode of MariaDB's")
+@pytest.mark.usefixtures("_as_user_who_obeys")
+@pytest.mark.parametrize("known", [True, False])
+def test_a_claim_leaves_a_server_that_cannot_write_any_more(
+    known: bool, signal: AsyncSignal
+) -> None:
+    connect(signal, lambda **_: None, name="t.claimed")
+    send(signal)
+    ids = ids_of(signal, "t.claimed") if known else [str(uuid.uuid4())]
+    with connections["other"].cursor() as cursor:
+        cursor.execute("SET GLOBAL read_only = 1")
+    with pytest.raises(OperationalError, match="read-only"):
+        process_message("t.claimed", ids, "default")
+    assert connection.connection is None

@@ -6,10 +6,11 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db.models import F
 from django.utils import timezone
 
 from signal_tasks import AsyncSignal, Reject, Retry, RetryPolicy, current_delivery
-from signal_tasks.models import Attempt, Delivery
+from signal_tasks.models import Attempt, Delivery, Event
 from signal_tasks.testing import run_pending
 from tests.signal_tasks.delivery.steps import (
     AT_ONCE,
@@ -143,6 +144,94 @@ def test_asking_again_without_counting_spends_no_attempt(signal: AsyncSignal) ->
     assert (handle.refresh().state, handle.attempts) == ("succeeded", 1)
 
 
+@atomic_or_not
+@pytest.mark.parametrize("number", [1, 7], ids=["alone", "together"])
+def test_asking_again_without_counting_comes_to_an_end(
+    number: int, atomic: bool, signal: AsyncSignal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Retry, "MAX_UNCOUNTED", 5)
+    error = Retry("not yet", after=0, counts=False)
+    connect(signal, raises(error), retry=AT_ONCE, atomic=atomic)
+    signal.send_many(sender=None, items=[{}] * number)
+    for _ in range(4):
+        run_pending()
+    assert Delivery.objects.filter(state="pending", attempts=0).count() == number
+    run_pending()
+    dead = Delivery.objects.filter(state="dead", reason="exhausted", attempts=1)
+    assert dead.count() == number
+    for delivery in dead:
+        deferred, last = delivery.failures.all()
+        assert (deferred.consequence, deferred.times) == ("deferred", 4)
+        assert (last.consequence, last.times) == ("dead", 1)
+        assert "asked 5 times" in last.error
+        assert "not yet" in last.error
+
+
+def test_the_record_of_what_was_deferred_is_that_of_the_last_time(
+    signal: AsyncSignal,
+) -> None:
+    seen: list[int] = []
+
+    def again(sender: object, **kwargs: Any) -> None:
+        seen.append(1)
+        raise Retry(f"for the {len(seen)}th time", after=0, counts=False)
+
+    connect(signal, again)
+    send(signal)
+    run_pending()
+    first = Attempt.objects.get()
+    run_pending()
+    run_pending()
+    last = Attempt.objects.get()
+    assert (last.times, last.error) == (3, "for the 3th time")
+    assert last.failed_at > first.failed_at
+
+
+def test_a_replay_may_ask_as_often_again(
+    signal: AsyncSignal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Retry, "MAX_UNCOUNTED", 3)
+    connect(signal, raises(Retry(after=0, counts=False)))
+    handle = send(signal)
+    for _ in range(2):
+        assert [run(handle).state for _ in range(3)] == ["pending", "pending", "dead"]
+        Delivery.objects.all().replay()
+
+
+def test_failures_in_between_do_not_make_it_endless(
+    signal: AsyncSignal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was deferred counts for all attempts together, not for each."""
+    monkeypatch.setattr(Retry, "MAX_UNCOUNTED", 4)
+    calls: list[int] = []
+
+    def in_turn(sender: object, **kwargs: Any) -> None:
+        calls.append(1)
+        if len(calls) % 2:
+            raise Retry(after=0, counts=False)
+        raise ValueError
+
+    policy = RetryPolicy(max_attempts=100, backoff=0)
+    connect(signal, in_turn, retry=policy)
+    handle = send(signal)
+    for _ in range(7):
+        run(handle)
+    assert (handle.state, len(calls), handle.attempts) == ("dead", 7, 4)
+
+
+def test_an_age_may_bound_it_in_place_of_a_number(
+    signal: AsyncSignal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Retry, "MAX_UNCOUNTED", 2)
+    policy = RetryPolicy(give_up_after=3600)
+    connect(signal, raises(Retry(after=0, counts=False)), retry=policy)
+    handle = send(signal)
+    assert [run(handle).state for _ in range(4)] == ["pending"] * 4
+    assert Attempt.objects.get().times == 4
+    grow_older(hours=2)
+    assert (run(handle).state, handle.reason) == ("dead", "exhausted")
+
+
 @pytest.mark.parametrize("after", [-1, float("nan"), timedelta(days=-1)])
 def test_a_wait_that_makes_no_sense_is_refused_where_it_is_written(after: Any) -> None:
     with pytest.raises(ValueError, match="Retry"):
@@ -155,3 +244,94 @@ def test_a_wait_of_ages_is_kept_within_what_databases_can_tell(
     connect(signal, raises(Retry(after=1e300)))
     assert run(send(signal)).state == "pending"
     assert row(send(signal)).available_at.year < 2300
+
+
+def grow_older(*, hours: float) -> None:
+    """Let the events have been sent so much earlier."""
+    Event.objects.update(sent_at=F("sent_at") - timedelta(hours=hours))
+
+
+AN_HOUR = RetryPolicy(max_attempts=9, backoff=0, give_up_after=3600)
+
+
+@atomic_or_not
+def test_the_first_attempt_is_made_however_late(
+    atomic: bool, signal: AsyncSignal
+) -> None:
+    connect(signal, lambda sender, **kwargs: None, retry=AN_HOUR, atomic=atomic)
+    handle = send(signal)
+    grow_older(hours=2)
+    assert run(handle).state == "succeeded"
+
+
+@atomic_or_not
+def test_no_further_attempt_begins_after_the_age_of_the_policy(
+    atomic: bool, signal: AsyncSignal
+) -> None:
+    """It has waited in a queue for longer than its delay."""
+    calls: list[int] = []
+
+    def fail(sender: object, **kwargs: Any) -> None:
+        calls.append(1)
+        raise ValueError
+
+    connect(signal, fail, retry=AN_HOUR, atomic=atomic)
+    handle = send(signal)
+    assert run(handle).state == "pending"
+    grow_older(hours=2)
+    assert (run(handle).state, handle.reason, len(calls)) == ("dead", "exhausted", 1)
+    assert "give_up_after" in Attempt.objects.latest("pk").error
+
+
+def test_what_was_deferred_has_had_its_first_attempt(signal: AsyncSignal) -> None:
+    calls: list[int] = []
+
+    def again(sender: object, **kwargs: Any) -> None:
+        calls.append(1)
+        raise Retry(after=0, counts=False)
+
+    connect(signal, again, retry=AN_HOUR)
+    handle = send(signal)
+    assert run(handle).state == "pending"
+    grow_older(hours=2)
+    assert (run(handle).state, len(calls)) == ("dead", 1)
+
+
+def test_no_attempt_follows_a_failure_whose_delay_ends_after_the_age(
+    signal: AsyncSignal,
+) -> None:
+    policy = RetryPolicy(backoff=4000, max_delay=4000, jitter=False, give_up_after=3600)
+    connect(signal, raises(ValueError()), retry=policy)
+    assert (run(send(signal)).state, Attempt.objects.get().consequence) == (
+        "dead",
+        "dead",
+    )
+
+
+def test_a_replay_of_an_old_event_gets_one_attempt(signal: AsyncSignal) -> None:
+    """Its age counts since the send, so that is its last one, too."""
+    calls: list[int] = []
+
+    def fail(sender: object, **kwargs: Any) -> None:
+        calls.append(1)
+        raise ValueError
+
+    connect(signal, fail, retry=AN_HOUR)
+    handle = send(signal)
+    run(handle)
+    grow_older(hours=2)
+    assert run(handle).state == "dead"
+    for number in (2, 3):
+        assert Delivery.objects.all().replay() == 1
+        assert (run(handle).state, handle.reason) == ("dead", "exhausted")
+        assert (len(calls), handle.attempts) == (number, 1)
+
+
+def test_a_replay_starts_a_clean_count(signal: AsyncSignal) -> None:
+    connect(signal, raises(ValueError()), retry=AT_ONCE)
+    handle = send(signal)
+    for _ in range(2):
+        assert [run(handle).state for _ in range(3)] == ["pending", "pending", "dead"]
+        Delivery.objects.all().replay()
+    numbers = Attempt.objects.order_by("pk").values_list("run", "number")
+    assert list(numbers) == [(1, 1), (1, 2), (1, 3), (2, 1), (2, 2), (2, 3)]

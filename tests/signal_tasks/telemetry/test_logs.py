@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import uuid
 from typing import Any
 
 import pytest
@@ -162,3 +163,20 @@ def test_whatever_the_broker_or_database_says_is_one_short_line(
         (record,) = logged(caplog, event)
         assert record.getMessage().isprintable()
         assert len(record.getMessage()) < 2_000
+
+
+def test_a_delivery_whose_workers_died_is_an_error(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    details = signals.DeliveryDead(
+        delivery_id=uuid.uuid4(),
+        receiver="t.lost",
+        database="default",
+        attempt=3,
+        reason="lost",
+        error="its worker died",
+    )
+    signals.delivery_dead.send(sender=Relay, details=details)
+    (record,) = logged(caplog, "delivery_dead")
+    assert record.levelno == logging.ERROR
+    assert "t.lost" in record.getMessage()

@@ -6,7 +6,7 @@ from django.db import models
 from django_tenants.models import DomainMixin, TenantMixin
 
 
-class Client(TenantMixin):
+class Client(TenantMixin):  # type: ignore[misc]
     """A tenant."""
 
     name = models.CharField(max_length=100)
@@ -17,5 +17,5 @@ class Client(TenantMixin):
         return self.name
 
 
-class Domain(DomainMixin):
+class Domain(DomainMixin):  # type: ignore[misc]
     """The host name of a tenant."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from django.db import models
 
 
@@ -10,6 +12,8 @@ class Note(models.Model):
 
     text = models.CharField(max_length=100)
     answer = models.CharField(max_length=100, blank=True)
+
+    objects: ClassVar[models.Manager[Note]] = models.Manager()
 
     def __str__(self) -> str:
         return self.text

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db import connection
+from django.db import connection as untyped
 from django.db.models.signals import post_save
 
 from signal_tasks import async_receiver
 from tests.tenants.notes.models import Note
 
+connection: Any = untyped
 seen: list[list[str]] = []
 
 
