@@ -23,5 +23,6 @@ class SignalTasksConfig(AppConfig):
         checks.register()
         logs.start()
         bootstrap.prepare()
-        outbox_aliases()  # kept; routers of tenants would answer otherwise in a request
+        # Cache the aliases now: during a request a tenant's router may say otherwise.
+        outbox_aliases()
         autodiscover_modules("receivers")

@@ -101,16 +101,16 @@ def decide(
     attempt: int,
     age: float,
     rng: random.Random,
-    judged: bool = True,
+    by_type: bool = True,
 ) -> RetryDecision:
     """Decide what follows attempt number ``attempt`` of an event ``age`` seconds old.
 
-    ``error`` is what the receiver raised, or ``WorkerLost`` when its worker died. One
-    that is not to be ``judged`` is retried, whatever its type.
+    ``error`` is what the receiver raised, or ``WorkerLost`` when its worker died. Without
+    ``by_type`` the type of the error does not matter: it is retried.
     """
     lost = isinstance(error, WorkerLost)
-    judged = judged and not isinstance(error, Retry | WorkerLost)
-    if isinstance(error, Reject) or (judged and policy.refuses(error)):
+    by_type = by_type and not isinstance(error, Retry | WorkerLost)
+    if isinstance(error, Reject) or (by_type and policy.refuses(error)):
         return RetryDecision(reason=Reason.REJECTED)
     delay, counts = policy.delay(attempt, rng), True
     if isinstance(error, Retry):

@@ -5,13 +5,22 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import redis
 
-from chaos.environment import Environment, FaultNotInjected
+from chaos.environment import Environment, FaultNotInjected, PromiseBroken
 from chaos.faults.catalogue import REDIS, fault
+from chaos.processes import with_children
 from shop.servers import Server
+
+#: Outages in a row; after some, each process has opened all that it needs.
+OUTAGES, WARM_UP = 50, 4
+#: Open files and threads that a process may have more at the end.
+SLACK = 5
+#: Open files and threads of a process.
+Usage = tuple[int, int]
 
 #: No fault of the broker may spend an attempt or run a receiver again.
 HARMLESS: Any = {"may_spend_attempt": False, "may_repeat": False}
@@ -123,6 +132,54 @@ def redis_disconnected(env: Environment) -> None:
         with _client(env) as client:
             client.client_kill_filter(_type="normal", skipme=True)
         env.wait(0.7)
+
+
+@fault(
+    "50 outages of Redis: no process keeps sockets or threads of them",
+    needs=("broker",),
+    brokers=[REDIS],
+    **HARMLESS,
+    mixed=False,
+    short=False,
+)
+def broker_outages(env: Environment) -> None:
+    """Kill Redis 50 times; compare what each process holds with what it held before."""
+    broker = _broker(env)
+    before: dict[int, Usage] = {}
+    for number in range(OUTAGES):
+        broker.kill()
+        env.wait(0.3)
+        broker.start()
+        env.wait(2)
+        if number == WARM_UP:
+            before = _usages(env)
+    env.wait_for_deliveries()
+    after = _usages(env)
+    leaked = [pid for pid in before if pid in after and _exceeds(pid, after, before)]
+    if leaked:
+        shown = {pid: (before[pid], after[pid]) for pid in leaked}
+        raise PromiseBroken(f"files and threads before and after: {shown}")
+    if not set(before) & set(after):
+        raise FaultNotInjected("no process has lived through the outages")
+
+
+def _usages(env: Environment) -> dict[int, Usage]:
+    """Return the number of open files and of threads of each process."""
+    main = [process.pid for process in env.processes.by_name.values() if process.alive]
+    pids = [pid for each in main for pid in with_children(each)]
+    folders = {pid: Path("/proc") / str(pid) for pid in pids}
+    return {
+        pid: (
+            len(list((folder / "fd").iterdir())),
+            len(list((folder / "task").iterdir())),
+        )
+        for pid, folder in folders.items()
+    }
+
+
+def _exceeds(pid: int, after: dict[int, Usage], before: dict[int, Usage]) -> bool:
+    pairs = zip(after[pid], before[pid], strict=True)
+    return any(late > early + SLACK for late, early in pairs)
 
 
 def _broker(env: Environment) -> Server:

@@ -9,9 +9,9 @@ was lost to a concurrent one are no failures of the receiver, whatever its polic
 of the error. A lost transaction is run again at once, a few times; then it counts as
 an attempt that is retried. A lost connection is dropped, and its delivery is released
 without an attempt, FREE_RUNS times for one attempt: a receiver that always causes it
-is retried as ever after that. A receiver that is not atomic has no transaction to
-lose, so all that it raises is judged by its policy, but for the loss of the very
-connection that we use, too.
+is then retried as usual. A receiver that is not atomic has no transaction to
+lose, so its policy decides on every error, except the loss of the connection that we
+use ourselves.
 """
 
 from __future__ import annotations
@@ -153,13 +153,13 @@ def failed(
     error: BaseException,
     seconds: float = 0.0,
     *,
-    judged: bool = True,
+    by_type: bool = True,
     free: bool = False,
     spoilt: bool = False,
 ) -> Outcome:
     """Return what the receiver's policy makes of an error.
 
-    An error that is not ``judged`` is retried, whatever the policy says of its type.
+    Without ``by_type`` it is retried, whatever the policy says of the error's type.
     """
     decision = decide(
         job.receiver.policy,
@@ -167,7 +167,7 @@ def failed(
         attempt=job.claimed.attempt,
         age=job.age,
         rng=_rng,
-        judged=judged,
+        by_type=by_type,
     )
     return Outcome(
         claimed=job.claimed,
@@ -185,11 +185,11 @@ def failed(
 
 def connection_lost(job: Job, error: BaseException, seconds: float = 0.0) -> Outcome:
     """Return what follows a lost connection; see Note [Faults of the database]."""
-    return failed(job, error, seconds, judged=False, free=True, spoilt=True)
+    return failed(job, error, seconds, by_type=False, free=True, spoilt=True)
 
 
 def attempt_in_transaction(job: Job) -> Outcome | None:
-    """Attempt inside an open transaction, with nothing that could undo it alone.
+    """Attempt inside an open transaction, without a savepoint of its own.
 
     Unless it succeeded, the caller has to roll the transaction back.
     """

@@ -42,8 +42,8 @@ from signal_tasks.delivery.outcome import (
     persist,
     send_signals,
     write,
-    write_alone,
     write_apart,
+    write_single,
 )
 from signal_tasks.delivery.process import process
 from signal_tasks.exceptions import LeaseLost, MissingInstance
@@ -171,7 +171,7 @@ class Batch:
         return intact
 
     def _lost(self, ran: Sequence[Job], error: BaseException) -> None:
-        """Run again, each alone, what a lost transaction had run."""
+        """Run the deliveries of a lost transaction again, each in one of its own."""
         if _fault(error) is Fault.CONNECTION:
             self._drop_connection()
         if not ran:
@@ -215,7 +215,7 @@ class Batch:
         return True
 
     def _rolled_back(self, ran: list[Job], outcomes: Sequence[Outcome]) -> None:
-        """Write the failure that rolled the transaction back; run the others again."""
+        """Write the failure that rolled the transaction back; put the others back."""
         last = outcomes[-1] if outcomes else None
         if process.must_stop or (last is not None and last.spoilt):
             self._drop_connection()
@@ -288,7 +288,7 @@ class Batch:
     def _write(self, job: Job, outcome: Outcome) -> None:
         """Write an outcome by itself, over a new connection where one was lost."""
         try:
-            written = persist(self._database, lambda: write_alone(outcome))
+            written = persist(self._database, lambda: write_single(outcome))
         except LeaseLost:
             self._fenced(job)
         else:
@@ -330,7 +330,7 @@ def _of_fault(job: Job, error: BaseException) -> Outcome:
         error = error.__cause__ or error
     if fault is Fault.CONNECTION:
         return connection_lost(job, error)
-    return failed(job, error, judged=fault is not Fault.TRANSACTION)
+    return failed(job, error, by_type=fault is not Fault.TRANSACTION)
 
 
 def _has_time(job: Job, started: float) -> bool:

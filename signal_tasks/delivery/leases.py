@@ -53,7 +53,7 @@ class LeaseTable:
         try:
             pid, database, lease, ids = json.loads(text)
             held = HeldLease(database, int(lease), tuple(map(uuid.UUID, ids)))
-        # A process is writing it, or died while it did: the rest is older.
+        # Incomplete: its process is writing it, or died while it did.
         except (ValueError, TypeError, AttributeError):
             return None
         return None if _is_alive(pid) else held

@@ -86,7 +86,7 @@ class Watch:
         self, execute: Any, sql: Any, params: Any, many: bool, context: Any
     ) -> Any:
         if _changes_session(sql):
-            # Not by Django's cursor, which may itself be what sends this statement.
+            # The driver's cursor: this may be called from within Django's.
             with self._connection.connection.cursor() as cursor:
                 self._look_before(cursor, f"{sql} {params}")
         try:
@@ -165,7 +165,7 @@ class Watch:
                 now |= _own_settings(cursor, self._own) if self._own else {}
         except Error:  # the transaction, or the connection, is lost in any case
             return ""
-        # A setting of the project's own is empty, not gone, once it was reset.
+        # After RESET a custom setting of PostgreSQL remains as an empty string.
         changed = [
             name for name in now if (before.get(name) or "") != (now[name] or "")
         ]

@@ -92,7 +92,7 @@ def write_apart(outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
         return write(outcomes)
 
 
-def write_alone(outcome: Outcome) -> Outcome:
+def write_single(outcome: Outcome) -> Outcome:
     """Write an outcome by itself; return it as it was written.
 
     Raises ``LeaseLost`` as ``write`` does.

@@ -7,6 +7,7 @@ It replaces Celery's own consumer, never one of the project's.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import celery
@@ -31,6 +32,8 @@ class ResilientConsumer(Consumer):  # type: ignore[misc]
             _check_time_limits(request.time_limits)
             on_task_request(request)
 
+        self._broken: list[Any] = []  # channels of the connections that broke
+        self._closed: list[Any] = []  # those that are closed
         super().__init__(on_possible_request, *args, **kwargs)
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:
@@ -50,16 +53,37 @@ class ResilientConsumer(Consumer):  # type: ignore[misc]
         return handle_or_drop
 
     def on_connection_error_after_connected(self, exc: Exception) -> None:
-        """Keep the broken connection open for objects that still refer to it.
+        """Let the channels of the broken connection live until there is a new one.
 
-        Celery 5.7.0 closes it before it gives back the messages that it holds, which
-        then fails without a connection and ends the worker. Earlier releases left the
-        closing to the garbage collector.
+        Celery 5.7.0 closes the connection before it gives back the messages that it
+        holds, which then fails without a connection and ends the worker.
         """
         connection = self.connection
-        if celery.__version__ == "5.7.0" and _is_redis(connection):
-            connection.close = lambda: None
+        if celery.__version__ != "5.7.0" or not _is_redis(connection):
+            super().on_connection_error_after_connected(exc)
+            return
+        transport = connection.transport
+        channels = [*transport.channels, *transport._avail_channels]  # noqa: SLF001
+        connection.close = lambda: None
         super().on_connection_error_after_connected(exc)
+        transport.client = connection  # with which the channels connect again
+        self._broken += channels
+
+    def connect(self) -> Any:
+        """Connect; then close what is left of connections that broke.
+
+        Their channels give back the messages that they hold, and close their sockets.
+        Nothing else would: they are referenced until the process ends. A receiver that
+        was running acknowledges its message later, over a channel that connects again
+        for that; so each is closed once more after the next outage.
+        """
+        connection = super().connect()
+        for channel in (*self._broken, *self._closed):
+            channel.closed = False
+            with suppress(Exception):  # what is broken may fail to close in any way
+                channel.close()
+        self._closed, self._broken = self._broken, []
+        return connection
 
 
 def consumed_queues(worker: Any) -> list[str]:

@@ -61,10 +61,9 @@ class GreenletPool(TaskPool):  # type: ignore[misc]
     def on_apply(
         self, target: Any, args: Any = None, *rest: Any, **options: Any
     ) -> Any:
-        """Run a message; that of a receiver without a time limit.
+        """Run a message; switch Celery's time limit off for the tasks of receivers.
 
-        Celery's would strike wherever the greenlet waits, as in the middle of what
-        records the outcome of a delivery.
+        It could interrupt the greenlet while it records the outcome of a delivery.
         """
         if not (args and owns_task(args[0])):
             return super().on_apply(target, args, *rest, **options)
@@ -167,10 +166,10 @@ class NativeThreads(Executor):
 
 
 class Waiter(Executor):
-    """Run, in the greenlet that waits for a coroutine, what that hands back to it.
+    """Run the calls that a coroutine sends back to the greenlet that waits for it.
 
-    While a call inside of it waits for a coroutine of its own, that one's waiter is
-    the innermost; what still comes for it when it has finished is passed on outwards.
+    Waiters can be nested; the innermost one runs the calls. Calls that arrive after it
+    has finished go to the next outer one.
     """
 
     def __init__(self, outer: Waiter | None = None) -> None:

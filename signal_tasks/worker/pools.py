@@ -41,8 +41,8 @@ NOT_PATCHED = (
 BLOCKING = (
     "The driver {driver} of the database {database!r} stops all greenlets while it "
     "waits for the server, and for ever where it waits for the lock of another "
-    "greenlet. With --pool gevent use psycopg 3, psycopg2 with psycogreen, or PyMySQL; "
-    "else start the worker with --pool prefork, threads or solo."
+    "greenlet. With --pool gevent use psycopg 3 or PyMySQL; else "
+    "start the worker with --pool prefork, threads or solo."
 )
 NO_LIMITS = (
     "The %s pool ends no receiver at its time limit: timeout= bounds only the lease of "
@@ -111,13 +111,9 @@ def _is_patched() -> bool:
 
 def blocks(driver: Any) -> bool:
     """Return True if the driver may wait without letting other greenlets run."""
-    match driver.__name__:
-        case "psycopg":  # has looked for patches when it was imported
-            return bool(driver.waiting.wait.__name__ == "wait_c")
-        case "psycopg2":
-            return driver.extensions.get_wait_callback() is None
-        case name:
-            return name not in ("pymysql", "oracledb")
+    if driver.__name__ == "psycopg":  # has looked for patches when it was imported
+        return bool(driver.waiting.wait.__name__ == "wait_c")
+    return bool(driver.__name__ != "pymysql")
 
 
 def tell_limits(pool: str, app: Any) -> None:

@@ -55,7 +55,7 @@ def test_nobody_sends_themselves_more_than_an_inbox_can_bear(client, ada):
     assert len(mail.outbox) == 3
 
 
-def test_with_send_the_failure_is_the_senders_and_nothing_is_owed(db):
+def test_with_send_the_failure_is_the_senders_and_nothing_is_pending(db):
     with pytest.raises(RuntimeError, match="on purpose"):
         notification.send(sender=User, **OWN)
     assert run_pending() == []

@@ -39,7 +39,7 @@ def test_health_shows_the_counts(admin_client, client, settings):
     assert admin_client.get("/health/").json()["slow_requests"] == {"/": 1}
 
 
-def test_a_quick_request_is_not_counted_and_nothing_is_owed(client, settings):
+def test_a_quick_request_is_not_counted_and_nothing_is_pending(client, settings):
     settings.SLOW_REQUEST_SECONDS = 60
     client.get("/")
     assert slow_requests.slow_requests() == {}

@@ -139,7 +139,7 @@ def test_a_project_needs_no_more_than_the_app(python: Python) -> None:
     from signal_tasks.broker.publisher import publisher
     from signal_tasks.testing import run_pending
 
-    publisher.submit = lambda parcel: None  # there is no broker here
+    publisher.submit = lambda request: None  # there is no broker here
     confirmed = AsyncSignal(name="shop.confirmed")
     calls = []
 

@@ -70,11 +70,11 @@ def test_an_attempt_too_many_does_not_overflow() -> None:
 def test_a_failure_is_retried_until_the_attempts_are_spent(
     policy: RetryPolicy, attempt: int, age: float, seed: int
 ) -> None:
-    verdict = decide(
+    decision = decide(
         policy, ValueError(), attempt=attempt, age=age, rng=random.Random(seed)
     )
     spent = attempt >= policy.max_attempts
-    assert verdict.reason == (Reason.EXHAUSTED if spent else None)
+    assert decision.reason == (Reason.EXHAUSTED if spent else None)
 
 
 @given(st.floats(min_value=0.1, max_value=1e5), delays, seeds)
@@ -83,8 +83,8 @@ def test_an_event_that_would_be_too_old_is_given_up(
 ) -> None:
     policy = RetryPolicy(give_up_after=limit, backoff=10, factor=1, jitter=False)
     assume(abs(age + 10 - limit) > 0.001)
-    verdict = decide(policy, ValueError(), attempt=1, age=age, rng=random.Random(seed))
-    assert (verdict.reason is Reason.EXHAUSTED) == (age + 10 > limit)
+    decision = decide(policy, ValueError(), attempt=1, age=age, rng=random.Random(seed))
+    assert (decision.reason is Reason.EXHAUSTED) == (age + 10 > limit)
 
 
 @given(policies, attempts, seeds)
@@ -92,8 +92,8 @@ def test_a_rejection_is_final_at_once(
     policy: RetryPolicy, attempt: int, seed: int
 ) -> None:
     rng = random.Random(seed)
-    verdict = decide(policy, Reject("no"), attempt=attempt, age=0, rng=rng)
-    assert verdict.reason is Reason.REJECTED
+    decision = decide(policy, Reject("no"), attempt=attempt, age=0, rng=rng)
+    assert decision.reason is Reason.REJECTED
 
 
 @given(delays, attempts, seeds)
@@ -112,11 +112,11 @@ def test_without_a_wait_the_policy_gives_one() -> None:
 
 def test_what_does_not_count_is_never_exhausted_but_may_be_too_old() -> None:
     rng, error = random.Random(0), Retry(counts=False)
-    verdict = decide(RetryPolicy(max_attempts=1), error, attempt=1, age=0, rng=rng)
-    assert (verdict.reason, verdict.counts) == (None, False)
+    decision = decide(RetryPolicy(max_attempts=1), error, attempt=1, age=0, rng=rng)
+    assert (decision.reason, decision.counts) == (None, False)
     old = RetryPolicy(give_up_after=1)
-    verdict = decide(old, error, attempt=1, age=5, rng=rng)
-    assert verdict.reason is Reason.EXHAUSTED
+    decision = decide(old, error, attempt=1, age=5, rng=rng)
+    assert decision.reason is Reason.EXHAUSTED
 
 
 ERRORS: dict[str, tuple[dict[str, Any], BaseException, bool]] = {

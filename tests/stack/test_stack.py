@@ -154,7 +154,7 @@ def test_it_kills_a_worker_when_the_machine_page_asks_and_starts_another(run):
 def test_orders_cancelled_while_a_worker_is_killed_cost_no_stock_and_no_mail(run):
     stack = run()
     url = stack.up()
-    before, ended = audit(stack), partial(nothing_owed, url)
+    before, ended = audit(stack), partial(nothing_pending, url)
     client = ShopClient(url, links_from(stack.var / "mail"))
     for number in range(24):
         order = client.buy("last-winters-candle", 1, "Ada", "ada@example.com")
@@ -197,7 +197,7 @@ def test_with_a_database_of_ones_own_no_file_is_made(run):
         stack.stop()
 
 
-def nothing_owed(url: str) -> bool:
+def nothing_pending(url: str) -> bool:
     request = Request(f"{url}health/", headers={"Authorization": f"Bearer {TOKEN}"})
     with build_opener(ProxyHandler({})).open(request, timeout=20) as answer:
         health = json.load(answer)

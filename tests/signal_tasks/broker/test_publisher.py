@@ -10,7 +10,7 @@ from signal_tasks.broker.publisher import MAX_PAUSE_FACTOR, Publisher
 SHORTEST = 0.01
 
 
-def parcels(sends: int, receivers: int = 1) -> list[PublishRequest]:
+def requests(sends: int, receivers: int = 1) -> list[PublishRequest]:
     """Return what waits after so many sends to so many receivers."""
     return [
         PublishRequest(receiver=f"r{number}", database="default", ids=["id"])
@@ -23,7 +23,7 @@ def pause_at(rate: float, *, receivers: int = 1) -> float:
     """Return the pause that it settles for at so many sends per second."""
     pause = SHORTEST
     for _ in range(20):
-        waiting = parcels(max(round(rate * pause), 1), receivers)
+        waiting = requests(max(round(rate * pause), 1), receivers)
         pause = Publisher._next_pause(pause, waiting)
     return pause
 
@@ -41,10 +41,10 @@ def test_a_busy_process_fills_its_messages(receivers: int) -> None:
 
 
 def test_sends_that_come_together_by_chance_slow_nothing_down() -> None:
-    pause = Publisher._next_pause(SHORTEST, parcels(3))
+    pause = Publisher._next_pause(SHORTEST, requests(3))
     assert pause == 2 * SHORTEST
-    assert Publisher._next_pause(pause, parcels(2)) == SHORTEST
+    assert Publisher._next_pause(pause, requests(2)) == SHORTEST
 
 
 def test_one_send_to_many_receivers_is_not_busy() -> None:
-    assert Publisher._next_pause(SHORTEST, parcels(1, receivers=10)) == SHORTEST
+    assert Publisher._next_pause(SHORTEST, requests(1, receivers=10)) == SHORTEST

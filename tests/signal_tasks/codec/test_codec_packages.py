@@ -112,7 +112,7 @@ def test_an_array_is_refused_with_the_way_out() -> None:
 
 
 @attrs.define
-class PublishRequest:
+class Parcel:
     weight: Any
     _code: Any = "x"
     tags: list[Any] = attrs.field(factory=list)
@@ -135,10 +135,10 @@ class Failed(Exception):
 
 @given(values, values)
 def test_an_attrs_instance_arrives_in_the_state_it_had(a: object, b: object) -> None:
-    parcel = PublishRequest(weight=1, code=2)
+    parcel = Parcel(weight=1, code=2)
     parcel.weight, parcel.tags = a, [b]
     again = arrived(parcel)
-    assert type(again) is PublishRequest
+    assert type(again) is Parcel
     assert identity([again.weight, again.tags]) == identity([a, [b]])
     assert (again._code, again.label) == (2, "label 1")
     assert not hasattr(again, "total")
@@ -150,7 +150,7 @@ def test_a_frozen_attrs_instance_arrives_and_has_its_hash() -> None:
 
 
 def test_an_attrs_class_that_changed_since_takes_defaults_and_drops_the_rest() -> None:
-    text = sent(PublishRequest(3))
+    text = sent(Parcel(3))
     text = text.replace('"_code":"x",', '"gone":1,').replace('"label 3"', '"was"')
     again = decode(text.replace('"label":"was"', '"also":1')).kwargs["value"]
     assert (again._code, again.label) == ("x", "label 3")
@@ -163,7 +163,7 @@ def test_an_attrs_exception_is_refused() -> None:
 
 
 def test_the_path_into_an_attrs_instance_names_the_attribute() -> None:
-    parcel = PublishRequest(1)
+    parcel = Parcel(1)
     parcel.weight = Line(Opaque())
     assert refusal([parcel]).path == "value[0].weight.sku"
 

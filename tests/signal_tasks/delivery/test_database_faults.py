@@ -140,7 +140,7 @@ def test_what_shares_a_message_with_a_lost_connection_succeeds_in_one_attempt(
 
 
 @atomic_or_not
-def test_the_lost_connection_of_another_database_is_judged_by_the_policy(
+def test_the_lost_connection_of_another_database_is_left_to_the_policy(
     atomic: bool, signal: AsyncSignal
 ) -> None:
     fragile = Fragile(END_SESSION, database="other")
@@ -166,7 +166,7 @@ def test_a_transaction_that_is_always_lost_is_retried_and_never_rejected(
     assert records() == [(1, "retried"), (2, "dead")]
 
 
-def test_a_deadlock_outside_of_our_transaction_is_judged_by_the_policy(
+def test_a_deadlock_outside_of_our_transaction_is_left_to_the_policy(
     signal: AsyncSignal,
 ) -> None:
     fragile = Fragile(DEADLOCK)

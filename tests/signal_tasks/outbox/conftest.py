@@ -11,12 +11,12 @@ from signal_tasks.broker.publisher import publisher
 @pytest.fixture
 def submitted(monkeypatch: pytest.MonkeyPatch) -> list[PublishRequest]:
     """Record what is given to the publisher, which publishes it as usual."""
-    parcels: list[PublishRequest] = []
+    requests: list[PublishRequest] = []
     submit = publisher.submit
 
-    def submit_and_note(parcel: PublishRequest) -> None:
-        parcels.append(parcel)
-        submit(parcel)
+    def submit_and_note(request: PublishRequest) -> None:
+        requests.append(request)
+        submit(request)
 
     monkeypatch.setattr(publisher, "submit", submit_and_note)
-    return parcels
+    return requests

@@ -29,9 +29,9 @@ def test_a_committed_send_is_pending_and_published(
         ((_, handle),) = signal.send(sender=None)
         assert submitted == []
     assert deliveries() == 1
-    (parcel,) = submitted
-    assert parcel.ids == [str(handle.id)]
-    assert parcel.database == "default"
+    (request,) = submitted
+    assert request.ids == [str(handle.id)]
+    assert request.database == "default"
 
 
 def test_a_rolled_back_send_never_was(
@@ -55,7 +55,7 @@ def test_a_rolled_back_savepoint_takes_only_its_own_sends(
         with undone():
             signal.send(sender="inside")
         signal.send(sender="after")
-    assert sum(len(parcel.ids) for parcel in submitted) == 2
+    assert sum(len(request.ids) for request in submitted) == 2
     run_pending()
     assert [call["sender"] for call in calls] == ["before", "after"]
 
@@ -92,7 +92,7 @@ def test_outside_of_a_transaction_a_send_is_one_of_its_own(
     listen(signal)
     signal.send(sender=None)
     assert (Event.objects.count(), deliveries()) == (1, 2)
-    assert sum(len(parcel.ids) for parcel in submitted) == 2
+    assert sum(len(request.ids) for request in submitted) == 2
 
 
 def test_a_transaction_by_hand_is_respected(signal: AsyncSignal) -> None:

@@ -28,7 +28,7 @@ from tests.signal_tasks.relay.steps import (
 pytestmark = pytest.mark.django_db
 
 
-def test_a_delivery_that_was_lost_alone_has_spent_its_attempt(
+def test_a_delivery_that_was_lost_while_isolated_has_spent_its_attempt(
     signal: AsyncSignal,
 ) -> None:
     listen(signal, retry=RetryPolicy(max_attempts=2, backoff=50, jitter=False))
@@ -66,7 +66,7 @@ def test_deliveries_that_were_lost_together_lose_no_attempt(
     assert Delivery.objects.filter(isolated=True).count() == 3
 
 
-def test_they_are_published_one_to_a_message_and_claimed_alone(
+def test_they_are_published_one_to_a_message_and_claimed_isolated(
     signal: AsyncSignal, relay: Relay
 ) -> None:
     listen(signal, name="t.suspects")
@@ -119,7 +119,7 @@ def test_a_delivery_without_a_known_receiver_is_recovered_too(
 
 
 def crash(handle: Any) -> str:
-    """Lose its worker while it runs alone; return the state that follows."""
+    """Lose its worker while it runs isolated; return the state that follows."""
     lose(handle)
     recover("default")
     return str(handle.refresh().state)
@@ -164,7 +164,7 @@ def test_a_lost_attempt_is_the_last_one_of_an_old_event(signal: AsyncSignal) -> 
     assert handle.attempts == 1
 
 
-def test_what_is_lost_among_others_is_run_alone_however_old_its_event_is(
+def test_what_is_lost_among_others_is_run_isolated_however_old_its_event_is(
     signal: AsyncSignal,
 ) -> None:
     """Perhaps it has never begun."""

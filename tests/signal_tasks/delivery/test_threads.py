@@ -1,0 +1,60 @@
+"""What is true of the message of one thread is not of those beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from signal_tasks.delivery.interrupt import in_receiver, interruptible
+from signal_tasks.delivery.process import process
+
+
+def elsewhere(function: Callable[[], Any]) -> Any:
+    """Return what a function returns in another thread."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(function).result()
+
+
+def test_a_message_that_was_interrupted_ends_no_other() -> None:
+    with process.message():
+        process.end_message()
+        assert process.must_stop
+        assert not elsewhere(lambda: process.must_stop)
+        with process.message():
+            assert process.must_stop  # an eager task inside of it ends, too
+    with process.message():
+        assert not process.must_stop
+
+
+def test_a_thread_is_busy_until_its_outermost_message_ends() -> None:
+    with process.message():
+        with process.message():
+            pass
+        assert process.busy
+        assert not elsewhere(lambda: process.busy)
+    assert not process.busy
+
+
+def test_a_receiver_runs_in_its_own_thread_only() -> None:
+    with interruptible:
+        with interruptible:
+            pass
+        assert in_receiver()
+        assert not elsewhere(in_receiver)
+    assert not in_receiver()
+
+
+def test_a_receiver_that_raises_runs_no_more() -> None:
+    with pytest.raises(LookupError), interruptible:
+        raise LookupError
+    assert not in_receiver()
+
+
+def test_a_worker_that_stops_ends_the_messages_of_all_threads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(process, "stopping", True)
+    assert elsewhere(lambda: process.must_stop)
