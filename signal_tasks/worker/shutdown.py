@@ -127,6 +127,9 @@ class ReleasingSoloPool(solo.TaskPool):  # type: ignore[misc]
     Stock Celery raises ``NotImplementedError`` in the middle of the receiver.
     """
 
+    #: The banner, and we, tell pools apart by this.
+    __module__ = solo.TaskPool.__module__
+
     def terminate_job(self, pid: int, signal: int | None = None) -> None:
         """Interrupt the receiver; called by Celery's signal handler."""
         if in_receiver():

@@ -193,6 +193,16 @@ def _sessions() -> int:
         return int(cursor.fetchone()[0])
 
 
+@each_pool
+def test_receivers_may_start_processes(
+    pool: tuple[str, ...], start_worker: StartWorker
+) -> None:
+    start_worker(*pool)
+    for key in range(12):
+        inside.send(sender=None, key=key, task="run", seconds=0.1)
+    succeed_once(12)
+
+
 @on_server
 def test_a_time_limit_of_celery_ends_no_greenlet(start_worker: StartWorker) -> None:
     start_worker(*GEVENT, "--time-limit", "1")

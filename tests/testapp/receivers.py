@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -77,6 +78,10 @@ def tell(seconds: float) -> None:
         leave("backend", cursor.fetchone()[0])
 
 
+def run_process(seconds: float) -> None:
+    subprocess.run(["sleep", str(seconds)], check=True)
+
+
 def crash(seconds: float) -> None:
     os._exit(3)
 
@@ -111,6 +116,7 @@ TASKS: dict[str, Callable[[float], None]] = {
     "nap there": nap_there,
     "doze": doze,
     "tell": tell,
+    "run": run_process,
     "crash": crash,
     "exit": leave_process,
     "raise": stumble,
