@@ -115,8 +115,9 @@ def _report_forever(heartbeat: Heartbeat, stop: threading.Event) -> None:
 
 
 def _with_connection(database: str, report: Callable[[str], None]) -> None:
-    """Report; a database that is down is reported by the relay, not from here."""
-    with _reporting, suppress(Error):
+    """Report; a database that is down is told by the relay, not from here."""
+    # Whatever goes wrong: without its reporter a worker would count as gone.
+    with _reporting, suppress(Exception):
         leave_pool(database)
         try:
             report(database)
