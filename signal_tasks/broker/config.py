@@ -109,7 +109,8 @@ def queue_of(receiver: Receiver) -> str | None:
     """
     given = {} if receiver.queue is None else {"queue": receiver.queue}
     try:
-        queue = current_app.amqp.router.route(given, receiver.name).get("queue")
+        router = current_app.amqp.Router(_queues())  # not shared: see ``_route``
+        queue = router.route(given, receiver.name).get("queue")
     # Routers are the project's own. What they raise is told where it does harm.
     except Exception:  # noqa: BLE001
         return None
