@@ -56,11 +56,13 @@ SHOP_TESTS := $(addprefix tests/,shop test_docs.py)
 # `demo`; and the fault suite, which `make chaos-all` runs on other databases and brokers.
 ONCE_TESTS := $(addprefix tests/,browser chaos docs stack)
 
+PYTEST := $(BIN)/python -m pytest
+
 test: $(VENV)/dev.stamp ## the whole suite: on SQLite, then on PostgreSQL
-	TEST_DATABASE=sqlite $(BIN)/python -m pytest $(LIBRARY_TESTS)
-	TEST_DATABASE=sqlite $(BIN)/python -m pytest $(SHOP_TESTS)
-	TEST_DATABASE=postgres $(BIN)/python -m pytest $(SHOP_TESTS) $(ONCE_TESTS)
-	TEST_DATABASE=postgres $(BIN)/python -m pytest $(LIBRARY_TESTS)
+	@.ci/side-by-side 'TEST_DATABASE=sqlite $(PYTEST) $(SHOP_TESTS)' \
+		'TEST_DATABASE=sqlite $(PYTEST) $(LIBRARY_TESTS)'
+	@.ci/side-by-side 'TEST_DATABASE=postgres $(PYTEST) $(SHOP_TESTS) $(ONCE_TESTS)' \
+		'TEST_DATABASE=postgres $(PYTEST) $(LIBRARY_TESTS)'
 
 check: $(VENV)/dev.stamp ## lint, types, layers, migrations, settings, package, docs
 	$(BIN)/ruff check $(CODE)
