@@ -25,6 +25,7 @@ from tests.integration.workers import (
     environment,
     eventually,
     keys,
+    remote_control,
     runs,
     runs_of,
     states,
@@ -147,7 +148,8 @@ def test_a_terminated_message_stops_nothing_but_its_receiver(
     eventually(runs)
     task = eventually(lambda: received(worker.output))
     outside.send(sender=None, key="beside", task="nap", seconds=1)
-    current_app.control.revoke(task, terminate=True)
+    with current_app.connection_for_write() as broker:
+        remote_control().revoke(task, terminate=True, connection=broker)
     succeed_once(2)
     assert (runs_of("long"), runs_of("beside")) == (2, 1)
     inside.send(sender=None, key="after")

@@ -13,7 +13,13 @@ from django.db.models import F
 from signal_tasks import health
 from signal_tasks.models import Delivery, Worker
 from tests.integration.conftest import StartWorker
-from tests.integration.workers import all_finished, effects, eventually, states
+from tests.integration.workers import (
+    all_finished,
+    effects,
+    eventually,
+    remote_control,
+    states,
+)
 from tests.testapp.receivers import note_slowly, overrun, work_inside
 from tests.testapp.signals import inside, timed
 
@@ -27,10 +33,11 @@ def name_of(receiver: Callable[..., object]) -> str:
 @pytest.fixture
 def control(redis: Any) -> Iterator[Any]:
     """Send commands to all workers, over the broker of this test."""
+    control = remote_control()
     with current_app.connection_for_write() as connection:
 
         def send(command: str, **arguments: Any) -> Any:
-            replies = current_app.control.broadcast(
+            replies = control.broadcast(
                 command, arguments, connection=connection, reply=True, timeout=3
             )
             (reply,) = (answer for each in replies for answer in each.values())
@@ -108,7 +115,7 @@ def test_without_remote_control_no_message_changes_anything(
     worker = start_worker(CELERY={"WORKER_ENABLE_REMOTE_CONTROL": False})
     eventually(lambda: "tests" in consumed().split())
     with current_app.connection_for_write() as connection:
-        current_app.control.broadcast("shutdown", connection=connection)
+        remote_control().broadcast("shutdown", connection=connection)
     inside.send(sender=None, key="runs")
     eventually(all_finished)
     assert worker.is_running()

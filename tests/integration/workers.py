@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from celery import current_app
+from celery.app.control import Control
 
 from signal_tasks.models import Delivery
 from tests.testapp.marks import folder
@@ -224,3 +226,10 @@ def start_python(code: str, broker: str, **env: object) -> subprocess.Popen[str]
 
 def _python(code: str) -> list[str]:
     return [sys.executable, "-c", f"import django; django.setup()\n{code}"]
+
+
+def remote_control() -> Control:
+    """Return Celery's remote control, without a producer of an earlier test's broker."""
+    control = Control(current_app)
+    control.mailbox.producer_pool = None
+    return control
