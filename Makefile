@@ -58,11 +58,16 @@ ONCE_TESTS := $(addprefix tests/,browser chaos docs stack)
 
 PYTEST := $(BIN)/python -m pytest
 
+# Tests of real processes mostly wait, so they are run beside others, in two halves.
+PROCESSES_1 := $(wildcard tests/integration/test_[a-f]*.py)
+PROCESSES_2 := $(wildcard tests/integration/test_[g-z]*.py)
+
 test: $(VENV)/dev.stamp ## the whole suite: on SQLite, then on PostgreSQL
 	@.ci/side-by-side 'TEST_DATABASE=sqlite $(PYTEST) $(SHOP_TESTS)' \
 		'TEST_DATABASE=sqlite $(PYTEST) $(LIBRARY_TESTS)'
 	@.ci/side-by-side 'TEST_DATABASE=postgres $(PYTEST) $(SHOP_TESTS) $(ONCE_TESTS)' \
-		'TEST_DATABASE=postgres $(PYTEST) $(LIBRARY_TESTS)'
+		'TEST_DATABASE=postgres $(PYTEST) $(PROCESSES_1)' \
+		'TEST_DATABASE=postgres $(PYTEST) tests/signal_tasks $(PROCESSES_2)'
 
 check: $(VENV)/dev.stamp ## lint, types, layers, migrations, settings, package, docs
 	$(BIN)/ruff check $(CODE)
