@@ -24,7 +24,7 @@ KEPT = timedelta(days=1)
 
 
 class Decision(Enum):
-    """What to do about an email that somebody has asked for."""
+    """The answer to a request for an email."""
 
     #: Send it.
     SEND = auto()

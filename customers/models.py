@@ -82,7 +82,7 @@ class AddressProof(models.Model):
 
 
 class Quota(models.Model):
-    """How many emails were asked for in an hour by, or for, what ``key`` hashes."""
+    """A count of the emails asked for in an hour; ``key`` hashes who or whom for."""
 
     key = models.CharField(max_length=64)
     hour = models.DateTimeField(db_index=True)

@@ -26,7 +26,7 @@ MAX_AGE = 24 * 3600  # seconds that a link works
 
 
 class Purpose(StrEnum):
-    """What an address is proved for. A link serves its purpose and no other."""
+    """The purpose of a proof of an address. A link serves no other purpose."""
 
     #: Emails about an order, and the notification that a user sends to themselves.
     ADDRESS = "address"

@@ -23,7 +23,7 @@ class LineForm(forms.Form):
 
 
 class BasketForm(forms.Form):
-    """How many there shall be in the basket."""
+    """The number of pieces in the basket."""
 
     quantity = forms.IntegerField(min_value=0, max_value=MAX_QUANTITY)
 

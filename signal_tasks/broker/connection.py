@@ -65,7 +65,7 @@ class BrokerConnection:
 
     @property
     def pause(self) -> float:
-        """How long the broker is left alone after a failure (seconds)."""
+        """Seconds without a publication after the broker has failed."""
         return settings().BREAKER_SECONDS if self._pause is None else self._pause
 
     def publish(self, requests: Iterable[PublishRequest]) -> Publication:

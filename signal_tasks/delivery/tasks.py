@@ -67,7 +67,7 @@ def not_taken_over() -> list[str]:
 
 
 class Untouched:
-    """What stands in the place of a project's own; found anew in each call."""
+    """An attribute that replaces one of the project's own; looked up in each call."""
 
     autoretry_for = ()
     expires = None

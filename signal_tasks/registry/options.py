@@ -15,7 +15,7 @@ OnMissing = Literal["reject", "skip", "none"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """How deliveries to one receiver are run; ``connect()`` explains each option."""
+    """Options of one receiver; ``connect()`` explains each."""
 
     queue: str | None = None
     atomic: bool = True

@@ -54,7 +54,7 @@ class Receiver:
 
     @property
     def lease_seconds(self) -> float:
-        """How long a worker may hold one of its deliveries (seconds)."""
+        """Seconds for which a worker may hold one of its deliveries."""
         timeout = self.options.timeout
         return settings().LEASE if timeout is None else timeout + LEASE_GRACE
 

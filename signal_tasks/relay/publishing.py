@@ -34,7 +34,7 @@ PARKED_AFTER, PARKED_MAX = 2.0, 60.0
 
 @dataclass(slots=True)
 class PassResult:
-    """What one pass over one database did."""
+    """Counts of one pass over one database."""
 
     published: int = 0
     recovered: int = 0
@@ -54,7 +54,7 @@ class FullPass:
 
 @dataclass(slots=True)
 class PublishingState:
-    """What a relay remembers of its publications from one database."""
+    """State that a relay keeps of its publications from one database."""
 
     rescues: Rescues = field(default_factory=Rescues)
     full: FullPass | None = None

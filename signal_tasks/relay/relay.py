@@ -45,7 +45,7 @@ RECOVER_AFTER_OUTAGE = 5.0
 
 @dataclass(slots=True)
 class DatabaseState:
-    """What a relay remembers of one database between passes (times: monotonic)."""
+    """State that a relay keeps of one database between passes (monotonic times)."""
 
     prune_at: float = 0.0
     recover_at: float = 0.0

@@ -1,1 +1,1 @@
-"""What is observed: each module turns lifecycle signals into logs or the like."""
+"""Observation: each module turns lifecycle signals into logs or the like."""

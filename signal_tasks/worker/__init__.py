@@ -1,1 +1,1 @@
-"""What extends a Celery worker, so that ``celery -A <app> worker`` is enough."""
+"""Extensions of a Celery worker, so that ``celery -A <app> worker`` is enough."""
