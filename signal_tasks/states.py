@@ -26,3 +26,33 @@ class Reason(TextChoices):
 
 
 LIVE = (State.PENDING, State.RUNNING)
+
+
+class Hold(TextChoices):
+    """Why a pending delivery is held, and not published."""
+
+    PAUSED = "paused"  # an operator has paused its receiver, signal or queue
+    LIMITED = "limited"  # its receiver is at its rate, or runs as often as it may
+    BREAKER = "breaker"  # the breaker of its receiver is open
+    BLOCKED = "blocked"  # an earlier delivery of its key has not given its turn up
+
+
+class Breaker(TextChoices):
+    """The state of a receiver's circuit breaker."""
+
+    CLOSED = "closed"  # deliveries run
+    OPEN = "open"  # none runs
+    HALF_OPEN = "half_open"  # one runs, to see whether all may
+
+
+class OperationState(TextChoices):
+    """The state of an operation on many deliveries."""
+
+    PENDING = "pending"  # no relay has come to it yet
+    RUNNING = "running"  # relays work it off
+    STOPPED = "stopped"  # its canary failed; it may be resumed
+    CANCELLED = "cancelled"  # by an operator
+    DONE = "done"
+
+
+OPEN = (OperationState.PENDING, OperationState.RUNNING)

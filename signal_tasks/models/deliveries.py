@@ -1,8 +1,7 @@
-"""Models: events, deliveries, failed attempts, workers."""
+"""Events, deliveries, and the attempts at them that failed."""
 
 from __future__ import annotations
 
-import uuid
 from typing import Any, ClassVar
 
 from django.db import models
@@ -14,15 +13,24 @@ from signal_tasks.db.clock import DatabaseNow, uuid7
 from signal_tasks.querysets import DeliveryQuerySet
 from signal_tasks.states import Reason, State
 
+#: Longest ``subject`` of an event, in characters.
+MAX_SUBJECT = 255
+
 
 class Event(models.Model):
-    """One ``send`` of a signal: its payload, once for all its deliveries."""
+    """One ``send`` of a signal: its payload, once for all its deliveries.
+
+    ``subject`` is the object that it is about, as ``app.model:pk``, or empty.
+    """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     signal = models.CharField(max_length=255)
     payload = models.TextField()
     headers = models.TextField(blank=True, default="")
     cause_id = models.UUIDField(null=True, blank=True)
+    subject = models.CharField(
+        max_length=MAX_SUBJECT, blank=True, default="", db_default=""
+    )
     sent_at = models.DateTimeField(default=DatabaseNow)
 
     objects: ClassVar[models.Manager[Event]] = models.Manager()
@@ -31,6 +39,7 @@ class Event(models.Model):
         verbose_name = _("event")
         verbose_name_plural = _("events")
         default_permissions = ("view",)
+        indexes = [models.Index(fields=["subject"], name="signal_tasks_subject")]
 
     def __str__(self) -> str:
         return f"{self.signal} {self.pk}"
@@ -68,6 +77,8 @@ class Delivery(models.Model):
 
     ``parked`` says why a pending delivery could not be published, when the reason is
     not the broker's; it is empty again once it was published or claimed.
+
+    ``merged`` counts the sends that were merged into this delivery; see ``Coalesced``.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
@@ -95,6 +106,7 @@ class Delivery(models.Model):
     parked = models.CharField(
         max_length=MAX_PARKED, blank=True, default="", db_default=""
     )
+    merged = models.IntegerField(default=0, db_default=0)
     finished_at = models.DateTimeField(null=True, blank=True)
 
     objects: ClassVar[Any] = DeliveryQuerySet.as_manager()
@@ -155,6 +167,7 @@ class Attempt(models.Model):
     """One attempt that failed, kept for the people who have to find out why.
 
     An attempt that was deferred any number of ``times`` is one row, of the last time.
+    ``fingerprint`` is that of its ``FailureGroup``.
     """
 
     class Consequence(models.TextChoices):
@@ -178,6 +191,9 @@ class Attempt(models.Model):
     worker = models.CharField(max_length=255, blank=True)
     seconds = models.FloatField(null=True, blank=True)
     failed_at = models.DateTimeField(default=DatabaseNow)
+    fingerprint = models.CharField(
+        max_length=16, blank=True, default="", db_default="", db_index=True
+    )
 
     objects: ClassVar[models.Manager[Attempt]] = models.Manager()
 
@@ -189,31 +205,3 @@ class Attempt(models.Model):
 
     def __str__(self) -> str:
         return f"{self.error_type} in attempt {self.number} of {self.delivery_id}"
-
-
-class Worker(models.Model):
-    """A worker or relay that reports to be at work on this database.
-
-    Deliveries name the worker that runs them by this id (``claimed_by``); see Note
-    [Silence] in ``relay.heartbeat``. ``rescued`` and ``broker_error`` are explained by
-    Note [Rescued deliveries] in ``relay.rescues``.
-    """
-
-    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    name = models.CharField(max_length=255)
-    started_at = models.DateTimeField(default=DatabaseNow)
-    seen_at = models.DateTimeField(default=DatabaseNow)
-    runs_relay = models.BooleanField(default=True)
-    queues = models.TextField(blank=True, default="")  # that it consumes: a line each
-    rescued = models.IntegerField(default=0)
-    broker_error = models.CharField(max_length=MAX_PARKED, blank=True, default="")
-
-    objects: ClassVar[models.Manager[Worker]] = models.Manager()
-
-    class Meta:
-        verbose_name = _("worker")
-        verbose_name_plural = _("workers")
-        default_permissions = ("view",)
-
-    def __str__(self) -> str:
-        return self.name

@@ -1,0 +1,1 @@
+"""Which deliveries an operation is for."""

@@ -1,0 +1,1 @@
+"""What may start: pauses, limits and breakers that hold for all workers together."""
