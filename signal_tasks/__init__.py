@@ -24,10 +24,13 @@ from signal_tasks.exceptions import (
     SignalTasksError,
 )
 from signal_tasks.outbox.handles import DeliveryHandle
+from signal_tasks.registry.options import Breaker, Coalesce
 from signal_tasks.retry import RetryPolicy
 
 __all__ = [
     "AsyncSignal",
+    "Breaker",
+    "Coalesce",
     "CurrentDelivery",
     "DecodeError",
     "DeliveryHandle",

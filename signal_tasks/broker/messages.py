@@ -75,8 +75,6 @@ def _chunks(name: str, database: str, ids: list[str], size: int) -> Iterator[Mes
     receiver = registry.receiver(name)
     if receiver is None:
         return
-    if receiver.options.rate_limit is not None:
-        size = 1  # Celery counts messages
     for start in range(0, len(ids), size):
         chunk = tuple(ids[start : start + size])
         yield Message(

@@ -112,13 +112,17 @@ class ReceiverTask(Task, metaclass=OfTheApp):  # type: ignore[misc]
         super().__setattr__(name, value)
 
 
-def register_task(name: str, *, rate_limit: str | int | None) -> None:
-    """Make ``name`` a task of every Celery app of this process, now and later."""
+def register_task(name: str) -> None:
+    """Make ``name`` a task of every Celery app of this process, now and later.
+
+    Celery knows nothing of a receiver's rate limit: it would count messages, in each
+    process for itself.
+    """
     if name in _registered:
         return
     _registered.add(name)
 
-    @shared_task(name=name, base=ReceiverTask, rate_limit=rate_limit, bind=True)  # type: ignore[untyped-decorator]
+    @shared_task(name=name, base=ReceiverTask, bind=True)  # type: ignore[untyped-decorator]
     def run(
         task: Any,
         /,

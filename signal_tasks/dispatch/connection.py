@@ -67,7 +67,7 @@ class Connections:
         with self._lock:
             registry.add(receiver, (self._signal, connection.key))
             for name in receiver.names:
-                register_task(name, rate_limit=receiver.options.rate_limit)
+                register_task(name)
             self._remove(connection.key, keep_holder=True)
             self._all = (*self._all, connection)
 

@@ -41,7 +41,13 @@ from signal_tasks.registry.naming import (
     receiver_name,
     signal_name,
 )
-from signal_tasks.registry.options import OnMissing, Options
+from signal_tasks.registry.options import (
+    Breaker,
+    Coalesce,
+    OnDead,
+    OnMissing,
+    Options,
+)
 from signal_tasks.registry.registry import Receiver, registry
 from signal_tasks.retry import RetryPolicy
 
@@ -109,10 +115,15 @@ class AsyncSignal(Signal):
         atomic: bool = True,
         retry: RetryPolicy | None = None,
         timeout: float | None = None,
-        rate_limit: str | int | None = None,
+        rate_limit: str | int | float | None = None,
         on_missing: OnMissing = "reject",
         when: Predicate | None = None,
         group_commit: bool = True,
+        max_concurrency: int | None = None,
+        breaker: Breaker | None = None,
+        ordered: bool = False,
+        on_dead: OnDead = "block",
+        coalesce: Coalesce | None = None,
     ) -> None:
         """Connect a receiver; durable, unless ``inline=True`` leaves it to Django.
 
@@ -138,14 +149,21 @@ class AsyncSignal(Signal):
             retry: policy; by default ``SIGNAL_TASKS["RETRY"]``.
             timeout: seconds; becomes Celery's soft time limit, the hard one is 5 s
                 later. The lease is 10 s longer than it.
-            rate_limit: Celery's, counted in messages, of which each may carry many
-                deliveries.
+            rate_limit: deliveries that all workers together may start: a number per
+                second, or text such as ``"100/m"``.
+            max_concurrency: deliveries that all workers together may run at a time.
+            breaker: leave the receiver alone after consecutive failures.
             on_missing: what to do when a row that the payload refers to is gone:
                 ``"reject"`` makes a dead letter, ``"skip"`` discards, ``"none"``
                 hands over None.
             when: function of ``sender`` and keywords, called in ``send()``; where it
                 is false there is no delivery. Its exceptions propagate.
             group_commit: atomic deliveries of this receiver may share a commit.
+            ordered: run the deliveries of a key one at a time, in commit order; see
+                ``using(key=...)``.
+            on_dead: what a dead letter does to those behind it: ``"block"`` or
+                ``"skip"``.
+            coalesce: merge sends into one delivery.
 
         Raises:
             ImproperlyConfigured: for a receiver that has no stable name, a name that
@@ -159,8 +177,13 @@ class AsyncSignal(Signal):
             retry=retry,
             timeout=timeout,
             rate_limit=rate_limit,
+            max_concurrency=max_concurrency,
+            breaker=breaker,
             on_missing=on_missing,
             group_commit=group_commit,
+            ordered=ordered,
+            on_dead=on_dead,
+            coalesce=coalesce,
         )
         former = as_names(aliases)
         if inline:

@@ -3,14 +3,73 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
 from signal_tasks.retry import RetryPolicy
-from signal_tasks.validation import BOOL, DURATION, NAME, Rule, a, errors, optional
+from signal_tasks.validation import (
+    BOOL,
+    COUNT,
+    DURATION,
+    NAME,
+    Rule,
+    a,
+    errors,
+    optional,
+)
 
 OnMissing = Literal["reject", "skip", "none"]
+OnDead = Literal["block", "skip"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Breaker:
+    """When a failing receiver is left alone by the whole fleet.
+
+    Attributes:
+        failures: consecutive failed attempts that open it.
+        window: seconds within which they have to happen.
+        pause: seconds from its opening, or a failed probe, to the next probe.
+
+    Raises:
+        ValueError: a number is out of its range.
+    """
+
+    failures: int = 5
+    window: float = 60.0
+    pause: float = 30.0
+
+    def __post_init__(self) -> None:
+        given = {name: getattr(self, name) for name in _BREAKER_RULES}
+        for error in errors(_BREAKER_RULES, given, "Breaker: {}"):
+            raise ValueError(error)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Coalesce:
+    """Merge many sends into one delivery with the newest arguments.
+
+    Attributes:
+        key: function of ``sender`` and keywords; sends with the same key are merged.
+        within: seconds after the last send in which nothing runs.
+        max_wait: seconds after the first send, after which it runs in any case.
+
+    Raises:
+        ValueError: a number is out of its range.
+        TypeError: ``key`` is no function.
+    """
+
+    key: Callable[..., Any]
+    within: float = 5.0
+    max_wait: float = 60.0
+
+    def __post_init__(self) -> None:
+        if not callable(self.key):
+            raise TypeError(f"Coalesce: key is {self.key!r}; give a function")
+        given = {"within": self.within, "max_wait": self.max_wait}
+        for error in errors(_COALESCE_RULES, given, "Coalesce: {}"):
+            raise ValueError(error)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,9 +80,14 @@ class Options:
     atomic: bool = True
     retry: RetryPolicy | None = None
     timeout: float | None = None
-    rate_limit: str | int | None = None
+    rate_limit: str | int | float | None = None
+    max_concurrency: int | None = None
+    breaker: Breaker | None = None
     on_missing: OnMissing = "reject"
     group_commit: bool = True
+    ordered: bool = False
+    on_dead: OnDead = "block"
+    coalesce: Coalesce | None = None
 
     def errors(self) -> Iterator[str]:
         """Yield a sentence for each option that makes no sense."""
@@ -39,6 +103,8 @@ class Options:
         }
 
 
+_BREAKER_RULES = {"failures": COUNT, "window": DURATION, "pause": DURATION}
+_COALESCE_RULES = {"within": DURATION, "max_wait": DURATION}
 _RATE = re.compile(r"\d+(\.\d+)?(/[smh])?")
 
 _RULES: dict[str, Rule] = {
@@ -57,4 +123,9 @@ _RULES: dict[str, Rule] = {
         "'reject', 'skip' or 'none'",
     ),
     "group_commit": BOOL,
+    "max_concurrency": optional(COUNT),
+    "breaker": optional(a(Breaker)),
+    "ordered": BOOL,
+    "on_dead": Rule(lambda on_dead: on_dead in get_args(OnDead), "'block' or 'skip'"),
+    "coalesce": optional(a(Coalesce)),
 }

@@ -61,7 +61,9 @@ SIGNATURES: dict[str, tuple[Callable[..., Any], str]] = {
         AsyncSignal.connect,
         "self, receiver, sender=None, weak=True, dispatch_uid=None, *, inline=False, "
         "name=None, aliases=(), queue=None, atomic=True, retry=None, timeout=None, "
-        "rate_limit=None, on_missing='reject', when=None, group_commit=True",
+        "rate_limit=None, on_missing='reject', when=None, group_commit=True, "
+        "max_concurrency=None, breaker=None, ordered=False, on_dead='block', "
+        "coalesce=None",
     ),
     "using": (
         AsyncSignal.using,

@@ -25,6 +25,11 @@ WRONG: dict[str, Any] = {
     "atomic": "yes",
     "group_commit": None,
     "when": "always",
+    "max_concurrency": 0,
+    "breaker": 5,
+    "ordered": "by id",
+    "on_dead": "ignore",
+    "coalesce": 5.0,
 }
 
 
