@@ -406,6 +406,6 @@ class Migration(migrations.Migration):
             constraint=models.CheckConstraint(condition=models.Q(models.Q(models.Q(('state', 'pending'), ('state', 'running'), _connector='OR'), ('finished_at__isnull', True), ('next_check_at__isnull', False)), models.Q(models.Q(('state', 'pending'), ('state', 'running'), _connector='OR', _negated=True), ('finished_at__isnull', False), ('next_check_at__isnull', True)), _connector='OR'), name='signal_tasks_live_or_finished'),
         ),
         migrations.RunPython(vacuum_early, migrations.RunPython.noop),
-        migrations.RunPython(index_causes, migrations.RunPython.noop),
+        migrations.RunPython(index_causes, migrations.RunPython.noop, atomic=False),
         migrations.RunPython(exact_names, migrations.RunPython.noop, atomic=False),
     ]
