@@ -291,6 +291,19 @@ class DeliveryQuerySet(QuerySet[D]):
         """Return the dead letters."""
         return self.filter(state=State.DEAD)
 
+    def of_group(self, fingerprint: str) -> DeliveryQuerySet[D]:
+        """Return the dead letters whose last attempt has this fingerprint.
+
+        An attempt of an earlier run, before a replay, does not count.
+        """
+        last = _rows("Attempt", self.db).filter(
+            delivery_id=OuterRef("pk"),
+            run=OuterRef("run"),
+            consequence="dead",
+            fingerprint=fingerprint,
+        )
+        return self.dead().filter(Exists(last))
+
     def replayable(self) -> DeliveryQuerySet[D]:
         """Return deliveries that finished without being done."""
         return self.filter(state__in=REPLAYABLE)
