@@ -441,6 +441,14 @@ class DeliveryQuerySet(QuerySet[D]):
         rows = self.live().filter(due).values("receiver").annotate(n=Count("pk"))
         return dict(rows.order_by("receiver").values_list("receiver", "n"))
 
+    def orphans(self, *, seconds: float) -> dict[str, int]:
+        """Return how many orphans of each receiver have been due for so long."""
+        old = Q(
+            state=State.PENDING, orphaned=True, available_at__lte=from_now(-seconds)
+        )
+        rows = self.live().filter(old).values("receiver").annotate(n=Count("pk"))
+        return dict(rows.order_by("receiver").values_list("receiver", "n"))
+
     def oldest_due(self) -> datetime | None:
         """Return since when the longest waiting due delivery has been due."""
         due = self.live().filter(state=State.PENDING, available_at__lte=DatabaseNow())
