@@ -21,7 +21,7 @@ from signal_tasks.db.complete import complete
 from signal_tasks.db.errors import Fault, fault_of
 from signal_tasks.db.session import drop
 from signal_tasks.delivery.process import process
-from signal_tasks.error_text import MAX_CHARS, text_of
+from signal_tasks.error_text import MAX_CHARS, printable, text_of
 from signal_tasks.exceptions import LeaseLost, Retry, WorkerLost
 from signal_tasks.models import Attempt, Delivery
 from signal_tasks.states import Reason, State
@@ -242,9 +242,9 @@ def _record(
     consequence = _consequence(outcome)
     rows = Attempt.objects.using(claimed.database)
     facts: dict[str, Any] = {
-        "error_type": _printable(type(error).__qualname__)[:255],
-        "error": _printable(text_of(error))[:MAX_CHARS],
-        "traceback": _printable(_traceback(error)),
+        "error_type": printable(type(error).__qualname__)[:255],
+        "error": printable(text_of(error))[:MAX_CHARS],
+        "traceback": printable(_traceback(error)),
         "worker": process.label()[:255],
         "seconds": outcome.seconds,
     }
@@ -288,8 +288,3 @@ def _bounded(part: str) -> str:
     if len(part) <= MAX_CHARS:
         return part
     return f"{part[: MAX_CHARS // 2]} ... {part[-MAX_CHARS // 2 :]}"
-
-
-def _printable(text: str) -> str:
-    """Return text that every database stores: no NUL and no lone surrogates."""
-    return text.replace("\0", "\\x00").encode(errors="backslashreplace").decode()
