@@ -102,7 +102,7 @@ def test_a_pause_cannot_end_at_any_other_time(
 
 def test_what_is_not_paused_cannot_be_resumed() -> None:
     pause("queue:mail")
-    with pytest.raises(NotInForce, match="queue:post is not paused; .*: queue:mail$"):
+    with pytest.raises(NotInForce, match=r"queue:post is not paused; .*: queue:mail$"):
         resume("queue:post")
     assert AuditEntry.objects.filter(verb="resume").count() == 0
 

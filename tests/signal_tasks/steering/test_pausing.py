@@ -14,6 +14,7 @@ from django.db import connection, transaction
 from django.db.models import F
 
 from signal_tasks import AsyncSignal
+from signal_tasks.broker.publisher import publisher
 from signal_tasks.delivery.message import MessageResult, process_message
 from signal_tasks.models import Control, Delivery, Gate, HeldDelivery
 from signal_tasks.operations import pause, resume
@@ -21,7 +22,13 @@ from signal_tasks.relay.relay import Relay
 from signal_tasks.steering import snapshot
 from signal_tasks.testing import run_pending
 from tests.signal_tasks.conftest import listen
-from tests.signal_tasks.relay.steps import only, received, run_pass, send, wait
+from tests.signal_tasks.relay.steps import (
+    only,
+    pass_time,
+    received,
+    run_pass,
+    wait,
+)
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -31,6 +38,15 @@ def deliver(name: str = "t.steered", number: int | None = None) -> MessageResult
     rows = Delivery.objects.filter(receiver=name).order_by("pk")
     ids = [str(pk) for pk in rows.values_list("pk", flat=True)[:number]]
     return process_message(name, ids, "default", seconds=math.inf)
+
+
+def send(signal: AsyncSignal, number: int = 1) -> None:
+    """Send events whose messages get lost, so that they are due for the relay."""
+    signal.send_many(sender=None, items=[{}] * number)
+    publisher.flush(5)
+    received("tests")
+    received("steered")
+    pass_time(hours=1)
 
 
 def states() -> list[tuple[str, int]]:
@@ -78,7 +94,6 @@ def test_what_is_paused_is_held_by_relays_and_not_published(
     kind: str, signal: AsyncSignal, relay: Relay, targets: Any
 ) -> None:
     listen(signal, name="t.steered", queue="steered")
-    received("steered")
     send(signal, 3)
     pause(targets[kind]())
     done = run_pass(relay)
@@ -94,7 +109,6 @@ def test_what_is_resumed_is_published_in_the_next_pass_and_runs(
     kind: str, signal: AsyncSignal, relay: Relay, targets: Any
 ) -> None:
     calls = listen(signal, name="t.steered", queue="steered")
-    received("steered")
     send(signal, 3)
     pause(targets[kind]())
     run_pass(relay)
@@ -164,13 +178,13 @@ def test_what_runs_when_it_is_paused_finishes(signal: AsyncSignal) -> None:
 
     def pause_elsewhere() -> None:
         try:
-            pause("t.steered")
+            pause("t.pausing")
         finally:
             connection.close()
 
-    signal.connect(pausing, weak=False, name="t.steered", atomic=False)
+    signal.connect(pausing, weak=False, name="t.pausing", atomic=False)
     signal.send(sender=None)
-    deliver()
+    deliver("t.pausing")
     assert states() == [("succeeded", 1)]
 
 
@@ -178,13 +192,13 @@ def test_a_pause_is_honoured_between_two_batches_of_a_message(
     signal: AsyncSignal,
 ) -> None:
     signal.connect(
-        lambda sender, **_: pause("t.steered"),
+        lambda sender, **_: pause("t.pausing"),
         weak=False,
-        name="t.steered",
+        name="t.pausing",
         atomic=False,
     )
     signal.send_many(sender=None, items=[{}] * 25)
-    done = deliver()
+    done = deliver("t.pausing")
     assert 0 < len(done.outcomes) < 25
     assert len(done.outcomes) + done.held == 25
     assert states() == [("pending", 0), ("succeeded", 1)]
