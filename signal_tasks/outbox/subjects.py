@@ -68,7 +68,7 @@ def default(sender: object, named: Mapping[str, object]) -> str:
     return found
 
 
-def _instance(value: Any) -> Any:
+def _instance(value: object) -> Any:
     """Return the model instance that a value is or stands for; None if it is none."""
     find = _finder(type(value))
     return None if find is None else find(value)
