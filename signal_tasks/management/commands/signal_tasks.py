@@ -122,17 +122,23 @@ class Command(BaseCommand):
         relay.run_forever(stop)
 
     def _replay(self, options: dict[str, Any]) -> None:
-        changed = operations.replay(_selection(options), dry_run=options["dry_run"])
-        self._say_changed(changed, "replayed", dry_run=options["dry_run"])
+        self._change(operations.replay, "replayed", options)
 
     def _discard(self, options: dict[str, Any]) -> None:
-        changed = operations.discard(_selection(options), dry_run=options["dry_run"])
-        self._say_changed(changed, "discarded", dry_run=options["dry_run"])
+        self._change(operations.discard, "discarded", options)
 
-    def _say_changed(self, changed: int, done: str, *, dry_run: bool) -> None:
+    def _change(self, open_operation: Any, done: str, options: dict[str, Any]) -> None:
+        """Open the operation and work at it for a while; relays go on with the rest."""
+        selection, dry_run = _selection(options), options["dry_run"]
+        operation = open_operation(
+            selection, dry_run=dry_run, everything=options["all"]
+        )
+        changed = operation.total if dry_run else operation.work_off().done
         would = "would be " if dry_run else ""
         what = "delivery" if changed == 1 else "deliveries"
         self.stdout.write(f"{changed} {what} {would}{done}")
+        if not dry_run and operation.is_open:
+            self.stdout.write(f"relays go on: operation {operation.id}")
 
     def _prune(self, options: dict[str, Any]) -> None:
         total = sum(prune(database) for database in outbox_aliases())
@@ -165,7 +171,7 @@ def _name(text: str) -> str:
 
 def _selection(options: dict[str, Any]) -> Selection:
     selection = Selection(
-        ids=options["id"] or None,
+        ids=tuple(options["id"]),
         receiver=options["receiver"],
         signal=options["signal"],
         reason=options["reason"],
