@@ -8,18 +8,22 @@ before anything is changed.
 from __future__ import annotations
 
 from signal_tasks.operations.creation import backfill, discard, replay
+from signal_tasks.operations.groups import FailureGroup, annotate, failure_groups
 from signal_tasks.operations.handle import Operation, find, recent
 from signal_tasks.operations.inspection import describe, describe_signals
 from signal_tasks.operations.trail import log
 from signal_tasks.selection import Selection
 
 __all__ = [
+    "FailureGroup",
     "Operation",
     "Selection",
+    "annotate",
     "backfill",
     "describe",
     "describe_signals",
     "discard",
+    "failure_groups",
     "find",
     "log",
     "recent",

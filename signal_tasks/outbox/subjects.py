@@ -70,7 +70,8 @@ def default(sender: object, named: Mapping[str, object]) -> str:
 
 def _instance(value: object) -> Any:
     """Return the model instance that a value is or stands for; None if it is none."""
-    find = _finder(type(value))
+    kind: type = type(value)
+    find = _finder(kind)
     return None if find is None else find(value)
 
 
