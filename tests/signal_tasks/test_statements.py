@@ -23,7 +23,6 @@ from signal_tasks.relay.pruning import prune_batch
 from signal_tasks.relay.recovery import recover
 from signal_tasks.relay.relay import Relay
 from signal_tasks.steering.snapshot import forget, snapshot
-from signal_tasks.steering.snapshot import snapshot
 from tests.signal_tasks.conftest import finish, listen
 
 postgres = connection.vendor == "postgresql"
