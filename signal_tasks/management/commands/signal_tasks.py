@@ -8,6 +8,7 @@ import signal
 import socket
 import threading
 import uuid
+from collections.abc import Mapping
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
@@ -15,6 +16,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from signal_tasks import operations
 from signal_tasks.db.aliases import outbox_aliases
+from signal_tasks.health_report import HealthReport
 from signal_tasks.healthcheck import health
 from signal_tasks.operations import Selection
 from signal_tasks.registry.naming import check_name
@@ -79,20 +81,20 @@ class Command(BaseCommand):
     def _status(self, options: dict[str, Any]) -> None:
         seen = health()
         if options["json"]:
-            shown = {k: v for k, v in seen.items() if k not in ("healthy", "problems")}
-            self.stdout.write(json.dumps(shown, indent=2))
+            self.stdout.write(json.dumps(seen, indent=2))
         else:
             self._print_status(seen)
         for problem in seen["problems"]:
-            self.stderr.write(f"unhealthy: {problem}")
+            self.stderr.write(problem)
         if not seen["healthy"]:
             raise SystemExit(1)
 
-    def _print_status(self, seen: dict[str, Any]) -> None:
+    def _print_status(self, seen: HealthReport) -> None:
         columns = (*State.values, "orphaned", "parked")
         width = max(map(len, (*seen["receivers"], "all receivers")))
         self.stdout.write(" " * width + "".join(f"{c:>11}" for c in columns))
-        rows = [*seen["receivers"].items(), ("all receivers", seen)]
+        rows: list[tuple[str, Mapping[str, Any]]] = [*seen["receivers"].items()]
+        rows.append(("all receivers", seen))
         for name, counts in rows:
             numbers = "".join(f"{counts[c]:>11}" for c in columns)
             self.stdout.write(f"{name:<{width}}{numbers}")
