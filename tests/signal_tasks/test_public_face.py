@@ -67,7 +67,7 @@ SIGNATURES: dict[str, tuple[Callable[..., Any], str]] = {
     ),
     "using": (
         AsyncSignal.using,
-        "self, *, delay=None, at=None, database=None, headers=None",
+        "self, *, delay=None, at=None, database=None, headers=None, subject=None",
     ),
     "send": (AsyncSignal.send, "self, sender, **named"),
     "send_many": (AsyncSignal.send_many, "self, sender, items"),
