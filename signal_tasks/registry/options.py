@@ -105,7 +105,20 @@ class Options:
 
 _BREAKER_RULES = {"failures": COUNT, "window": DURATION, "pause": DURATION}
 _COALESCE_RULES = {"within": DURATION, "max_wait": DURATION}
-_RATE = re.compile(r"\d+(\.\d+)?(/[smh])?")
+_RATE = re.compile(r"(\d+(?:\.\d+)?)(?:/([smh]))?")
+_PERIODS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def per_second(rate: object) -> float | None:
+    """Return a rate in deliveries per second: of a number, or text such as "100/m".
+
+    None if it is neither, or not positive.
+    """
+    match = _RATE.fullmatch(str(rate))
+    if match is None:
+        return None
+    return float(match[1]) / _PERIODS[match[2] or "s"] or None
+
 
 _RULES: dict[str, Rule] = {
     "queue": optional(Rule(NAME.accepts, "the name of a queue")),
@@ -114,8 +127,8 @@ _RULES: dict[str, Rule] = {
     "timeout": optional(DURATION),
     "rate_limit": optional(
         Rule(
-            lambda rate: _RATE.fullmatch(str(rate)) is not None,
-            'a number per second, or text such as "10/m"',
+            lambda rate: per_second(rate) is not None,
+            'a positive number per second, or text such as "10/m"',
         )
     ),
     "on_missing": Rule(
