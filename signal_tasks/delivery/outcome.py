@@ -24,7 +24,9 @@ from signal_tasks.delivery.process import process
 from signal_tasks.error_text import MAX_CHARS, text_of
 from signal_tasks.exceptions import LeaseLost, Retry, WorkerLost
 from signal_tasks.models import Attempt, Delivery
+from signal_tasks.registry.registry import registry
 from signal_tasks.states import Reason, State
+from signal_tasks.steering import breaker
 
 T = TypeVar("T")
 
@@ -43,7 +45,9 @@ class Outcome:
 
     ``pending`` means another attempt in ``retry_in`` seconds, which ``counts``. One that
     does not is repeated ``most`` times, if that is not None. An attempt that is ``free`` is ``released`` instead, as often as FREE_RUNS allows.
-    One that is ``spoilt`` has left a connection that nothing else may use.
+    One that is ``spoilt`` has left a connection that nothing else may use. One that
+    ``breaks`` is a failure that the receiver's breaker counts; ``breaker`` is what that
+    has changed.
     """
 
     claimed: Claimed
@@ -57,6 +61,8 @@ class Outcome:
     free: bool = False
     released: bool = False
     spoilt: bool = False
+    breaks: bool = False
+    breaker: signals.BreakerChanged | None = None
 
     @property
     def succeeded(self) -> bool:
@@ -75,9 +81,27 @@ def write(outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
         claimed = outcomes[0].claimed
         if complete(done, lease=claimed.lease, database=claimed.database) != len(done):
             raise LeaseLost("a lease was over before its receiver had finished")
-    if len(done) == len(outcomes):
+    if len(done) < len(outcomes):
+        outcomes = [o if o.succeeded else _write_failure(o) for o in outcomes]
+    return _noted(outcomes)
+
+
+def _noted(outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
+    """Count outcomes for the breaker of their receiver, if it has one."""
+    claimed = outcomes[0].claimed
+    receiver = registry.receiver(claimed.receiver)
+    if receiver is None or receiver.options.breaker is None:
         return outcomes
-    return [each if each.succeeded else _write_failure(each) for each in outcomes]
+    results = [
+        breaker.Result(each.succeeded, each.breaks, each.claimed.probe, each.error)
+        for each in outcomes
+    ]
+    change = breaker.note(
+        receiver.name, claimed.database, receiver.options.breaker, results
+    )
+    if change is None:
+        return outcomes
+    return [*outcomes[:-1], replace(outcomes[-1], breaker=change)]
 
 
 def write_apart(outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
@@ -147,6 +171,8 @@ def send_signals(outcomes: Sequence[Outcome]) -> None:
                 error=text_of(outcome.error) if outcome.error is not None else "",
             )
             signals.delivery_dead.send_robust(Delivery, details=dead)
+        if outcome.breaker is not None:
+            breaker.tell(outcome.breaker)
 
 
 def _attempt_finished(outcome: Outcome) -> signals.AttemptFinished:

@@ -14,11 +14,11 @@ Workers read the gate once for each batch of a receiver with a breaker.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum, auto
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db import transaction
 from django.db.models import F, Q
@@ -74,11 +74,6 @@ _failing: set[tuple[str, str]] = set()
 _open: set[tuple[str, str]] = set()
 
 
-def is_failing(receiver: str, database: str) -> bool:
-    """Return True if a success has to be noted, as far as this process knows."""
-    return (database, receiver) in _failing
-
-
 def is_open(receiver: str, database: str) -> bool:
     """Return True if nothing may be started, as far as this process knows."""
     return (database, receiver) in _open
@@ -128,59 +123,53 @@ def give_back(receiver: str, database: str) -> None:
     )
 
 
-def close(receiver: str, database: str) -> signals.BreakerChanged | None:
-    """Close the breaker after a probe that succeeded, in the open transaction.
+class Result(NamedTuple):
+    """The result of an attempt, for a breaker: one that says nothing is neither."""
 
-    Return what has changed, to be told after the commit.
-    """
-    closed = _half_open(receiver, database).update(
-        breaker=State.CLOSED,
-        failures=0,
-        failing_since=None,
-        probe_at=None,
-        changed_at=DatabaseNow(),
-    )
-    _see(receiver, database, Count(), State.CLOSED)
-    return _change(receiver, database, State.CLOSED, 0) if closed else None
-
-
-def reopen(
-    receiver: str, database: str, breaker: Breaker, error: BaseException | None
-) -> signals.BreakerChanged | None:
-    """Open the breaker again after a probe that failed, in the open transaction.
-
-    Return what has changed, to be told after the commit.
-    """
-    rows = _half_open(receiver, database)
-    if not rows.update(
-        breaker=State.OPEN,
-        failures=F("failures") + 1,
-        probe_at=from_now(breaker.pause),
-        changed_at=DatabaseNow(),
-    ):
-        return None
-    gates = Gate.objects.using(database).filter(pk=receiver)
-    failures = gates.values_list("failures", flat=True).get()
-    return _change(receiver, database, State.OPEN, failures, error)
+    succeeded: bool
+    failed: bool
+    probe: bool = False
+    error: BaseException | None = None
 
 
 def note(
-    receiver: str,
-    database: str,
-    breaker: Breaker,
-    results: Iterable[bool],
-    error: BaseException | None,
+    receiver: str, database: str, breaker: Breaker, results: Sequence[Result]
 ) -> signals.BreakerChanged | None:
-    """Count attempts in this order, True for a success, in the open transaction.
+    """Count the attempts of one claim, in this order, in the transaction that is open.
 
-    ``error`` is the last one. Return what has changed, to be told after the commit.
+    Return what has changed, to be told after the commit.
     """
+    if results[0].probe:
+        return _note_probe(receiver, database, breaker, results[0])
+    telling = [each for each in results if each.succeeded or each.failed]
+    if any(each.failed for each in telling) or (
+        telling and (database, receiver) in _failing
+    ):
+        return _note_all(receiver, database, breaker, telling)
+    return None
+
+
+def _note_probe(
+    receiver: str, database: str, breaker: Breaker, result: Result
+) -> signals.BreakerChanged | None:
+    if result.succeeded:
+        return _close(receiver, database)
+    if result.failed:
+        return _reopen(receiver, database, breaker, result.error)
+    give_back(receiver, database)
+    return None
+
+
+def _note_all(
+    receiver: str, database: str, breaker: Breaker, results: Sequence[Result]
+) -> signals.BreakerChanged | None:
     with transaction.atomic(using=database):
         gate, now = locked_gate(receiver, database)
         if gate.breaker != State.CLOSED:
             _see(receiver, database, Count(gate.failures), gate.breaker)
             return None
-        after = count(Count(gate.failures, gate.failing_since), results, breaker, now)
+        before = Count(gate.failures, gate.failing_since)
+        after = count(before, (each.succeeded for each in results), breaker, now)
         opens = after.failures >= breaker.failures
         changes: dict[str, Any] = {
             "failures": after.failures,
@@ -197,7 +186,36 @@ def note(
     _see(receiver, database, after, state)
     if not opens:
         return None
+    error = next((each.error for each in reversed(results) if each.failed), None)
     return _change(receiver, database, state, after.failures, error)
+
+
+def _close(receiver: str, database: str) -> signals.BreakerChanged | None:
+    closed = _half_open(receiver, database).update(
+        breaker=State.CLOSED,
+        failures=0,
+        failing_since=None,
+        probe_at=None,
+        changed_at=DatabaseNow(),
+    )
+    _see(receiver, database, Count(), State.CLOSED)
+    return _change(receiver, database, State.CLOSED, 0) if closed else None
+
+
+def _reopen(
+    receiver: str, database: str, breaker: Breaker, error: BaseException | None
+) -> signals.BreakerChanged | None:
+    rows = _half_open(receiver, database)
+    if not rows.update(
+        breaker=State.OPEN,
+        failures=F("failures") + 1,
+        probe_at=from_now(breaker.pause),
+        changed_at=DatabaseNow(),
+    ):
+        return None
+    gates = Gate.objects.using(database).filter(pk=receiver)
+    failures = gates.values_list("failures", flat=True).get()
+    return _change(receiver, database, State.OPEN, failures, error)
 
 
 def _half_open(receiver: str, database: str) -> Any:

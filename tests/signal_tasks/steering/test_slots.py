@@ -79,8 +79,9 @@ def test_a_lease_that_is_over_gives_its_place_back(
     signal: AsyncSignal, name: str
 ) -> None:
     first, second = send(signal, 2)
-    (held,) = claim(name, [first], most=1) or ()
-    Delivery.objects.release([first], held.lease)
+    held = claim(name, [first], most=1)
+    assert held
+    Delivery.objects.release([first], held[0].lease)
     assert len(claim(name, [second], most=1) or ()) == 1
 
 
@@ -88,8 +89,9 @@ def test_a_delivery_that_runs_again_takes_a_place_again(
     signal: AsyncSignal, name: str
 ) -> None:
     (first,) = send(signal, 1)
-    (held,) = claim(name, [first], most=1) or ()
-    Delivery.objects.release([first], held.lease)
+    held = claim(name, [first], most=1)
+    assert held
+    Delivery.objects.release([first], held[0].lease)
     assert len(claim(name, [first], most=1) or ()) == 1
     assert free_places(name, "default", 1) == 0
 
