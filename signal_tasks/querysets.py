@@ -264,7 +264,7 @@ class DeliveryQuerySet(QuerySet[D]):
         return list(skip_locked(rows).only("pk", "publish_count"))
 
     def make_due(self, ids: Collection[uuid.UUID]) -> tuple[int, set[uuid.UUID]]:
-        """Make pending deliveries due for relays, as if they were never published.
+        """Make pending deliveries due for relays, as after a first publication.
 
         Return how many there were, and those of them that others have locked, which
         are left as they are.
@@ -276,7 +276,7 @@ class DeliveryQuerySet(QuerySet[D]):
             left = set(pending.filter(pk__in=left).values_list("pk", flat=True))
         made = self._unfiltered().filter(pk__in=ours, state=State.PENDING)
         now = Greatest(F("available_at"), DatabaseNow())
-        return made.update(next_check_at=now, publish_count=0), left
+        return made.update(next_check_at=now, publish_count=1), left
 
     def park(
         self, ids: Collection[uuid.UUID], reason: str, *, after: float | None = None
@@ -450,6 +450,14 @@ class DeliveryQuerySet(QuerySet[D]):
         since = from_now(-seconds)
         due = Q(state=State.PENDING, receiver__in=names, available_at__lte=since)
         rows = self.live().filter(due).values("receiver").annotate(n=Count("pk"))
+        return dict(rows.order_by("receiver").values_list("receiver", "n"))
+
+    def orphans(self, *, seconds: float) -> dict[str, int]:
+        """Return how many orphans of each receiver have been due for so long."""
+        old = Q(
+            state=State.PENDING, orphaned=True, available_at__lte=from_now(-seconds)
+        )
+        rows = self.live().filter(old).values("receiver").annotate(n=Count("pk"))
         return dict(rows.order_by("receiver").values_list("receiver", "n"))
 
     def oldest_due(self) -> datetime | None:

@@ -79,12 +79,11 @@ class Command(BaseCommand):
     def _status(self, options: dict[str, Any]) -> None:
         seen = health()
         if options["json"]:
-            shown = {k: v for k, v in seen.items() if k not in ("healthy", "problems")}
-            self.stdout.write(json.dumps(shown, indent=2))
+            self.stdout.write(json.dumps(seen, indent=2))
         else:
             self._print_status(seen)
         for problem in seen["problems"]:
-            self.stderr.write(f"unhealthy: {problem}")
+            self.stderr.write(problem)
         if not seen["healthy"]:
             raise SystemExit(1)
 
