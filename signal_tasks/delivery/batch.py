@@ -105,12 +105,15 @@ class Batch:
         return self._result
 
     @property
+    def is_broken(self) -> bool:
+        """True if the breaker of the receiver is open, and this is not its probe."""
+        if self._is_probe:
+            return False
+        return breaker.is_open(self._receiver.name, self._database)
+
+    @property
     def _must_stop(self) -> bool:
-        """True if nothing more may be started: a breaker does not stop its own probe."""
-        if process.must_stop:
-            return True
-        is_open = breaker.is_open(self._receiver.name, self._database)
-        return is_open and not self._is_probe
+        return process.must_stop or self.is_broken
 
     def _run_next(self) -> None:
         """Run the first of the jobs, or the first few; they leave the queue."""

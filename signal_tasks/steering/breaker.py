@@ -79,6 +79,11 @@ def is_open(receiver: str, database: str) -> bool:
     return (database, receiver) in _open
 
 
+def disregard(receiver: str, database: str) -> None:
+    """Let the next batch run, whatever this process knows."""
+    _open.discard((database, receiver))
+
+
 def admit(receiver: Receiver, database: str) -> Admission:
     """Read the gate of a receiver with a breaker; return what may be claimed.
 

@@ -155,3 +155,10 @@ def releasable(receiver: str, database: str, rate: float) -> int:
         released_at = since + used if number else now
         Gate.objects.using(database).filter(pk=receiver).update(released_at=released_at)
     return max(number, 1)
+
+
+def is_turn(receiver: str, database: str) -> bool:
+    """Return True for one relay of all, and not more often than every RELEASE_EVERY."""
+    is_due = Q(released_at__isnull=True) | Q(released_at__lte=from_now(-RELEASE_EVERY))
+    gates = Gate.objects.using(database).filter(is_due, pk=receiver)
+    return bool(gates.update(released_at=DatabaseNow()))
