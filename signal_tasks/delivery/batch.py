@@ -223,9 +223,13 @@ class Batch:
             fails = run is attempt_in_transaction and not outcome.succeeded
             if fails or outcome.spoilt:
                 return False
-            if time.monotonic() >= until:
+            if time.monotonic() >= until or self._may_break(outcome):
                 break
         return True
+
+    def _may_break(self, outcome: Outcome) -> bool:
+        """Return True if an outcome has to be written before the next job is run."""
+        return outcome.breaks and self._receiver.options.breaker is not None
 
     def _rolled_back(self, ran: list[Job], outcomes: Sequence[Outcome]) -> None:
         """Write the failure that rolled the transaction back; put the others back."""

@@ -158,7 +158,7 @@ class MessageRun:
             self._hold([*ids, *rest], self.receiver.name, why)
             rest.clear()
         if permitted.probe and len(self.result.outcomes) == before:
-            breaker.give_back(self.receiver.name, self.database)
+            breaker.tell(breaker.give_back(self.receiver.name, self.database))
 
     def _permit(self, wanted: int) -> Permit:
         return self._reconnecting(lambda: permit(self.receiver, self.database, wanted))

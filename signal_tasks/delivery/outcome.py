@@ -171,8 +171,7 @@ def send_signals(outcomes: Sequence[Outcome]) -> None:
                 error=text_of(outcome.error) if outcome.error is not None else "",
             )
             signals.delivery_dead.send_robust(Delivery, details=dead)
-        if outcome.breaker is not None:
-            breaker.tell(outcome.breaker)
+        breaker.tell(outcome.breaker)
 
 
 def _attempt_finished(outcome: Outcome) -> signals.AttemptFinished:

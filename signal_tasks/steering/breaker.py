@@ -101,7 +101,7 @@ def admit(receiver: Receiver, database: str) -> Admission:
     is_due = gate.probe_at is None or gate.probe_at <= gate.now
     if not is_due or not _begin_probe(receiver, database):
         return Admission.NONE
-    _send(receiver.name, database, State.HALF_OPEN, gate.failures)
+    tell(_change(receiver.name, database, State.HALF_OPEN, gate.failures))
     return Admission.PROBE
 
 
@@ -121,11 +121,12 @@ def _begin_probe(receiver: Receiver, database: str) -> bool:
     )
 
 
-def give_back(receiver: str, database: str) -> None:
-    """Let another delivery probe at once: this one was not run, or has said nothing."""
-    _half_open(receiver, database).update(
-        breaker=State.OPEN, probe_at=DatabaseNow(), changed_at=DatabaseNow()
-    )
+def give_back(receiver: str, database: str) -> signals.BreakerChanged | None:
+    """Let another delivery probe at once: this one was not run, or has said nothing.
+
+    Return what has changed, to be told after the commit.
+    """
+    return _open_again(receiver, database, {"probe_at": DatabaseNow()}, None)
 
 
 class Result(NamedTuple):
@@ -159,10 +160,10 @@ def _note_probe(
 ) -> signals.BreakerChanged | None:
     if result.succeeded:
         return _close(receiver, database)
-    if result.failed:
-        return _reopen(receiver, database, breaker, result.error)
-    give_back(receiver, database)
-    return None
+    if not result.failed:
+        return give_back(receiver, database)
+    failed = {"failures": F("failures") + 1, "probe_at": from_now(breaker.pause)}
+    return _open_again(receiver, database, failed, result.error)
 
 
 def _note_all(
@@ -207,16 +208,15 @@ def _close(receiver: str, database: str) -> signals.BreakerChanged | None:
     return _change(receiver, database, State.CLOSED, 0) if closed else None
 
 
-def _reopen(
-    receiver: str, database: str, breaker: Breaker, error: BaseException | None
+def _open_again(
+    receiver: str,
+    database: str,
+    changes: dict[str, Any],
+    error: BaseException | None,
 ) -> signals.BreakerChanged | None:
     rows = _half_open(receiver, database)
-    if not rows.update(
-        breaker=State.OPEN,
-        failures=F("failures") + 1,
-        probe_at=from_now(breaker.pause),
-        changed_at=DatabaseNow(),
-    ):
+    opened = {"breaker": State.OPEN, "changed_at": DatabaseNow()}
+    if not rows.update(**opened, **changes):
         return None
     gates = Gate.objects.using(database).filter(pk=receiver)
     failures = gates.values_list("failures", flat=True).get()
@@ -250,10 +250,7 @@ def _change(
     )
 
 
-def _send(receiver: str, database: str, state: State, failures: int) -> None:
-    tell(_change(receiver, database, state, failures))
-
-
-def tell(change: signals.BreakerChanged) -> None:
-    """Send the lifecycle signal of a change that is committed."""
-    signals.breaker_changed.send_robust(Gate, details=change)
+def tell(change: signals.BreakerChanged | None) -> None:
+    """Send the lifecycle signal of a change that is committed, if there is one."""
+    if change is not None:
+        signals.breaker_changed.send_robust(Gate, details=change)

@@ -11,7 +11,7 @@ from signal_tasks.models import Delivery
 from signal_tasks.registry.registry import Receiver, registry
 from signal_tasks.states import Breaker, Hold
 from signal_tasks.steering import rates
-from signal_tasks.steering.breaker import Admission, admit, disregard, give_back
+from signal_tasks.steering.breaker import Admission, admit, disregard, give_back, tell
 from signal_tasks.steering.limits import Limits, limits_of
 from signal_tasks.steering.slots import free_places
 from signal_tasks.steering.snapshot import FRESH, Snapshot, is_shared, snapshot
@@ -82,7 +82,7 @@ def _permit_limited(
     if rate is not None:
         wanted = rates.take(receiver.name, database, rate, wanted)
         if not wanted and probe:
-            give_back(receiver.name, database)
+            tell(give_back(receiver.name, database))
     if not wanted:
         return Permit(0, Hold.LIMITED)
     return Permit(wanted, probe=probe, places=places)
