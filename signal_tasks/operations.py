@@ -19,6 +19,10 @@ from signal_tasks.db.aliases import outbox_aliases
 from signal_tasks.dispatch.connection import Connection
 from signal_tasks.dispatch.signal import all_signals
 from signal_tasks.exceptions import NotInForce as NotInForce
+from signal_tasks.limiting import BreakerState as BreakerState
+from signal_tasks.limiting import breakers as breakers
+from signal_tasks.limiting import clear as clear
+from signal_tasks.limiting import limit as limit
 from signal_tasks.models import Delivery, Event
 from signal_tasks.querysets import DeliveryQuerySet
 from signal_tasks.registry.options import Options

@@ -298,45 +298,39 @@ def test_a_change_is_logged(
 
 
 def test_a_relay_holds_what_is_due_while_it_is_open(
-    signal: AsyncSignal, service: Service
+    signal: AsyncSignal, service: Service, relay: Relay
 ) -> None:
     name = opened(signal, service)
     send(signal, 4)
     Delivery.objects.filter(attempts=1).delete()
-    relay = Relay("relay@test")
     pass_time(name, 10)
     (result,) = relay.run_once().values()
-    relay.close()
     assert (result.held, result.published) == (4, 0)
 
 
 def test_a_relay_releases_one_when_it_is_time_to_probe(
-    signal: AsyncSignal, service: Service
+    signal: AsyncSignal, service: Service, relay: Relay
 ) -> None:
     name = opened(signal, service)
     ids = send(signal, 4)
     run(name, ids)
     Delivery.objects.filter(attempts=1).delete()
-    relay = Relay("relay@test")
     (before,) = relay.run_once().values()
     pass_time(name, 31)
     (after,) = relay.run_once().values()
-    relay.close()
     assert before.released == 0
     assert after.released == 1
 
 
 def test_a_relay_releases_everything_once_it_is_closed(
-    signal: AsyncSignal, service: Service
+    signal: AsyncSignal, service: Service, relay: Relay
 ) -> None:
     name = opened(signal, service)
     run(name, send(signal, 40))
     pass_time(name, 31)
     service.error = None
     run(name, send(signal))
-    relay = Relay("relay@test")
     pass_time(name, 1)
     (result,) = relay.run_once().values()
-    relay.close()
     assert result.released == 40
     assert held(name) == {}
