@@ -16,7 +16,11 @@ from typing import Any
 
 from django.dispatch import Signal
 
+<<<<<<< HEAD
 from signal_tasks.states import Breaker, State
+=======
+from signal_tasks.states import OperationState, State
+>>>>>>> pause
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,6 +185,7 @@ class PassFailed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+<<<<<<< HEAD
 class BreakerChanged:
     """The breaker of a receiver has opened or closed, or lets one delivery probe.
 
@@ -199,6 +204,36 @@ class BreakerChanged:
     state: Breaker
     failures: int
     error: BaseException | None = None
+=======
+class OperationFinished:
+    """An operation was finished in one outbox: done, cancelled or stopped.
+
+    Attributes:
+        operation_id: of the operation.
+        kind: ``replay``, ``discard`` or ``backfill``.
+        state: ``done``, ``cancelled``, or ``stopped`` by its canary or an error.
+        database: alias of the outbox.
+        total: number of deliveries, or None if they were not yet collected.
+        done: deliveries that were changed.
+        failed: deliveries that could not be changed, or failed again in a canary.
+        skipped: deliveries that were in another state, or in another operation.
+        by: who asked for it.
+        reason: why.
+        note: why it was stopped, or the last error.
+    """
+
+    operation_id: uuid.UUID
+    kind: str
+    state: OperationState
+    database: str
+    total: int | None
+    done: int
+    failed: int
+    skipped: int
+    by: str
+    reason: str
+    note: str
+>>>>>>> pause
 
 
 signal_sending = Signal()
@@ -225,5 +260,10 @@ pass_finished = Signal()
 pass_failed = Signal()
 """Carries ``PassFailed``."""
 
+<<<<<<< HEAD
 breaker_changed = Signal()
 """Carries ``BreakerChanged``."""
+=======
+operation_finished = Signal()
+"""Carries ``OperationFinished``."""
+>>>>>>> pause

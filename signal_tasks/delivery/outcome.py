@@ -15,14 +15,17 @@ from django.db.models import F
 
 from signal_tasks import signals
 from signal_tasks.conf import settings
+from signal_tasks.db import failures
 from signal_tasks.db.claim import Claimed
 from signal_tasks.db.clock import DatabaseNow
 from signal_tasks.db.complete import complete
 from signal_tasks.db.errors import Fault, fault_of
+from signal_tasks.db.failures import Failure
 from signal_tasks.db.session import drop
 from signal_tasks.delivery.process import process
-from signal_tasks.error_text import MAX_CHARS, text_of
+from signal_tasks.error_text import MAX_CHARS, printable, text_of
 from signal_tasks.exceptions import LeaseLost, Retry, WorkerLost
+from signal_tasks.fingerprints import fingerprint
 from signal_tasks.models import Attempt, Delivery
 from signal_tasks.registry.registry import registry
 from signal_tasks.states import Reason, State
@@ -92,6 +95,7 @@ def _noted(outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
     receiver = registry.receiver(claimed.receiver)
     if receiver is None or receiver.options.breaker is None:
         return outcomes
+<<<<<<< HEAD
     results = [
         breaker.Result(each.succeeded, each.breaks, each.claimed.probe, each.error)
         for each in outcomes
@@ -102,6 +106,16 @@ def _noted(outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
     if change is None:
         return outcomes
     return [*outcomes[:-1], replace(outcomes[-1], breaker=change)]
+=======
+    written, recorded = [], []
+    for outcome in outcomes:
+        if not outcome.succeeded:
+            outcome, failure = _write_failure(outcome)
+            recorded += [failure] if failure else []
+        written.append(outcome)
+    failures.count(recorded, database=outcomes[0].claimed.database)
+    return written
+>>>>>>> pause
 
 
 def write_apart(outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
@@ -193,14 +207,15 @@ def _attempt_finished(outcome: Outcome) -> signals.AttemptFinished:
     )
 
 
-def _write_failure(outcome: Outcome) -> Outcome:
+def _write_failure(outcome: Outcome) -> tuple[Outcome, Failure | None]:
+    """Write what has failed; return it as written, and what is left to be counted."""
     deferrals = [] if outcome.counts else _deferrals(outcome.claimed)
     if outcome.most and sum(each.times for each in deferrals) + 1 >= outcome.most:
         outcome = _deferred_too_often(outcome)
     _change_row(outcome)
-    if outcome.error is not None:
-        _record(outcome, outcome.error, deferrals)
-    return outcome
+    if outcome.error is None:
+        return outcome, None
+    return outcome, _record(outcome, outcome.error, deferrals)
 
 
 def _change_row(outcome: Outcome) -> None:
@@ -261,30 +276,34 @@ def _has_free_run(claimed: Claimed) -> bool:
 
 def _record(
     outcome: Outcome, error: BaseException, deferrals: Sequence[Attempt]
-) -> None:
+) -> Failure:
     """Record a failure; one that is deferred again in the record that it has."""
     claimed = outcome.claimed
     consequence = _consequence(outcome)
     rows = Attempt.objects.using(claimed.database)
+    text = printable(text_of(error))[:MAX_CHARS]
+    found = fingerprint(claimed.receiver, error)
     facts: dict[str, Any] = {
-        "error_type": _printable(type(error).__qualname__)[:255],
-        "error": _printable(text_of(error))[:MAX_CHARS],
-        "traceback": _printable(_traceback(error)),
+        "error_type": printable(type(error).__qualname__)[:255],
+        "error": text,
+        "traceback": printable(_traceback(error)),
         "worker": process.label()[:255],
         "seconds": outcome.seconds,
+        "fingerprint": found.value,
     }
     same = [each.pk for each in deferrals if each.number == claimed.attempt]
     if same and consequence is Attempt.Consequence.DEFERRED:
         again = {"times": F("times") + 1, "failed_at": DatabaseNow()}
         rows.filter(pk__in=same).update(**facts, **again)
-        return
-    rows.create(
-        delivery_id=claimed.id,
-        run=claimed.run,
-        number=claimed.attempt,
-        consequence=consequence,
-        **facts,
-    )
+    else:
+        rows.create(
+            delivery_id=claimed.id,
+            run=claimed.run,
+            number=claimed.attempt,
+            consequence=consequence,
+            **facts,
+        )
+    return Failure(found, claimed.receiver, text)
 
 
 def _consequence(outcome: Outcome) -> Attempt.Consequence:
@@ -313,8 +332,3 @@ def _bounded(part: str) -> str:
     if len(part) <= MAX_CHARS:
         return part
     return f"{part[: MAX_CHARS // 2]} ... {part[-MAX_CHARS // 2 :]}"
-
-
-def _printable(text: str) -> str:
-    """Return text that every database stores: no NUL and no lone surrogates."""
-    return text.replace("\0", "\\x00").encode(errors="backslashreplace").decode()

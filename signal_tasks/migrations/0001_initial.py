@@ -265,7 +265,7 @@ class Migration(migrations.Migration):
                 ('worker', models.CharField(blank=True, max_length=255)),
                 ('seconds', models.FloatField(blank=True, null=True)),
                 ('failed_at', models.DateTimeField(default=signal_tasks.db.clock.DatabaseNow)),
-                ('fingerprint', models.CharField(blank=True, db_default='', db_index=True, default='', max_length=16)),
+                ('fingerprint', models.CharField(blank=True, db_default='', default='', max_length=16)),
                 ('delivery', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='failures', to='signal_tasks.delivery')),
             ],
             options={
@@ -273,6 +273,7 @@ class Migration(migrations.Migration):
                 'verbose_name_plural': 'failed attempts',
                 'ordering': ('pk',),
                 'default_permissions': ('view',),
+                'indexes': [models.Index(fields=['fingerprint', 'consequence'], name='signal_tasks_group')],
             },
         ),
         migrations.CreateModel(

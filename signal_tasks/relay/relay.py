@@ -24,7 +24,7 @@ from signal_tasks.db.errors import Fault, fault_of
 from signal_tasks.db.session import drop, leave_pool
 from signal_tasks.models import Delivery
 from signal_tasks.registry.registry import registry
-from signal_tasks.relay import pruning
+from signal_tasks.relay import operating, pruning
 from signal_tasks.relay.heartbeat import (
     Heartbeat,
     Watch,
@@ -54,6 +54,7 @@ class DatabaseState:
 
     prune_at: float = 0.0
     recover_at: float = 0.0
+    operate_at: float = 0.0
     adopted: bool = False
     hurried: bool = False  # something is held that may start before long
     held_up_to: uuid.UUID | None = None  # pruning of held deliveries goes on behind it
@@ -142,7 +143,11 @@ class Relay:
             Delivery.objects.using(database).adopt(registry.known_names())
             state.adopted = True
         result.released = release_due(database)
+<<<<<<< HEAD
         state.hurried = is_hurried(database)
+=======
+        self._operate(database, state, now)
+>>>>>>> pause
         if Delivery.objects.using(database).has_due(early=ORPHAN_AFTER):
             if now >= state.recover_at:
                 result.recovered = recover(database)
@@ -155,10 +160,17 @@ class Relay:
         self._send_signal(database, result)
         return result
 
+    def _operate(self, database: str, state: DatabaseState, now: float) -> None:
+        """Work off operations in each pass; look for one not more often than needed."""
+        if now >= state.operate_at:
+            is_open = operating.work_off(database)
+            state.operate_at = now + (0.0 if is_open else operating.LOOK_EVERY)
+
     def _prune(
         self, database: str, state: DatabaseState, result: PassResult, now: float
     ) -> None:
         result.pruned = pruning.prune_batch(database)
+        pruning.prune_trail(database)
         Delivery.objects.using(database).forget_extensions()
         state.held_up_to = prune_held(state.held_up_to, database=database)
         more = result.pruned >= pruning.BATCH

@@ -36,14 +36,14 @@ from signal_tasks.steering.locking import (
 from signal_tasks.validation import MAX_SECONDS
 
 #: The largest block, in seconds of the rate; it has at least one token.
-BLOCK_SECONDS = 0.25
+BLOCK_SECONDS = 0.125
 #: How long a process keeps what is left of a block (seconds).
-KEEP_SECONDS = 0.25
+KEEP_SECONDS = 0.125
 #: How late tokens may be asked for without being lost (seconds).
-TOLERANCE = 0.5
+TOLERANCE, LOW_TOLERANCE, LOW_RATE = 0.75, 0.5, 4.0
 #: Relays release held deliveries a little faster than the rate, so that one that is
 #: refused a token costs nothing; not more often than this, and not for longer (seconds).
-AHEAD, RELEASE_EVERY, RELEASE_FOR = 1.05, 0.2, 0.5
+AHEAD, RELEASE_EVERY, RELEASE_FOR = 1.05, 0.2, 1.0
 
 
 @dataclass(slots=True)
@@ -113,21 +113,21 @@ def take(receiver: str, database: str, rate: float, wanted: int) -> int:
 def _take_block(receiver: str, database: str, rate: float, size: int) -> bool:
     with transaction.atomic(using=database):
         do_not_wait_for_the_disk(database)
-        if _advance(receiver, database, size / rate):
+        if _advance(receiver, database, rate, size):
             return True
         gates = Gate.objects.using(database).filter(pk=receiver)
         if gates.exists():
             return False
         make_gate(receiver, database)
-        return _advance(receiver, database, size / rate)
+        return _advance(receiver, database, rate, size)
 
 
-def _advance(receiver: str, database: str, seconds: float) -> bool:
+def _advance(receiver: str, database: str, rate: float, size: int) -> bool:
     """Move the time of the next token on; False if that has not come yet."""
     is_due = Q(next_token_at__isnull=True) | Q(next_token_at__lte=DatabaseNow())
-    earliest = from_now(-TOLERANCE)
+    earliest = from_now(-(LOW_TOLERANCE if rate < LOW_RATE else TOLERANCE))
     last: Any = Greatest(Coalesce("next_token_at", earliest), earliest)
-    delta = timedelta(seconds=min(seconds, MAX_SECONDS))
+    delta = timedelta(seconds=min(size / rate, MAX_SECONDS))
     step = Value(delta, output_field=DurationField())
     following = ExpressionWrapper(last + step, output_field=DateTimeField())
     gates = Gate.objects.using(database).filter(is_due, pk=receiver)

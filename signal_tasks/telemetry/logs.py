@@ -12,7 +12,7 @@ from typing import Any
 
 from signal_tasks import signals
 from signal_tasks.error_text import line_of, one_line
-from signal_tasks.states import Breaker, Reason, State
+from signal_tasks.states import Breaker, OperationState, Reason, State
 
 logger = logging.getLogger("signal_tasks")
 ON_MISSING = (
@@ -141,6 +141,24 @@ def _breaker_changed(details: signals.BreakerChanged, **_: object) -> None:
     _log(level, "breaker_changed", **facts)
 
 
+def _operation_finished(details: signals.OperationFinished, **_: object) -> None:
+    facts: dict[str, Any] = {
+        "operation": details.operation_id,
+        "kind": details.kind,
+        "state": str(details.state),
+        "total": details.total,
+        "done": details.done,
+        "failed": details.failed,
+        "skipped": details.skipped,
+        "by": details.by,
+    }
+    if details.note:
+        facts["note"] = details.note
+    is_stopped = details.state is OperationState.STOPPED
+    level = logging.ERROR if is_stopped else logging.INFO
+    _log(level, "operation_finished", **facts)
+
+
 LISTENERS = (
     (signals.attempt_finished, _attempt_finished),
     (signals.delivery_dead, _delivery_dead),
@@ -150,4 +168,5 @@ LISTENERS = (
     (signals.pass_finished, _pass_finished),
     (signals.pass_failed, _pass_failed),
     (signals.breaker_changed, _breaker_changed),
+    (signals.operation_finished, _operation_finished),
 )

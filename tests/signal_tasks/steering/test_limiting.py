@@ -61,9 +61,10 @@ def test_no_more_starts_than_there_are_tokens_and_the_rest_is_held(
 def test_deliveries_are_counted_and_not_messages(
     signal: AsyncSignal, service: Service
 ) -> None:
-    name = connect(signal, service, rate_limit="20/s")
+    name = connect(signal, service, rate_limit="1/s")
     result = run(name, send(signal, 30))
-    assert len(result.outcomes) <= 20
+    assert len(result.outcomes) < 10
+    assert result.held == 30 - len(result.outcomes)
 
 
 def test_a_relay_releases_what_is_held_at_the_rate(
@@ -77,7 +78,7 @@ def test_a_relay_releases_what_is_held_at_the_rate(
         released += [each.released for each in _passes(relay)]
         pass_time(name, 0.4)
     assert released[0] == 1
-    assert all(16 <= each <= 21 for each in released[1:])  # of half a second at most
+    assert all(16 <= each <= 42 for each in released[1:])  # of a second at most
 
 
 def _passes(relay: Relay) -> list[Any]:

@@ -1,0 +1,102 @@
+"""Describe signals with their receivers, and events with their deliveries."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import fields
+from typing import Any
+
+from signal_tasks.db.aliases import outbox_aliases
+from signal_tasks.dispatch.connection import Connection
+from signal_tasks.dispatch.signal import all_signals
+from signal_tasks.models import Delivery, Event
+from signal_tasks.registry.options import Options
+from signal_tasks.retry import RetryPolicy
+from signal_tasks.stored_json import shown
+
+
+def describe_signals() -> dict[str, list[dict[str, Any]]]:
+    """Return the durable receivers of each signal, with their options."""
+    described: dict[str, list[dict[str, Any]]] = {}
+    for each in all_signals():
+        receivers = described.setdefault(each.name, [])
+        receivers += [_receiver(connection) for connection in each.durable_connections]
+    return described
+
+
+def _receiver(connection: Connection) -> dict[str, Any]:
+    receiver = connection.receiver
+    options = {each.name: getattr(receiver.options, each.name) for each in _OPTIONS}
+    return {
+        "name": receiver.name,
+        "aliases": list(receiver.aliases),
+        **options,
+        "retry": _policy(receiver.options.retry),
+    }
+
+
+_OPTIONS = fields(Options)
+
+
+def _policy(policy: RetryPolicy | None) -> dict[str, Any] | None:
+    if policy is None:
+        return None
+    facts = {field.name: getattr(policy, field.name) for field in fields(policy)}
+    for name in ("retry_on", "give_up_on"):
+        facts[name] = [kind.__qualname__ for kind in facts[name]]
+    return facts
+
+
+def describe(pk: uuid.UUID) -> dict[str, Any] | None:
+    """Return an event with its deliveries and failed attempts, ready for JSON.
+
+    ``pk`` is the id of the event or of one of its deliveries; None if there is none.
+    """
+    for database in outbox_aliases():
+        events = Event.objects.using(database)
+        for found in ({"pk": pk}, {"deliveries": pk}):
+            if event := events.filter(**found).first():
+                return _event(event, database)
+    return None
+
+
+def _event(event: Event, database: str) -> dict[str, Any]:
+    deliveries = event.deliveries.order_by("receiver")
+    return {
+        "event": str(event.pk),
+        "database": database,
+        "signal": event.signal,
+        "sent_at": event.sent_at.isoformat(),
+        "cause": event.cause_id and str(event.cause_id),
+        "headers": shown(event.headers) if event.headers else {},
+        "payload": shown(event.payload),
+        "deliveries": [_delivery(delivery) for delivery in deliveries],
+    }
+
+
+def _delivery(delivery: Delivery) -> dict[str, Any]:
+    finished = delivery.finished_at
+    failures = delivery.failures.values(
+        "run",
+        "number",
+        "consequence",
+        "times",
+        "error_type",
+        "error",
+        "worker",
+        "seconds",
+        "traceback",
+    )
+    return {
+        "delivery": str(delivery.pk),
+        "receiver": delivery.receiver,
+        "state": delivery.state,
+        "reason": delivery.reason,
+        "run": delivery.run,
+        "attempts": delivery.attempts,
+        "orphaned": delivery.orphaned,
+        "parked": delivery.parked,
+        "available_at": delivery.available_at.isoformat(),
+        "finished_at": finished and finished.isoformat(),
+        "failures": list(failures),
+    }
