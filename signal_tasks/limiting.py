@@ -151,15 +151,12 @@ def _state(gate: Gate, database: str) -> BreakerState:
     )
 
 
-def _refuse_senseless(rate: object, max_concurrency: object) -> None:
+def _refuse_senseless(rate: str | float | None, max_concurrency: object) -> None:
     if rate is None and max_concurrency is None:
-        raise ValueError(
-            "give a rate, a max_concurrency, or both; clear() ends a limit"
-        )
-    if rate is not None and (per_second(rate) is None or len(str(rate)) > MAX_RATE):
-        raise ValueError(
-            f'rate is {rate!r}; give a positive number per second, or text as "10/m"; '
-            "pause() lets nothing start"
-        )
+        raise ValueError("give a rate or a max_concurrency; clear() ends a limit")
+    if rate is not None:
+        per_second(rate)
+    if len(str(rate)) > MAX_RATE:
+        raise ValueError(f"rate is {rate!r}; give at most {MAX_RATE} characters")
     if max_concurrency is not None and not COUNT.accepts(max_concurrency):
         raise ValueError(f"max_concurrency is {max_concurrency!r}; give {COUNT.wanted}")

@@ -16,11 +16,7 @@ from typing import Any
 
 from django.dispatch import Signal
 
-<<<<<<< HEAD
-from signal_tasks.states import Breaker, State
-=======
-from signal_tasks.states import OperationState, State
->>>>>>> pause
+from signal_tasks.states import Breaker, OperationState, State
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,7 +185,6 @@ class PassFailed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-<<<<<<< HEAD
 class BreakerChanged:
     """The breaker of a receiver has opened or closed, or lets one delivery probe.
 
@@ -208,7 +203,9 @@ class BreakerChanged:
     state: Breaker
     failures: int
     error: BaseException | None = None
-=======
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OperationFinished:
     """An operation was finished in one outbox: done, cancelled or stopped.
 
@@ -237,7 +234,6 @@ class OperationFinished:
     by: str
     reason: str
     note: str
->>>>>>> pause
 
 
 signal_sending = Signal()
@@ -264,10 +260,8 @@ pass_finished = Signal()
 pass_failed = Signal()
 """Carries ``PassFailed``."""
 
-<<<<<<< HEAD
 breaker_changed = Signal()
 """Carries ``BreakerChanged``."""
-=======
+
 operation_finished = Signal()
 """Carries ``OperationFinished``."""
->>>>>>> pause

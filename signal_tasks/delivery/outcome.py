@@ -85,8 +85,19 @@ def write(outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
         if complete(done, lease=claimed.lease, database=claimed.database) != len(done):
             raise LeaseLost("a lease was over before its receiver had finished")
     if len(done) < len(outcomes):
-        outcomes = [o if o.succeeded else _write_failure(o) for o in outcomes]
+        outcomes = _write_failures(outcomes)
     return _noted(outcomes)
+
+
+def _write_failures(outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
+    written, recorded = [], []
+    for outcome in outcomes:
+        if not outcome.succeeded:
+            outcome, failure = _write_failure(outcome)
+            recorded += [failure] if failure else []
+        written.append(outcome)
+    failures.count(recorded, database=outcomes[0].claimed.database)
+    return written
 
 
 def _noted(outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
@@ -95,7 +106,6 @@ def _noted(outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
     receiver = registry.receiver(claimed.receiver)
     if receiver is None or receiver.options.breaker is None:
         return outcomes
-<<<<<<< HEAD
     results = [
         breaker.Result(each.succeeded, each.breaks, each.claimed.probe, each.error)
         for each in outcomes
@@ -106,16 +116,6 @@ def _noted(outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
     if change is None:
         return outcomes
     return [*outcomes[:-1], replace(outcomes[-1], breaker=change)]
-=======
-    written, recorded = [], []
-    for outcome in outcomes:
-        if not outcome.succeeded:
-            outcome, failure = _write_failure(outcome)
-            recorded += [failure] if failure else []
-        written.append(outcome)
-    failures.count(recorded, database=outcomes[0].claimed.database)
-    return written
->>>>>>> pause
 
 
 def write_apart(outcomes: Sequence[Outcome]) -> Sequence[Outcome]:

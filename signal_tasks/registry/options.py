@@ -154,27 +154,17 @@ def per_second(rate: str | int | float) -> float:
     return found
 
 
+def _is_rate(rate: Any) -> bool:
+    try:
+        return per_second(rate) > 0
+    except ValueError:
+        return False
+
+
 _BREAKER_RULES = {"failures": COUNT, "window": DURATION, "pause": DURATION}
 _COALESCE_RULES = {"within": DURATION, "max_wait": DURATION}
-<<<<<<< HEAD
-_RATE = re.compile(r"(\d+(?:\.\d+)?)(?:/([smh]))?")
-_PERIODS = {"s": 1.0, "m": 60.0, "h": 3600.0}
-
-
-def per_second(rate: object) -> float | None:
-    """Return a rate in deliveries per second: of a number, or text such as "100/m".
-
-    None if it is neither, or not positive.
-    """
-    match = _RATE.fullmatch(str(rate))
-    if match is None:
-        return None
-    return float(match[1]) / _PERIODS[match[2] or "s"] or None
-
-=======
 _RATE = re.compile(r"\d+(\.\d+)?(/[smh])?")
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
->>>>>>> pause
 
 _RULES: dict[str, Rule] = {
     "queue": optional(Rule(NAME.accepts, "the name of a queue")),
@@ -183,7 +173,7 @@ _RULES: dict[str, Rule] = {
     "timeout": optional(DURATION),
     "rate_limit": optional(
         Rule(
-            lambda rate: per_second(rate) is not None,
+            _is_rate,
             'a positive number per second, or text such as "10/m"',
         )
     ),

@@ -143,11 +143,8 @@ class Relay:
             Delivery.objects.using(database).adopt(registry.known_names())
             state.adopted = True
         result.released = release_due(database)
-<<<<<<< HEAD
         state.hurried = is_hurried(database)
-=======
         self._operate(database, state, now)
->>>>>>> pause
         if Delivery.objects.using(database).has_due(early=ORPHAN_AFTER):
             if now >= state.recover_at:
                 result.recovered = recover(database)

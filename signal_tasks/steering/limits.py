@@ -24,11 +24,11 @@ class Limits(NamedTuple):
 def limits_of(receiver: Receiver, current: Snapshot) -> Limits:
     """Return the limits in force; an operator's strictest, whatever the code says."""
     options = receiver.options
-    in_code = Limits(per_second(options.rate_limit), options.max_concurrency)
+    in_code = Limits(_rate(options.rate_limit), options.max_concurrency)
     if not current.limits:
         return in_code
     controls = list(_controls_of(receiver, current))
-    rate = _least(per_second(each.rate) for each in controls)
+    rate = _least(_rate(each.rate) for each in controls)
     places = _least(each.max_concurrency for each in controls)
     return Limits(
         in_code.rate if rate is None else rate,
@@ -42,6 +42,10 @@ def _controls_of(receiver: Receiver, current: Snapshot) -> Iterator[Control]:
     for target in (*targets_of(receiver), *signals):
         if target in current.limits:
             yield current.limits[target]
+
+
+def _rate(rate: str | int | float | None) -> float | None:
+    return None if rate in (None, "") else per_second(rate)
 
 
 def _least(values: Iterable[N | None]) -> N | None:

@@ -241,7 +241,7 @@ def test_what_is_not_limited_cannot_be_cleared(signal: AsyncSignal) -> None:
     [
         ({}, "give a rate"),
         ({"rate": "often"}, "rate is 'often'"),
-        ({"rate": 0}, "pause"),
+        ({"rate": 0}, "rate is 0"),
         ({"rate": "1" * 40}, "rate is"),
         ({"max_concurrency": 0}, "max_concurrency is 0"),
         ({"max_concurrency": "4"}, "positive whole number"),

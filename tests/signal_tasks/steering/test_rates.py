@@ -16,7 +16,6 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from signal_tasks.models import Gate
-from signal_tasks.registry.options import per_second
 from signal_tasks.steering.rates import Block, releasable, take
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -33,30 +32,6 @@ def pass_time(name: str, seconds: float) -> None:
     gates = Gate.objects.filter(receiver=name)
     for field in ("next_token_at", "released_at"):
         gates.exclude(**{field: None}).update(**{field: F(field) - ago})
-
-
-@pytest.mark.parametrize(
-    ("rate", "expected"),
-    [
-        ("100/m", 100 / 60),
-        ("10/s", 10.0),
-        ("5/h", 5 / 3600),
-        ("0.5/m", 0.5 / 60),
-        ("7", 7.0),
-        (7, 7.0),
-        (0.5, 0.5),
-        (0, None),
-        ("0/s", None),
-        ("-1/s", None),
-        ("often", None),
-        (True, None),
-        (None, None),
-    ],
-)
-def test_a_rate_is_a_positive_number_per_second_minute_or_hour(
-    rate: object, expected: float | None
-) -> None:
-    assert per_second(rate) == expected
 
 
 def test_the_first_token_is_there_at_once(name: str) -> None:
