@@ -15,12 +15,14 @@ from signal_tasks.dispatch.forwarding import async_receiver
 from signal_tasks.dispatch.signal import AsyncSignal
 from signal_tasks.exceptions import (
     DecodeError,
+    DuplicateEvent,
     LeaseLost,
     MissingInstance,
     NoCurrentDelivery,
     PayloadError,
     Reject,
     Retry,
+    SignalLoop,
     SignalTasksError,
 )
 from signal_tasks.outbox.handles import DeliveryHandle
@@ -34,6 +36,7 @@ __all__ = [
     "CurrentDelivery",
     "DecodeError",
     "DeliveryHandle",
+    "DuplicateEvent",
     "LeaseLost",
     "MissingInstance",
     "NoCurrentDelivery",
@@ -41,6 +44,7 @@ __all__ = [
     "Reject",
     "Retry",
     "RetryPolicy",
+    "SignalLoop",
     "SignalTasksError",
     "Snapshot",
     "async_receiver",

@@ -10,7 +10,10 @@ from django.apps import apps
 
 from signal_tasks.db.aliases import alias_for, outbox_aliases
 from signal_tasks.db.insert import NewEvent
+from signal_tasks.exceptions import DuplicateEvent
+from signal_tasks.outbox.options import Dedupe
 from signal_tasks.outbox.write import EncodedEvent
+from signal_tasks.registry.registry import registry
 from signal_tasks.states import State
 
 if TYPE_CHECKING:
@@ -90,6 +93,26 @@ def responses(event: EncodedEvent, written: NewEvent) -> Responses:
         for receiver, (pk, name) in zip(
             event.receivers, written.deliveries, strict=True
         )
+    ]
+
+
+def duplicate_responses(
+    event: EncodedEvent, dedupe: Dedupe, first: uuid.UUID
+) -> Responses:
+    """Return each receiver of the first event under a key, with its delivery's handle.
+
+    One statement. A receiver that this process does not know is None.
+
+    Raises:
+        DuplicateEvent: the sender has asked for it.
+    """
+    if dedupe.on_duplicate == "raise":
+        raise DuplicateEvent(first, event.signal, dedupe.given)
+    handles = deliveries_of(first, database=event.database)
+    receivers = (registry.receiver(each.receiver) for each in handles)
+    return [
+        (receiver and receiver.function(), handle)
+        for receiver, handle in zip(receivers, handles, strict=True)
     ]
 
 

@@ -6,6 +6,7 @@ to the publisher; whatever becomes of them there, the rows stay pending.
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -21,9 +22,10 @@ from signal_tasks.broker.publisher import publisher
 from signal_tasks.conf import settings
 from signal_tasks.db.aliases import alias_for
 from signal_tasks.db.clock import uuid7
-from signal_tasks.db.insert import NewEvent, NewRows, insert
+from signal_tasks.db.dedupe import Key
+from signal_tasks.db.insert import NewEvent, NewRows, insert, insert_once
 from signal_tasks.db.session import DropIfLost
-from signal_tasks.outbox.options import SendOptions
+from signal_tasks.outbox.options import Dedupe, SendOptions
 from signal_tasks.registry.registry import Receiver
 
 #: Events that one statement of ``send_many`` writes.
@@ -87,6 +89,29 @@ def write(events: Iterable[EncodedEvent]) -> list[NewEvent]:
     return written
 
 
+def write_once(event: EncodedEvent, dedupe: Dedupe) -> NewEvent | uuid.UUID:
+    """Write an event, unless its signal was sent under the same key already.
+
+    Return the id of the first event then. In the caller's transaction, or else in one
+    of its own; waits at most for the transaction of another send of the key.
+
+    Raises:
+        ImproperlyConfigured: as ``write`` does.
+    """
+    headers = context.stored_headers(event.options.headers)
+    database = event.database
+    with DropIfLost(database), transaction.atomic(using=database, savepoint=False):
+        rows = _rows([event], headers)
+        (new,) = rows.events
+        key = Key(event.signal, dedupe.key, dedupe.seconds, rows.anywhere)
+        holder = insert_once(rows, key, database=database)
+        if holder == new.id and event.options.immediate:
+            _publish_after_commit([new], database)
+    if holder is None:  # as above
+        raise ImproperlyConfigured(_unreadable(event))
+    return new if holder == new.id else holder
+
+
 def _unreadable(event: EncodedEvent) -> str:
     """Return the error for schemas that no worker looks at."""
     sent = f"{event.signal} was sent on {event.database!r} under a search_path"
@@ -106,13 +131,24 @@ def _unreadable(event: EncodedEvent) -> str:
 def _write(batch: Sequence[EncodedEvent], headers: str) -> list[NewEvent]:
     """Write one batch; return nothing if workers could not read it."""
     first = batch[0]
-    options, database = first.options, first.database
+    database = first.database
+    rows = _rows(batch, headers)
+    if not insert(rows, database=database):
+        return []
+    if first.options.immediate:
+        _publish_after_commit(rows.events, database)
+    return list(rows.events)
+
+
+def _rows(batch: Sequence[EncodedEvent], headers: str) -> NewRows:
+    first = batch[0]
+    options = first.options
     events = [
         NewEvent(uuid7(), each.payload, [(uuid7(), r.name) for r in each.receivers])
         for each in batch
     ]
     due = options.at or options.delay
-    rows = NewRows(
+    return NewRows(
         signal=first.signal,
         headers=headers,
         cause_id=context.cause(),
@@ -121,11 +157,6 @@ def _write(batch: Sequence[EncodedEvent], headers: str) -> list[NewEvent]:
         anywhere=context.carries_schemas(),
         events=events,
     )
-    if not insert(rows, database=database):
-        return []
-    if options.immediate:
-        _publish_after_commit(events, database)
-    return events
 
 
 def _publish_after_commit(events: Iterable[NewEvent], database: str) -> None:

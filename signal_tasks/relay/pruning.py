@@ -7,9 +7,15 @@ The relay deletes one batch in a pass, so that it is never kept from publishing;
 from __future__ import annotations
 
 import time
+from typing import Any
+
+from django.db import transaction
+from django.db.models import Model, QuerySet
 
 from signal_tasks.conf import settings
-from signal_tasks.models import Delivery
+from signal_tasks.db.clock import DatabaseNow
+from signal_tasks.db.sql import skip_locked
+from signal_tasks.models import Coalesced, DedupeKey, Delivery
 from signal_tasks.states import State
 
 #: Deliveries that are deleted in one transaction.
@@ -37,13 +43,16 @@ def prune_batch(database: str) -> int:
 
 
 def prune(database: str) -> int:
-    """Delete all deliveries that were kept long enough; return their number."""
+    """Delete all deliveries that were kept long enough; return their number.
+
+    Also keys of dedupe and coalescing that have expired, which do not count.
+    """
     total = 0
     while True:
         started = time.monotonic()
-        pruned = prune_batch(database)
+        pruned, forgotten = prune_batch(database), forget_keys(database)
         total += pruned
-        if pruned < BATCH:
+        if max(pruned, forgotten) < BATCH:
             return total
         time.sleep(max(0.0, next_run_at(started) - time.monotonic()))
 
@@ -51,3 +60,24 @@ def prune(database: str) -> int:
 def next_run_at(started: float) -> float:
     """Return when to prune again after a batch that has just ended (monotonic)."""
     return started + (time.monotonic() - started) / SHARE
+
+
+def forget_keys(database: str) -> int:
+    """Delete up to ``BATCH`` expired keys of each kind; return their number.
+
+    Those that a sender is renewing are left to it.
+    """
+    kinds: tuple[tuple[type[Model], str], ...] = (
+        (DedupeKey, "expires_at"),
+        (Coalesced, "due_by"),
+    )
+    deleted = 0
+    for kind, until in kinds:
+        rows: QuerySet[Any] = QuerySet(kind, using=database).filter(
+            **{f"{until}__lte": DatabaseNow()}
+        )
+        with transaction.atomic(using=database):
+            old = list(skip_locked(rows).order_by(until).values_list("pk")[:BATCH])
+            if old:
+                deleted += rows.filter(pk__in=[pk for (pk,) in old]).delete()[0]
+    return deleted
