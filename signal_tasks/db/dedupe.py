@@ -14,7 +14,7 @@ from django.db import connections
 
 from signal_tasks.db import schemas
 from signal_tasks.db.sql import from_now_sql, stored_id
-from signal_tasks.db.waiting import one_waits
+from signal_tasks.db.waiting import locks_no_gap, one_waits
 
 INTO = "INSERT INTO signal_tasks_dedupekey ({signal}, {key}, event_id, expires_at) "
 #: On PostgreSQL and SQLite, after the values; no row is written while the key is held.
@@ -28,6 +28,10 @@ UNLESS_HELD_ON_MYSQL = (
     " ON DUPLICATE KEY UPDATE "
     "event_id = IF(expires_at <= {now}, VALUES(event_id), event_id), "
     "expires_at = IF(expires_at <= {now}, VALUES(expires_at), expires_at)"
+)
+RENEW = (
+    "UPDATE signal_tasks_dedupekey SET event_id = %s, expires_at = {expires} "
+    "WHERE {signal} = %s AND {key} = %s"
 )
 HOLDER = (
     "SELECT event_id FROM signal_tasks_dedupekey "
@@ -53,8 +57,12 @@ def claim(key: Key, event_id: uuid.UUID, *, database: str) -> uuid.UUID | None:
     Return the event that holds it now; None if workers could not read what is
     written here, and nothing is: Note [Schemas]. In the transaction that is open.
     """
-    if connections[database].vendor != "postgresql":
-        return _claim_portably(key, event_id, database)
+    vendor = connections[database].vendor
+    if vendor == "mysql":
+        return _claim_on_mysql(key, event_id, database)
+    if vendor == "sqlite":
+        _insert(key, event_id, database)
+        return holder(key, database=database)
     for _ in range(2):
         _claim_on_postgresql(key, event_id, database)
         if (found := holder(key, database=database)) is not None:
@@ -71,19 +79,39 @@ def _claim_on_postgresql(key: Key, event_id: uuid.UUID, database: str) -> None:
         cursor.execute(sql, [key.key, str(event_id)])
 
 
-def _claim_portably(key: Key, event_id: uuid.UUID, database: str) -> uuid.UUID | None:
+def _claim_on_mysql(key: Key, event_id: uuid.UUID, database: str) -> uuid.UUID | None:
+    """See Note [One waits]."""
     connection = connections[database]
-    if connection.vendor == "mysql":
-        now, _ = from_now_sql(0.0, database)
-        if first := _holder(key, database, f" AND expires_at > {now}"):
-            return first
-    expires, expires_params = from_now_sql(key.seconds, database)
-    values = f"VALUES (%s, %s, %s, {expires})"
+    now, _ = from_now_sql(0.0, database)
+    unexpired = f" AND expires_at > {now}"
+    if first := _holder(key, database, unexpired):
+        return first
+    with one_waits(connection, *key[:2]):
+        if not (locks_no_gap(connection) and holder(key, database=database)):
+            _insert(key, event_id, database)
+        elif not (first := _holder(key, database, unexpired)):
+            _renew(key, event_id, database)
+    return first or holder(key, database=database)
+
+
+def _insert(key: Key, event_id: uuid.UUID, database: str) -> None:
+    """Insert the key, unless it is there and has not expired."""
+    connection = connections[database]
+    expires, params = from_now_sql(key.seconds, database)
     stored = stored_id(event_id, native=connection.features.has_native_uuid_field)
-    sql = _into(database) + values + _unless_held(database)
-    with one_waits(connection, *key[:2]), connection.cursor() as cursor:
-        cursor.execute(sql, [key.signal, key.key, stored, *expires_params])
-    return holder(key, database=database)
+    sql = f"{_into(database)} VALUES (%s, %s, %s, {expires}) {_unless_held(database)}"
+    with connection.cursor() as cursor:
+        cursor.execute(sql, [key.signal, key.key, stored, *params])
+
+
+def _renew(key: Key, event_id: uuid.UUID, database: str) -> None:
+    """Give an expired key, which is locked, to this event."""
+    connection = connections[database]
+    expires, params = from_now_sql(key.seconds, database)
+    stored = stored_id(event_id, native=connection.features.has_native_uuid_field)
+    with connection.cursor() as cursor:
+        sql = RENEW.format(**_names(connection), expires=expires)
+        cursor.execute(sql, [stored, *params, key.signal, key.key])
 
 
 def statement(key: Key, database: str, *, signal: str) -> str:

@@ -42,15 +42,17 @@ PENDING_ROW = (
 
 #: PostgreSQL reads many events from arrays several times quicker than from one
 #: parameter for each value.
-FROM_ARRAYS = """
-WITH event AS (
+EVENTS_FROM_ARRAYS = """
     INSERT INTO signal_tasks_event (id, signal, payload, headers, cause_id, sent_at)
     SELECT id, %s, payload, %s, %s, STATEMENT_TIMESTAMP()
     FROM unnest(%s::uuid[], %s::text[]) AS given(id, payload) WHERE {readable}
-)
+"""
+FROM_ARRAYS = """
+WITH event AS ({event})
 INSERT INTO signal_tasks_delivery (id, event_id, receiver, state, reason, run,
     attempts, lease, available_at, next_check_at, publish_count, isolated, orphaned)
-SELECT id, event_id, receiver, 'pending', '', 1, 0, 0, {due}, {checked}, 0, FALSE, FALSE
+SELECT id, event_id, receiver, 'pending', '', 1, 0, 0, {due}, {checked}, 0, FALSE,
+    FALSE
 FROM unnest(%s::uuid[], %s::uuid[], %s::text[]) AS given(id, event_id, receiver)
 WHERE {readable}
 """
@@ -61,7 +63,10 @@ DueTime = float | datetime
 
 
 class NewEvent(NamedTuple):
-    """An event, and the id of each delivery with the name of its receiver."""
+    """An event, and the id of each delivery with the name of its receiver.
+
+    It has none of its own where all are merged into deliveries that wait.
+    """
 
     id: uuid.UUID
     payload: str
@@ -175,6 +180,8 @@ def _text(
         held = dedupe.statement(key, alias, signal=name)
         first, where = f"key AS ({held} RETURNING event_id), ", f"FROM key {where}"
     event = f"SELECT %s::uuid, {name}, %s, %s, %s::uuid, {now} {where}"
+    if not receivers:
+        return f"{into} {event}"
     due, checked = times
     pending = " UNION ALL ".join(
         PENDING_ROW.format(
@@ -204,7 +211,7 @@ def _parts(events: Sequence[NewEvent], max_params: float) -> list[Sequence[NewEv
 
 def _from_values(
     rows: NewRows, events: Sequence[NewEvent], connection: Any
-) -> tuple[Statement, Statement]:
+) -> Sequence[Statement]:
     due, due_params = _time(rows.available, connection)
     checked, checked_params = _time(rows.checked, connection)
     stored = partial(stored_id, native=connection.features.has_native_uuid_field)
@@ -220,7 +227,7 @@ def _from_values(
             children += (stored(pk), key, receiver)
             children += (*due_params, *checked_params)
     sql, more_sql = _values_sql(connection.alias, len(events), count, due, checked)
-    return (sql, parent), (more_sql, children)
+    return [(sql, parent), (more_sql, children)][: 2 if count else 1]
 
 
 @lru_cache(maxsize=64)
@@ -249,12 +256,19 @@ def _from_arrays(rows: NewRows, connection: Any) -> Statement:
         for pk, name in event.deliveries
     ]
     readable = schemas.is_readable(connection.alias, anywhere=rows.anywhere)
-    return FROM_ARRAYS.format(due=due, checked=checked, readable=readable), [
+    params = [
         rows.signal,
         rows.headers,
         rows.cause_id,
         array_of_ids(keys),
         array(event.payload for event in rows.events),
+    ]
+    event = EVENTS_FROM_ARRAYS.format(readable=readable)
+    if not pending:
+        return event, params
+    sql = FROM_ARRAYS.format(event=event, due=due, checked=checked, readable=readable)
+    return sql, [
+        *params,
         *due_params,
         *checked_params,
         array_of_ids(pk for pk, _, _ in pending),

@@ -7,6 +7,10 @@ each then waits for the gap of the others, and all but one are deadlocked. So on
 of them waits for the row; the others wait for a lock of the server with the name of
 the row, which is free again as soon as the one that holds it has inserted.
 
+A transaction that finds the row when it inserts also locks the gap before it, and with
+it other keys. Under READ COMMITTED, which Django sets, one that locks the row first, by
+SELECT, locks nothing else. So whoever waits does so by a SELECT.
+
 Whoever has the row already must not ask for the lock again in the same transaction:
 the one that holds it waits for that transaction. So look for the row first.
 """
@@ -43,6 +47,13 @@ def one_waits(connection: Any, *row: str) -> Iterator[None]:
     finally:
         if held:
             _ask(connection, "SELECT RELEASE_LOCK(%s)", lock)
+
+
+def locks_no_gap(connection: Any) -> bool:
+    """Return True if a SELECT locks the rows that it finds, and nothing beside them."""
+    return bool(
+        connection.vendor == "mysql" and connection.isolation_level == "read committed"
+    )
 
 
 def _ask(connection: Any, sql: str, *params: object) -> bool:

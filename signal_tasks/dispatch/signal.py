@@ -36,6 +36,7 @@ from signal_tasks.dispatch.references import (
 )
 from signal_tasks.dispatch.sending import InlineSavepoint
 from signal_tasks.outbox.handles import Responses, duplicate_responses, responses
+from signal_tasks.outbox.merge import coalesce_keys
 from signal_tasks.outbox.options import DAY, PLAIN, Dedupe, OnDuplicate, SendOptions
 from signal_tasks.outbox.write import EncodedEvent, prepare, write, write_once
 from signal_tasks.registry.naming import (
@@ -438,7 +439,8 @@ class AsyncSignal(Signal):
         ]
         event = None
         if receivers:
-            event = prepare(self.name, sender, named, receivers, options)
+            keys = coalesce_keys(receivers, sender, named)
+            event = prepare(self.name, sender, named, receivers, options, keys)
         details = signals.SignalSending(signal=self, sender=sender, kwargs=named)
         signals.signal_sending.send(self, details=details)
         return event

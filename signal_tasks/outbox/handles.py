@@ -37,6 +37,8 @@ class DeliveryHandle:
         reason: why it is dead: ``exhausted``, ``rejected``, ``lost``,
             ``undecodable`` or ``missing``; else empty.
         attempts: how often a worker has claimed it.
+        merged: number of further sends that ``coalesce=`` has merged into it, when it
+            was last refreshed.
         orphaned: pending, and no worker that looked at it knows the receiver.
     """
 
@@ -48,6 +50,7 @@ class DeliveryHandle:
     reason: str = ""
     attempts: int = 0
     orphaned: bool = False
+    merged: int = 0
 
     @classmethod
     def of(cls, delivery: Delivery, database: str) -> Self:
@@ -57,7 +60,9 @@ class DeliveryHandle:
         return handle
 
     def refresh(self) -> Self:
-        """Read state, reason and attempts from the database; returns the handle.
+        """Read what may have changed from the database; returns the handle.
+
+        Its event too: a merged delivery has that of the newest send.
 
         Raises:
             Delivery.DoesNotExist: the delivery was rolled back or pruned.
@@ -66,6 +71,8 @@ class DeliveryHandle:
         return self
 
     def _copy(self, delivery: Delivery) -> None:
+        self.event_id = delivery.event_id
+        self.merged = delivery.merged
         self.state = State(delivery.state)
         self.reason = delivery.reason
         self.attempts = delivery.attempts

@@ -50,7 +50,7 @@ def test_everything_that_is_promised_is_there() -> None:
 def test_every_error_is_one_of_ours() -> None:
     found = [getattr(signal_tasks, name) for name in signal_tasks.__all__]
     errors = [e for e in found if isinstance(e, type) and issubclass(e, Exception)]
-    assert len(errors) == 8
+    assert len(errors) == 10
     assert all(issubclass(error, SignalTasksError) for error in errors)
     assert issubclass(signal_tasks.PayloadError, TypeError)
 
