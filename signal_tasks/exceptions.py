@@ -167,6 +167,25 @@ class Reject(SignalTasksError):
         super().__init__(why)
 
 
+class NotInForce(SignalTasksError, LookupError):
+    """A target that is to be resumed or cleared is not paused or limited.
+
+    Attributes:
+        target: as it is stored.
+        in_force: the targets that are.
+    """
+
+    def __init__(self, target: str, what: str, in_force: Sequence[str]) -> None:
+        super().__init__(target, what, in_force)
+        self.target = target
+        self.what = what
+        self.in_force = in_force
+
+    def __str__(self) -> str:
+        others = ", ".join(self.in_force) or "nothing"
+        return f"{self.target} is not {self.what}; {self.what} now: {others}"
+
+
 class Step(NamedTuple):
     """One cause in a chain: a receiver that ran for an event.
 

@@ -25,7 +25,7 @@ from signal_tasks.db.sql import array, array_of_ids, from_now_sql, stored_id
 #: ``signal`` is a reserved word of MySQL, and has to be quoted as MySQL does.
 EVENTS = (
     "INSERT INTO signal_tasks_event "
-    "(id, {signal}, payload, headers, cause_id, sent_at) "
+    "(id, {signal}, payload, headers, cause_id, subject, sent_at) "
 )
 DELIVERIES = (
     "INSERT INTO signal_tasks_delivery (id, event_id, receiver, state, reason, run, "
@@ -43,9 +43,11 @@ PENDING_ROW = (
 #: PostgreSQL reads many events from arrays several times quicker than from one
 #: parameter for each value.
 EVENTS_FROM_ARRAYS = """
-    INSERT INTO signal_tasks_event (id, signal, payload, headers, cause_id, sent_at)
-    SELECT id, %s, payload, %s, %s, STATEMENT_TIMESTAMP()
-    FROM unnest(%s::uuid[], %s::text[]) AS given(id, payload) WHERE {readable}
+    INSERT INTO signal_tasks_event (id, signal, payload, headers, cause_id, subject,
+        sent_at)
+    SELECT id, %s, payload, %s, %s, subject, STATEMENT_TIMESTAMP()
+    FROM unnest(%s::uuid[], %s::text[], %s::text[]) AS given(id, payload, subject)
+    WHERE {readable}
 """
 FROM_ARRAYS = """
 WITH event AS ({event})
@@ -71,6 +73,7 @@ class NewEvent(NamedTuple):
     id: uuid.UUID
     payload: str
     deliveries: Sequence[tuple[uuid.UUID, str]]
+    subject: str = ""
 
 
 class NewRows(NamedTuple):
@@ -154,6 +157,7 @@ def _from_texts(rows: NewRows, connection: Any) -> Statement:
     key = str(event.id)
     params: list[Any] = [rows.once.key, key] if rows.once else []
     params += (key, event.payload, rows.headers, rows.cause_id and str(rows.cause_id))
+    params.append(event.subject)
     for pk, _ in event.deliveries:
         params += (str(pk), key, *due_params, *checked_params)
     guard = (readable, rows.once and rows.once._replace(key=""))
@@ -179,7 +183,7 @@ def _text(
     if key is not None:
         held = dedupe.statement(key, alias, signal=name)
         first, where = f"key AS ({held} RETURNING event_id), ", f"FROM key {where}"
-    event = f"SELECT %s::uuid, {name}, %s, %s, %s::uuid, {now} {where}"
+    event = f"SELECT %s::uuid, {name}, %s, %s, %s::uuid, %s, {now} {where}"
     if not receivers:
         return f"{into} {event}"
     due, checked = times
@@ -203,7 +207,7 @@ def _literal(text: str, connection: Any) -> str:
 def _parts(events: Sequence[NewEvent], max_params: float) -> list[Sequence[NewEvent]]:
     """Split the events so that no statement has more than ``max_params`` values."""
     deliveries = sum(len(event.deliveries) for event in events)
-    if 5 * max(len(events), deliveries) <= max_params or len(events) == 1:
+    if 6 * max(len(events), deliveries) <= max_params or len(events) == 1:
         return [events]
     half = len(events) // 2
     return [*_parts(events[:half], max_params), *_parts(events[half:], max_params)]
@@ -221,7 +225,7 @@ def _from_values(
     count = 0
     for event in events:
         key = stored(event.id)
-        parent += (key, rows.signal, event.payload, rows.headers, cause)
+        parent += (key, rows.signal, event.payload, rows.headers, cause, event.subject)
         count += len(event.deliveries)
         for pk, receiver in event.deliveries:
             children += (stored(pk), key, receiver)
@@ -238,7 +242,7 @@ def _values_sql(
     connection = connections[alias]
     now, _ = from_now_sql(0.0, alias)
     into = EVENTS.format(signal=connection.ops.quote_name("signal"))
-    event = f"(%s, %s, %s, %s, %s, {now})"
+    event = f"(%s, %s, %s, %s, %s, %s, {now})"
     pending = PENDING.format(receiver="%s", due=due, checked=checked)
     return (
         f"{into} VALUES {', '.join([event] * events)}",
@@ -262,6 +266,7 @@ def _from_arrays(rows: NewRows, connection: Any) -> Statement:
         rows.cause_id,
         array_of_ids(keys),
         array(event.payload for event in rows.events),
+        array(event.subject for event in rows.events),
     ]
     event = EVENTS_FROM_ARRAYS.format(readable=readable)
     if not pending:

@@ -241,9 +241,8 @@ class AsyncSignal(Signal):
 
     # -- for relays that deliver past events ---------------------------------------
 
-    @property
-    def shares_events(self) -> bool:
-        """True: each send leaves one event for all durable receivers."""
+    def shares_events(self, receiver: str) -> bool:
+        """Return True: each send leaves one event for all durable receivers."""
         return True
 
     def would_deliver(
@@ -329,6 +328,7 @@ class AsyncSignal(Signal):
         at: datetime | None = None,
         database: str | None = None,
         headers: Mapping[str, Any] | None = None,
+        subject: Any = None,
         dedupe_key: Any = None,
         dedupe_for: float | timedelta = DAY,
         on_duplicate: OnDuplicate = "skip",
@@ -341,6 +341,10 @@ class AsyncSignal(Signal):
             at: an aware datetime; the same.
             database: alias whose transaction the event belongs to.
             headers: JSON values that receivers find in ``current_delivery()``.
+            subject: the object that the event is about, to find it by: a saved model
+                instance, or a string of at most 255 characters. By default the sender
+                if it is a model instance, else the only one among the arguments; ``""``
+                for none.
             dedupe_key: a str, int, UUID or model instance. While the signal was sent
                 under it already, in this database, a send does nothing.
             dedupe_for: seconds or a timedelta; how long that holds after a send.
@@ -351,13 +355,14 @@ class AsyncSignal(Signal):
         Raises:
             TypeError, ValueError: for a naive datetime, one more than a hundred years
                 away, both of ``delay`` and ``at``, headers that are not JSON, or a
-                key that is of another type, empty or not saved.
+                subject or a key that is of another type, too long, empty or not saved.
         """
         options = SendOptions.checked(
             delay=delay,
             at=at,
             database=database,
             headers=headers,
+            subject=subject,
             dedupe=Dedupe.checked(dedupe_key, dedupe_for, on_duplicate),
         )
         return BoundSignal(self, options)

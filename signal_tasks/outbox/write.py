@@ -26,6 +26,7 @@ from signal_tasks.db.clock import uuid7
 from signal_tasks.db.dedupe import Key, claim
 from signal_tasks.db.insert import NewEvent, NewRows, insert, insert_once
 from signal_tasks.db.session import DropIfLost
+from signal_tasks.outbox import subjects
 from signal_tasks.outbox.merge import NOTHING, merge_events
 from signal_tasks.outbox.options import Dedupe, SendOptions
 from signal_tasks.registry.registry import Receiver
@@ -38,6 +39,7 @@ BATCH = 1000
 class EncodedEvent:
     """An event ready to be written to ``database``, and its receivers.
 
+    ``subject`` is the object that it is about, as ``app.model:pk``, or empty;
     ``coalesced`` holds the key of each receiver that coalesces.
     """
 
@@ -46,6 +48,7 @@ class EncodedEvent:
     receivers: Sequence[Receiver]
     options: SendOptions
     database: str
+    subject: str = ""
     coalesced: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -71,7 +74,12 @@ def prepare(
     database = alias_for(options.database, sender)
     if coalesced and not options.immediate:
         raise ValueError(_delayed(signal, next(iter(coalesced))))
-    return EncodedEvent(signal, payload, receivers, options, database, coalesced)
+    subject = options.subject
+    if subject is None:
+        subject = subjects.default(sender, named)
+    return EncodedEvent(
+        signal, payload, receivers, options, database, subject, coalesced
+    )
 
 
 def _delayed(signal: str, receiver: str) -> str:
@@ -174,7 +182,12 @@ def _rows(batch: Sequence[EncodedEvent], headers: str) -> NewRows:
     first = batch[0]
     options = first.options
     events = [
-        NewEvent(uuid7(), each.payload, [(uuid7(), r.name) for r in each.receivers])
+        NewEvent(
+            uuid7(),
+            each.payload,
+            [(uuid7(), r.name) for r in each.receivers],
+            each.subject,
+        )
         for each in batch
     ]
     due = options.at or options.delay

@@ -7,19 +7,22 @@ The relay deletes one batch in a pass, so that it is never kept from publishing;
 from __future__ import annotations
 
 import time
+from datetime import timedelta
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Model, QuerySet
+from django.db.models import Exists, Model, OuterRef, QuerySet
 
 from signal_tasks.conf import settings
 from signal_tasks.db.clock import DatabaseNow, from_now
 from signal_tasks.db.sql import skip_locked
 from signal_tasks.models import (
+    Attempt,
     AuditEntry,
     Coalesced,
     DedupeKey,
     Delivery,
+    FailureGroup,
     Operation,
     OperationItem,
 )
@@ -29,6 +32,8 @@ from signal_tasks.states import State
 BATCH = 1000
 #: Fraction of the time that a continuous prune may use the database.
 SHARE = 0.2
+#: How long a failure group outlives its last attempt.
+KEEP_GROUPS = timedelta(days=90)
 
 
 def prune_batch(database: str) -> int:
@@ -73,12 +78,27 @@ def prune_trail(database: str) -> None:
             operations.filter(pk=pk, finished_at__lte=cutoff).delete()
 
 
+def prune_groups(database: str) -> None:
+    """Delete up to ``BATCH`` failure groups that were not seen for a long time.
+
+    Those with attempts or a note stay. One that is seen meanwhile does, too.
+    """
+    old = FailureGroup.objects.using(database).filter(
+        last_seen_at__lte=from_now(-KEEP_GROUPS.total_seconds()), note=""
+    )
+    attempts = Attempt.objects.using(database).filter(fingerprint=OuterRef("pk"))
+    gone = old.filter(~Exists(attempts)).values_list("pk", flat=True)
+    if some := list(gone[:BATCH]):
+        old.filter(pk__in=some)._raw_delete(database)  # noqa: SLF001 - as it is asked
+
+
 def prune(database: str) -> int:
     """Delete all deliveries that were kept long enough; return their number.
 
     Also keys of dedupe and coalescing that have expired, which do not count.
     """
     prune_trail(database)
+    prune_groups(database)
     total = 0
     while True:
         started = time.monotonic()

@@ -160,6 +160,7 @@ class Relay:
         result.pruned = pruning.prune_batch(database)
         forgotten = pruning.forget_keys(database)
         pruning.prune_trail(database)
+        pruning.prune_groups(database)
         Delivery.objects.using(database).forget_extensions()
         state.held_up_to = prune_held(state.held_up_to, database=database)
         more = max(result.pruned, forgotten) >= pruning.BATCH

@@ -67,8 +67,8 @@ SIGNATURES: dict[str, tuple[Callable[..., Any], str]] = {
     ),
     "using": (
         AsyncSignal.using,
-        "self, *, delay=None, at=None, database=None, headers=None, dedupe_key=None, "
-        "dedupe_for=datetime.timedelta(days=1), on_duplicate='skip'",
+        "self, *, delay=None, at=None, database=None, headers=None, subject=None, "
+        "dedupe_key=None, dedupe_for=datetime.timedelta(days=1), on_duplicate='skip'",
     ),
     "send": (AsyncSignal.send, "self, sender, **named"),
     "send_many": (AsyncSignal.send_many, "self, sender, items"),
