@@ -17,6 +17,7 @@ from django.db import IntegrityError, transaction
 from signal_tasks import audit, models
 from signal_tasks.db.aliases import outbox_aliases
 from signal_tasks.relay import operating
+from signal_tasks.relay.changes import selection_of
 from signal_tasks.selection import Selection
 from signal_tasks.states import OPEN, OperationState
 
@@ -73,7 +74,7 @@ class Operation:
         operation = cls(
             id=row.pk,
             kind=row.kind,
-            selection=Selection.from_json(row.stored_selection),
+            selection=selection_of(row),
             canary=row.canary,
             rate=row.rate,
             reason=row.reason,

@@ -42,8 +42,7 @@ from signal_tasks.registry.options import per_second
 from signal_tasks.registry.registry import registry
 from signal_tasks.relay import backfilling, changes
 from signal_tasks.relay.canary import Judgement, judge
-from signal_tasks.relay.changes import Batch
-from signal_tasks.selection import Selection
+from signal_tasks.relay.changes import Batch, selection_of
 from signal_tasks.states import OperationState
 
 #: How long one pass works at operations, and how often it looks for them (seconds).
@@ -150,7 +149,7 @@ def _is_known(operation: Operation) -> bool:
     """Return False for a backfill that only newer, or other, code can run."""
     if operation.kind != Operation.Kind.BACKFILL:
         return True
-    receiver = Selection.from_json(operation.stored_selection).receiver
+    receiver = selection_of(operation).receiver
     return receiver is not None and registry.receiver(receiver) is not None
 
 
@@ -159,7 +158,7 @@ def _is_known(operation: Operation) -> bool:
 
 def _collect(operation: Operation, database: str) -> bool:
     """Collect one batch; fix the total with the last one."""
-    selection = Selection.from_json(operation.stored_selection)
+    selection = selection_of(operation)
     cursor = Cursor.read(operation.cursor)
     is_backfill = operation.kind == Operation.Kind.BACKFILL
     collect = backfilling.collect if is_backfill else changes.collect

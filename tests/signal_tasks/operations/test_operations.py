@@ -215,13 +215,17 @@ def test_what_was_pruned_meanwhile_is_skipped(signal: AsyncSignal) -> None:
     assert counts(operation) == (2, 1, 0, 1)
 
 
-def test_thousands_of_given_ids_are_worked_off(signal: AsyncSignal) -> None:
+@pytest.mark.parametrize("by_ids", [True, False])
+def test_more_than_one_batch_is_collected(by_ids: bool, signal: AsyncSignal) -> None:
     connect(signal)
-    ids = dead(signal, 2100)
-    operation = operations.replay(Selection(ids=ids[:2050]), canary=False)
-    operation.work_off(60)
-    assert counts(operation) == (2050, 2050, 0, 0)
-    assert states() == {"pending": 2050, "dead": 50}
+    ids = dead(signal, 5100)
+    selection = Selection(ids=ids[:5050]) if by_ids else Selection(state="dead")
+    operation = operations.discard(selection)
+    for _ in range(2):
+        operating.run_batch(operation.id, "default")
+    expected = 5050 if by_ids else 5100
+    assert counts(operation) == (expected, 0, 0, 0)
+    assert OperationItem.objects.filter(state="selected").count() == expected
 
 
 # -- batches ----------------------------------------------------------------------
@@ -240,7 +244,7 @@ def test_any_relay_goes_on_where_another_one_has_died(signal: AsyncSignal) -> No
     connect(signal)
     dead(signal, 1500)
     operation = operations.replay(Selection(signal=signal.name), canary=False)
-    for _ in range(3):  # the batches of one that then dies
+    for _ in range(2):  # the batches of one that then dies
         operating.run_batch(operation.id, "default")
     assert counts(operation) == (1500, 1000, 0, 0)
     run_pass()
@@ -352,7 +356,7 @@ def test_what_was_not_reached_before_it_was_cancelled_stays_as_it_is(
     connect(signal)
     dead(signal, 1500)
     operation = operations.replay(Selection(signal=signal.name), canary=False)
-    for _ in range(3):
+    for _ in range(2):
         operating.run_batch(operation.id, "default")
     assert operation.cancel(by="ann").state == "cancelled"
     run_pass()
