@@ -156,7 +156,7 @@ class Operation:
                 if row is None or row.state not in (*OPEN, OperationState.STOPPED):
                     continue
                 row.finish(OperationState.CANCELLED)
-                row.save(using=database)
+                row.save(using=database, update_fields=operating.PROGRESS)
                 audit.record(act(), database=database)
                 operating.tell_finished(row, database)
         return self.refresh()
@@ -184,7 +184,7 @@ class Operation:
         row.reopen(open_key(row.kind, Selection.from_json(row.stored_selection)))
         try:
             with transaction.atomic(using=database):
-                row.save(using=database)
+                row.save(using=database, update_fields=operating.PROGRESS)
         except IntegrityError as error:
             raise ValueError("The same operation is open already.") from error
 

@@ -57,6 +57,20 @@ MAX_OPEN = 100
 JUDGE_EVERY, JUDGE_SHARE = 1.0, 0.1
 #: A relay that comes late makes up for this much of a rate (seconds).
 CATCH_UP = timedelta(seconds=5)
+#: The columns that a batch writes; a selection of ten thousand ids is none of them.
+PROGRESS = (
+    "state",
+    "total",
+    "done",
+    "failed",
+    "skipped",
+    "step",
+    "note",
+    "open_key",
+    "cursor",
+    "next_step_at",
+    "finished_at",
+)
 #: The size of the next step of a canary; five times as many beyond these.
 NEXT_STEP = {0: 1, 1: 2, 2: 5, 5: 20}
 
@@ -121,6 +135,10 @@ def _run_batch(pk: uuid.UUID, database: str) -> bool:
         if operation is None or not _is_known(operation):
             return False
         operation.state = OperationState.RUNNING
+        if operation.total is None or not operation.rate:
+            operation.next_step_at = (
+                operation.now
+            )  # it moves, and others have their turn
         if operation.total is None:
             goes_on = _collect(operation, database)
         else:
@@ -131,7 +149,7 @@ def _run_batch(pk: uuid.UUID, database: str) -> bool:
 
 def save(operation: Operation, database: str) -> None:
     """Write the operation; tell that it has finished once that is committed."""
-    operation.save(using=database)
+    operation.save(using=database, update_fields=PROGRESS)
     if operation.finished_at is not None:
         tell_finished(operation, database)
 

@@ -12,6 +12,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import connection, connections, transaction
 from django.db.models import F
+from django.test.utils import CaptureQueriesContext
 
 from signal_tasks import AsyncSignal, operations, signals
 from signal_tasks.models import AuditEntry, Delivery, Operation, OperationItem
@@ -520,6 +521,39 @@ def test_without_an_open_operation_relays_look_only_every_two_seconds(
     with django_assert_num_queries(1):
         relay.run_once()
     relay.close()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_batch_takes_the_same_statements_whatever_its_number(
+    signal: AsyncSignal,
+) -> None:
+    connect(signal)
+    made = []
+    for number in (3, 300):
+        ids = dead(signal, number)
+        operation = operations.replay(Selection(ids=ids), canary=False)
+        for _ in range(2):
+            with CaptureQueriesContext(connection) as queries:
+                operating.run_batch(operation.id, "default")
+            made.append(len(queries))
+        assert counts(operation) == (number, number, 0, 0)
+    collected, changed, *more = made
+    assert (collected, changed) <= (8, 15)
+    assert (
+        collected <= more[0] <= collected + 1
+    )  # SQLite limits the values of a statement
+    assert changed == more[1]
+
+
+def test_an_operation_that_is_worked_at_moves(signal: AsyncSignal) -> None:
+    connect(signal)
+    dead(signal, 1500)
+    operation = operations.replay(Selection(signal=signal.name), canary=False)
+    Operation.objects.update(next_step_at=F("next_step_at") - timedelta(hours=1))
+    operating.run_batch(operation.id, "default")
+    (moved,) = Operation.objects.values_list("next_step_at", flat=True)
+    assert operation.created_at is not None
+    assert moved >= operation.created_at
 
 
 # -- in tests of projects ---------------------------------------------------------
