@@ -1,4 +1,4 @@
-"""What operators do: replay, discard, backfill, pause, resume, log, describe.
+"""What operators do: replay, discard, backfill, pause, limit, log, describe.
 
 The admin, the command and the dashboard call these, and nothing else changes
 deliveries for an operator. An operation on many deliveries is rows, which relays work
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from signal_tasks.controls import ControlInForce, controls, pause, resume
 from signal_tasks.exceptions import NotInForce
+from signal_tasks.limiting import BreakerState, breakers, clear, limit
 from signal_tasks.operations.creation import backfill, discard, replay
 from signal_tasks.operations.groups import FailureGroup, annotate, failure_groups
 from signal_tasks.operations.handle import Operation, find, recent
@@ -17,6 +18,7 @@ from signal_tasks.operations.trail import log
 from signal_tasks.selection import Selection
 
 __all__ = [
+    "BreakerState",
     "ControlInForce",
     "FailureGroup",
     "NotInForce",
@@ -24,12 +26,15 @@ __all__ = [
     "Selection",
     "annotate",
     "backfill",
+    "breakers",
+    "clear",
     "controls",
     "describe",
     "describe_signals",
     "discard",
     "failure_groups",
     "find",
+    "limit",
     "log",
     "pause",
     "recent",

@@ -159,6 +159,13 @@ def per_second(rate: str | int | float) -> float:
     return found
 
 
+def _is_rate(rate: Any) -> bool:
+    try:
+        return per_second(rate) > 0
+    except ValueError:
+        return False
+
+
 _BREAKER_RULES = {"failures": COUNT, "window": DURATION, "pause": DURATION}
 _COALESCE_RULES = {"within": DURATION, "max_wait": DURATION}
 _RATE = re.compile(r"\d+(\.\d+)?(/[smh])?")
@@ -171,8 +178,8 @@ _RULES: dict[str, Rule] = {
     "timeout": optional(DURATION),
     "rate_limit": optional(
         Rule(
-            lambda rate: _RATE.fullmatch(str(rate)) is not None,
-            'a number per second, or text such as "10/m"',
+            _is_rate,
+            'a positive number per second, or text such as "10/m"',
         )
     ),
     "on_missing": Rule(
