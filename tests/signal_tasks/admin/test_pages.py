@@ -17,7 +17,8 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils.html import escape
 
-from signal_tasks import AsyncSignal, RetryPolicy, admin
+from signal_tasks import AsyncSignal, RetryPolicy
+from signal_tasks.admin import deliveries, window
 from signal_tasks.models import Attempt, Delivery, Event, Worker
 from signal_tasks.testing import run_pending
 from tests.signal_tasks.conftest import listen
@@ -359,7 +360,7 @@ def test_many_failures_and_long_tracebacks_are_cut(
         for number in range(200)
     )
     shown = text(admin_client.get(page("delivery", dead.pk)))
-    assert shown.count("<details><summary>Attempt") == admin.MAX_CHILDREN
+    assert shown.count("<details><summary>Attempt") == window.MAX_CHILDREN
 
 
 # -- bounds -----------------------------------------------------------------------
@@ -388,13 +389,13 @@ def test_no_page_counts_a_whole_table(
     asked = [sql for url in urls for sql in statements(admin_client, url)]
     counts = [sql for sql in asked if "COUNT(" in sql and "signal_tasks" in sql]
     assert counts
-    assert all(f"LIMIT {admin.MAX_COUNTED}" in sql for sql in counts)
+    assert all(f"LIMIT {window.MAX_COUNTED}" in sql for sql in counts)
 
 
 def test_a_long_list_ends_where_counting_ends(
     admin_client: Client, signal: AsyncSignal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(admin, "MAX_COUNTED", 60)
+    monkeypatch.setattr(window, "MAX_COUNTED", 60)
     listen(signal)
     signal.send_many(sender=None, items=[{}] * 120)
     assert "60 deliveries" in text(admin_client.get(DELIVERIES))
@@ -403,7 +404,7 @@ def test_a_long_list_ends_where_counting_ends(
 def test_an_action_on_all_pages_is_capped(
     admin_client: Client, signal: AsyncSignal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(admin, "MAX_CHANGED", 70)
+    monkeypatch.setattr(deliveries, "MAX_CHANGED", 70)
     listen(signal)
     signal.send_many(sender=None, items=[{}] * 120)
     pk = str(Delivery.objects.order_by("pk")[0].pk)

@@ -1,0 +1,124 @@
+"""A read-only window on a model: bounded lists, whole ids, one permission to view it."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Mapping
+from contextlib import suppress
+from types import MappingProxyType
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.core.exceptions import SuspiciousOperation
+from django.core.paginator import Paginator
+from django.db.models import Model, Q, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.utils.functional import cached_property
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from signal_tasks.stored_json import shown
+
+#: Rows beyond which the admin says "many" instead of counting on.
+MAX_COUNTED = 10_000
+#: Characters of a payload, and children of a row, that a page shows.
+MAX_CHARS = 20_000
+MAX_CHILDREN = 50
+
+
+class BoundedPaginator(Paginator):  # type: ignore[type-arg]
+    """Counts no further than ``MAX_COUNTED`` rows."""
+
+    @cached_property
+    def count(self) -> int:
+        """The number of rows, or ``MAX_COUNTED`` if there are more."""
+        rows: Any = self.object_list
+        return int(rows.order_by()[:MAX_COUNTED].count())
+
+
+class WindowAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    """A read-only model."""
+
+    show_full_result_count = False
+    paginator = BoundedPaginator
+    list_per_page = 50
+    list_max_show_all = 50
+    actions_on_bottom = False
+    ids: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    #: Fields with rows of another model, and the permission to view those.
+    children: Mapping[str, str] = MappingProxyType({})
+
+    def get_fieldsets(self, request: HttpRequest, obj: Model | None = None) -> Any:
+        """Leave out the rows of models that this user may not view."""
+        hidden = {n for n, code in self.children.items() if not may(request, code)}
+        return [
+            (title, {**rest, "fields": [n for n in rest["fields"] if n not in hidden]})
+            for title, rest in super().get_fieldsets(request, obj)
+        ]
+
+    def lookup_allowed(self, lookup: str, value: str, request: Any = None) -> bool:
+        """Allow what the lists offer: anything else would read a whole table."""
+        field, _, kind = lookup.partition("__")
+        offered = field in self.list_filter and kind in ("exact", "isnull")
+        return offered and value.isprintable()
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Refuse ticked rows that are no ids, which a page of ours never sends."""
+        try:
+            for ticked in request.POST.getlist(ACTION_CHECKBOX_NAME):
+                uuid.UUID(ticked)
+        except ValueError as error:
+            raise SuspiciousOperation("This is not the id of a row.") from error
+        return super().changelist_view(request, extra_context)
+
+    def get_search_fields(self, request: HttpRequest) -> tuple[str, ...]:
+        """Return the searched fields: whole ids, whole names."""
+        return (*self.ids, *self.names)
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        """Compare an id as an id: Django would turn every row's into text first."""
+        term = search_term.strip()
+        if not term:
+            return queryset, False
+        fields: dict[str, object] = dict.fromkeys(self.names, term)
+        with suppress(ValueError):
+            fields = dict.fromkeys(self.ids, uuid.UUID(term))
+        found = Q.create(list(fields.items()), connector=Q.OR)
+        is_storable = term.isprintable()
+        return (queryset.filter(found) if is_storable else queryset.none()), False
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Rows come from sends only."""
+        return False
+
+    def has_change_permission(
+        self, request: HttpRequest, obj: Model | None = None
+    ) -> bool:
+        """State is changed by verbs, not by editing."""
+        return False
+
+    def has_delete_permission(
+        self, request: HttpRequest, obj: Model | None = None
+    ) -> bool:
+        """Rows go by ``prune`` only."""
+        return False
+
+
+def laid_out(text: str) -> SafeString:
+    """Return stored JSON with indents, or the text as it is, cut."""
+    if len(text) <= MAX_CHARS and (value := shown(text)) != text:
+        text = json.dumps(value, indent=2)
+    cut = text[:MAX_CHARS] + (" ..." if len(text) > MAX_CHARS else "")
+    return format_html('<pre style="white-space: pre-wrap">{}</pre>', cut)
+
+
+def may(request: HttpRequest, codename: str) -> bool:
+    """Return True if the user has this permission of ours."""
+    return bool(request.user.has_perm(f"signal_tasks.{codename}"))
