@@ -254,6 +254,30 @@ class DeliveryQuerySet(QuerySet[D]):
             )
         )
 
+    def startable(self, ids: Collection[uuid.UUID]) -> list[D]:
+        """Return those of ``ids`` that are pending and due; lock them.
+
+        Passes over what others have locked.
+        """
+        due = Q(state=State.PENDING, available_at__lte=DatabaseNow())
+        rows = self._unfiltered().filter(due, pk__in=ids)
+        return list(skip_locked(rows).only("pk", "publish_count"))
+
+    def make_due(self, ids: Collection[uuid.UUID]) -> tuple[int, set[uuid.UUID]]:
+        """Make pending deliveries due for relays, as if they were never published.
+
+        Return how many there were, and those of them that others have locked, which
+        are left as they are.
+        """
+        pending = self._unfiltered().filter(pk__in=ids, state=State.PENDING)
+        ours = set(skip_locked(pending).values_list("pk", flat=True))
+        left = set(ids) - ours
+        if left:
+            left = set(pending.filter(pk__in=left).values_list("pk", flat=True))
+        made = self._unfiltered().filter(pk__in=ours, state=State.PENDING)
+        now = Greatest(F("available_at"), DatabaseNow())
+        return made.update(next_check_at=now, publish_count=0), left
+
     def park(
         self, ids: Collection[uuid.UUID], reason: str, *, after: float | None = None
     ) -> int:

@@ -140,7 +140,7 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name='Gate',
             fields=[
-                ('receiver', models.CharField(max_length=255, primary_key=True, serialize=False)),
+                ('receiver', models.CharField(max_length=264, primary_key=True, serialize=False)),
                 ('holding', models.BooleanField(default=False)),
                 ('released_at', models.DateTimeField(blank=True, null=True)),
                 ('next_token_at', models.DateTimeField(blank=True, null=True)),
@@ -208,7 +208,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('kind', models.CharField(choices=[('pause', 'Pause'), ('limit', 'Limit')], max_length=5)),
-                ('target', models.CharField(max_length=255)),
+                ('target', models.CharField(max_length=264)),
                 ('rate', models.CharField(blank=True, default='', max_length=32)),
                 ('max_concurrency', models.PositiveIntegerField(blank=True, null=True)),
                 ('until', models.DateTimeField(blank=True, null=True)),
@@ -291,7 +291,7 @@ class Migration(migrations.Migration):
             name='HeldDelivery',
             fields=[
                 ('delivery_id', models.UUIDField(editable=False, primary_key=True, serialize=False)),
-                ('receiver', models.CharField(max_length=255)),
+                ('receiver', models.CharField(max_length=264)),
                 ('why', models.CharField(choices=[('paused', 'Paused'), ('limited', 'Limited'), ('breaker', 'Breaker'), ('blocked', 'Blocked')], max_length=7)),
             ],
             options={

@@ -162,6 +162,10 @@ class Registry:
         """Return the signal of that name or alias, if this process connected to it."""
         return self._signals.get(name)
 
+    def signals(self) -> dict[str, Signal]:
+        """Return the signals that this process connected to, by name and alias."""
+        return dict(self._signals)
+
 
 registry = Registry()
 
