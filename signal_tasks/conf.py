@@ -65,6 +65,8 @@ class Settings:
     KEEP_SUCCEEDED: timedelta | None = WEEK
     KEEP_DISCARDED: timedelta | None = WEEK
     KEEP_DEAD: timedelta | None = None
+    #: How long entries of the audit trail and finished operations are kept.
+    KEEP_AUDIT: timedelta | None = timedelta(days=365)
     #: A worker or relay that has not reported for this long counts as gone: relays
     #: release what it held.
     WORKER_TTL: float = 10.0

@@ -315,6 +315,19 @@ class DeliveryQuerySet(QuerySet[D]):
         """Return the dead letters."""
         return self.filter(state=State.DEAD)
 
+    def of_group(self, fingerprint: str) -> DeliveryQuerySet[D]:
+        """Return the dead letters whose last attempt has this fingerprint.
+
+        An attempt of an earlier run, before a replay, does not count.
+        """
+        last = _rows("Attempt", self.db).filter(
+            delivery_id=OuterRef("pk"),
+            run=OuterRef("run"),
+            consequence="dead",
+            fingerprint=fingerprint,
+        )
+        return self.dead().filter(Exists(last))
+
     def replayable(self) -> DeliveryQuerySet[D]:
         """Return deliveries that finished without being done."""
         return self.filter(state__in=REPLAYABLE)
@@ -411,11 +424,13 @@ class DeliveryQuerySet(QuerySet[D]):
         every = self._unfiltered()
         events = _rows("Event", self.db)
         attempts = _rows("Attempt", self.db)
+        items = _rows("OperationItem", self.db)
         of_these = events.filter(pk__in=set(doomed.values()))
         if connections[self.db].features.has_select_for_update:
             list(of_these.order_by("pk").select_for_update().values_list("pk"))
         for rows in (
             attempts.filter(delivery_id__in=doomed),
+            items.filter(pk__in=doomed),
             every.filter(pk__in=doomed),
             of_these.filter(~Exists(every.filter(event_id=OuterRef("pk")))),
         ):

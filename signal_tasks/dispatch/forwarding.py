@@ -19,7 +19,7 @@ from __future__ import annotations
 import inspect
 import types
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -167,7 +167,7 @@ class ForwardedSignal(AsyncSignal):
     def _register_names(self) -> None:
         """Register the foreign signal as the one that receivers get."""
         foreign = self._foreign()
-        for name in (self.name, *self._aliases):
+        for name in self.names:
             if foreign is not None:
                 registry.add_signal(name, foreign)
 
@@ -225,6 +225,27 @@ class ForwardedSignal(AsyncSignal):
         details = signals.SignalSending(signal=self, sender=sender, kwargs=kwargs)
         signals.signal_sending.send(self, details=details)
         return event
+
+    @property
+    def shares_events(self) -> bool:
+        """True if all receivers get the keywords in the same form."""
+        forms = {(form.exclude, form.snapshot) for form in self._forms.values()}
+        return len(forms) <= 1
+
+    def would_deliver(
+        self, receiver: str, sender: object, named: Mapping[str, Any]
+    ) -> bool:
+        """See ``AsyncSignal``; raw sends only to receivers that hear them."""
+        if named.get("raw") is True and not self._hears_raw(receiver):
+            return False
+        return super().would_deliver(receiver, sender, named)
+
+    def _hears_raw(self, receiver: str) -> bool:
+        return any(
+            self._forms[each.key].raw
+            for each in self.durable_connections
+            if each.receiver.name == receiver
+        )
 
     def unfit(self) -> Iterator[tuple[Receiver, str]]:
         """Yield each receiver, and each usual argument that cannot travel to it."""

@@ -103,9 +103,26 @@ class Options:
         }
 
 
+def per_second(rate: str | int | float) -> float:
+    """Return a rate as a number per second: 2, "2", "100/m", "5000/h".
+
+    Raises:
+        ValueError: it is none, or zero.
+    """
+    text = str(rate)
+    if _RATE.fullmatch(text) is None:
+        raise ValueError(f'rate is {rate!r}; give a number per second, or "100/m"')
+    number, _, unit = text.partition("/")
+    found = float(number) / _SECONDS[unit or "s"]
+    if not found:
+        raise ValueError(f"rate is {rate!r}; nothing would ever be done")
+    return found
+
+
 _BREAKER_RULES = {"failures": COUNT, "window": DURATION, "pause": DURATION}
 _COALESCE_RULES = {"within": DURATION, "max_wait": DURATION}
 _RATE = re.compile(r"\d+(\.\d+)?(/[smh])?")
+_SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 _RULES: dict[str, Rule] = {
     "queue": optional(Rule(NAME.accepts, "the name of a queue")),

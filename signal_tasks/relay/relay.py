@@ -23,7 +23,7 @@ from signal_tasks.db.errors import Fault, fault_of
 from signal_tasks.db.session import drop, leave_pool
 from signal_tasks.models import Delivery
 from signal_tasks.registry.registry import registry
-from signal_tasks.relay import pruning
+from signal_tasks.relay import operating, pruning
 from signal_tasks.relay.heartbeat import (
     Heartbeat,
     Watch,
@@ -49,6 +49,7 @@ class DatabaseState:
 
     prune_at: float = 0.0
     recover_at: float = 0.0
+    operate_at: float = 0.0
     adopted: bool = False
     watch: Watch = field(default_factory=Watch)
     publishing: PublishingState = field(default_factory=PublishingState)
@@ -129,6 +130,7 @@ class Relay:
         if not state.adopted:
             Delivery.objects.using(database).adopt(registry.known_names())
             state.adopted = True
+        self._operate(database, state, now)
         if Delivery.objects.using(database).has_due(early=ORPHAN_AFTER):
             if now >= state.recover_at:
                 result.recovered = recover(database)
@@ -141,10 +143,17 @@ class Relay:
         self._send_signal(database, result)
         return result
 
+    def _operate(self, database: str, state: DatabaseState, now: float) -> None:
+        """Work off operations in each pass; look for one not more often than needed."""
+        if now >= state.operate_at:
+            is_open = operating.work_off(database)
+            state.operate_at = now + (0.0 if is_open else operating.LOOK_EVERY)
+
     def _prune(
         self, database: str, state: DatabaseState, result: PassResult, now: float
     ) -> None:
         result.pruned = pruning.prune_batch(database)
+        pruning.prune_trail(database)
         Delivery.objects.using(database).forget_extensions()
         more = result.pruned >= pruning.BATCH
         state.prune_at = pruning.next_run_at(now) if more else now + PRUNE_EVERY
