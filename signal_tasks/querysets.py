@@ -264,7 +264,7 @@ class DeliveryQuerySet(QuerySet[D]):
         return list(skip_locked(rows).only("pk", "publish_count"))
 
     def make_due(self, ids: Collection[uuid.UUID]) -> tuple[int, set[uuid.UUID]]:
-        """Make pending deliveries due for relays, as if they were never published.
+        """Make pending deliveries due for relays, as after a first publication.
 
         Return how many there were, and those of them that others have locked, which
         are left as they are.
@@ -276,7 +276,7 @@ class DeliveryQuerySet(QuerySet[D]):
             left = set(pending.filter(pk__in=left).values_list("pk", flat=True))
         made = self._unfiltered().filter(pk__in=ours, state=State.PENDING)
         now = Greatest(F("available_at"), DatabaseNow())
-        return made.update(next_check_at=now, publish_count=0), left
+        return made.update(next_check_at=now, publish_count=1), left
 
     def park(
         self, ids: Collection[uuid.UUID], reason: str, *, after: float | None = None

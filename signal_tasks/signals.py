@@ -152,6 +152,8 @@ class PassFinished:
         parked: deliveries that cannot be published, for a reason of their receiver's.
         rescued: deliveries that were published late, as their sender did not do it or
             no worker came to them.
+        held: deliveries that may not start now, and were not published.
+        released: held deliveries that may start, and are due again.
     """
 
     database: str
@@ -161,6 +163,8 @@ class PassFinished:
     pruned: int
     parked: int = 0
     rescued: int = 0
+    held: int = 0
+    released: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

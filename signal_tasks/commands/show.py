@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from argparse import ArgumentParser
+from collections.abc import Mapping
 from typing import Any
 
 from django.core.management.base import CommandError
@@ -12,6 +13,7 @@ from signal_tasks import operations
 from signal_tasks.commands.arguments import as_json
 from signal_tasks.commands.output import Output
 from signal_tasks.commands.verb import Given, verb
+from signal_tasks.health_report import HealthReport
 from signal_tasks.healthcheck import health
 from signal_tasks.registry.options import Options
 from signal_tasks.states import State
@@ -57,11 +59,12 @@ def status(out: Output, given: Given) -> None:
         raise SystemExit(1)
 
 
-def _print_status(out: Output, seen: dict[str, Any]) -> None:
+def _print_status(out: Output, seen: HealthReport) -> None:
     columns = (*State.values, "orphaned", "parked")
     width = max(map(len, (*seen["receivers"], "all receivers")))
     out.say(" " * width + "".join(f"{c:>11}" for c in columns))
-    for name, counts in (*seen["receivers"].items(), ("all receivers", seen)):
+    rows: list[tuple[str, Mapping[str, Any]]] = [*seen["receivers"].items()]
+    for name, counts in (*rows, ("all receivers", seen)):
         numbers = "".join(f"{counts[c]:>11}" for c in columns)
         out.say(f"{name:<{width}}{numbers}")
     age = seen["oldest_pending_age_s"]

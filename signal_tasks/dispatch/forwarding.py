@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Unpack
 
 from django.apps import apps
 from django.core.exceptions import ImproperlyConfigured
@@ -50,6 +50,7 @@ from signal_tasks.registry.naming import (
     qualname_of,
     receiver_name,
 )
+from signal_tasks.registry.options import DurableOptions
 from signal_tasks.registry.registry import Receiver, registry
 
 F = TypeVar("F", bound=ReceiverFunction)
@@ -177,7 +178,7 @@ class ForwardedSignal(AsyncSignal):
         forwarder: Forwarder,
         function: ReceiverFunction,
         sender: Any,
-        options: dict[str, Any],
+        options: DurableOptions,
     ) -> None:
         """Connect a durable receiver for as long as the key of its forwarder exists."""
         self.connect(function, sender=sender, **options)
@@ -316,7 +317,7 @@ def async_receiver(
     exclude: Iterable[str] = (),
     snapshot: bool = False,
     raw: bool = False,
-    **connect_options: Any,
+    **connect_options: Unpack[DurableOptions],
 ) -> Callable[[F], F]:
     """Connect a durable receiver to any signal, or to each of several.
 
@@ -367,7 +368,7 @@ def _connect(
     sender: Any,
     function: ReceiverFunction,
     forwarder: Forwarder,
-    options: dict[str, Any],
+    options: DurableOptions,
 ) -> None:
     """Connect the durable receiver, then its forwarder in the place of an older one."""
     if options.get("inline"):
@@ -388,7 +389,7 @@ def _connect_to(
     foreign: Signal,
     forwarder: Forwarder,
     function: ReceiverFunction,
-    options: dict[str, Any],
+    options: DurableOptions,
     sender: Any,
 ) -> None:
     uid = ConnectionKey(name)

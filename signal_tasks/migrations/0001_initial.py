@@ -21,6 +21,17 @@ def vacuum_early(apps, schema_editor):
         schema_editor.execute(VACUUM_EARLY)
 
 
+#: Events without a cause, which most are, need no place in this index.
+CAUSES = "CREATE INDEX signal_tasks_cause ON signal_tasks_event (cause_id){}"
+CAUSED = " WHERE cause_id IS NOT NULL"
+
+
+def index_causes(apps, schema_editor):
+    """Index the events that have a cause, to find the effects of one."""
+    partial = schema_editor.connection.features.supports_partial_indexes
+    schema_editor.execute(CAUSES.format(CAUSED if partial else ""))
+
+
 NAME_COLUMNS = (
     ("event", "signal"),
     ("delivery", "receiver"),
@@ -254,7 +265,7 @@ class Migration(migrations.Migration):
                 ('worker', models.CharField(blank=True, max_length=255)),
                 ('seconds', models.FloatField(blank=True, null=True)),
                 ('failed_at', models.DateTimeField(default=signal_tasks.db.clock.DatabaseNow)),
-                ('fingerprint', models.CharField(blank=True, db_default='', db_index=True, default='', max_length=16)),
+                ('fingerprint', models.CharField(blank=True, db_default='', default='', max_length=16)),
                 ('delivery', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='failures', to='signal_tasks.delivery')),
             ],
             options={
@@ -262,6 +273,7 @@ class Migration(migrations.Migration):
                 'verbose_name_plural': 'failed attempts',
                 'ordering': ('pk',),
                 'default_permissions': ('view',),
+                'indexes': [models.Index(fields=['fingerprint', 'consequence'], name='signal_tasks_group')],
             },
         ),
         migrations.CreateModel(
@@ -395,5 +407,6 @@ class Migration(migrations.Migration):
             constraint=models.CheckConstraint(condition=models.Q(models.Q(models.Q(('state', 'pending'), ('state', 'running'), _connector='OR'), ('finished_at__isnull', True), ('next_check_at__isnull', False)), models.Q(models.Q(('state', 'pending'), ('state', 'running'), _connector='OR', _negated=True), ('finished_at__isnull', False), ('next_check_at__isnull', True)), _connector='OR'), name='signal_tasks_live_or_finished'),
         ),
         migrations.RunPython(vacuum_early, migrations.RunPython.noop),
+        migrations.RunPython(index_causes, migrations.RunPython.noop, atomic=False),
         migrations.RunPython(exact_names, migrations.RunPython.noop, atomic=False),
     ]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypedDict, get_args
 
 from signal_tasks.retry import RetryPolicy
 from signal_tasks.validation import (
@@ -101,6 +101,41 @@ class Options:
             for each in fields(self)
             if getattr(self, each.name) != each.default
         }
+
+
+class DurableOptions(TypedDict, total=False):
+    """The keywords of ``connect()`` for a durable receiver, for those who check types."""
+
+    weak: bool
+    dispatch_uid: Any
+    name: str | None
+    aliases: Iterable[str]
+    queue: str | None
+    atomic: bool
+    retry: RetryPolicy | None
+    timeout: float | None
+    rate_limit: str | int | float | None
+    on_missing: OnMissing
+    when: Callable[..., bool] | None
+    group_commit: bool
+    max_concurrency: int | None
+    breaker: Breaker | None
+    ordered: bool
+    on_dead: OnDead
+    coalesce: Coalesce | None
+
+
+class ConnectOptions(DurableOptions, total=False):
+    """The keywords of ``connect()``."""
+
+    inline: bool
+
+
+class DjangoOptions(TypedDict, total=False):
+    """The keywords of Django's own ``Signal.connect``."""
+
+    weak: bool
+    dispatch_uid: Any
 
 
 def per_second(rate: str | int | float) -> float:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
+import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -36,6 +37,8 @@ from signal_tasks.relay.publishing import (
     publish_due,
 )
 from signal_tasks.relay.recovery import recover
+from signal_tasks.relay.releasing import release_due
+from signal_tasks.steering.holding import prune_held
 
 PRUNE_EVERY = 60.0
 #: Time that workers have for their writes after an outage of the database, before
@@ -51,6 +54,7 @@ class DatabaseState:
     recover_at: float = 0.0
     operate_at: float = 0.0
     adopted: bool = False
+    held_up_to: uuid.UUID | None = None  # pruning of held deliveries goes on behind it
     watch: Watch = field(default_factory=Watch)
     publishing: PublishingState = field(default_factory=PublishingState)
 
@@ -130,6 +134,7 @@ class Relay:
         if not state.adopted:
             Delivery.objects.using(database).adopt(registry.known_names())
             state.adopted = True
+        result.released = release_due(database)
         self._operate(database, state, now)
         if Delivery.objects.using(database).has_due(early=ORPHAN_AFTER):
             if now >= state.recover_at:
@@ -155,6 +160,7 @@ class Relay:
         result.pruned = pruning.prune_batch(database)
         pruning.prune_trail(database)
         Delivery.objects.using(database).forget_extensions()
+        state.held_up_to = prune_held(state.held_up_to, database=database)
         more = result.pruned >= pruning.BATCH
         state.prune_at = pruning.next_run_at(now) if more else now + PRUNE_EVERY
 
@@ -167,5 +173,7 @@ class Relay:
             pruned=result.pruned,
             parked=result.parked,
             rescued=result.rescued,
+            held=result.held,
+            released=result.released,
         )
         signals.pass_finished.send_robust(Relay, details=details)

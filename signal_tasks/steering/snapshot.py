@@ -93,9 +93,15 @@ def snapshot(database: str, *, max_age: float | None = None) -> Snapshot:
     return _taken[database]
 
 
-def forget(database: str) -> None:
-    """Read anew when next asked: this process has changed a control."""
-    _taken.pop(database, None)
+def forget(database: str | None = None) -> None:
+    """Read anew when next asked: this process has changed a control.
+
+    Of one database, or of all.
+    """
+    if database is None:
+        _taken.clear()
+    else:
+        _taken.pop(database, None)
 
 
 @contextmanager

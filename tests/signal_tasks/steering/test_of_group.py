@@ -6,6 +6,7 @@ import pytest
 
 from signal_tasks import AsyncSignal
 from signal_tasks.models import Attempt, Delivery
+from signal_tasks.states import State
 from tests.signal_tasks.delivery.steps import connect, raises, row, send
 
 pytestmark = pytest.mark.django_db
@@ -31,7 +32,7 @@ def die(signal: AsyncSignal, *fingerprints: str) -> Delivery:
 def kill(delivery: Delivery) -> None:
     Delivery.objects.claim([delivery.pk], names=[delivery.receiver], lease=60)
     lease = Delivery.objects.get(pk=delivery.pk).lease
-    assert Delivery.objects.all().finish([delivery.pk], lease, "dead", "exhausted")
+    assert Delivery.objects.all().finish([delivery.pk], lease, State.DEAD, "exhausted")
 
 
 @pytest.fixture(autouse=True)
