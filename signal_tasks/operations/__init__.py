@@ -7,6 +7,8 @@ before anything is changed.
 
 from __future__ import annotations
 
+from signal_tasks.controls import ControlInForce, controls, pause, resume
+from signal_tasks.exceptions import NotInForce
 from signal_tasks.operations.creation import backfill, discard, replay
 from signal_tasks.operations.handle import Operation, find, recent
 from signal_tasks.operations.inspection import describe, describe_signals
@@ -14,14 +16,19 @@ from signal_tasks.operations.trail import log
 from signal_tasks.selection import Selection
 
 __all__ = [
+    "ControlInForce",
+    "NotInForce",
     "Operation",
     "Selection",
     "backfill",
+    "controls",
     "describe",
     "describe_signals",
     "discard",
     "find",
     "log",
+    "pause",
     "recent",
     "replay",
+    "resume",
 ]

@@ -6,9 +6,14 @@ import uuid
 from dataclasses import fields
 from typing import Any
 
+from signal_tasks.controls import ControlInForce as ControlInForce
+from signal_tasks.controls import controls as controls
+from signal_tasks.controls import pause as pause
+from signal_tasks.controls import resume as resume
 from signal_tasks.db.aliases import outbox_aliases
 from signal_tasks.dispatch.connection import Connection
 from signal_tasks.dispatch.signal import all_signals
+from signal_tasks.exceptions import NotInForce as NotInForce
 from signal_tasks.models import Delivery, Event
 from signal_tasks.registry.options import Options
 from signal_tasks.retry import RetryPolicy
