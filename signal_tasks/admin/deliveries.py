@@ -2,47 +2,83 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
 from django.contrib import admin, messages
-from django.contrib.admin.models import CHANGE, LogEntry
-from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.contrib.admin.views.main import ChangeList
+from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import ngettext
 
 from signal_tasks import operations
-from signal_tasks.admin.window import MAX_CHARS, MAX_CHILDREN, WindowAdmin, may
+from signal_tasks.admin.confirmation import ConfirmedActions
+from signal_tasks.admin.filters import GroupFilter, ReceiverFilter
+from signal_tasks.admin.window import (
+    MAX_CHARS,
+    MAX_CHILDREN,
+    MAX_COUNTED,
+    WindowAdmin,
+    may,
+)
+from signal_tasks.db.aliases import outbox_aliases
+from signal_tasks.error_text import one_line
 from signal_tasks.models import Attempt, Delivery
 from signal_tasks.operations import Selection
 from signal_tasks.querysets import DeliveryQuerySet
 
-#: Most deliveries that one action changes.
-MAX_CHANGED = 10_000
+#: Characters of an error that a list shows.
+MAX_ERROR = 100
+#: Parameters of the list's address, and what each is in a selection. The last ones
+#: choose a page or an order, and no rows.
+SELECTING = {
+    "state__exact": "state",
+    "reason__exact": "reason",
+    "receiver": "receiver",
+    "group": "fingerprint",
+}
+NOT_SELECTING = ("o", "p", "all", "e")
+
+
+class DeliveryList(ChangeList):
+    """A page of deliveries, with the last failure of each in one statement."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        """Read the page, then the failures of what is on it."""
+        super().get_results(request)
+        rows: Any = list(self.result_list)
+        database = self.queryset.db
+        ids = [row.pk for row in rows]
+        failures = operations.last_failures(ids, database=database)
+        for row in rows:
+            row.last_failure = failures.get(row.pk)
+        self.result_list = rows
 
 
 @admin.register(Delivery)
-class DeliveryAdmin(WindowAdmin):
+class DeliveryAdmin(ConfirmedActions, WindowAdmin):
     """Deliveries, and the actions on them."""
 
     list_display = (
         "receiver",
         "state",
         "reason",
-        "attempts",
-        "available_at",
+        "shown_attempts",
+        "last_error",
         "finished_at",
+        "available_at",
         "id",
     )
-    list_filter = ("state", "reason", "orphaned")
+    list_filter = ("state", "reason", "orphaned", ReceiverFilter, GroupFilter)
     ids = ("id", "event")
     names = ("receiver",)
+    subjects = ("event__subject",)
     search_help_text = _(
-        "The full id of a delivery or an event, or the full name of a receiver"
+        "The full id of a delivery or an event, the full name of a receiver, or the "
+        "object that the event is about, as app.model:pk"
     )
     ordering = ("-id",)
     fieldsets = (
@@ -55,6 +91,7 @@ class DeliveryAdmin(WindowAdmin):
                     "receiver",
                     "state",
                     "reason",
+                    "run",
                     "attempts",
                     "orphaned",
                     "parked",
@@ -100,37 +137,86 @@ class DeliveryAdmin(WindowAdmin):
     )
     def replay(
         self, request: HttpRequest, queryset: DeliveryQuerySet[Delivery]
-    ) -> None:
-        """Make the ticked dead and discarded deliveries pending again."""
-        self._change(request, queryset.replayable(), operations.replay)
+    ) -> HttpResponse | None:
+        """Ask, then have the dead and discarded ones run again."""
+        return self.confirm(request, "replay", partial(self._chosen, request, queryset))
 
     @admin.action(description=_("Discard selected deliveries"), permissions=["discard"])
     def discard(
         self, request: HttpRequest, queryset: DeliveryQuerySet[Delivery]
-    ) -> None:
-        """Finish the ticked pending and dead deliveries."""
-        self._change(request, queryset.discardable(), operations.discard)
+    ) -> HttpResponse | None:
+        """Ask, then finish the pending and dead ones."""
+        select = partial(self._chosen, request, queryset)
+        return self.confirm(request, "discard", select)
 
-    def _change(
-        self,
-        request: HttpRequest,
-        possible: QuerySet[Delivery],
-        operation: Callable[[Selection], int],
-    ) -> None:
-        ticked = possible.order_by()[:MAX_CHANGED]
-        chosen = list(ticked.only("pk", "receiver"))
-        verb = operation.__name__
-        changed = 0
-        if chosen:
-            changed = operation(Selection(ids=[row.pk for row in chosen]))
-        LogEntry.objects.log_actions(
-            str(request.user.pk), chosen, CHANGE, change_message=f"{verb} in a list"
-        )
-        if not changed:
-            self.message_user(request, NOTHING_TO[verb], messages.WARNING)
-            return
-        text = ngettext("%d delivery changed.", "%d deliveries changed.", changed)
-        self.message_user(request, text % changed, messages.SUCCESS)
+    def _chosen(
+        self, request: HttpRequest, queryset: DeliveryQuerySet[Delivery]
+    ) -> Sequence[Selection] | None:
+        """Return the ticked deliveries, or all of the filtered list."""
+        if request.POST.get("select_across") == "1":
+            filtered = self._filtered(request)
+            if filtered is not None:
+                return [filtered]
+        ids = tuple(queryset.order_by().values_list("pk", flat=True)[: MAX_COUNTED + 1])
+        if len(ids) > MAX_COUNTED:
+            self.message_user(request, TOO_MANY, messages.ERROR)
+            return None
+        return [Selection(ids=ids)] if ids else None
+
+    def _filtered(self, request: HttpRequest) -> Selection | None:
+        """Return what the list is filtered by, or None if no selection says it."""
+        given = {
+            key: text for key, text in request.GET.items() if key not in NOT_SELECTING
+        }
+        wanted = self._searched(str(given.pop("q", "")).strip())
+        if wanted is None or outbox_aliases() != [self._database(request)]:
+            return None
+        for key, text in given.items():
+            name = SELECTING.get(key)
+            if name is None or wanted.setdefault(name, text) != text:
+                return None
+        return Selection(**wanted)
+
+    def _searched(self, term: str) -> dict[str, Any] | None:
+        if not term:
+            return {}
+        (field, *others), value = self._wanted(term).keys(), term
+        if others or field not in SEARCHED:
+            return None
+        return {SEARCHED[field]: value}
+
+    def _database(self, request: HttpRequest) -> str:
+        return str(self.get_queryset(request).db)
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        """Return the list that knows the last failures."""
+        return DeliveryList
+
+    def get_list_display(self, request: HttpRequest) -> Any:
+        """Leave out what errors say for those who may not view attempts."""
+        names = super().get_list_display(request)
+        if may(request, "view_attempt"):
+            return names
+        return [name for name in names if name != "last_error"]
+
+    @admin.display(description=_("attempts"), ordering="attempts")
+    def shown_attempts(self, delivery: Delivery) -> str:
+        """The attempts of this run, and which run it is, if there were several."""
+        if delivery.run == 1:
+            return str(delivery.attempts)
+        return _("%(attempts)s in run %(run)s") % {
+            "attempts": delivery.attempts,
+            "run": delivery.run,
+        }
+
+    @admin.display(description=_("last error"))
+    def last_error(self, delivery: Any) -> str:
+        """The type and the beginning of the last failure's text."""
+        failure: Attempt | None = delivery.last_failure
+        if failure is None:
+            return "-"
+        text = one_line(f"{failure.error_type}: {failure.error}")
+        return text if len(text) <= MAX_ERROR else f"{text[:MAX_ERROR]} ..."
 
     @admin.display(description=_("failed attempts"))
     def shown_failures(self, delivery: Delivery) -> SafeString:
@@ -139,12 +225,13 @@ class DeliveryAdmin(WindowAdmin):
         return format_html_join("", FAILURE, (_facts(attempt) for attempt in latest))
 
 
-NOTHING_TO = {
-    "replay": _("Nothing to replay: only dead and discarded deliveries can be."),
-    "discard": _("Nothing to discard: only pending and dead deliveries can be."),
-}
+TOO_MANY = _(
+    "These are more than 10,000 deliveries, and no selection says which. Filter by "
+    "receiver, state, reason or failure group only, or search for a subject."
+)
+SEARCHED = {"receiver": "receiver", "event__subject": "subject"}
 FAILURE = (
-    "<details><summary>Attempt {}, {}, {}: {}: {}</summary>"
+    "<details><summary>Run {}, attempt {}, {}, {}: {}: {}</summary>"
     '<pre style="white-space: pre-wrap">{}</pre></details>'
 )
 
@@ -153,6 +240,7 @@ def _facts(attempt: Attempt) -> tuple[Any, ...]:
     when = attempt.failed_at.isoformat(sep=" ", timespec="seconds")
     times = f" {attempt.times} times" if attempt.times > 1 else ""
     return (
+        attempt.run,
         attempt.number,
         attempt.consequence + times,
         when,

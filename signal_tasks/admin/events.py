@@ -20,14 +20,19 @@ DELIVERY = '<div><a href="{}">{}</a>: {}</div>'
 class EventAdmin(WindowAdmin):
     """Events."""
 
-    list_display = ("id", "signal", "sent_at")
+    list_display = ("signal", "subject", "sent_at", "id")
+    list_display_links = ("signal", "id")
     ids = ("id",)
     names = ("signal",)
-    search_help_text = _("The full id of an event, or the full name of a signal")
+    subjects = ("subject",)
+    search_help_text = _(
+        "The full id of an event, the full name of a signal, or app.model:pk"
+    )
     ordering = ("-id",)
     fields = (
         "id",
         "signal",
+        "subject",
         "sent_at",
         "cause_id",
         "shown_deliveries",

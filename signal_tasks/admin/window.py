@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from collections.abc import Mapping
 from contextlib import suppress
@@ -11,7 +12,7 @@ from typing import Any
 
 from django.contrib import admin
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
-from django.core.exceptions import SuspiciousOperation
+from django.core.exceptions import SuspiciousOperation, ValidationError
 from django.core.paginator import Paginator
 from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
@@ -26,6 +27,8 @@ MAX_COUNTED = 10_000
 #: Characters of a payload, and children of a row, that a page shows.
 MAX_CHARS = 20_000
 MAX_CHILDREN = 50
+#: The subject of an event.
+SUBJECT = re.compile(r"\w+\.\w+:.+")
 
 
 class BoundedPaginator(Paginator):  # type: ignore[type-arg]
@@ -42,12 +45,14 @@ class WindowAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     """A read-only model."""
 
     show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
     paginator = BoundedPaginator
     list_per_page = 50
     list_max_show_all = 50
     actions_on_bottom = False
     ids: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
+    subjects: tuple[str, ...] = ()
     #: Fields with rows of another model, and the permission to view those.
     children: Mapping[str, str] = MappingProxyType({})
 
@@ -62,37 +67,52 @@ class WindowAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def lookup_allowed(self, lookup: str, value: str, request: Any = None) -> bool:
         """Allow what the lists offer: anything else would read a whole table."""
         field, _, kind = lookup.partition("__")
-        offered = field in self.list_filter and kind in ("exact", "isnull")
-        return offered and value.isprintable()
+        columns = [each for each in self.list_filter if isinstance(each, str)]
+        offered = field in columns and kind in ("exact", "isnull")
+        ours = [getattr(each, "parameter_name", None) for each in self.list_filter]
+        return (offered or lookup in ours) and value.isprintable()
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         """Refuse ticked rows that are no ids, which a page of ours never sends."""
-        try:
-            for ticked in request.POST.getlist(ACTION_CHECKBOX_NAME):
-                uuid.UUID(ticked)
-        except ValueError as error:
-            raise SuspiciousOperation("This is not the id of a row.") from error
+        for ticked in request.POST.getlist(ACTION_CHECKBOX_NAME):
+            self._check_id(ticked)
         return super().changelist_view(request, extra_context)
 
+    def _check_id(self, ticked: str) -> None:
+        pk: Any = self.model._meta.pk
+        try:
+            pk.clean(ticked, None)
+        except ValidationError as error:
+            raise SuspiciousOperation("This is not the id of a row.") from error
+        if not ticked.isprintable():
+            raise SuspiciousOperation("This is not the id of a row.")
+
     def get_search_fields(self, request: HttpRequest) -> tuple[str, ...]:
-        """Return the searched fields: whole ids, whole names."""
-        return (*self.ids, *self.names)
+        """Return the searched fields: whole ids, whole names, whole subjects."""
+        return (*self.ids, *self.names, *self.subjects)
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
-        """Compare an id as an id: Django would turn every row's into text first."""
+        """Look a term up in the fields that can hold it, each of which has an index.
+
+        An id is compared as an id: Django would turn that of every row into text.
+        """
         term = search_term.strip()
         if not term:
             return queryset, False
-        fields: dict[str, object] = dict.fromkeys(self.names, term)
+        if not term.isprintable():
+            return queryset.none(), False
+        found = Q.create(list(self._wanted(term).items()), connector=Q.OR)
+        return queryset.filter(found), False
+
+    def _wanted(self, term: str) -> dict[str, object]:
         with suppress(ValueError):
-            fields = dict.fromkeys(self.ids, uuid.UUID(term))
-        found = Q.create(list(fields.items()), connector=Q.OR)
-        is_storable = term.isprintable()
-        return (queryset.filter(found) if is_storable else queryset.none()), False
+            return dict.fromkeys(self.ids, uuid.UUID(term)) or {"pk__in": []}
+        is_subject = self.subjects and SUBJECT.fullmatch(term)
+        return dict.fromkeys(self.subjects if is_subject else self.names, term)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Rows come from sends only."""

@@ -5,7 +5,7 @@ Each verb reads its arguments, calls ``operations`` or ``health``, and prints.
 
 from __future__ import annotations
 
-from signal_tasks.commands import maintain, repair, show
+from signal_tasks.commands import maintain, repair, show, tracking
 from signal_tasks.commands.output import Output
 from signal_tasks.commands.verb import Verb
 
@@ -13,5 +13,7 @@ __all__ = ["VERBS", "Output", "Verb"]
 
 #: The verbs by their names, in the order in which ``--help`` lists them.
 VERBS: dict[str, Verb] = {
-    verb.name: verb for family in (show, repair, maintain) for verb in family.VERBS
+    verb.name: verb
+    for family in (show, repair, tracking, maintain)
+    for verb in family.VERBS
 }

@@ -1,11 +1,18 @@
-"""What a verb prints to: lines of text, JSON, warnings."""
+"""What a verb prints to: lines of text, tables, JSON, warnings."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Any, Protocol
 
 from django.core.management.base import OutputWrapper
+
+from signal_tasks.commands import times
+
+#: Columns of a terminal that lines fit into.
+WIDTH = 80
 
 
 class Streams(Protocol):
@@ -19,9 +26,17 @@ class Streams(Protocol):
 class Output:
     """The streams of a command."""
 
+    #: Progress is not printed, since a program reads the result.
+    is_silent = False
+
     def __init__(self, streams: Streams) -> None:
         self._streams = streams
         self.style = streams.style
+
+    @property
+    def is_terminal(self) -> bool:
+        """True if somebody looks at it, and no program reads it."""
+        return self._streams.stdout.isatty()
 
     def say(self, text: str = "") -> None:
         """Print a line."""
@@ -33,4 +48,53 @@ class Output:
 
     def json(self, value: Any) -> None:
         """Print a value as JSON."""
-        self.say(json.dumps(value, indent=2))
+        self.say(json.dumps(value, indent=2, default=_plain))
+
+    def table(self, rows: Sequence[Sequence[object]]) -> None:
+        """Print rows, the first one as the heading, in columns of their widths."""
+        texts = [[_cell(value) for value in row] for row in rows]
+        widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
+        heading, *others = (_aligned(row, widths) for row in texts)
+        self.say(self.style.MIGRATE_HEADING(heading))
+        for line in others:
+            self.say(line)
+
+    def details(self, *texts: str) -> None:
+        """Print lines that belong to the line before, cut to the terminal."""
+        for text in filter(None, texts):
+            self.say(f"  {cut(text, WIDTH - 2)}")
+
+
+def cut(text: str, width: int) -> str:
+    """Return the text in one line of at most ``width`` characters.
+
+    What would steer the terminal is left out.
+    """
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return line if len(line) <= width else f"{line[: width - 3]}..."
+
+
+def count(number: int, singular: str, plural: str) -> str:
+    """Return a number with its noun."""
+    return f"{number} {singular if number == 1 else plural}"
+
+
+def deliveries(number: int) -> str:
+    """Return a number of deliveries."""
+    return count(number, "delivery", "deliveries")
+
+
+def _cell(value: object) -> str:
+    return times.shown(value) if isinstance(value, datetime) else str(value)
+
+
+def _aligned(row: Iterable[str], widths: Iterable[int]) -> str:
+    cells = (
+        f"{text:>{width}}" if text.isdecimal() else f"{text:<{width}}"
+        for text, width in zip(row, widths, strict=True)
+    )
+    return "  ".join(cells).rstrip()
+
+
+def _plain(value: object) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from signal_tasks.controls import ControlInForce, controls, pause, resume
 from signal_tasks.exceptions import NotInForce
 from signal_tasks.operations.creation import backfill, discard, replay
+from signal_tasks.operations.failures import last_failures
 from signal_tasks.operations.handle import Operation, find, recent
 from signal_tasks.operations.inspection import describe, describe_signals
 from signal_tasks.operations.trail import log
@@ -26,6 +27,7 @@ __all__ = [
     "describe_signals",
     "discard",
     "find",
+    "last_failures",
     "log",
     "pause",
     "recent",

@@ -1,0 +1,77 @@
+"""The admin of pauses and limits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
+
+from signal_tasks import operations
+from signal_tasks.admin.trace import log
+from signal_tasks.admin.window import WindowAdmin, may
+from signal_tasks.exceptions import NotInForce
+from signal_tasks.models import Control
+
+
+@admin.register(Control)
+class ControlAdmin(WindowAdmin):
+    """Pauses and limits that operators have set, and what ends them."""
+
+    list_display = (
+        "target",
+        "kind",
+        "rate",
+        "max_concurrency",
+        "until",
+        "by",
+        "reason",
+        "created_at",
+    )
+    list_filter = ("kind",)
+    names = ("target", "by")
+    search_help_text = _(
+        "The full target, such as queue:email, or the name of a person"
+    )
+    ordering = ("kind", "target")
+    actions = ("resume",)
+
+    def has_pause_permission(self, request: HttpRequest) -> bool:
+        """Return True if this user may pause and resume."""
+        return may(request, "pause_target")
+
+    def has_limit_permission(self, request: HttpRequest) -> bool:
+        """Return True if this user may set and clear limits."""
+        return may(request, "limit_target")
+
+    @admin.action(description=_("Resume what is paused"), permissions=["pause"])
+    def resume(self, request: HttpRequest, queryset: QuerySet[Control]) -> None:
+        """End the ticked pauses."""
+        self._end(request, queryset, Control.Kind.PAUSE, operations.resume)
+
+    def _end(
+        self, request: HttpRequest, queryset: QuerySet[Control], kind: str, end: Any
+    ) -> None:
+        ended = []
+        for control in queryset.filter(kind=kind)[: self.list_per_page]:
+            try:
+                end(control.target, by=request.user)
+            except NotInForce as error:
+                self.message_user(request, str(error), messages.WARNING)
+            else:
+                ended.append(control)
+        if not ended:
+            self.message_user(request, NOTHING[kind], messages.WARNING)
+            return
+        log(request, ended, f"{end.__name__} in a list")
+        text = ngettext("%d control was ended.", "%d controls were ended.", len(ended))
+        self.message_user(request, text % len(ended), messages.SUCCESS)
+
+
+NOTHING: dict[str, Any] = {
+    Control.Kind.PAUSE: _("None of these is a pause."),
+    Control.Kind.LIMIT: _("None of these is a limit."),
+}
