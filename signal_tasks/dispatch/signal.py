@@ -325,6 +325,7 @@ class AsyncSignal(Signal):
         at: datetime | None = None,
         database: str | None = None,
         headers: Mapping[str, Any] | None = None,
+        subject: Any = None,
     ) -> BoundSignal:
         """Return the same send methods with options for the durable deliveries.
 
@@ -334,13 +335,18 @@ class AsyncSignal(Signal):
             at: an aware datetime; the same.
             database: alias whose transaction the event belongs to.
             headers: JSON values that receivers find in ``current_delivery()``.
+            subject: the object that the event is about, to find it by: a saved model
+                instance, or a string of at most 255 characters. By default the sender
+                if it is a model instance, else the only one among the arguments; ``""``
+                for none.
 
         Raises:
             TypeError, ValueError: for a naive datetime, one more than a hundred years
-                away, both of ``delay`` and ``at``, or headers that are not JSON.
+                away, both of ``delay`` and ``at``, headers that are not JSON, or a
+                subject that is of another type, too long or not saved.
         """
         options = SendOptions.checked(
-            delay=delay, at=at, database=database, headers=headers
+            delay=delay, at=at, database=database, headers=headers, subject=subject
         )
         return BoundSignal(self, options)
 

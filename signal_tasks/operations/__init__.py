@@ -11,6 +11,7 @@ from signal_tasks.controls import ControlInForce, controls, pause, resume
 from signal_tasks.exceptions import NotInForce
 from signal_tasks.operations.creation import backfill, discard, replay
 from signal_tasks.operations.failures import last_failures
+from signal_tasks.operations.groups import FailureGroup, annotate, failure_groups
 from signal_tasks.operations.handle import Operation, find, recent
 from signal_tasks.operations.inspection import describe, describe_signals
 from signal_tasks.operations.trail import log
@@ -18,14 +19,17 @@ from signal_tasks.selection import Selection
 
 __all__ = [
     "ControlInForce",
+    "FailureGroup",
     "NotInForce",
     "Operation",
     "Selection",
+    "annotate",
     "backfill",
     "controls",
     "describe",
     "describe_signals",
     "discard",
+    "failure_groups",
     "find",
     "last_failures",
     "log",

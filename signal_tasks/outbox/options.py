@@ -10,6 +10,7 @@ from typing import Any
 
 from django.utils import timezone
 
+from signal_tasks.outbox import subjects
 from signal_tasks.validation import MAX_SECONDS
 
 
@@ -21,6 +22,7 @@ class SendOptions:
     at: datetime | None = None
     database: str | None = None
     headers: Mapping[str, Any] | None = None
+    subject: str | None = None
 
     @classmethod
     def checked(
@@ -30,12 +32,14 @@ class SendOptions:
         at: datetime | None,
         database: str | None,
         headers: Mapping[str, Any] | None,
+        subject: Any = None,
     ) -> SendOptions:
         """Check the arguments of ``using()``.
 
         Raises:
             TypeError, ValueError: for a naive datetime, one more than a hundred years
-                away, both of ``delay`` and ``at``, or headers that are not JSON.
+                away, both of ``delay`` and ``at``, headers that are not JSON, or a
+                subject that cannot be one.
         """
         if delay is not None and at is not None:
             raise ValueError("using(): give delay or at, not both")
@@ -44,6 +48,7 @@ class SendOptions:
             at=_moment(at),
             database=database,
             headers=_json_headers(headers),
+            subject=subjects.checked(subject),
         )
 
     @property

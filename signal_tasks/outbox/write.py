@@ -23,6 +23,7 @@ from signal_tasks.db.aliases import alias_for
 from signal_tasks.db.clock import uuid7
 from signal_tasks.db.insert import NewEvent, NewRows, insert
 from signal_tasks.db.session import DropIfLost
+from signal_tasks.outbox import subjects
 from signal_tasks.outbox.options import SendOptions
 from signal_tasks.registry.registry import Receiver
 
@@ -32,13 +33,17 @@ BATCH = 1000
 
 @dataclass(frozen=True, slots=True)
 class EncodedEvent:
-    """An event ready to be written to ``database``, and its receivers."""
+    """An event ready to be written to ``database``, and its receivers.
+
+    ``subject`` is the object that it is about, as ``app.model:pk``, or empty.
+    """
 
     signal: str
     payload: str
     receivers: Sequence[Receiver]
     options: SendOptions
     database: str
+    subject: str = ""
 
 
 def prepare(
@@ -59,7 +64,10 @@ def prepare(
     limit = settings().MAX_PAYLOAD_BYTES
     payload = codec.encode(signal, sender, named, max_bytes=limit)
     database = alias_for(options.database, sender)
-    return EncodedEvent(signal, payload, receivers, options, database)
+    subject = options.subject
+    if subject is None:
+        subject = subjects.default(sender, named)
+    return EncodedEvent(signal, payload, receivers, options, database, subject=subject)
 
 
 def write(events: Iterable[EncodedEvent]) -> list[NewEvent]:
@@ -108,7 +116,12 @@ def _write(batch: Sequence[EncodedEvent], headers: str) -> list[NewEvent]:
     first = batch[0]
     options, database = first.options, first.database
     events = [
-        NewEvent(uuid7(), each.payload, [(uuid7(), r.name) for r in each.receivers])
+        NewEvent(
+            uuid7(),
+            each.payload,
+            [(uuid7(), r.name) for r in each.receivers],
+            each.subject,
+        )
         for each in batch
     ]
     due = options.at or options.delay
