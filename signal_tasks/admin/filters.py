@@ -24,7 +24,7 @@ VERBS = (
     "limit",
     "clear",
     "acknowledge",
-    "note",
+    "annotate",
     "skip",
 )
 

@@ -63,11 +63,24 @@ def selection(parser: ArgumentParser) -> None:
     add("--dry-run", action="store_true", help="only count them")
 
 
-def act(parser: ArgumentParser) -> None:
-    """Add who acts, and why, for the audit trail."""
-    add = parser.add_argument
-    add("--by", metavar="NAME", help="who does it (default: the OS user)")
-    add("--because", default="", metavar="TEXT", help="why, for the audit trail")
+def signed(parser: ArgumentParser) -> None:
+    """Add who acts, for the audit trail."""
+    parser.add_argument("--by", metavar="NAME", help="who does it (default: you)")
+
+
+def explained(parser: ArgumentParser) -> None:
+    """Add who acts, and why."""
+    signed(parser)
+    names = ("--because", "--reason")
+    text = "why, for the audit trail"
+    parser.add_argument(*names, dest="because", default="", metavar="TEXT", help=text)
+
+
+def selecting(parser: ArgumentParser) -> None:
+    """Add who acts, and why, where ``--reason`` selects deliveries."""
+    signed(parser)
+    text = "why, for the audit trail"
+    parser.add_argument("--because", default="", metavar="TEXT", help=text)
 
 
 def pace(parser: ArgumentParser) -> None:
@@ -150,5 +163,7 @@ def refusals() -> Iterator[None]:
     """Say what ``operations`` refuses, without a traceback."""
     try:
         yield
+    except (KeyError, IndexError):  # a mistake of ours, and no refusal
+        raise
     except (ValueError, LookupError) as error:
         raise CommandError(str(error)) from error

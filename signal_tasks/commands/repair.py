@@ -12,7 +12,7 @@ from signal_tasks.commands.output import Output, deliveries
 from signal_tasks.commands.verb import Given, verb
 from signal_tasks.operations import Operation
 
-SHARED = (arguments.act, arguments.waiting, arguments.as_json)
+FOLLOWING = (arguments.waiting, arguments.as_json)
 
 
 def _rate(parser: ArgumentParser) -> None:
@@ -26,7 +26,8 @@ def _rate(parser: ArgumentParser) -> None:
     "make dead deliveries pending again, with all their attempts",
     arguments.selection,
     arguments.pace,
-    *SHARED,
+    arguments.selecting,
+    *FOLLOWING,
 )
 def replay(out: Output, given: Given) -> None:
     """Replay the selected deliveries."""
@@ -46,7 +47,8 @@ def replay(out: Output, given: Given) -> None:
     "finish pending or dead deliveries without running them",
     arguments.selection,
     _rate,
-    *SHARED,
+    arguments.selecting,
+    *FOLLOWING,
 )
 def discard(out: Output, given: Given) -> None:
     """Discard the selected deliveries."""
@@ -74,7 +76,8 @@ def _past_events(parser: ArgumentParser) -> None:
     "deliver past events to a receiver that was connected later",
     _past_events,
     arguments.pace,
-    *SHARED,
+    arguments.explained,
+    *FOLLOWING,
 )
 def backfill(out: Output, given: Given) -> None:
     """Backfill past events to a receiver."""

@@ -20,10 +20,12 @@ def ago(text: str) -> datetime | timedelta:
     return _length(text) or _moment(text)
 
 
-def ahead(text: str) -> datetime:
-    """Return a moment that has not come yet; ``2h`` is in two hours."""
+def ahead(text: str) -> datetime | timedelta:
+    """Return a moment that has not come yet, or how long it is until then."""
     length = _length(text)
-    time = _moment(text) if length is None else timezone.now() + length
+    if length is not None:
+        return length
+    time = _moment(text)
     if time <= timezone.now():
         raise ArgumentTypeError(f"{text!r} is over already; {WANTED}")
     return time

@@ -28,7 +28,7 @@ def _operation(parser: ArgumentParser) -> None:
     "operations",
     "list operations; show, cancel, resume or wait for one",
     _operation,
-    arguments.act,
+    arguments.explained,
     arguments.waiting,
     arguments.limited,
     arguments.as_json,
@@ -44,6 +44,9 @@ def list_operations(out: Output, given: Given) -> None:
     found = operations.recent(given["limit"])
     if given["json"]:
         out.json([following.described(each) for each in found])
+        return
+    if not found:
+        out.say("no operations")
         return
     heading = ("id", "kind", "state", "done", "total")
     out.table([heading, *map(_row, found)])
@@ -90,7 +93,7 @@ def _one(out: Output, given: Given, operation: Operation) -> None:
 
 def _entries(parser: ArgumentParser) -> None:
     add = parser.add_argument
-    add("--verb", metavar="VERB", help="only acts of this kind")
+    add("--verb", dest="act", metavar="VERB", help="only acts of this kind")
     add("--by", metavar="NAME", help="only what this person did")
     add("--operation", type=uuid.UUID, metavar="ID", help="only about this operation")
     add("--since", type=times.ago, metavar="TIME", help="a time, or an age such as 2h")
@@ -108,7 +111,7 @@ def log(out: Output, given: Given) -> None:
     """Print the audit trail."""
     entries = operations.log(
         limit=given["limit"],
-        verb=given["verb"],
+        verb=given["act"],
         by=given["by"],
         operation=given["operation"],
         since=times.moment(given["since"]),

@@ -14,6 +14,7 @@ from signal_tasks.operations.failures import last_failures
 from signal_tasks.operations.groups import FailureGroup, annotate, failure_groups
 from signal_tasks.operations.handle import Operation, find, recent
 from signal_tasks.operations.inspection import describe, describe_signals
+from signal_tasks.operations.looks import acknowledge
 from signal_tasks.operations.trail import log
 from signal_tasks.selection import Selection
 
@@ -23,6 +24,7 @@ __all__ = [
     "NotInForce",
     "Operation",
     "Selection",
+    "acknowledge",
     "annotate",
     "backfill",
     "controls",

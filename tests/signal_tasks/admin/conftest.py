@@ -10,7 +10,7 @@ import pytest
 from django.contrib.auth.models import Permission, User
 from django.test import Client
 
-from signal_tasks import AsyncSignal, RetryPolicy
+from signal_tasks import AsyncSignal
 from signal_tasks.models import Delivery
 from signal_tasks.testing import run_pending
 
@@ -71,17 +71,6 @@ def staff(client: Client) -> Callable[..., Client]:
         return client
 
     return log_in
-
-
-@pytest.fixture
-def failing(signal: AsyncSignal) -> AsyncSignal:
-    """Make a signal whose receiver, t.admin, always fails."""
-
-    def fail(sender: object, **kwargs: Any) -> None:
-        raise ValueError("on purpose")
-
-    signal.connect(fail, name="t.admin", weak=False, retry=RetryPolicy(max_attempts=1))
-    return signal
 
 
 @pytest.fixture
