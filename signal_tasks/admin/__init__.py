@@ -7,6 +7,6 @@ action calls ``operations``, if the user has the permission for it.
 
 from __future__ import annotations
 
-from signal_tasks.admin import controls, deliveries, events, operations, workers
+from signal_tasks.admin import controls, deliveries, events, groups, operations, workers
 
-__all__ = ["controls", "deliveries", "events", "operations", "workers"]
+__all__ = ["controls", "deliveries", "events", "groups", "operations", "workers"]

@@ -30,7 +30,7 @@ from django.utils.translation import ngettext
 
 from signal_tasks import operations
 from signal_tasks.admin.trace import log_operation
-from signal_tasks.admin.window import MAX_COUNTED
+from signal_tasks.admin.window import MAX_COUNTED, counted
 from signal_tasks.db.aliases import outbox_aliases
 from signal_tasks.operations import Operation, Selection
 
@@ -125,7 +125,7 @@ class ConfirmedActions(admin.ModelAdmin):  # type: ignore[type-arg]
             **self.admin_site.each_context(request),
             "opts": self.opts,
             "title": TITLES[verb],
-            "number": _number(number),
+            "number": counted(number),
             "effect": EFFECTS[verb],
             "button": BUTTONS[verb],
             "back": request.get_full_path(),
@@ -174,14 +174,6 @@ def _told(operation: Operation) -> SafeString:
     changed = operation.done
     text = ngettext("%d delivery changed.", "%d deliveries changed.", changed) % changed
     return format_html("{} {}", text, link)
-
-
-def _number(number: int) -> str:
-    """Return how many deliveries it is about: exactly, or more than the cap."""
-    if number > MAX_COUNTED:
-        more = _("more than %s deliveries")
-        return str(more % f"{MAX_COUNTED:,}")
-    return ngettext("%d delivery", "%d deliveries", number) % number
 
 
 def _receivers(selections: Sequence[Selection], verb: str) -> list[tuple[str, int]]:

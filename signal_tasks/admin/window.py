@@ -19,6 +19,8 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.functional import cached_property
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
 
 from signal_tasks.stored_json import shown
 
@@ -66,7 +68,7 @@ class WindowAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     def lookup_allowed(self, lookup: str, value: str, request: Any = None) -> bool:
         """Allow what the lists offer: anything else would read a whole table."""
-        field, _, kind = lookup.partition("__")
+        field, __, kind = lookup.partition("__")
         columns = [each for each in self.list_filter if isinstance(each, str)]
         offered = field in columns and kind in ("exact", "isnull")
         ours = [getattr(each, "parameter_name", None) for each in self.list_filter]
@@ -142,3 +144,11 @@ def laid_out(text: str) -> SafeString:
 def may(request: HttpRequest, codename: str) -> bool:
     """Return True if the user has this permission of ours."""
     return bool(request.user.has_perm(f"signal_tasks.{codename}"))
+
+
+def counted(number: int) -> str:
+    """Return a number of deliveries: exactly, or that it is more than can be counted."""
+    if number > MAX_COUNTED:
+        more = _("more than %s deliveries")
+        return str(more % f"{MAX_COUNTED:,}")
+    return ngettext("%d delivery", "%d deliveries", number) % number

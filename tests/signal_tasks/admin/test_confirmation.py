@@ -14,7 +14,7 @@ from django.test import Client
 from django.urls import reverse
 
 from signal_tasks import AsyncSignal
-from signal_tasks.admin import confirmation, deliveries
+from signal_tasks.admin import confirmation, deliveries, window
 from signal_tasks.models import AuditEntry, Delivery, Event, Operation
 from signal_tasks.testing import run_pending
 from tests.signal_tasks.admin.conftest import act, ask, confirm, text
@@ -185,6 +185,7 @@ def test_more_than_can_be_counted_is_said_to_be_more(
     admin_client: Client, failing: AsyncSignal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(confirmation, "MAX_COUNTED", 110)
+    monkeypatch.setattr(window, "MAX_COUNTED", 110)
     pk = many_dead(120, failing)
     asked = ask(admin_client, DELIVERIES, "discard", pk, **ALL)
     assert "<strong>more than 110 deliveries</strong>" in text(asked)
