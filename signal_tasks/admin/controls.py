@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils.formats import localize
+from django.utils.timezone import is_naive, localtime
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
@@ -21,16 +24,7 @@ from signal_tasks.models import Control
 class ControlAdmin(WindowAdmin):
     """Pauses and limits that operators have set, and what ends them."""
 
-    list_display = (
-        "target",
-        "kind",
-        "rate",
-        "max_concurrency",
-        "until",
-        "by",
-        "reason",
-        "created_at",
-    )
+    list_display = ("target", "shown_control", "reason", "by", "created_at")
     list_filter = ("kind",)
     names = ("target", "by")
     search_help_text = _(
@@ -46,6 +40,18 @@ class ControlAdmin(WindowAdmin):
     def has_limit_permission(self, request: HttpRequest) -> bool:
         """Return True if this user may set and clear limits."""
         return may(request, "limit_target")
+
+    @admin.display(description=_("control"), ordering="kind")
+    def shown_control(self, control: Control) -> str:
+        """The pause or the limits, and when they end."""
+        parts: list[Any] = [control.get_kind_display()]
+        if control.rate:
+            parts.append(_("rate %s") % control.rate)
+        if control.max_concurrency is not None:
+            parts.append(_("%d at a time") % control.max_concurrency)
+        if control.until is not None:
+            parts.append(_("until %s") % _shown(control.until))
+        return ", ".join(map(str, parts))
 
     @admin.action(description=_("Resume what is paused"), permissions=["pause"])
     def resume(self, request: HttpRequest, queryset: QuerySet[Control]) -> None:
@@ -69,6 +75,10 @@ class ControlAdmin(WindowAdmin):
         log(request, ended, f"{end.__name__} in a list")
         text = ngettext("%d control was ended.", "%d controls were ended.", len(ended))
         self.message_user(request, text % len(ended), messages.SUCCESS)
+
+
+def _shown(time: datetime) -> str:
+    return str(localize(time if is_naive(time) else localtime(time)))
 
 
 NOTHING: dict[str, Any] = {

@@ -13,6 +13,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
 
 from signal_tasks import operations
 from signal_tasks.admin.confirmation import ConfirmedActions
@@ -62,16 +63,7 @@ class DeliveryList(ChangeList):
 class DeliveryAdmin(ConfirmedActions, WindowAdmin):
     """Deliveries, and the actions on them."""
 
-    list_display = (
-        "receiver",
-        "state",
-        "reason",
-        "shown_attempts",
-        "last_error",
-        "finished_at",
-        "available_at",
-        "id",
-    )
+    list_display = ("receiver", "shown_state", "last_error", "finished_at")
     list_filter = ("state", "reason", "orphaned", ReceiverFilter, GroupFilter)
     ids = ("id", "event")
     names = ("receiver",)
@@ -199,15 +191,21 @@ class DeliveryAdmin(ConfirmedActions, WindowAdmin):
             return names
         return [name for name in names if name != "last_error"]
 
-    @admin.display(description=_("attempts"), ordering="attempts")
-    def shown_attempts(self, delivery: Delivery) -> str:
-        """The attempts of this run, and which run it is, if there were several."""
-        if delivery.run == 1:
-            return str(delivery.attempts)
-        return _("%(attempts)s in run %(run)s") % {
-            "attempts": delivery.attempts,
-            "run": delivery.run,
-        }
+    @admin.display(description=_("state"), ordering="state")
+    def shown_state(self, delivery: Delivery) -> str:
+        """The state with its reason, the attempts, and the run, if there were several."""
+        parts: list[Any] = [
+            delivery.get_state_display(),
+            delivery.get_reason_display(),
+        ]
+        attempts = delivery.attempts
+        if attempts:
+            parts.append(ngettext("%d attempt", "%d attempts", attempts) % attempts)
+        if delivery.run > 1:
+            parts.append(_("run %d") % delivery.run)
+        if delivery.orphaned:
+            parts.append(_("orphaned"))
+        return ", ".join(str(part) for part in parts if part)
 
     @admin.display(description=_("last error"))
     def last_error(self, delivery: Any) -> str:

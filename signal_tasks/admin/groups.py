@@ -31,10 +31,9 @@ class FailureGroupAdmin(ConfirmedActions, WindowAdmin):
 
     list_display = (
         "error_type",
-        "receiver",
         "shown_sample",
+        "receiver",
         "failures",
-        "first_seen_at",
         "last_seen_at",
         "note",
     )

@@ -28,14 +28,10 @@ class OperationAdmin(WindowAdmin):
 
     list_display = (
         "shown_selection",
-        "kind",
-        "state",
+        "shown_state",
         "shown_progress",
-        "failed",
-        "skipped",
         "by",
         "created_at",
-        "finished_at",
     )
     list_filter = ("state", "kind")
     ids = ("id",)
@@ -110,9 +106,21 @@ class OperationAdmin(WindowAdmin):
 
     @admin.display(description=_("progress"))
     def shown_progress(self, operation: models.Operation) -> str:
-        """How many are done, of how many."""
+        """How many are done, of how many, and how many are not."""
         total = "?" if operation.total is None else operation.total
-        return f"{operation.done} / {total}"
+        parts = [_("%(done)s of %(total)s") % {"done": operation.done, "total": total}]
+        if operation.failed:
+            parts.append(_("%d failed") % operation.failed)
+        if operation.skipped:
+            parts.append(_("%d skipped") % operation.skipped)
+        return ", ".join(map(str, parts))
+
+    @admin.display(description=_("state"), ordering="state")
+    def shown_state(self, operation: models.Operation) -> str:
+        """The kind and the state."""
+        return (
+            f"{operation.get_kind_display()}, {operation.get_state_display().lower()}"
+        )
 
     @admin.display(description=_("audit trail"))
     def shown_trail(self, operation: models.Operation) -> SafeString:

@@ -58,6 +58,11 @@ class WindowAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     #: Fields with rows of another model, and the permission to view those.
     children: Mapping[str, str] = MappingProxyType({})
 
+    class Media:
+        """The style of the lists."""
+
+        css = {"all": ("signal_tasks/admin.css",)}
+
     def get_fieldsets(self, request: HttpRequest, obj: Model | None = None) -> Any:
         """Leave out the rows of models that this user may not view."""
         hidden = {n for n, code in self.children.items() if not may(request, code)}

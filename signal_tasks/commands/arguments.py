@@ -7,8 +7,9 @@ import getpass
 import os
 import uuid
 from argparse import ArgumentParser
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError
@@ -41,6 +42,20 @@ def limited(parser: ArgumentParser) -> None:
 
 def filters(parser: ArgumentParser) -> None:
     """Add what restricts deliveries, all of which have to match."""
+    _filters(parser)
+
+
+def selection(parser: ArgumentParser) -> None:
+    """Add what selects the deliveries that a verb changes."""
+    add = _filters(parser)
+    add("--state", choices=State.values, help="in this state")
+    add("--group", metavar="FINGERPRINT", help="dead letters of this failure group")
+    add("--all", action="store_true", help="without any restriction")
+    parser.add_argument("--dry-run", action="store_true", help="only count them")
+
+
+def _filters(parser: ArgumentParser) -> Callable[..., Any]:
+    """Add the filters; return what adds more to their group."""
     parser.add_argument("id", nargs="*", type=uuid.UUID, help="ids of deliveries")
     add = parser.add_argument_group("selection").add_argument
     add("--receiver", type=name, metavar="NAME", help="to this receiver")
@@ -51,16 +66,7 @@ def filters(parser: ArgumentParser) -> None:
     since = "that finished, or else were sent, since then: a time, or an age as 2h"
     add("--since", type=times.ago, metavar="TIME", help=since)
     add("--until", type=times.ago, metavar="TIME", help="the same, before then")
-
-
-def selection(parser: ArgumentParser) -> None:
-    """Add what selects the deliveries that a verb changes."""
-    filters(parser)
-    add = parser.add_argument
-    add("--state", choices=State.values, help="in this state")
-    add("--group", metavar="FINGERPRINT", help="dead letters of this failure group")
-    add("--all", action="store_true", help="without any restriction")
-    add("--dry-run", action="store_true", help="only count them")
+    return add
 
 
 def signed(parser: ArgumentParser) -> None:

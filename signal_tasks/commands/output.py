@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
 from django.core.management.base import OutputWrapper
-
-from signal_tasks.commands import times
 
 #: Columns of a terminal that lines fit into.
 WIDTH = 80
@@ -50,15 +47,6 @@ class Output:
         """Print a value as JSON."""
         self.say(json.dumps(value, indent=2, default=_plain))
 
-    def table(self, rows: Sequence[Sequence[object]]) -> None:
-        """Print rows, the first one as the heading, in columns of their widths."""
-        texts = [[_cell(value) for value in row] for row in rows]
-        widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
-        heading, *others = (_aligned(row, widths) for row in texts)
-        self.say(self.style.MIGRATE_HEADING(heading))
-        for line in others:
-            self.say(line)
-
     def details(self, *texts: str) -> None:
         """Print lines that belong to the line before, cut to the terminal."""
         for text in filter(None, texts):
@@ -82,18 +70,6 @@ def count(number: int, singular: str, plural: str) -> str:
 def deliveries(number: int) -> str:
     """Return a number of deliveries."""
     return count(number, "delivery", "deliveries")
-
-
-def _cell(value: object) -> str:
-    return times.shown(value) if isinstance(value, datetime) else str(value)
-
-
-def _aligned(row: Iterable[str], widths: Iterable[int]) -> str:
-    cells = (
-        f"{text:>{width}}" if text.isdecimal() else f"{text:<{width}}"
-        for text, width in zip(row, widths, strict=True)
-    )
-    return "  ".join(cells).rstrip()
 
 
 def _plain(value: object) -> str:

@@ -48,13 +48,16 @@ def list_operations(out: Output, given: Given) -> None:
     if not found:
         out.say("no operations")
         return
-    heading = ("id", "kind", "state", "done", "total")
-    out.table([heading, *map(_row, found)])
+    for operation in found:
+        _say_line(out, operation)
 
 
-def _row(operation: Operation) -> tuple[object, ...]:
+def _say_line(out: Output, operation: Operation) -> None:
     total = "?" if operation.total is None else operation.total
-    return operation.id, operation.kind, operation.state, operation.done, total
+    numbers = f"{operation.done} of {total}"
+    out.say(f"{operation.id}  {operation.kind} {operation.state}, {numbers}")
+    who = f"{times.shown(operation.created_at)} by {operation.by or 'nobody'}"
+    out.details(f"{who}: {operation.selection.words()}", operation.note)
 
 
 def _found(pk: uuid.UUID) -> Operation:

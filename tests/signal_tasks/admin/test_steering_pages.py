@@ -258,7 +258,7 @@ def test_runs_are_told_apart(admin_client: Client, dead: Delivery) -> None:
     page = text(admin_client.get(url("delivery", "change", dead.pk)))
     assert "Run 1, attempt 1, dead, " in page
     assert "Run 2, attempt 1, dead, " in page
-    assert "1 in run 2" in text(admin_client.get(url("delivery")))
+    assert "Dead, Exhausted, 1 attempt, run 2" in text(admin_client.get(url("delivery")))
 
 
 @pytest.mark.parametrize(
