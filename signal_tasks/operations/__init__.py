@@ -1,14 +1,15 @@
-"""Operations on many deliveries: select, replay, discard, backfill, log, describe.
+"""What operators do: replay, discard, backfill, pause, limit, log, describe.
 
 The admin, the command and the dashboard call these, and nothing else changes
-deliveries for an operator. An operation is rows, which relays work off: a call returns
-before anything is changed.
+deliveries for an operator. An operation on many deliveries is rows, which relays work
+off: a call returns before anything is changed.
 """
 
 from __future__ import annotations
 
 from signal_tasks.controls import ControlInForce, controls, pause, resume
 from signal_tasks.exceptions import NotInForce
+from signal_tasks.limiting import BreakerState, breakers, clear, limit
 from signal_tasks.operations.creation import backfill, discard, replay
 from signal_tasks.operations.failures import last_failures
 from signal_tasks.operations.groups import FailureGroup, annotate, failure_groups
@@ -19,6 +20,7 @@ from signal_tasks.operations.trail import log
 from signal_tasks.selection import Selection
 
 __all__ = [
+    "BreakerState",
     "ControlInForce",
     "FailureGroup",
     "NotInForce",
@@ -27,6 +29,8 @@ __all__ = [
     "acknowledge",
     "annotate",
     "backfill",
+    "breakers",
+    "clear",
     "controls",
     "describe",
     "describe_signals",
@@ -34,6 +38,7 @@ __all__ = [
     "failure_groups",
     "find",
     "last_failures",
+    "limit",
     "log",
     "pause",
     "recent",
