@@ -31,7 +31,7 @@ class ControlAdmin(WindowAdmin):
         "The full target, such as queue:email, or the name of a person"
     )
     ordering = ("kind", "target")
-    actions = ("resume",)
+    actions = ("resume", "clear")
 
     def has_pause_permission(self, request: HttpRequest) -> bool:
         """Return True if this user may pause and resume."""
@@ -57,6 +57,11 @@ class ControlAdmin(WindowAdmin):
     def resume(self, request: HttpRequest, queryset: QuerySet[Control]) -> None:
         """End the ticked pauses."""
         self._end(request, queryset, Control.Kind.PAUSE, operations.resume)
+
+    @admin.action(description=_("Clear limits"), permissions=["limit"])
+    def clear(self, request: HttpRequest, queryset: QuerySet[Control]) -> None:
+        """End the ticked limits."""
+        self._end(request, queryset, Control.Kind.LIMIT, operations.clear)
 
     def _end(
         self, request: HttpRequest, queryset: QuerySet[Control], kind: str, end: Any

@@ -28,6 +28,12 @@ def _until(parser: ArgumentParser) -> None:
     parser.add_argument("--until", type=times.ahead, metavar="TIME", help=text)
 
 
+def _limits(parser: ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--rate", metavar="RATE", help='deliveries a second, or text as "100/m"')
+    add("--max-concurrency", type=int, metavar="N", help="deliveries at a time")
+
+
 @verb(
     "pause",
     "start nothing of a receiver, signal or queue; without one, list what is paused",
@@ -64,6 +70,47 @@ def resume(out: Output, given: Given) -> None:
     with arguments.refusals():
         target = operations.resume(given["target"], by=arguments.author(given))
     _say(out, given, "pause", target, "is resumed")
+
+
+@verb(
+    "limit",
+    "limit a receiver, signal or queue for all workers; without one, list the limits",
+    _optional_target,
+    _limits,
+    _until,
+    arguments.explained,
+    arguments.as_json,
+)
+def limit(out: Output, given: Given) -> None:
+    """Limit a target, or list the limits."""
+    if given["target"] is None:
+        _list(out, given, "limit")
+        return
+    names.check_target(given["target"])
+    with arguments.refusals():
+        target = operations.limit(
+            given["target"],
+            rate=given["rate"],
+            max_concurrency=given["max_concurrency"],
+            until=given["until"],
+            reason=given["because"],
+            by=arguments.author(given),
+        )
+    _say(out, given, "limit", target, f"is limited to {_limits_of(given)}")
+
+
+@verb(
+    "clear",
+    "end a limit; what the code says holds again",
+    _target,
+    arguments.signed,
+    arguments.as_json,
+)
+def clear(out: Output, given: Given) -> None:
+    """Clear the limit of a target."""
+    with arguments.refusals():
+        target = operations.clear(given["target"], by=arguments.author(given))
+    _say(out, given, "limit", target, "is not limited any more")
 
 
 def _say(out: Output, given: Given, kind: str, target: str, text: str) -> None:
@@ -116,4 +163,4 @@ def _limits_of(given: Given) -> str:
     return ", ".join(texts)
 
 
-VERBS = (pause, resume)
+VERBS = (pause, resume, limit, clear)

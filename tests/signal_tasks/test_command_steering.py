@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from datetime import timedelta
 
 import pytest
@@ -77,3 +78,52 @@ def test_what_is_not_paused_is_not_resumed(calls: list[object]) -> None:
 def test_an_unknown_target_suggests_a_known_one(calls: list[object]) -> None:
     with pytest.raises(CommandError, match=r"Did you mean 't\.steered'"):
         command("pause", "t.stered")
+
+
+def test_a_limit_is_set_listed_and_cleared(calls: list[object]) -> None:
+    assert command("limit") == "nothing is limited\n"
+    said = command("limit", "t.steered", "--rate", "100/m", "--max-concurrency", "4")
+    assert said == "receiver:t.steered is limited to 100/m, 4 at a time\n"
+    target, limits, _ = command("limit").splitlines()
+    assert (target, limits) == ("receiver:t.steered", "  100/m, 4 at a time")
+    (listed,) = told("limit")
+    assert (listed["rate"], listed["max_concurrency"]) == ("100/m", 4)
+    said = command("clear", "t.steered")
+    assert said == "receiver:t.steered is not limited any more\n"
+    assert not Control.objects.exists()
+
+
+def test_a_limit_without_a_number_is_an_error(calls: list[object]) -> None:
+    with pytest.raises(CommandError, match="give a rate"):
+        command("limit", "t.steered")
+    with pytest.raises(CommandError, match="rate is 'fast'"):
+        command("limit", "t.steered", "--rate", "fast")
+
+
+def test_what_is_not_limited_is_not_cleared(calls: list[object]) -> None:
+    with pytest.raises(CommandError, match="limited now: nothing"):
+        command("clear", "t.steered")
+
+
+def test_a_limit_and_its_end_are_in_the_audit_trail(calls: list[object]) -> None:
+    command(
+        "limit", "queue:email", "--rate", "5", "--because", "they ask", "--by", "ada"
+    )
+    command("clear", "queue:email", "--by", "bob")
+    clear, limit = told("log")
+    assert (limit["verb"], limit["by"], limit["reason"]) == ("limit", "ada", "they ask")
+    assert (clear["verb"], clear["by"]) == ("clear", "bob")
+
+
+@pytest.mark.parametrize("verb", ["limit", "pause"])
+def test_the_line_in_the_audit_trail_does_the_same_again(
+    verb: str, calls: list[object]
+) -> None:
+    rate = ["--rate", "5"] if verb == "limit" else []
+    command(verb, "queue:email", *rate, "--because", "it is slow", "--by", "ada")
+    (entry,) = told("log")
+    words = shlex.split(entry["command"])
+    assert words[:3] == ["manage.py", "signal_tasks", verb]
+    command(*words[2:])
+    again, first = told("log")
+    assert {**again, "at": None} == {**first, "at": None}

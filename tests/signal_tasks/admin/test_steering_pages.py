@@ -101,6 +101,7 @@ def test_nobody_edits_what_is_no_note(
         ("failuregroup", "replay"),
         ("failuregroup", "discard"),
         ("control", "resume"),
+        ("control", "clear"),
     ],
 )
 def test_a_viewer_is_offered_no_action_and_does_none(
@@ -151,6 +152,18 @@ def test_an_operator_resumes_what_is_paused(
     assert "1 control was ended." in text(answer)
     assert not Control.objects.exists()
     assert AuditEntry.objects.get(verb="resume").by == "staff"
+
+
+def test_an_operator_clears_limits_and_leaves_pauses(
+    staff: Callable[..., Client], rows: dict[str, Any]
+) -> None:
+    operations.limit("receiver:t.failing", rate="10/m", max_concurrency=2, by="ada")
+    client = staff(*ROLES["operator"])
+    assert "Limit, rate 10/m, 2 at a time" in text(client.get(url("control")))
+    every = Control.objects.values_list("pk", flat=True)
+    act(client, url("control"), "clear", *every)
+    assert Control.objects.get().kind == "pause"
+    assert AuditEntry.objects.get(verb="clear").by == "staff"
 
 
 def test_the_dead_letters_of_a_group_are_replayed_and_no_others(
@@ -258,7 +271,9 @@ def test_runs_are_told_apart(admin_client: Client, dead: Delivery) -> None:
     page = text(admin_client.get(url("delivery", "change", dead.pk)))
     assert "Run 1, attempt 1, dead, " in page
     assert "Run 2, attempt 1, dead, " in page
-    assert "Dead, Exhausted, 1 attempt, run 2" in text(admin_client.get(url("delivery")))
+    assert "Dead, Exhausted, 1 attempt, run 2" in text(
+        admin_client.get(url("delivery"))
+    )
 
 
 @pytest.mark.parametrize(
