@@ -16,12 +16,14 @@ from signal_tasks.dispatch.forwarding import async_receiver
 from signal_tasks.dispatch.signal import AsyncSignal
 from signal_tasks.exceptions import (
     DecodeError,
+    DuplicateEvent,
     LeaseLost,
     MissingInstance,
     NoCurrentDelivery,
     PayloadError,
     Reject,
     Retry,
+    SignalLoop,
     SignalTasksError,
 )
 from signal_tasks.health_report import HealthReport
@@ -36,6 +38,7 @@ __all__ = [
     "CurrentDelivery",
     "DecodeError",
     "DeliveryHandle",
+    "DuplicateEvent",
     "HealthReport",
     "LeaseLost",
     "MissingInstance",
@@ -44,6 +47,7 @@ __all__ = [
     "Reject",
     "Retry",
     "RetryPolicy",
+    "SignalLoop",
     "SignalTasksError",
     "Snapshot",
     "async_receiver",

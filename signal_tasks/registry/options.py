@@ -92,7 +92,12 @@ class Options:
     def errors(self) -> Iterator[str]:
         """Yield a sentence for each option that makes no sense."""
         given = {name: getattr(self, name) for name in _RULES}
-        return errors(_RULES, given)
+        yield from errors(_RULES, given)
+        if self.ordered and self.coalesce is not None:
+            yield (
+                "ordered=True runs each send in its turn, and coalesce= drops all but "
+                "the newest; use one of them"
+            )
 
     def non_default(self) -> dict[str, Any]:
         """Return the options that were set to something else than their default."""

@@ -167,11 +167,12 @@ class Relay:
         self, database: str, state: DatabaseState, result: PassResult, now: float
     ) -> None:
         result.pruned = pruning.prune_batch(database)
+        forgotten = pruning.forget_keys(database)
         pruning.prune_trail(database)
         pruning.prune_groups(database)
         Delivery.objects.using(database).forget_extensions()
         state.held_up_to = prune_held(state.held_up_to, database=database)
-        more = result.pruned >= pruning.BATCH
+        more = max(result.pruned, forgotten) >= pruning.BATCH
         state.prune_at = pruning.next_run_at(now) if more else now + PRUNE_EVERY
 
     def _send_signal(self, database: str, result: PassResult) -> None:
