@@ -123,7 +123,7 @@ class Selection:
         """
         total = 0
         for database in outbox_aliases():
-            rows = self._rows_for(verb, database).order_by()
+            rows = self.rows_for(verb, database).order_by()
             if cap is not None:
                 rows = rows[: cap + 1 - total]
             total += rows.count()
@@ -131,7 +131,8 @@ class Selection:
                 break
         return total
 
-    def _rows_for(self, verb: str | None, database: str) -> DeliveryQuerySet[Delivery]:
+    def rows_for(self, verb: str | None, database: str) -> DeliveryQuerySet[Delivery]:
+        """Return what a verb would change, or for None all that match."""
         if verb == "replay":
             return self.replayable(database)
         return self.discardable(database) if verb == "discard" else self.rows(database)

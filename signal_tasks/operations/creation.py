@@ -74,7 +74,8 @@ class Plan:
         if len(ids) > MAX_SHOWN_IDS:
             return ""
         options: dict[str, object] = {**self.selection.options()}
-        options |= {"rate": self.rate, "reason": self.reason}
+        options |= {"rate": self.rate, "because": self.reason}
+        options["all"] = self.selection.is_empty
         return audit.command_line(self.kind, *ids, **options)
 
 

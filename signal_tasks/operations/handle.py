@@ -88,6 +88,11 @@ class Operation:
         """True while relays work at it, or will."""
         return self.state in OPEN
 
+    @property
+    def databases(self) -> tuple[str, ...]:
+        """The outboxes in which it has a row; none for a dry run."""
+        return self._databases
+
     def __str__(self) -> str:
         return f"{self.kind}[{self.id}] {self.state}"
 
@@ -255,5 +260,5 @@ def _act(verb: str, operation: Operation, by: Any, reason: str) -> audit.Act:
         by=audit.name_of(by),
         reason=reason,
         operation_id=operation.id,
-        command=audit.command_line("operations", verb, str(operation.id)),
+        command=audit.command_line("operations", str(operation.id), **{verb: True}),
     )
