@@ -323,6 +323,7 @@ def test_a_relay_that_comes_late_makes_up_for_a_few_seconds_of_a_rate(
     connect(signal)
     dead(signal, 100)
     operation = operations.replay(Selection(signal=signal.name), rate=2, canary=False)
+    operating.run_batch(operation.id, "default")  # which collects
     Operation.objects.update(next_step_at=F("next_step_at") - DAY)
     operating.work_off("default", seconds=60)
     assert 10 <= counts(operation)[1] <= 12
