@@ -50,7 +50,7 @@ class Plan:
         return models.Operation(
             pk=pk,
             kind=self.kind,
-            stored_selection=self.selection.fixed().to_json(),
+            stored_selection=self.selection.to_json(),
             open_key=open_key(self.kind, self.selection),
             canary=canary,
             rate="" if self.rate is None else str(self.rate),
