@@ -42,10 +42,11 @@ def stack(stack: RunningShop) -> RunningShop:
 def screen(
     request: pytest.FixtureRequest, browser: Browser, stack: RunningShop
 ) -> Iterator[Page]:
-    size = {"width": request.param, "height": 850}
-    with browser.new_context(base_url=stack.url, viewport=size) as context:
+    with browser.new_context(base_url=stack.url) as context:
         context.set_default_timeout(20_000)
-        yield context.new_page()
+        page = context.new_page()
+        page.set_viewport_size({"width": request.param, "height": 850})
+        yield page
 
 
 @pytest.fixture
