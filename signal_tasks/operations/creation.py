@@ -76,6 +76,8 @@ class Plan:
         options: dict[str, object] = {**self.selection.options()}
         options |= {"rate": self.rate, "because": self.reason}
         options["all"] = self.selection.is_empty
+        if self.kind != Kind.DISCARD and self.canary is not None:
+            options["canary" if self.canary else "no_canary"] = True
         return audit.command_line(self.kind, *ids, **options)
 
 

@@ -206,7 +206,7 @@ def _work(operation: Any, database: str) -> bool:
     work = backfilling.work if is_backfill else changes.work
     batch = work(operation, limit, cursor.key, database)
     _count(operation, batch)
-    used = cursor.used + batch.changed + batch.failed
+    used = cursor.used + batch.changed
     operation.cursor = str(cursor._replace(key=batch.key, used=used))
     if batch.is_last:
         _finish(operation)
@@ -237,7 +237,7 @@ def _count(operation: Any, batch: Batch) -> None:
 def _may_go_on(operation: Any, cursor: Cursor, database: str) -> bool:
     """Judge the last step of a canary; wait, or stop the operation, if it may not."""
     started = time.monotonic()
-    judgement = judge(operation, cursor.used, database)
+    judgement = judge(operation, database)
     if judgement.may_go_on is None:
         took = time.monotonic() - started
         wait = timedelta(seconds=max(JUDGE_EVERY, took / JUDGE_SHARE))
@@ -251,7 +251,7 @@ def _may_go_on(operation: Any, cursor: Cursor, database: str) -> bool:
 
 
 def _why(operation: Operation, cursor: Cursor, judgement: Judgement) -> str:
-    bad = f"{judgement.failed} of {cursor.used}"
+    bad = f"{judgement.bad} of {cursor.used}"
     return f"Step {operation.step}: {bad} deliveries have failed. {judgement.error}"
 
 

@@ -21,6 +21,7 @@ from tests.signal_tasks.operations.steps import (
     run_pass,
     states,
 )
+from tests.testapp.models import Thing
 
 pytestmark = pytest.mark.django_db
 
@@ -130,6 +131,20 @@ def test_attempts_before_the_replay_do_not_count(
     )
     replay(machine)
     assert steps(machine, 3) == [1, 2, 5]
+
+
+def test_a_step_that_its_receiver_discards_has_failed(signal: AsyncSignal) -> None:
+    machine = connect(signal, on_missing="skip")
+    thing = Thing.objects.create(name="one")
+    dead(signal, 130, thing=thing)
+    thing.delete()
+    operation = replay(machine)
+    assert steps(machine, 1) == [1]
+    run_pass()
+    assert operation.refresh().state == "stopped"
+    assert (
+        operation.note == "Step 1: 1 of 1 deliveries have failed. They were discarded."
+    )
 
 
 def test_what_asks_to_be_run_later_is_waited_for(signal: AsyncSignal) -> None:

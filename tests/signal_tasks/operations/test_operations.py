@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -13,8 +14,10 @@ from django.contrib.auth.models import User
 from django.db import connection, connections, transaction
 from django.db.models import F
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from signal_tasks import AsyncSignal, operations, signals
+from signal_tasks.management.commands.signal_tasks import Command
 from signal_tasks.models import AuditEntry, Delivery, Operation, OperationItem
 from signal_tasks.operations import Selection
 from signal_tasks.relay import operating
@@ -323,6 +326,7 @@ def test_a_relay_that_comes_late_makes_up_for_a_few_seconds_of_a_rate(
     connect(signal)
     dead(signal, 100)
     operation = operations.replay(Selection(signal=signal.name), rate=2, canary=False)
+    operating.run_batch(operation.id, "default")  # which collects
     Operation.objects.update(next_step_at=F("next_step_at") - DAY)
     operating.work_off("default", seconds=60)
     assert 10 <= counts(operation)[1] <= 12
@@ -420,8 +424,40 @@ def test_an_operation_is_on_the_record_with_who_and_why(signal: AsyncSignal) -> 
     assert entry.target == f"dead deliveries of the signal {signal.name}"
     assert entry.command == (
         f"manage.py signal_tasks replay --signal {signal.name} --state dead "
-        "--reason 'mail is back'"
+        "--because 'mail is back'"
     )
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda chosen, name: operations.replay(chosen, canary=True, rate="5/m"),
+        lambda chosen, name: operations.replay(chosen, canary=False, reason="a 'b'"),
+        lambda chosen, name: operations.discard(chosen),
+        lambda chosen, name: operations.discard(Selection(), everything=True),
+        lambda chosen, name: operations.replay(Selection(ids=[uuid.uuid4()])),
+        lambda chosen, name: operations.backfill(name, since=DAY, until=DAY / 2),
+        lambda chosen, name: operations.discard(chosen).cancel(),
+    ],
+)
+def test_the_command_on_the_record_is_one_that_can_be_given(
+    ask: Callable[[Selection, str], object], signal: AsyncSignal
+) -> None:
+    machine = connect(signal)
+    chosen = Selection(
+        receiver=machine.name,
+        reason="lost",
+        error="key error",
+        fingerprint="a" * 16,
+        subject="shop.order:5",
+        since=DAY,
+        until=timezone.now(),
+    )
+    ask(chosen, machine.name)
+    (entry, *_) = operations.log()
+    program, name, *arguments = shlex.split(entry.command)
+    parser = Command().create_parser(program, name)
+    assert parser.parse_args(arguments).verb == arguments[0]
 
 
 def test_the_log_is_filtered(signal: AsyncSignal) -> None:
