@@ -208,9 +208,21 @@ def test_progress_is_printed_until_a_relay_has_done_it(many: AsyncSignal) -> Non
 
 def test_who_waits_for_a_stopped_operation_gets_status_1(many: AsyncSignal) -> None:
     operation = stopped()
-    said = command("operations", operation.pk, "--wait", status=1)
+    said, warned = both("operations", operation.pk, "--wait", status=1)
     assert "is stopped" in said
     assert "too many have failed" in said
+    assert f"signal_tasks operations {operation.pk} --resume" in warned
+
+
+def test_what_failed_though_all_was_done_is_told_with_what_to_do(
+    many: AsyncSignal,
+) -> None:
+    operation = stopped()
+    Operation.objects.update(state="done", total=101, done=100, failed=1)
+    said, warned = both("operations", operation.pk, "--wait", status=1)
+    assert said == "100 deliveries replayed, 1 failed\n"
+    assert "1 delivery failed. It was not changed, or failed again" in warned
+    assert "give the same command again" in warned
 
 
 # -- listing and steering ---------------------------------------------------------
