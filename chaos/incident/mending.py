@@ -77,6 +77,7 @@ def find(incident: Incident) -> None:
     numbers = incident.numbers
     with incident.steps("find: what has died of what?") as step:
         groups = incident.read_groups()
+        step.said = incident.steps.shell.run("dead", "--group").splitlines()
         expected = {
             "MailServerDown": numbers.mails,
             "KeyError": numbers.bugs,
@@ -150,7 +151,8 @@ def resume(incident: Incident) -> None:
     with incident.steps("the mail server answers, resume the mails") as step:
         flag(MAIL_IS_DOWN).unlink()
         incident.moments["resumed"] = time.time()
-        incident.steps.shell.json("resume", f"receiver:{MAIL}", *ADA)
+        why = ("--because", "mail server is back")
+        incident.steps.shell.json("resume", f"receiver:{MAIL}", *why, *ADA)
         incident.wait(lambda: not incident.waiting(MAIL), "the mails that waited")
         step.seen = f"{incident.counts(MAIL)['succeeded']} that waited are sent"
 

@@ -311,6 +311,22 @@ def test_the_log_is_filtered(
     assert len(told("log", *wanted)) == number
 
 
+def test_a_note_is_found_in_the_log_by_the_verb_of_the_command(
+    failing: AsyncSignal,
+) -> None:
+    send(failing)
+    run_pending()
+    group = operations.failure_groups()[0].fingerprint
+    command("note", group, "ask the bank")
+    (entry,) = told("log", "--verb", "note")
+    assert (entry["verb"], entry["reason"]) == ("annotate", "ask the bank")
+
+
+def test_a_verb_that_nobody_knows_is_an_error_with_similar_ones(db: None) -> None:
+    with pytest.raises(CommandError, match=r"no act paus.* Did you mean pause"):
+        command("log", "--verb", "paus")
+
+
 def test_the_command_of_an_entry_does_the_same_again(failing: AsyncSignal) -> None:
     send(failing)
     operations.discard(
