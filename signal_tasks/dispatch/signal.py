@@ -34,6 +34,7 @@ from signal_tasks.dispatch.references import (
 from signal_tasks.dispatch.sending import InlineSavepoint
 from signal_tasks.outbox.handles import Responses, responses
 from signal_tasks.outbox.options import PLAIN, SendOptions
+from signal_tasks.outbox.ordering import KeyFunction
 from signal_tasks.outbox.write import EncodedEvent, prepare, write
 from signal_tasks.registry.naming import (
     ReceiverFunction,
@@ -65,6 +66,12 @@ class AsyncSignal(Signal):
             of the signal, found when first needed. ``ImproperlyConfigured`` is raised
             then for a signal that no module holds.
         aliases: its former names, under which events may still be stored.
+        key: function of ``sender`` and keywords that returns the key of a send for
+            ordered receivers, as ``using(key=...)`` takes it; None leaves it to the
+            subject. Called only if a receiver is ordered.
+
+    Raises:
+        TypeError: ``key`` is no function.
     """
 
     def __init__(
@@ -73,8 +80,12 @@ class AsyncSignal(Signal):
         *,
         name: str | None = None,
         aliases: Iterable[str] = (),
+        key: KeyFunction | None = None,
     ) -> None:
         super().__init__(use_caching)
+        if key is not None and not callable(key):
+            raise TypeError(f"AsyncSignal: key is {key!r}; give a function")
+        self._key = key
         self._given_name = name
         self._aliases = as_names(aliases)
         self._module = calling_module(self) if name is None else ""
@@ -250,6 +261,7 @@ class AsyncSignal(Signal):
         Raises:
             PayloadError: a value cannot travel, or there is too much of it; before
                 anything is called or written, so the transaction stays usable.
+            ValueError, TypeError: a receiver is ordered, and the send has no key.
             ImproperlyConfigured: the signal has no name.
         """
         return self._send(sender, named, PLAIN)
@@ -299,6 +311,7 @@ class AsyncSignal(Signal):
         at: datetime | None = None,
         database: str | None = None,
         headers: Mapping[str, Any] | None = None,
+        key: Any = None,
     ) -> BoundSignal:
         """Return the same send methods with options for the durable deliveries.
 
@@ -308,13 +321,16 @@ class AsyncSignal(Signal):
             at: an aware datetime; the same.
             database: alias whose transaction the event belongs to.
             headers: JSON values that receivers find in ``current_delivery()``.
+            key: a str, int, UUID or model instance; each ordered receiver runs the
+                deliveries of a key one at a time, in the order of the commits.
 
         Raises:
             TypeError, ValueError: for a naive datetime, one more than a hundred years
-                away, both of ``delay`` and ``at``, or headers that are not JSON.
+                away, both of ``delay`` and ``at``, headers that are not JSON, or a key
+                of another type, that is empty or not saved.
         """
         options = SendOptions.checked(
-            delay=delay, at=at, database=database, headers=headers
+            delay=delay, at=at, database=database, headers=headers, key=key
         )
         return BoundSignal(self, options)
 
@@ -368,7 +384,7 @@ class AsyncSignal(Signal):
         ]
         event = None
         if receivers:
-            event = prepare(self.name, sender, named, receivers, options)
+            event = prepare(self.name, sender, named, receivers, options, self._key)
         details = signals.SignalSending(signal=self, sender=sender, kwargs=named)
         signals.signal_sending.send(self, details=details)
         return event

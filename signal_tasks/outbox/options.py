@@ -10,17 +10,19 @@ from typing import Any
 
 from django.utils import timezone
 
+from signal_tasks.outbox.keys import key_text
 from signal_tasks.validation import MAX_SECONDS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SendOptions:
-    """The options of a send; ``delay`` is in seconds."""
+    """The options of a send; ``delay`` is in seconds, ``key`` empty if there is none."""
 
     delay: float = 0.0
     at: datetime | None = None
     database: str | None = None
     headers: Mapping[str, Any] | None = None
+    key: str = ""
 
     @classmethod
     def checked(
@@ -30,12 +32,14 @@ class SendOptions:
         at: datetime | None,
         database: str | None,
         headers: Mapping[str, Any] | None,
+        key: Any = None,
     ) -> SendOptions:
         """Check the arguments of ``using()``.
 
         Raises:
             TypeError, ValueError: for a naive datetime, one more than a hundred years
-                away, both of ``delay`` and ``at``, or headers that are not JSON.
+                away, both of ``delay`` and ``at``, headers that are not JSON, or a key
+                that cannot be one.
         """
         if delay is not None and at is not None:
             raise ValueError("using(): give delay or at, not both")
@@ -44,6 +48,7 @@ class SendOptions:
             at=_moment(at),
             database=database,
             headers=_json_headers(headers),
+            key="" if key is None else key_text(key, "using(): key"),
         )
 
     @property

@@ -6,8 +6,8 @@ to the publisher; whatever becomes of them there, the rows stay pending.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -19,11 +19,14 @@ from signal_tasks.broker.config import is_eager
 from signal_tasks.broker.messages import PublishRequest, messages_for, run_eagerly
 from signal_tasks.broker.publisher import publisher
 from signal_tasks.conf import settings
+from signal_tasks.db import sequences
 from signal_tasks.db.aliases import alias_for
 from signal_tasks.db.clock import uuid7
 from signal_tasks.db.insert import NewEvent, NewRows, insert
+from signal_tasks.db.sequences import NewTurn
 from signal_tasks.db.session import DropIfLost
 from signal_tasks.outbox.options import SendOptions
+from signal_tasks.outbox.ordering import KeyFunction, ordering_key
 from signal_tasks.registry.registry import Receiver
 
 #: Events that one statement of ``send_many`` writes.
@@ -32,13 +35,17 @@ BATCH = 1000
 
 @dataclass(frozen=True, slots=True)
 class EncodedEvent:
-    """An event ready to be written to ``database``, and its receivers."""
+    """An event ready to be written to ``database``, and its receivers.
+
+    ``key`` is that of its ordered receivers, if it has any.
+    """
 
     signal: str
     payload: str
     receivers: Sequence[Receiver]
     options: SendOptions
     database: str
+    key: str = ""
 
 
 def prepare(
@@ -47,11 +54,16 @@ def prepare(
     named: Mapping[str, Any],
     receivers: Sequence[Receiver],
     options: SendOptions,
+    key: KeyFunction | None = None,
 ) -> EncodedEvent:
     """Encode an event for these receivers; write nothing, run no query.
 
+    ``key`` is called for the key of ordered receivers, unless the options have one.
+
     Raises:
         PayloadError: a value cannot travel, or there is too much of it.
+        TypeError, ValueError: a receiver is ordered, and there is no key that can be
+            one.
         ImproperlyConfigured: the database of the options holds no outbox.
     """
     if "signal" in named:
@@ -59,7 +71,11 @@ def prepare(
     limit = settings().MAX_PAYLOAD_BYTES
     payload = codec.encode(signal, sender, named, max_bytes=limit)
     database = alias_for(options.database, sender)
-    return EncodedEvent(signal, payload, receivers, options, database)
+    event = EncodedEvent(signal, payload, receivers, options, database, options.key)
+    ordered = next((each for each in receivers if each.options.ordered), None)
+    if ordered is None or options.key:
+        return event
+    return replace(event, key=ordering_key(signal, sender, named, ordered, key))
 
 
 def write(events: Iterable[EncodedEvent]) -> list[NewEvent]:
@@ -79,9 +95,13 @@ def write(events: Iterable[EncodedEvent]) -> list[NewEvent]:
     database = batch[0].database
     headers = context.stored_headers(batch[0].options.headers)
     with DropIfLost(database), transaction.atomic(using=database, savepoint=False):
+        turns: list[NewTurn] = []
         while batch and (new := _write(batch, headers)):
             written += new
+            turns += _turns(batch, new)
             batch = list(islice(remaining, BATCH))
+        if turns:
+            sequences.join(turns, database=database)
     if batch:  # not raised inside of the block, which would break the transaction
         raise ImproperlyConfigured(_unreadable(batch[0]))
     return written
@@ -126,6 +146,17 @@ def _write(batch: Sequence[EncodedEvent], headers: str) -> list[NewEvent]:
     if options.immediate:
         _publish_after_commit(events, database)
     return events
+
+
+def _turns(
+    batch: Sequence[EncodedEvent], written: Sequence[NewEvent]
+) -> Iterator[NewTurn]:
+    """Yield the places in line of the deliveries whose receivers are ordered."""
+    for event, new in zip(batch, written, strict=True):
+        if event.key:
+            for receiver, (pk, _) in zip(event.receivers, new.deliveries, strict=True):
+                if receiver.options.ordered:
+                    yield NewTurn(pk, receiver.sequence_name, event.key)
 
 
 def _publish_after_commit(events: Iterable[NewEvent], database: str) -> None:
