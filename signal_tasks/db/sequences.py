@@ -106,7 +106,7 @@ def _on_sqlite(turns: Sequence[NewTurn], cursor: Any) -> None:
         "ON CONFLICT (receiver, key) DO UPDATE SET last = last + excluded.last",
         [value for row in given for value in row],
     )
-    counters = _read(list(grouped), cursor, "key", suffix="")
+    counters = _read(list(grouped), cursor, "key")
     before = {
         pair: _Counter(row.id, row.last - len(grouped[pair]))
         for pair, row in counters.items()
@@ -118,12 +118,14 @@ def _on_mysql(turns: Sequence[NewTurn], cursor: Any) -> None:
     """Lock the counters that exist, add the others, then count on.
 
     ``ON DUPLICATE KEY UPDATE`` would also lock the gap before each counter, in which
-    other senders have new keys.
+    other senders have new keys. Counters are locked by their ids, as relays do that
+    delete those which are not used.
     """
     grouped = _by_pair(
         turn._replace(key=_told_apart(turn.receiver, turn.key)) for turn in turns
     )
-    counters = _locked(list(grouped), cursor)
+    seen = _read(list(grouped), cursor, "`key`")
+    counters = _locked([counter.id for counter in seen.values()], cursor)
     missing = [pair for pair in grouped if pair not in counters]
     if missing:
         cursor.execute(
@@ -132,7 +134,7 @@ def _on_mysql(turns: Sequence[NewTurn], cursor: Any) -> None:
             "ON DUPLICATE KEY UPDATE last = last",
             [value for pair in missing for value in pair],
         )
-        counters |= _locked(missing, cursor)
+        counters |= _read(missing, cursor, "`key`", lock=True)
     by_number: dict[int, list[int]] = {}
     for pair, some in grouped.items():
         by_number.setdefault(len(some), []).append(counters[pair].id)
@@ -157,15 +159,22 @@ def _told_apart(receiver: str, key: str) -> str:
     return f"{key[:200]}#{digest[:16]}"
 
 
-def _locked(pairs: Sequence[Pair], cursor: Any) -> dict[Pair, _Counter]:
-    """Read counters and lock them, each by itself and nothing beside it."""
-    return _read(pairs, cursor, "`key`", suffix="FOR UPDATE")
+def _locked(ids: Sequence[int], cursor: Any) -> dict[Pair, _Counter]:
+    """Lock counters in the order of their ids; return those that still exist."""
+    if not ids:
+        return {}
+    cursor.execute(
+        "SELECT receiver, `key`, id, last FROM signal_tasks_sequence "
+        f"WHERE id IN ({', '.join(['%s'] * len(ids))}) ORDER BY id FOR UPDATE",
+        sorted(ids),
+    )
+    return _counters(cursor)
 
 
 def _read(
-    pairs: Sequence[Pair], cursor: Any, key: str, *, suffix: str
+    pairs: Sequence[Pair], cursor: Any, key: str, *, lock: bool = False
 ) -> dict[Pair, _Counter]:
-    """Return the counters that exist, locked in the order of the index."""
+    """Return the counters of these pairs that exist."""
     conditions, params = [], []
     for receiver, some in groupby(sorted(pairs), key=lambda pair: pair[0]):
         keys = [pair[1] for pair in some]
@@ -173,12 +182,16 @@ def _read(
             f"(receiver = %s AND {key} IN ({', '.join(['%s'] * len(keys))}))"
         )
         params += [receiver, *keys]
-    index = "FORCE INDEX (signal_tasks_one_sequence)" if suffix else ""
+    index = "FORCE INDEX (signal_tasks_one_sequence)" if lock else ""
     cursor.execute(
         f"SELECT receiver, {key}, id, last FROM signal_tasks_sequence {index} "
-        f"WHERE {' OR '.join(conditions)} {suffix}",
+        f"WHERE {' OR '.join(conditions)} {'FOR UPDATE' if lock else ''}",
         params,
     )
+    return _counters(cursor)
+
+
+def _counters(cursor: Any) -> dict[Pair, _Counter]:
     return {(row[0], row[1]): _Counter(*row[2:]) for row in cursor.fetchall()}
 
 

@@ -48,7 +48,8 @@ def _subject(sender: object, named: Mapping[str, Any]) -> Model | None:
         return sender
     values = map(_unfrozen, named.values())
     instances = [value for value in values if isinstance(value, Model)]
-    return instances[0] if len(instances) == 1 else None
+    first = instances[0] if instances else None
+    return first if all(value == first for value in instances) else None
 
 
 def _unfrozen(value: object) -> object:
