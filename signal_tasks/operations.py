@@ -1,4 +1,4 @@
-"""Operations on many deliveries: select, replay, discard, describe.
+"""Operations on many deliveries: select, replay, discard, skip, describe.
 
 The admin and the command call these, and nothing else changes deliveries for an
 operator.
@@ -18,7 +18,19 @@ from signal_tasks.models import Delivery, Event
 from signal_tasks.querysets import DeliveryQuerySet
 from signal_tasks.registry.options import Options
 from signal_tasks.retry import RetryPolicy
+from signal_tasks.steering.keys import BlockedKey, blocked_keys, place_of, skip
 from signal_tasks.stored_json import shown
+
+__all__ = [
+    "BlockedKey",
+    "Selection",
+    "blocked_keys",
+    "describe",
+    "describe_signals",
+    "discard",
+    "replay",
+    "skip",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,11 +161,11 @@ def _event(event: Event, database: str) -> dict[str, Any]:
         "cause": event.cause_id and str(event.cause_id),
         "headers": shown(event.headers) if event.headers else {},
         "payload": shown(event.payload),
-        "deliveries": [_delivery(delivery) for delivery in deliveries],
+        "deliveries": [_delivery(each, database) for each in deliveries],
     }
 
 
-def _delivery(delivery: Delivery) -> dict[str, Any]:
+def _delivery(delivery: Delivery, database: str) -> dict[str, Any]:
     finished = delivery.finished_at
     failures = delivery.failures.values(
         "run",
@@ -175,6 +187,7 @@ def _delivery(delivery: Delivery) -> dict[str, Any]:
         "attempts": delivery.attempts,
         "orphaned": delivery.orphaned,
         "parked": delivery.parked,
+        **place_of(delivery.pk, database),
         "available_at": delivery.available_at.isoformat(),
         "finished_at": finished and finished.isoformat(),
         "failures": list(failures),

@@ -36,6 +36,7 @@ from signal_tasks.relay.publishing import (
     publish_due,
 )
 from signal_tasks.relay.recovery import recover
+from signal_tasks.steering.turns import Sweep, sweep
 
 PRUNE_EVERY = 60.0
 #: Time that workers have for their writes after an outage of the database, before
@@ -52,6 +53,7 @@ class DatabaseState:
     adopted: bool = False
     watch: Watch = field(default_factory=Watch)
     publishing: PublishingState = field(default_factory=PublishingState)
+    turns: Sweep = field(default_factory=Sweep)
 
 
 class Relay:
@@ -146,6 +148,7 @@ class Relay:
     ) -> None:
         result.pruned = pruning.prune_batch(database)
         Delivery.objects.using(database).forget_extensions()
+        sweep(state.turns, database=database)
         more = result.pruned >= pruning.BATCH
         state.prune_at = pruning.next_run_at(now) if more else now + PRUNE_EVERY
 
