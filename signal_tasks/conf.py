@@ -65,11 +65,15 @@ class Settings:
     KEEP_SUCCEEDED: timedelta | None = WEEK
     KEEP_DISCARDED: timedelta | None = WEEK
     KEEP_DEAD: timedelta | None = None
+    #: How long entries of the audit trail and finished operations are kept.
+    KEEP_AUDIT: timedelta | None = timedelta(days=365)
     #: A worker or relay that has not reported for this long counts as gone: relays
     #: release what it held.
     WORKER_TTL: float = 10.0
     #: A due delivery that waits for longer than this makes ``status`` unhealthy.
     MAX_PENDING_AGE: float = 300.0
+    #: Dead letters since somebody last looked; more of them make ``status`` unhealthy.
+    MAX_NEW_DEAD: int = 0
 
 
 def settings() -> Settings:
@@ -147,4 +151,7 @@ _RULES |= {
     "DATABASES": optional(Rule(_are_aliases, "a list of aliases")),
     "CONTEXT": Rule(_are_paths, "a list of dotted paths of classes"),
     "QUEUE": optional(A_NAME),
+    "MAX_NEW_DEAD": Rule(
+        lambda value: type(value) is int and value >= 0, "a whole number from 0"
+    ),
 }

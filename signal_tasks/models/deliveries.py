@@ -191,9 +191,7 @@ class Attempt(models.Model):
     worker = models.CharField(max_length=255, blank=True)
     seconds = models.FloatField(null=True, blank=True)
     failed_at = models.DateTimeField(default=DatabaseNow)
-    fingerprint = models.CharField(
-        max_length=16, blank=True, default="", db_default="", db_index=True
-    )
+    fingerprint = models.CharField(max_length=16, blank=True, default="", db_default="")
 
     objects: ClassVar[models.Manager[Attempt]] = models.Manager()
 
@@ -202,6 +200,11 @@ class Attempt(models.Model):
         verbose_name_plural = _("failed attempts")
         default_permissions = ("view",)
         ordering = ("pk",)
+        indexes = [
+            models.Index(
+                fields=["fingerprint", "consequence"], name="signal_tasks_group"
+            )
+        ]
 
     def __str__(self) -> str:
         return f"{self.error_type} in attempt {self.number} of {self.delivery_id}"

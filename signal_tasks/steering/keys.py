@@ -12,10 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db import transaction
 from django.db.models import Exists, OuterRef, Q, Subquery
 
-from signal_tasks.audit import Act, command_line, name_of, record
 from signal_tasks.db.aliases import outbox_aliases
 from signal_tasks.db.clock import DatabaseNow
 from signal_tasks.db.turns import following
@@ -138,8 +136,8 @@ def _blocked_key(delivery: Any, waiting: int, database: str) -> BlockedKey:
 
 
 def _since(delivery: Any, last: Attempt | None) -> datetime:
-    failed_at = None if last is None else last.failed_at
-    since: datetime = delivery.finished_at or failed_at or delivery.available_at
+    times = [delivery.finished_at, last and last.failed_at, delivery.available_at]
+    since: datetime = next(filter(None, times))
     return since
 
 
@@ -152,7 +150,10 @@ def place_of(pk: uuid.UUID, database: str) -> Mapping[str, Any]:
     if turn is None:
         return {}
     sequence = Counter.objects.using(database).filter(pk=turn.sequence_id).first()
-    place: dict[str, Any] = {"key": "" if sequence is None else sequence.key, "waits_behind": None}
+    place: dict[str, Any] = {
+        "key": "" if sequence is None else sequence.key,
+        "waits_behind": None,
+    }
     first = _first(turn.sequence_id, database)
     if first is not None and first != pk:
         place["waits_behind"] = _shown(first, database)
@@ -164,45 +165,3 @@ def _shown(pk: uuid.UUID, database: str) -> Mapping[str, Any]:
     state = "deleted" if row is None else row.state
     reason = "" if row is None else row.reason
     return {"delivery": str(pk), "state": state, "reason": reason}
-
-
-def skip(delivery_id: uuid.UUID | str, *, by: Any = None, reason: str = "") -> None:
-    """Let those run that wait behind a dead letter; it stays dead.
-
-    If it is replayed later, it runs out of order. One transaction, with an entry in the
-    audit trail.
-
-    Args:
-        delivery_id: of the dead letter.
-        by: who does it: a user or a name.
-        reason: why; for the audit trail.
-
-    Raises:
-        ValueError: there is no such delivery, it is not dead, or nothing can wait
-            behind it.
-    """
-    pk = uuid.UUID(str(delivery_id))
-    name = name_of(by)
-    for database in outbox_aliases():
-        with transaction.atomic(using=database):
-            rows = Delivery.objects.using(database).filter(pk=pk)
-            delivery = rows.select_for_update().first()
-            if delivery is not None:
-                _skip(delivery, database)
-                command = command_line("skip", str(pk), reason=reason, by=name)
-                act = Act(
-                    verb="skip", target=str(pk), by=name, reason=reason, command=command
-                )
-                record(act, database=database)
-                return
-    raise ValueError(f"there is no delivery {pk}")
-
-
-def _skip(delivery: Delivery, database: str) -> None:
-    if delivery.state != State.DEAD:
-        raise ValueError(
-            f"{delivery} is {delivery.state}; only dead letters are skipped"
-        )
-    if not Turn.objects.using(database).filter(pk=delivery.pk).exists():
-        raise ValueError(f"{delivery} has no turn: nothing waits behind it")
-    Delivery.objects.using(database).give_up_turns([delivery.pk])

@@ -1,0 +1,241 @@
+"""What is wrong with the deliveries of one database, a sentence each.
+
+Each names what it is about and the command that mends it. ``notices`` tell of what
+somebody has decided or has been told: they do not make a system unhealthy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from datetime import datetime
+
+from django.db.models import Q
+from django.utils import timezone
+
+from signal_tasks.broker.config import is_eager, queue_of
+from signal_tasks.conf import settings
+from signal_tasks.db.clock import DatabaseNow, from_now
+from signal_tasks.models import (
+    AuditEntry,
+    Control,
+    Delivery,
+    Gate,
+    Operation,
+    Worker,
+)
+from signal_tasks.registry.registry import registry
+from signal_tasks.states import OPEN, Breaker, OperationState
+
+#: Deliveries that have been due for this long show that nobody consumes their queue,
+#: or knows their receiver.
+UNSERVED_SECONDS = 30.0
+#: An operation that no relay has moved for so long is stuck (seconds).
+STUCK_SECONDS = 60.0
+#: A stopped operation is told of for so long (seconds).
+STOPPED_SECONDS = 7 * 86400.0
+#: Rows beyond which a sentence says "more than".
+MAX_COUNTED = 10_000
+#: Names of receivers that one sentence lists.
+MAX_NAMES = 5
+#: The command that the sentences name.
+COMMAND = "manage.py signal_tasks"
+#: ``verb`` of the audit entry of somebody who has seen the dead letters.
+ACKNOWLEDGE = "acknowledge"
+
+
+def problems(database: str, live: Collection[Worker]) -> Iterator[str]:
+    """Yield what makes this database's deliveries unhealthy; ``live``: workers."""
+    if not any(worker.runs_relay for worker in live):
+        yield (
+            f"no live worker or relay was seen on {database!r}; "
+            "start one: celery -A <app> worker"
+        )
+    yield from _unserved(database, live)
+    yield from _broker(live)
+    yield from _new_dead(database)
+    yield from _orphans(database)
+    yield from _parked(database)
+    yield from _breakers(database)
+    yield from _stuck(database)
+
+
+def notices(database: str) -> Iterator[str]:
+    """Yield what somebody has decided: pauses, expired limits, stopped operations."""
+    yield from _controls(database)
+    yield from _stopped(database)
+
+
+def _broker(live: Collection[Worker]) -> Iterator[str]:
+    for error in sorted({worker.broker_error for worker in live} - {""}):
+        names = ", ".join(sorted(w.name for w in live if w.broker_error == error))
+        yield (
+            f"the broker failed or was not reached by {names} in the last five "
+            f"minutes: {error}. Deliveries wait in the database until it answers"
+        )
+
+
+def _new_dead(database: str) -> Iterator[str]:
+    since = acknowledged_at(database)
+    dead = Delivery.objects.using(database).dead()
+    if since is not None:
+        dead = dead.filter(finished_at__gt=since)
+    number = dead.order_by()[: MAX_COUNTED + 1].count()
+    if number <= settings().MAX_NEW_DEAD:
+        return
+    shown = f"more than {MAX_COUNTED}" if number > MAX_COUNTED else str(number)
+    when = f"since {_time(since)}" if since is not None else "and nobody has looked"
+    yield (
+        f"{shown} {_deliveries(number)} died {when}. See why: {COMMAND} dead --group; "
+        f"once you know: {COMMAND} {ACKNOWLEDGE}"
+    )
+
+
+def acknowledged_at(database: str) -> datetime | None:
+    """Return when somebody last said to have seen the dead letters."""
+    looks = AuditEntry.objects.using(database).filter(verb=ACKNOWLEDGE)
+    return looks.order_by("-at").values_list("at", flat=True).first()
+
+
+def _orphans(database: str) -> Iterator[str]:
+    rows = Delivery.objects.using(database).orphans(seconds=UNSERVED_SECONDS)
+    if rows:
+        number = sum(rows.values())
+        names = _listed(rows)
+        yield (
+            f"{number} {_deliveries(number)} wait for receivers that no worker knows: "
+            f"{names}. Deploy the code that connects them, give the receiver that took "
+            f"their place an alias, or: {COMMAND} discard --receiver NAME"
+        )
+
+
+def _parked(database: str) -> Iterator[str]:
+    for row in Delivery.objects.using(database).parked():
+        yield (
+            f"{row['n']} deliveries of {row['receiver']} cannot be published: "
+            f"{row['reason']}"
+        )
+
+
+def _breakers(database: str) -> Iterator[str]:
+    gates = Gate.objects.using(database).exclude(breaker=Breaker.CLOSED)
+    for gate in gates.order_by("receiver"):
+        since = f" since {_time(gate.changed_at)}" if gate.changed_at else ""
+        state = Breaker(gate.breaker).label.lower()
+        yield (
+            f"the breaker of {gate.receiver} is {state}{since}, after {gate.failures} "
+            f"failures; it closes by itself once a delivery succeeds. See why: "
+            f"{COMMAND} dead --group --receiver {gate.receiver}"
+        )
+
+
+def _stuck(database: str) -> Iterator[str]:
+    late = from_now(-STUCK_SECONDS)
+    rows = Operation.objects.using(database).filter(
+        state__in=OPEN, finished_at__isnull=True, next_step_at__lte=late
+    )
+    for operation in rows.order_by("created_at")[:MAX_NAMES]:
+        yield (
+            f"the operation {operation} has not moved for a minute: is a relay alive "
+            f"that knows its receiver? See: {COMMAND} operations {operation.pk}; or end "
+            f"it: {COMMAND} operations {operation.pk} --cancel"
+        )
+
+
+def _stopped(database: str) -> Iterator[str]:
+    lately = from_now(-STOPPED_SECONDS)
+    rows = Operation.objects.using(database).filter(
+        state=OperationState.STOPPED, finished_at__gte=lately
+    )
+    for operation in rows.order_by("created_at")[:MAX_NAMES]:
+        yield (
+            f"the operation {operation} has stopped: {operation.note}. Go on: {COMMAND} "
+            f"operations {operation.pk} --resume, or end it: --cancel"
+        )
+
+
+def _controls(database: str) -> Iterator[str]:
+    for control in Control.objects.using(database).order_by("kind", "target"):
+        is_pause = control.kind == Control.Kind.PAUSE
+        undo = "resume" if is_pause else "clear"
+        over = control.until is not None and control.until <= timezone.now()
+        if is_pause and not over:
+            until = f" until {_time(control.until)}" if control.until else ""
+            yield (
+                f"{control.target} is paused{until}{_by(control)}. Resume it: "
+                f"{COMMAND} resume {control.target!r}"
+            )
+        elif over:
+            yield (
+                f"the {control.kind} of {control.target} expired at "
+                f"{_time(control.until)}{_by(control)}, and the code's own limits hold "
+                f"again. Drop it: {COMMAND} {undo} {control.target!r}"
+            )
+
+
+def _by(control: Control) -> str:
+    by = f", by {control.by}" if control.by else ""
+    return f"{by}, because: {control.reason}" if control.reason else by
+
+
+def _unserved(database: str, live: Collection[Worker]) -> Iterator[str]:
+    """Yield a sentence for each queue with due deliveries that no live worker consumes.
+
+    Nothing if no worker is alive, which is another problem. Asks the database only if
+    there is such a queue of a receiver that is known here.
+    """
+    served = {name for worker in live for name in worker.queues.splitlines()}
+    queues = {
+        name: queue
+        for receiver in registry.receivers()
+        if (queue := queue_of(receiver)) is not None and queue not in served
+        for name in receiver.names
+    }
+    if not live or not queues or is_eager():
+        return
+    rows = Delivery.objects.using(database)
+    waiting = rows.waiting(list(queues), seconds=UNSERVED_SECONDS)
+    for queue in sorted({queues[name] for name in waiting}):
+        here = {name: n for name, n in waiting.items() if queues[name] == queue}
+        yield (
+            f"no live worker consumes the queue {queue!r}; due deliveries that wait in "
+            f"it: {sum(here.values())} ({', '.join(here)}). Start a worker with "
+            f"-Q {queue}, or have one consume it again: "
+            f"celery -A <app> control add_consumer {queue}"
+        )
+
+
+def paused(database: str) -> Q:
+    """Return what the deliveries have in common that wait because of a pause."""
+    rows = Control.objects.using(database).filter(
+        Q(until__isnull=True) | Q(until__gt=DatabaseNow()), kind=Control.Kind.PAUSE
+    )
+    found = Q(pk__in=[])
+    for target in rows.values_list("target", flat=True):
+        kind, _, name = target.partition(":")
+        if kind == "*":
+            return ~Q(pk__in=[])
+        if kind == "receiver":
+            receiver = registry.receiver(name)
+            names = receiver.names if receiver is not None else (name,)
+            found |= Q(receiver__in=names)
+        elif kind == "signal":
+            found |= Q(event__signal=name)
+        else:
+            every = registry.receivers()
+            of_queue = [n for r in every if queue_of(r) == name for n in r.names]
+            found |= Q(receiver__in=of_queue)
+    return found
+
+
+def _listed(names: Collection[str]) -> str:
+    shown = sorted(names)[:MAX_NAMES]
+    more = len(names) - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more else "")
+
+
+def _deliveries(number: int) -> str:
+    return "delivery" if number == 1 else "deliveries"
+
+
+def _time(when: datetime | None) -> str:
+    return when.isoformat(sep=" ", timespec="seconds") if when else "an unknown time"

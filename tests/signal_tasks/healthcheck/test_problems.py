@@ -1,0 +1,171 @@
+"""Health tells the truth: what is wrong, what was decided, and what mends it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db.models import F
+from django.utils import timezone
+
+from signal_tasks import AsyncSignal, Reject, health
+from signal_tasks.models import (
+    AuditEntry,
+    Control,
+    Delivery,
+    Gate,
+    Operation,
+    Worker,
+)
+from signal_tasks.states import Breaker, OperationState
+from signal_tasks.testing import run_pending
+from tests.signal_tasks.conftest import listen
+
+pytestmark = pytest.mark.django_db
+
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture(autouse=True)
+def worker() -> Worker:
+    """A live worker, so that nothing is wrong by itself."""
+    return Worker.objects.create(name="celery@here", queues="tests")
+
+
+def refuse(sender: object, **kwargs: object) -> None:
+    raise Reject("on purpose")
+
+
+def die(signal: AsyncSignal, name: str = "t.refuse") -> None:
+    """Leave a dead letter."""
+    signal.connect(refuse, name=name)
+    signal.send(sender=None)
+    run_pending()
+
+
+def only_problem() -> str:
+    (problem,) = health()["problems"]
+    return str(problem)
+
+
+def test_nothing_is_wrong_by_itself() -> None:
+    told = health()
+    assert (told["healthy"], told["problems"]) == (True, [])
+
+
+def test_a_dead_letter_is_a_problem_until_somebody_has_looked(
+    signal: AsyncSignal,
+) -> None:
+    die(signal)
+    assert health()["healthy"] is False
+    assert "1 delivery died and nobody has looked" in only_problem()
+    assert "signal_tasks dead --group" in only_problem()
+    AuditEntry.objects.create(verb="acknowledge", target="*")
+    assert health()["healthy"] is True
+
+
+def test_a_dead_letter_after_the_last_look_is_a_problem(signal: AsyncSignal) -> None:
+    before = timezone.now() - HOUR
+    AuditEntry.objects.create(verb="acknowledge", target="*", at=before)
+    die(signal)
+    assert "1 delivery died since" in only_problem()
+
+
+def test_dead_letters_up_to_the_setting_are_no_problem(
+    signal: AsyncSignal, settings: Any
+) -> None:
+    settings.SIGNAL_TASKS = {**settings.SIGNAL_TASKS, "MAX_NEW_DEAD": 1}
+    die(signal)
+    assert health()["healthy"] is True
+    signal.send(sender=None)
+    run_pending()
+    assert "2 deliveries died" in only_problem()
+
+
+def test_a_broker_that_failed_is_a_problem_with_the_name_of_who_said_so(
+    worker: Worker,
+) -> None:
+    Worker.objects.filter(pk=worker.pk).update(broker_error="connection refused")
+    assert health()["healthy"] is False
+    assert "not reached by celery@here" in only_problem()
+    assert "connection refused" in only_problem()
+
+
+@pytest.mark.parametrize("target", ["*", "receiver:t.paused", "signal:{signal}"])
+def test_the_age_of_what_is_paused_is_no_problem_but_the_pause_is_told(
+    signal: AsyncSignal, target: str
+) -> None:
+    listen(signal, name="t.paused")
+    signal.send(sender=None)
+    Delivery.objects.update(available_at=F("available_at") - HOUR)
+    assert health()["healthy"] is False
+    target = target.format(signal=signal.name)
+    Control.objects.create(kind="pause", target=target, by="ann", reason="mail is down")
+    told = health()
+    assert told["healthy"] is True
+    assert f"{target} is paused, by ann, because: mail is down" in only_problem()
+    assert f"signal_tasks resume {target!r}" in only_problem()
+
+
+def test_a_pause_that_has_expired_hides_nothing(signal: AsyncSignal) -> None:
+    listen(signal, name="t.paused")
+    signal.send(sender=None)
+    Delivery.objects.update(available_at=F("available_at") - HOUR)
+    over = timezone.now() - HOUR
+    Control.objects.create(kind="pause", target="receiver:t.paused", until=over)
+    told = health()
+    assert told["healthy"] is False
+    assert any("has waited for" in problem for problem in told["problems"])
+
+
+def test_a_limit_that_has_expired_is_told(signal: AsyncSignal) -> None:
+    over = timezone.now() - HOUR
+    Control.objects.create(kind="limit", target="queue:email", rate="1/s", until=over)
+    assert health()["healthy"] is True
+    assert "the limit of queue:email expired" in only_problem()
+    assert "signal_tasks clear 'queue:email'" in only_problem()
+
+
+@pytest.mark.parametrize("state", [Breaker.OPEN, Breaker.HALF_OPEN])
+def test_a_breaker_that_is_not_closed_is_a_problem(state: Breaker) -> None:
+    Gate.objects.create(receiver="t.mail", breaker=state, failures=5)
+    assert health()["healthy"] is False
+    assert f"the breaker of t.mail is {state.label.lower()}" in only_problem()
+    Gate.objects.update(breaker=Breaker.CLOSED)
+    assert health()["healthy"] is True
+
+
+def test_orphans_that_wait_for_long_are_a_problem(signal: AsyncSignal) -> None:
+    listen(signal, name="t.gone")
+    signal.send(sender=None)
+    Delivery.objects.update(orphaned=True)
+    assert health()["healthy"] is True  # maybe a deploy is under way
+    Delivery.objects.update(available_at=F("available_at") - timedelta(minutes=1))
+    assert "wait for receivers that no worker knows: t.gone" in only_problem()
+    assert "signal_tasks discard --receiver" in only_problem()
+
+
+def test_an_operation_that_does_not_move_is_a_problem() -> None:
+    ago = timezone.now() - HOUR
+    operation = Operation.objects.create(kind="replay", next_step_at=ago)
+    assert health()["healthy"] is False
+    assert f"operations {operation.pk} --cancel" in only_problem()
+
+
+def test_an_operation_that_is_to_go_on_later_is_no_problem() -> None:
+    soon = timezone.now() + HOUR
+    Operation.objects.create(kind="replay", next_step_at=soon)
+    assert health()["problems"] == []
+
+
+def test_a_stopped_operation_is_told_with_its_note() -> None:
+    operation = Operation.objects.create(
+        kind="replay",
+        state=OperationState.STOPPED,
+        note="step 2 failed",
+        finished_at=timezone.now(),
+    )
+    assert health()["healthy"] is True
+    assert "has stopped: step 2 failed" in only_problem()
+    assert f"operations {operation.pk} --resume" in only_problem()
