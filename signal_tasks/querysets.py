@@ -380,9 +380,11 @@ class DeliveryQuerySet(QuerySet[D]):
             next_check_at=None,
             finished_at=DatabaseNow(),
         )
-        # A worker that finished at the same time has left these rows to us, and has
-        # committed meanwhile, or will look for what comes next itself.
-        turns.wake(moved, self._unfiltered())
+        # A worker that finished at the same time has left these rows to us. It has
+        # committed meanwhile, or else looks for what comes next itself.
+        if moved:
+            rows = self._unfiltered()
+            transaction.on_commit(lambda: turns.wake(moved, rows), self.db, robust=True)
         return changed
 
     def _change(

@@ -45,7 +45,8 @@ class AttemptFinished:
         receiver: name of the receiver.
         database: alias of the outbox.
         worker: name of the worker that ran it.
-        attempt: number of the attempt, from 1.
+        run: number of the run, from 1; a replay begins the next one.
+        attempt: number of the attempt in this run, from 1.
         state: of the delivery from now on; ``pending`` when it is run again.
         reason: why it is dead or was skipped, else empty.
         seconds: run time of the receiver.
@@ -60,6 +61,7 @@ class AttemptFinished:
     receiver: str
     database: str
     worker: str
+    run: int
     attempt: int
     state: State
     reason: str
@@ -80,7 +82,8 @@ class DeliveryDead:
         delivery_id: of the delivery.
         receiver: name of the receiver.
         database: alias of the outbox.
-        attempt: number of the last attempt.
+        run: number of the run, from 1; a replay begins the next one.
+        attempt: number of the last attempt in this run.
         reason: ``exhausted``, ``rejected``, ``lost``, ``undecodable`` or ``missing``.
         error: text of the last error.
     """
@@ -88,6 +91,7 @@ class DeliveryDead:
     delivery_id: uuid.UUID
     receiver: str
     database: str
+    run: int
     attempt: int
     reason: str
     error: str

@@ -24,7 +24,7 @@ from signal_tasks.db.sql import array, array_of_ids, from_now_sql, stored_id
 #: ``signal`` is a reserved word of MySQL, and has to be quoted as MySQL does.
 EVENTS = (
     "INSERT INTO signal_tasks_event "
-    "(id, {signal}, payload, headers, cause_id, sent_at) "
+    "(id, {signal}, payload, headers, cause_id, subject, sent_at) "
 )
 DELIVERIES = (
     "INSERT INTO signal_tasks_delivery (id, event_id, receiver, state, reason, run, "
@@ -43,9 +43,11 @@ PENDING_ROW = (
 #: parameter for each value.
 FROM_ARRAYS = """
 WITH event AS (
-    INSERT INTO signal_tasks_event (id, signal, payload, headers, cause_id, sent_at)
-    SELECT id, %s, payload, %s, %s, STATEMENT_TIMESTAMP()
-    FROM unnest(%s::uuid[], %s::text[]) AS given(id, payload) WHERE {readable}
+    INSERT INTO signal_tasks_event (id, signal, payload, headers, cause_id, subject,
+        sent_at)
+    SELECT id, %s, payload, %s, %s, subject, STATEMENT_TIMESTAMP()
+    FROM unnest(%s::uuid[], %s::text[], %s::text[]) AS given(id, payload, subject)
+    WHERE {readable}
 )
 INSERT INTO signal_tasks_delivery (id, event_id, receiver, state, reason, run,
     attempts, lease, available_at, next_check_at, publish_count, isolated, orphaned)
@@ -65,6 +67,7 @@ class NewEvent(NamedTuple):
     id: uuid.UUID
     payload: str
     deliveries: Sequence[tuple[uuid.UUID, str]]
+    subject: str = ""
 
 
 class NewRows(NamedTuple):
@@ -126,6 +129,7 @@ def _from_texts(rows: NewRows, connection: Any) -> Statement:
     readable = schemas.is_readable(connection.alias, anywhere=rows.anywhere)
     key = str(event.id)
     params = [key, event.payload, rows.headers, rows.cause_id and str(rows.cause_id)]
+    params.append(event.subject)
     for pk, _ in event.deliveries:
         params += (str(pk), key, *due_params, *checked_params)
     sql = _text(connection.alias, rows.signal, names, (due, checked), readable)
@@ -145,7 +149,7 @@ def _text(
     now, _ = from_now_sql(0.0, alias)
     into = EVENTS.format(signal=connection.ops.quote_name("signal"))
     name = _literal(signal, connection)
-    event = f"SELECT %s::uuid, {name}, %s, %s, %s::uuid, {now} WHERE {readable}"
+    event = f"SELECT %s::uuid, {name}, %s, %s, %s::uuid, %s, {now} WHERE {readable}"
     due, checked = times
     pending = " UNION ALL ".join(
         PENDING_ROW.format(
@@ -167,7 +171,7 @@ def _literal(text: str, connection: Any) -> str:
 def _parts(events: Sequence[NewEvent], max_params: float) -> list[Sequence[NewEvent]]:
     """Split the events so that no statement has more than ``max_params`` values."""
     deliveries = sum(len(event.deliveries) for event in events)
-    if 5 * max(len(events), deliveries) <= max_params or len(events) == 1:
+    if 6 * max(len(events), deliveries) <= max_params or len(events) == 1:
         return [events]
     half = len(events) // 2
     return [*_parts(events[:half], max_params), *_parts(events[half:], max_params)]
@@ -185,7 +189,7 @@ def _from_values(
     count = 0
     for event in events:
         key = stored(event.id)
-        parent += (key, rows.signal, event.payload, rows.headers, cause)
+        parent += (key, rows.signal, event.payload, rows.headers, cause, event.subject)
         count += len(event.deliveries)
         for pk, receiver in event.deliveries:
             children += (stored(pk), key, receiver)
@@ -202,7 +206,7 @@ def _values_sql(
     connection = connections[alias]
     now, _ = from_now_sql(0.0, alias)
     into = EVENTS.format(signal=connection.ops.quote_name("signal"))
-    event = f"(%s, %s, %s, %s, %s, {now})"
+    event = f"(%s, %s, %s, %s, %s, %s, {now})"
     pending = PENDING.format(receiver="%s", due=due, checked=checked)
     return (
         f"{into} VALUES {', '.join([event] * events)}",
@@ -226,6 +230,7 @@ def _from_arrays(rows: NewRows, connection: Any) -> Statement:
         rows.cause_id,
         array_of_ids(keys),
         array(event.payload for event in rows.events),
+        array(event.subject for event in rows.events),
         *due_params,
         *checked_params,
         array_of_ids(pk for pk, _, _ in pending),

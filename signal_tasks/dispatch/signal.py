@@ -337,6 +337,7 @@ class AsyncSignal(Signal):
         at: datetime | None = None,
         database: str | None = None,
         headers: Mapping[str, Any] | None = None,
+        subject: Any = None,
         key: Any = None,
     ) -> BoundSignal:
         """Return the same send methods with options for the durable deliveries.
@@ -347,16 +348,26 @@ class AsyncSignal(Signal):
             at: an aware datetime; the same.
             database: alias whose transaction the event belongs to.
             headers: JSON values that receivers find in ``current_delivery()``.
+            subject: the object that the event is about, to find it by: a saved model
+                instance, or a string of at most 255 characters. By default the sender
+                if it is a model instance, else the only one among the arguments; ``""``
+                for none.
             key: a str, int, UUID or model instance; each ordered receiver runs the
-                deliveries of a key one at a time, in the order of the commits.
+                deliveries of a key one at a time, in the order of the commits. By
+                default that of the signal, else the subject.
 
         Raises:
             TypeError, ValueError: for a naive datetime, one more than a hundred years
-                away, both of ``delay`` and ``at``, headers that are not JSON, or a key
-                of another type, that is empty or not saved.
+                away, both of ``delay`` and ``at``, headers that are not JSON, or a
+                subject or key that is of another type, too long, empty or not saved.
         """
         options = SendOptions.checked(
-            delay=delay, at=at, database=database, headers=headers, key=key
+            delay=delay,
+            at=at,
+            database=database,
+            headers=headers,
+            subject=subject,
+            key=key,
         )
         return BoundSignal(self, options)
 

@@ -8,6 +8,7 @@ before anything is changed.
 from __future__ import annotations
 
 from signal_tasks.operations.creation import backfill, discard, replay
+from signal_tasks.operations.groups import FailureGroup, annotate, failure_groups
 from signal_tasks.operations.handle import Operation, find, recent
 from signal_tasks.operations.inspection import describe, describe_signals
 from signal_tasks.operations.ordering import skip
@@ -17,13 +18,16 @@ from signal_tasks.steering.keys import BlockedKey, blocked_keys
 
 __all__ = [
     "BlockedKey",
+    "FailureGroup",
     "Operation",
     "Selection",
+    "annotate",
     "backfill",
     "blocked_keys",
     "describe",
     "describe_signals",
     "discard",
+    "failure_groups",
     "find",
     "log",
     "recent",

@@ -10,6 +10,7 @@ from typing import Any
 
 from django.utils import timezone
 
+from signal_tasks.outbox import subjects
 from signal_tasks.outbox.keys import key_text
 from signal_tasks.validation import MAX_SECONDS
 
@@ -22,6 +23,7 @@ class SendOptions:
     at: datetime | None = None
     database: str | None = None
     headers: Mapping[str, Any] | None = None
+    subject: str | None = None
     key: str = ""
 
     @classmethod
@@ -32,14 +34,15 @@ class SendOptions:
         at: datetime | None,
         database: str | None,
         headers: Mapping[str, Any] | None,
+        subject: Any = None,
         key: Any = None,
     ) -> SendOptions:
         """Check the arguments of ``using()``.
 
         Raises:
             TypeError, ValueError: for a naive datetime, one more than a hundred years
-                away, both of ``delay`` and ``at``, headers that are not JSON, or a key
-                that cannot be one.
+                away, both of ``delay`` and ``at``, headers that are not JSON, or a
+                subject or key that cannot be one.
         """
         if delay is not None and at is not None:
             raise ValueError("using(): give delay or at, not both")
@@ -48,6 +51,7 @@ class SendOptions:
             at=_moment(at),
             database=database,
             headers=_json_headers(headers),
+            subject=subjects.checked(subject),
             key="" if key is None else key_text(key, "using(): key"),
         )
 

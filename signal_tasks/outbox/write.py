@@ -7,7 +7,7 @@ to the publisher; whatever becomes of them there, the rows stay pending.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -25,6 +25,7 @@ from signal_tasks.db.clock import uuid7
 from signal_tasks.db.insert import NewEvent, NewRows, insert
 from signal_tasks.db.sequences import NewTurn
 from signal_tasks.db.session import DropIfLost
+from signal_tasks.outbox import subjects
 from signal_tasks.outbox.options import SendOptions
 from signal_tasks.outbox.ordering import KeyFunction, ordering_key
 from signal_tasks.registry.registry import Receiver
@@ -37,7 +38,8 @@ BATCH = 1000
 class EncodedEvent:
     """An event ready to be written to ``database``, and its receivers.
 
-    ``key`` is that of its ordered receivers, if it has any.
+    ``subject`` is the object that it is about, as ``app.model:pk``, or empty; ``key`` that
+    of its ordered receivers, if it has any.
     """
 
     signal: str
@@ -45,6 +47,7 @@ class EncodedEvent:
     receivers: Sequence[Receiver]
     options: SendOptions
     database: str
+    subject: str = ""
     key: str = ""
 
 
@@ -71,11 +74,16 @@ def prepare(
     limit = settings().MAX_PAYLOAD_BYTES
     payload = codec.encode(signal, sender, named, max_bytes=limit)
     database = alias_for(options.database, sender)
-    event = EncodedEvent(signal, payload, receivers, options, database, options.key)
+    subject = options.subject
+    if subject is None:
+        subject = subjects.default(sender, named)
+    event_key = options.key
     ordered = next((each for each in receivers if each.options.ordered), None)
-    if ordered is None or options.key:
-        return event
-    return replace(event, key=ordering_key(signal, sender, named, ordered, key))
+    if ordered is not None and not event_key:
+        event_key = ordering_key(signal, ordered, key and key(sender, **named), subject)
+    return EncodedEvent(
+        signal, payload, receivers, options, database, subject, event_key
+    )
 
 
 def write(events: Iterable[EncodedEvent]) -> list[NewEvent]:
@@ -128,7 +136,12 @@ def _write(batch: Sequence[EncodedEvent], headers: str) -> list[NewEvent]:
     first = batch[0]
     options, database = first.options, first.database
     events = [
-        NewEvent(uuid7(), each.payload, [(uuid7(), r.name) for r in each.receivers])
+        NewEvent(
+            uuid7(),
+            each.payload,
+            [(uuid7(), r.name) for r in each.receivers],
+            each.subject,
+        )
         for each in batch
     ]
     due = options.at or options.delay

@@ -7,16 +7,28 @@ The relay deletes one batch in a pass, so that it is never kept from publishing;
 from __future__ import annotations
 
 import time
+from datetime import timedelta
+
+from django.db.models import Exists, OuterRef
 
 from signal_tasks.conf import settings
 from signal_tasks.db.clock import from_now
-from signal_tasks.models import AuditEntry, Delivery, Operation, OperationItem
+from signal_tasks.models import (
+    Attempt,
+    AuditEntry,
+    Delivery,
+    FailureGroup,
+    Operation,
+    OperationItem,
+)
 from signal_tasks.states import State
 
 #: Deliveries that are deleted in one transaction.
 BATCH = 1000
 #: Fraction of the time that a continuous prune may use the database.
 SHARE = 0.2
+#: How long a failure group outlives its last attempt.
+KEEP_GROUPS = timedelta(days=90)
 
 
 def prune_batch(database: str) -> int:
@@ -61,9 +73,24 @@ def prune_trail(database: str) -> None:
             operations.filter(pk=pk, finished_at__lte=cutoff).delete()
 
 
+def prune_groups(database: str) -> None:
+    """Delete up to ``BATCH`` failure groups that were not seen for a long time.
+
+    Those with attempts or a note stay. One that is seen meanwhile does, too.
+    """
+    old = FailureGroup.objects.using(database).filter(
+        last_seen_at__lte=from_now(-KEEP_GROUPS.total_seconds()), note=""
+    )
+    attempts = Attempt.objects.using(database).filter(fingerprint=OuterRef("pk"))
+    gone = old.filter(~Exists(attempts)).values_list("pk", flat=True)
+    if some := list(gone[:BATCH]):
+        old.filter(pk__in=some)._raw_delete(database)  # noqa: SLF001 - as it is asked
+
+
 def prune(database: str) -> int:
     """Delete all deliveries that were kept long enough; return their number."""
     prune_trail(database)
+    prune_groups(database)
     total = 0
     while True:
         started = time.monotonic()

@@ -161,6 +161,7 @@ class Relay:
     ) -> None:
         result.pruned = pruning.prune_batch(database)
         pruning.prune_trail(database)
+        pruning.prune_groups(database)
         Delivery.objects.using(database).forget_extensions()
         state.held_up_to = prune_held(state.held_up_to, database=database)
         sweep(state.turns, database=database)

@@ -136,9 +136,8 @@ def _blocked_key(delivery: Any, waiting: int, database: str) -> BlockedKey:
 
 
 def _since(delivery: Any, last: Attempt | None) -> datetime:
-    times = [delivery.finished_at, last and last.failed_at, delivery.available_at]
-    since: datetime = next(filter(None, times))
-    return since
+    since: datetime = delivery.available_at if last is None else last.failed_at
+    return delivery.finished_at or since
 
 
 def place_of(pk: uuid.UUID, database: str) -> Mapping[str, Any]:

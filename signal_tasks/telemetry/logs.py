@@ -45,6 +45,7 @@ def _attempt_finished(details: signals.AttemptFinished, **_: object) -> None:
     facts: dict[str, Any] = {
         "receiver": details.receiver,
         "delivery": details.delivery_id,
+        "run": details.run,
         "attempt": details.attempt,
         "seconds": round(details.seconds, 4),
     }
@@ -71,6 +72,7 @@ def _delivery_dead(details: signals.DeliveryDead, **_: object) -> None:
             "delivery_dead",
             receiver=details.receiver,
             delivery=details.delivery_id,
+            run=details.run,
             attempt=details.attempt,
             reason=details.reason,
             error=details.error,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import uuid
 from collections.abc import Callable, Collection, Iterator
@@ -55,6 +56,7 @@ class Ordered:
     def run(self, *handles: DeliveryHandle, **options: Any) -> MessageResult:
         """Process one message with these deliveries."""
         ids = [str(handle.id) for handle in handles]
+        options = {"seconds": math.inf} | options  # however busy the machine is
         return process_message(self.name, ids, "default", **options)
 
     def states(self) -> list[str]:
