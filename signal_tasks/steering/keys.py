@@ -129,9 +129,7 @@ def _blocked_key(delivery: Any, waiting: int, database: str) -> BlockedKey:
         reason=delivery.reason,
         error="" if last is None else f"{last.error_type}: {last.error}",
         waiting=waiting,
-        since=delivery.finished_at
-        or (last and last.failed_at)
-        or delivery.available_at,
+        since=_since(delivery, last),
     )
 
 

@@ -19,3 +19,7 @@ bridged = AsyncSignal()  # heard by a sync receiver that calls async code
 chained = AsyncSignal()
 met = AsyncSignal()  # heard by two receivers that lock rows in the given order
 novel = AsyncSignal()  # heard only where TEST_KNOWS_NOVEL is set
+#: Heard by an ordered receiver, atomic or not, that does the task of the event; the key is
+#: the line that it names.
+lined_inside = AsyncSignal(key=lambda sender, line, **kwargs: line)
+lined_outside = AsyncSignal(key=lambda sender, line, **kwargs: line)
