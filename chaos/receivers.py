@@ -19,6 +19,7 @@ from chaos.signals import (
     doomed,
     instructed,
     novel,
+    operated,
     renamed,
     time_limited,
     workload_event,
@@ -67,10 +68,39 @@ def act_externally(sender: object, key: str, nap: float, **_: Any) -> None:
 def act_or_fail(sender: object, key: str, **_: Any) -> None:
     """Leave an effect that must exist exactly once, then fail at random."""
     leave_effect("flaky", key)
+    fail_at_random(key)
+
+
+def fail_at_random(key: str) -> None:
+    """Fail in one attempt of FAILS_ONE_IN."""
     delivery = current_delivery()
     seed = f"{os.environ.get('CHAOS_SEED')} {key} {delivery.attempt}"
     if not random.Random(seed).randrange(FAILS_ONE_IN):  # noqa: S311 - no secret
         raise RuntimeError(f"at random, in attempt {delivery.attempt}")
+
+
+@receiver(workload_event, retry=PATIENT, ordered=True)
+def act_in_order(sender: object, key: str, **_: Any) -> None:
+    """Leave an effect that must exist exactly once, behind those of its line."""
+    leave_effect("ordered", key)
+    fail_at_random(key)
+    receiver_faults.after_effect()
+
+
+@receiver(workload_event, retry=PATIENT, ordered=True, atomic=False)
+def act_in_order_externally(sender: object, key: str, nap: float, **_: Any) -> None:
+    """Begin and end, both seen from outside, when all of its line before it have ended."""
+    leave_step("begun", key)
+    time.sleep(nap / 5)
+    fail_at_random(key)
+    leave_step("ended", key)
+
+
+def leave_step(phase: str, key: str) -> None:
+    """Record that a run of the delivery has begun or ended."""
+    delivery = str(current_delivery().id)
+    lease = trace.leases.get(delivery, 0)
+    journal.write("step", phase=phase, key=key, delivery=delivery, lease=lease)
 
 
 @receiver(instructed, retry=BRIEF)
@@ -118,6 +148,18 @@ def _change(kind: str, key: str, names: list[str]) -> None:
 def count(sender: object, key: str, **_: Any) -> None:
     """Leave an effect."""
     leave_effect("counted", key)
+
+
+@receiver(operated, retry=PATIENT)
+def act_on_replay(sender: object, key: str, **_: Any) -> None:
+    """Leave an effect that must exist exactly once."""
+    leave_effect("replayed", key)
+
+
+@receiver(operated, retry=PATIENT)
+def act_on_backfill(sender: object, key: str, **_: Any) -> None:
+    """Leave an effect that must exist exactly once."""
+    leave_effect("backfilled", key)
 
 
 @receiver(doomed, retry=STUBBORN)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from signal_tasks import AsyncSignal
 
-#: The workload: three receivers, each with an effect to count.
+#: The workload: five receivers, each with an effect to count; two of them are ordered.
 workload_event = AsyncSignal()
 #: An atomic and a non-atomic receiver, which inject the fault that the event names.
 instructed = AsyncSignal()
@@ -18,5 +18,7 @@ novel = AsyncSignal()
 renamed = AsyncSignal()
 #: One receiver that succeeds, for measurements with a great many events.
 counted = AsyncSignal()
+#: Two receivers that succeed; operators replay the one, and backfill the other.
+operated = AsyncSignal()
 #: A receiver that never succeeds.
 doomed = AsyncSignal()

@@ -5,6 +5,7 @@ One base class; one class for each thing a caller can do something about.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import ClassVar
 
@@ -141,3 +142,22 @@ class Reject(SignalTasksError):
 
     def __init__(self, why: str = "the receiver rejected it") -> None:
         super().__init__(why)
+
+
+class NotInForce(SignalTasksError, LookupError):
+    """A target that is to be resumed or cleared is not paused or limited.
+
+    Attributes:
+        target: as it is stored.
+        in_force: the targets that are.
+    """
+
+    def __init__(self, target: str, what: str, in_force: Sequence[str]) -> None:
+        super().__init__(target, what, in_force)
+        self.target = target
+        self.what = what
+        self.in_force = in_force
+
+    def __str__(self) -> str:
+        others = ", ".join(self.in_force) or "nothing"
+        return f"{self.target} is not {self.what}; {self.what} now: {others}"

@@ -227,10 +227,18 @@ class ForwardedSignal(AsyncSignal):
         signals.signal_sending.send(self, details=details)
         return event
 
-    @property
-    def shares_events(self) -> bool:
-        """True if all receivers get the keywords in the same form."""
-        forms = {(form.exclude, form.snapshot) for form in self._forms.values()}
+    def shares_events(self, receiver: str) -> bool:
+        """Return True if all that hear its senders get keywords in the same form."""
+        connections = self.durable_connections
+        senders = {
+            each.key[1] for each in connections if each.receiver.name == receiver
+        }
+        heard = {None, *senders}
+        forms = {
+            self._forms[each.key]
+            for each in connections
+            if None in senders or each.key[1] in heard
+        }
         return len(forms) <= 1
 
     def would_deliver(

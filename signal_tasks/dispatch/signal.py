@@ -248,9 +248,8 @@ class AsyncSignal(Signal):
 
     # -- for relays that deliver past events ---------------------------------------
 
-    @property
-    def shares_events(self) -> bool:
-        """True: each send leaves one event for all durable receivers."""
+    def shares_events(self, receiver: str) -> bool:
+        """Return True: each send leaves one event for all durable receivers."""
         return True
 
     def would_deliver(

@@ -1,12 +1,14 @@
-"""Operations on many deliveries: select, replay, discard, backfill, log, describe.
+"""What operators do: replay, discard, backfill, pause, resume, log, describe.
 
 The admin, the command and the dashboard call these, and nothing else changes
-deliveries for an operator. An operation is rows, which relays work off: a call returns
-before anything is changed.
+deliveries for an operator. An operation on many deliveries is rows, which relays work
+off: a call returns before anything is changed.
 """
 
 from __future__ import annotations
 
+from signal_tasks.controls import ControlInForce, controls, pause, resume
+from signal_tasks.exceptions import NotInForce
 from signal_tasks.operations.creation import backfill, discard, replay
 from signal_tasks.operations.groups import FailureGroup, annotate, failure_groups
 from signal_tasks.operations.handle import Operation, find, recent
@@ -18,19 +20,24 @@ from signal_tasks.steering.keys import BlockedKey, blocked_keys
 
 __all__ = [
     "BlockedKey",
+    "ControlInForce",
     "FailureGroup",
+    "NotInForce",
     "Operation",
     "Selection",
     "annotate",
     "backfill",
     "blocked_keys",
+    "controls",
     "describe",
     "describe_signals",
     "discard",
     "failure_groups",
     "find",
     "log",
+    "pause",
     "recent",
     "replay",
+    "resume",
     "skip",
 ]

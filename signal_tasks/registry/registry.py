@@ -86,9 +86,8 @@ class DurableSignal(Protocol):
     def names(self) -> tuple[str, ...]:
         """The names under which its events are stored."""
 
-    @property
-    def shares_events(self) -> bool:
-        """True if each send leaves one event for all its durable receivers."""
+    def shares_events(self, receiver: str) -> bool:
+        """Return True if what the receiver hears leaves one event a send."""
 
     def would_deliver(
         self, receiver: str, sender: object, named: Mapping[str, Any]

@@ -40,12 +40,13 @@ class Ordered:
             if n in self.rejected:
                 raise Reject(f"{n} is refused")
 
-        options = {"ordered": True, "name": self.name} | options
-        self.signal.connect(receiver, weak=False, **options)
+        given: dict[str, Any] = {"ordered": True, "name": self.name} | options
+        self.signal.connect(receiver, weak=False, **given)
 
     def send(self, n: Any, key: Any = "k", **options: Any) -> DeliveryHandle:
         bound = self.signal.using(key=key, **options)
         ((_, handle),) = bound.send(sender=None, n=n)
+        assert isinstance(handle, DeliveryHandle)
         return handle
 
     def send_all(
@@ -68,7 +69,7 @@ class Ordered:
 def positions(*handles: DeliveryHandle) -> list[int | None]:
     turns = Turn.objects.in_bulk([handle.id for handle in handles])
     found = [turns.get(handle.id) for handle in handles]
-    return [turn and turn.position for turn in found]
+    return [None if turn is None else turn.position for turn in found]
 
 
 def counter(key: str, name: str) -> Counter:

@@ -11,6 +11,7 @@ from django.db.models import F
 from signal_tasks.db.clock import DatabaseNow, from_now
 from signal_tasks.models import Delivery, Sequence, Turn
 from signal_tasks.relay.recovery import recover
+from signal_tasks.states import State
 from signal_tasks.steering.turns import Sweep, sweep
 from signal_tasks.testing import run_pending
 from tests.signal_tasks.ordering.steps import AT_ONCE, ONCE, Ordered, positions, row
@@ -169,8 +170,8 @@ def test_what_is_old_enough_to_be_pruned_keeps_its_turn_until_then() -> None:
     Delivery.objects.filter(pk=first.id).update(
         finished_at=F("finished_at") - timedelta(days=1)
     )
-    Delivery.objects.prune("dead", older_than=timedelta(days=2), limit=10)
+    Delivery.objects.prune(State.DEAD, older_than=timedelta(days=2), limit=10)
     assert positions(first, second) == [1, 2]
-    Delivery.objects.prune("dead", older_than=timedelta(hours=2), limit=10)
+    Delivery.objects.prune(State.DEAD, older_than=timedelta(hours=2), limit=10)
     assert positions(first, second) == [None, 2]
     assert Delivery.objects.filter(next_check_at__lte=from_now(0)).count() == 1

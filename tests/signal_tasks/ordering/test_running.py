@@ -9,6 +9,7 @@ import pytest
 
 from signal_tasks.db.clock import from_now
 from signal_tasks.models import Attempt, Delivery, Turn
+from signal_tasks.states import State
 from tests.signal_tasks.ordering.steps import (
     AT_ONCE,
     LATER,
@@ -155,7 +156,7 @@ def test_a_pruned_dead_letter_makes_its_follower_due() -> None:
     ordered.rejected = {0}
     first, second = ordered.send_all(range(2))
     ordered.run(first, second)
-    Delivery.objects.prune("dead", older_than=timedelta(0), limit=10)
+    Delivery.objects.prune(State.DEAD, older_than=timedelta(0), limit=10)
     assert not Delivery.objects.filter(pk=first.id).exists()
     assert is_due(second)
     ordered.run(second)
