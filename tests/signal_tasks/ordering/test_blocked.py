@@ -55,7 +55,7 @@ def test_a_retry_blocks_only_what_waits_behind_it() -> None:
 
 
 def test_blocked_keys_of_one_receiver_up_to_a_limit() -> None:
-    first, _ = blocked()
+    blocked()
     second, _ = blocked()
     found = operations.blocked_keys(receiver=second.name)
     assert [key.receiver for key in found] == [second.name]

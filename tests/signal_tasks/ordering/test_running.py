@@ -35,7 +35,7 @@ def test_a_message_in_the_wrong_order_runs_in_the_right_one() -> None:
 @both
 def test_nothing_runs_before_what_comes_before_it(atomic: bool) -> None:
     ordered = Ordered(atomic=atomic)
-    first, second, third = ordered.send_all(range(3))
+    _first, second, third = ordered.send_all(range(3))
     ordered.run(second, third)
     assert ordered.calls == []
     assert ordered.states() == ["pending"] * 3
