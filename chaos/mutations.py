@@ -134,7 +134,7 @@ MUTATIONS = {
     ),
     "no-stop": Mutation(Target(Batch, Batch._stop_at), stop_at_nothing, "copies"),
     "no-lock": Mutation(
-        Target(sequences, sequences.join), join_without_a_lock, "copies"
+        Target(sequences, sequences.join), join_without_a_lock, "ordered-backlog"
     ),
     "no-give-up": Mutation(
         Target(DeliveryQuerySet, DeliveryQuerySet.give_up_turns),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import time
+from pathlib import Path
 from typing import Any
 
 from django.db import connection
@@ -18,6 +19,7 @@ from chaos.signals import (
     counted,
     doomed,
     instructed,
+    lined,
     novel,
     operated,
     renamed,
@@ -101,6 +103,19 @@ def leave_step(phase: str, key: str) -> None:
     delivery = str(current_delivery().id)
     lease = trace.leases.get(delivery, 0)
     journal.write("step", phase=phase, key=key, delivery=delivery, lease=lease)
+
+
+@receiver(lined, retry=PATIENT, ordered=True)
+def act_when_permitted(sender: object, key: str, line: str, **_: Any) -> None:
+    """Leave an effect, once the line has the permission."""
+    leave_effect("lined", key)
+    if not permission(line).exists():
+        raise RuntimeError("not permitted yet")
+
+
+def permission(line: str) -> Path:
+    """Return the file whose existence permits the deliveries of a line to succeed."""
+    return Path(os.environ["CHAOS_FOLDER"]) / line
 
 
 @receiver(instructed, retry=BRIEF)

@@ -22,3 +22,5 @@ counted = AsyncSignal()
 operated = AsyncSignal()
 #: A receiver that never succeeds.
 doomed = AsyncSignal()
+#: An ordered receiver, which fails until it is permitted to succeed.
+lined = AsyncSignal()

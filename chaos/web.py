@@ -12,7 +12,7 @@ from chaos.models import Line, Ticket
 from chaos.signals import workload_event
 
 #: Keys of one workload, under which ordered receivers run its events one by one.
-LINES = 3
+LINES = 2
 
 
 class RollbackRequested(Exception):
