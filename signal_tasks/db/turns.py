@@ -91,6 +91,7 @@ class Next(NamedTuple):
 
     id: uuid.UUID
     isolated: bool
+    sequence: int = 0
 
 
 def following(
@@ -98,7 +99,7 @@ def following(
 ) -> list[Next]:
     """Return the first deliveries of each sequence, ``each`` at most, in their order."""
     rows = sorted(_following(sorted(sequences), each, database), key=itemgetter(2, 3))
-    return [Next(pk, bool(isolated)) for pk, isolated, _, _ in rows]
+    return [Next(pk, bool(isolated), sequence) for pk, isolated, sequence, _ in rows]
 
 
 def _following(

@@ -20,10 +20,8 @@ from __future__ import annotations
 import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from django.db import transaction
-from django.db.models import Exists, OuterRef
 
 from signal_tasks.db.clock import DatabaseNow
 from signal_tasks.db.sql import skip_locked
@@ -35,8 +33,8 @@ from signal_tasks.states import State
 
 #: What waits is published again after this time, then after twice that (seconds).
 WAIT_AFTER, WAIT_MAX = 60.0, 3600.0
-#: Rows that one pass of pruning looks at.
-BATCH = 5000
+#: Turns, and sequences, that one pass of pruning looks at.
+BATCH, SEQUENCES = 5000, 2000
 #: States of deliveries that need no turn any more.
 DONE = (State.SUCCEEDED, State.DISCARDED)
 NOW = DatabaseNow()
@@ -148,11 +146,11 @@ def _sweep_turns(state: Sweep, database: str) -> None:
 
 def _idle(state: Sweep, database: str) -> Mapping[int, int]:
     """Return sequences that nothing waits in; they are deleted if they still are then."""
-    sequences = Counter.objects.using(database).filter(pk__gt=state.sequence)
-    rows = sequences.order_by("pk").annotate(used=Exists(_turns_of(database)))
-    found = list(rows.values_list("pk", "last", "used")[:BATCH])
-    state.sequence = found[-1][0] if len(found) == BATCH else 0
-    return {pk: last for pk, last, used in found if not used}
+    counters = Counter.objects.using(database).filter(pk__gt=state.sequence)
+    rows = counters.order_by("pk").values_list("pk", "last")
+    last = dict(rows[:SEQUENCES])
+    state.sequence = max(last) if len(last) == SEQUENCES else 0
+    return _without_turns(last, database)
 
 
 def _delete_idle(idle: Mapping[int, int], database: str) -> None:
@@ -160,15 +158,17 @@ def _delete_idle(idle: Mapping[int, int], database: str) -> None:
 
     A sender holds the lock of its sequence, and one that comes later makes a new one.
     """
+    counters = Counter.objects.using(database)
     with transaction.atomic(using=database):
-        rows = Counter.objects.using(database).filter(pk__in=list(idle))
-        locked = skip_locked(rows).values_list("pk", "last")
-        doomed = [pk for pk, last in locked if last == idle[pk]]
-        rows = Counter.objects.using(database).filter(pk__in=doomed)
+        rows = skip_locked(counters.filter(pk__in=list(idle)))
+        locked = dict(rows.values_list("pk", "last"))
+        same = {pk: last for pk, last in locked.items() if last == idle[pk]}
+        doomed = _without_turns(same, database)
         if doomed:
-            unused = rows.filter(~Exists(_turns_of(database)))
-            unused._raw_delete(database)  # noqa: SLF001 - deletes without fetching
+            rows = counters.filter(pk__in=list(doomed))
+            rows._raw_delete(database)  # noqa: SLF001 - deletes without fetching
 
 
-def _turns_of(database: str) -> Any:
-    return Turn.objects.using(database).filter(sequence_id=OuterRef("pk"))
+def _without_turns(sequences: Mapping[int, int], database: str) -> dict[int, int]:
+    used = {each.sequence for each in following(sequences, database)}
+    return {pk: last for pk, last in sequences.items() if pk not in used}
