@@ -41,7 +41,7 @@ def install() -> None:
     """Have this process record every lease that ends without success."""
     Target(attempt, call).call_before(_remember_lease)
     Target(outcome, outcome._write_failure).call_before(_record_failure)
-    Target(MessageRun, MessageRun._release).call_before(_record_release)
+    Target(MessageRun, MessageRun.release).call_before(_record_release)
     expired = Target(DeliveryQuerySet, DeliveryQuerySet.expired_leases)
     expired.call_after(_record_expired)
     record_published_messages()

@@ -16,7 +16,7 @@ from typing import Any
 
 from django.dispatch import Signal
 
-from signal_tasks.states import OperationState, State
+from signal_tasks.states import Breaker, OperationState, State
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,6 +185,27 @@ class PassFailed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BreakerChanged:
+    """The breaker of a receiver has opened or closed, or lets one delivery probe.
+
+    Sent by the worker that has changed it, once for the whole fleet.
+
+    Attributes:
+        receiver: name of the receiver.
+        database: alias of the outbox.
+        state: ``open``, ``half_open`` or ``closed``.
+        failures: consecutive failures so far, those of probes included; 0 if closed.
+        error: what the receiver raised last, if that has opened it, else None.
+    """
+
+    receiver: str
+    database: str
+    state: Breaker
+    failures: int
+    error: BaseException | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OperationFinished:
     """An operation was finished in one outbox: done, cancelled or stopped.
 
@@ -238,6 +259,9 @@ pass_finished = Signal()
 
 pass_failed = Signal()
 """Carries ``PassFailed``."""
+
+breaker_changed = Signal()
+"""Carries ``BreakerChanged``."""
 
 operation_finished = Signal()
 """Carries ``OperationFinished``."""

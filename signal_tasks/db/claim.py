@@ -90,7 +90,8 @@ class Claimed:
 
     An event that somebody deleted by hand has no payload. Times are in seconds by
     the database's clock: ``waited`` from the due time to the claim, ``age`` from the
-    send to the claim. ``sequence`` and ``position`` are those of its turn; zero for a
+    send to the claim. A ``probe`` finds out whether a receiver works again whose
+    breaker is open. ``sequence`` and ``position`` are those of its turn; zero for a
     receiver that is not ordered, and for a delivery that has given its turn up.
     """
 
@@ -110,6 +111,7 @@ class Claimed:
     age: float
     sequence: int = 0
     position: int = 0
+    probe: bool = False
 
     def __str__(self) -> str:
         return f"{self.receiver} {self.id}"
@@ -144,6 +146,7 @@ def claim(
         rows = _claim_on_postgresql(wanted, lease, deliveries.db)
     else:
         rows = _claim_portably(wanted, lease, deliveries, events)
+    rows = _with_new_events(list(rows), events)
     won = [_claimed(row, lease, deliveries.db) for row in rows]
     order = {pk: place for place, pk in enumerate(wanted.ids)}
     return sorted(won, key=lambda claimed: (claimed.position, order[claimed.id]))
@@ -225,9 +228,32 @@ def _row(delivery: Any, event: Any) -> Sequence[Any]:
     row = (*head, delivery.attempts + 1, waited)
     if event is None:
         return (*row, None, None, None, None, None, None)
+    return (*row, *_body(event, now))
+
+
+def _body(event: Any, now: datetime) -> Sequence[Any]:
     age = (now - event.sent_at).total_seconds()
     body = (event.signal, event.payload, event.headers, event.cause_id, event.sent_at)
-    return (*row, *body, age)
+    return (*body, age)
+
+
+def _with_new_events(
+    rows: Sequence[Sequence[Any]], events: QuerySet[Any]
+) -> Sequence[Sequence[Any]]:
+    """Look again for events that are not there.
+
+    PostgreSQL locks the newest row of a delivery, but finds its event as of the start
+    of the statement. A sender may have merged a newer event into it in between.
+    """
+    missing = [row[1] for row in rows if row[6] is None]
+    if not missing:
+        return rows
+    found = events.annotate(now=DatabaseNow()).in_bulk(missing)
+    return [_with_event(row, found.get(row[1])) for row in rows]
+
+
+def _with_event(row: Sequence[Any], event: Any) -> Sequence[Any]:
+    return row if event is None else (*row[:6], *_body(event, event.now), *row[12:])
 
 
 def _claimed(row: Sequence[Any], lease: int, database: str) -> Claimed:

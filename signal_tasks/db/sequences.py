@@ -72,11 +72,13 @@ class _Counter(NamedTuple):
     last: int
 
 
-def join(turns: Iterable[NewTurn], *, database: str) -> None:
+def join(turns: Sequence[NewTurn], *, database: str) -> None:
     """Give each delivery the next position of its sequence, in the given order.
 
     In the transaction that is open. On PostgreSQL one statement for each thousand.
     """
+    if not turns:
+        return
     ordered = sorted(turns, key=lambda turn: (turn.receiver, turn.key))
     vendor = connections[database].vendor
     size = BATCH if vendor == "postgresql" else SMALL_BATCH

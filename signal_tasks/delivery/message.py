@@ -13,7 +13,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from django.db import Error, connections
@@ -24,6 +24,7 @@ from signal_tasks.broker.messages import PublishRequest
 from signal_tasks.broker.publisher import publisher
 from signal_tasks.conf import settings
 from signal_tasks.db.aliases import outbox_aliases
+from signal_tasks.db.claim import Claimed
 from signal_tasks.db.errors import is_retryable
 from signal_tasks.db.session import DropIfLost
 from signal_tasks.delivery.batch import Batch
@@ -32,10 +33,13 @@ from signal_tasks.delivery.order import Order
 from signal_tasks.delivery.outcome import Outcome, persist
 from signal_tasks.delivery.process import process
 from signal_tasks.models import Delivery
+from signal_tasks.querysets import DeliveryQuerySet
 from signal_tasks.registry.registry import Receiver, registry
 from signal_tasks.states import Hold, State
+from signal_tasks.steering import breaker
 from signal_tasks.steering.gates import Permit, at_gates_of_signals, permit
 from signal_tasks.steering.holding import hold
+from signal_tasks.steering.slots import claim_place
 
 T = TypeVar("T")
 
@@ -133,20 +137,7 @@ class MessageRun:
         rest = deque(ids)
         try:
             while self._has_more(rest) and not self._is_over():
-                wanted = min(self._size.deliveries, len(rest))
-                if self.order is not None:
-                    wanted = self.order.size(rest, wanted)
-                permitted = self._permit(wanted)
-                if permitted.why is not None and permitted.count == 0:
-                    self._add_next(rest)
-                    self._hold(list(rest), self.receiver.name, permitted.why)
-                    rest.clear()
-                    break
-                size = min(permitted.count, wanted)
-                started = time.monotonic()
-                self._run_batch([rest.popleft() for _ in range(size)])
-                seconds = time.monotonic() - started
-                self._size.deliveries = _next_size(size, seconds)
+                self._advance(rest)
         except Error:
             raise  # publishing is of no use before the relay can read the rows again
         # An ``on_commit`` hook of a receiver failed, after the commit.
@@ -177,6 +168,29 @@ class MessageRun:
         time_is_up = time.monotonic() >= self._until and bool(self.result.outcomes)
         return process.must_stop or time_is_up
 
+    def _advance(self, rest: deque[uuid.UUID]) -> None:
+        """Run a batch of the rest; or hold all of it, if nothing may start now."""
+        wanted = min(self._size.deliveries, len(rest))
+        if self.order is not None:
+            wanted = self.order.size(rest, wanted)
+        before = len(self.result.outcomes)
+        permitted = self._permit(wanted)
+        size = min(permitted.count, wanted)
+        started = time.monotonic()
+        ids = self._without_paused_signals([rest.popleft() for _ in range(size)])
+        jobs = self.claim(ids, permitted) if ids else []
+        if size and jobs is not None:
+            rest.extendleft(reversed(self._run_batch(ids, jobs)))
+            seconds = time.monotonic() - started
+            self._size.deliveries = _next_size(size, seconds)
+        else:
+            why = permitted.why or Hold.LIMITED
+            self._add_next(rest)
+            self._hold([*ids, *rest], self.receiver.name, why)
+            rest.clear()
+        if permitted.probe and len(self.result.outcomes) == before:
+            breaker.tell(breaker.give_back(self.receiver.name, self.database))
+
     def _permit(self, wanted: int) -> Permit:
         return self._reconnecting(lambda: permit(self.receiver, self.database, wanted))
 
@@ -195,9 +209,10 @@ class MessageRun:
         held = {pk for some in at_gates.values() for pk in some}
         return [pk for pk in ids if pk not in held] if held else ids
 
-    def _run_batch(self, ids: list[uuid.UUID]) -> None:
-        ids = self._without_paused_signals(ids)
-        jobs = self.claim(ids) if ids else []
+    def _run_batch(
+        self, ids: Sequence[uuid.UUID], jobs: Sequence[Job]
+    ) -> list[uuid.UUID]:
+        """Run what was claimed of these ids; return what a breaker has kept back."""
         self.result.not_due += len(ids) - len(jobs)
         started = bool(self.result.outcomes)
         batch = Batch(self.receiver, self.database, jobs)
@@ -207,14 +222,18 @@ class MessageRun:
         if self.order is not None:
             self.order.note(done.outcomes)
             self.order.leave(set(ids) - {job.claimed.id for job in jobs})
-            self.order.leave(self._release(done.behind))
-        self.release(done.not_run)
+            self.order.leave(self.release(done.behind))
+        released = self.release(done.not_run)
+        if batch.is_broken and done.error is None:
+            return released
+        self.publish(released)
         if done.error is not None:
             raise done.error
+        return []
 
-    def claim(self, ids: Sequence[uuid.UUID]) -> list[Job]:
-        """Claim what is due of these ids."""
-        return self._reconnecting(lambda: self._claim(ids))
+    def claim(self, ids: Sequence[uuid.UUID], permitted: Permit) -> list[Job] | None:
+        """Claim what is due of these ids; None if all places are taken."""
+        return self._reconnecting(lambda: self._claim(ids, permitted))
 
     def _reconnecting(self, ask: Callable[[], T]) -> T:
         """Ask; once more if the kept connection was broken, or led to a standby."""
@@ -229,29 +248,42 @@ class MessageRun:
         with DropIfLost(self.database):
             return ask()
 
-    def _claim(self, ids: Sequence[uuid.UUID]) -> list[Job]:
+    def _claim(self, ids: Sequence[uuid.UUID], permitted: Permit) -> list[Job] | None:
         claimed_at = time.monotonic()
-        rows = Delivery.objects.using(self.database)
-        won = rows.claim(
+        name, places = self.receiver.name, permitted.places
+        if places is None:
+            won: list[Claimed] | None = self._claim_rows(ids)
+        else:
+            won = claim_place(
+                name, self.database, places, lambda: self._claim_rows(ids)
+            )
+        if won is None:
+            return None
+        if won and process.leases is not None:
+            leased = [claimed.id for claimed in won]
+            process.leases.record(self.database, won[0].lease, leased)
+        if permitted.probe:
+            won = [replace(claimed, probe=True) for claimed in won]
+        return [
+            Job(claimed=claimed, receiver=self.receiver, claimed_at=claimed_at)
+            for claimed in won
+        ]
+
+    def _claim_rows(self, ids: Sequence[uuid.UUID]) -> list[Claimed]:
+        rows: DeliveryQuerySet[Delivery] = Delivery.objects.using(self.database)
+        return rows.claim(
             ids,
             names=self.receiver.names,
             lease=self.receiver.lease_seconds,
             worker=process.worker_id,
             ordered=self.receiver.options.ordered,
         )
-        if won and process.leases is not None:
-            ids = [claimed.id for claimed in won]
-            process.leases.record(self.database, won[0].lease, ids)
-        return [
-            Job(claimed=claimed, receiver=self.receiver, claimed_at=claimed_at)
-            for claimed in won
-        ]
 
-    def release(self, jobs: Sequence[Job] | deque[Job]) -> None:
-        """Release what was claimed and not run; see Note [Unclaimed deliveries]."""
-        self.publish(self._release(jobs))
+    def release(self, jobs: Sequence[Job] | deque[Job]) -> list[uuid.UUID]:
+        """Release what was claimed and not run; see Note [Unclaimed deliveries].
 
-    def _release(self, jobs: Sequence[Job] | deque[Job]) -> list[uuid.UUID]:
+        Return the ids, which are to be published again.
+        """
         if not jobs:
             return []
         ids = [job.claimed.id for job in jobs]

@@ -29,6 +29,7 @@ from signal_tasks.fingerprints import fingerprint
 from signal_tasks.models import Attempt, Delivery
 from signal_tasks.registry.registry import registry
 from signal_tasks.states import Reason, State
+from signal_tasks.steering import breaker
 
 T = TypeVar("T")
 
@@ -49,7 +50,9 @@ class Outcome:
 
     ``pending`` means another attempt in ``retry_in`` seconds, which ``counts``. One that
     does not is repeated ``most`` times, if that is not None. An attempt that is ``free`` is ``released`` instead, as often as FREE_RUNS allows.
-    One that is ``spoilt`` has left a connection that nothing else may use.
+    One that is ``spoilt`` has left a connection that nothing else may use. One that
+    ``breaks`` is a failure that the receiver's breaker counts; ``breaker`` is what that
+    has changed.
     """
 
     claimed: Claimed
@@ -63,6 +66,8 @@ class Outcome:
     free: bool = False
     released: bool = False
     spoilt: bool = False
+    breaks: bool = False
+    breaker: signals.BreakerChanged | None = None
 
     @property
     def succeeded(self) -> bool:
@@ -85,18 +90,20 @@ def write(outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
     too often is dead. Raises ``LeaseLost`` when this worker no longer holds one of the deliveries: then
     nothing of the transaction may stand.
     """
+    if not outcomes:
+        return outcomes
     done = [outcome.claimed.id for outcome in outcomes if outcome.succeeded]
     if done:
         claimed = outcomes[0].claimed
         if complete(done, lease=claimed.lease, database=claimed.database) != len(done):
             raise LeaseLost("a lease was over before its receiver had finished")
-    if len(done) != len(outcomes):
+    if len(done) < len(outcomes):
         outcomes = _write_failures(outcomes)
     _give_up_turns(outcomes)
-    return outcomes
+    return _noted(outcomes)
 
 
-def _write_failures(outcomes: Sequence[Outcome]) -> list[Outcome]:
+def _write_failures(outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
     """Write the failures among these outcomes; return all as they were written."""
     written, recorded = [], []
     for outcome in outcomes:
@@ -118,6 +125,24 @@ def _give_up_turns(outcomes: Sequence[Outcome]) -> None:
         ids = [each.claimed.id for each in ordered if each.gives_up_turn]
         rows = Delivery.objects.using(ordered[0].claimed.database)
         rows.give_up_turns(ids, after=FOLLOW_AFTER)
+
+
+def _noted(outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
+    """Count outcomes for the breaker of their receiver, if it has one."""
+    claimed = outcomes[0].claimed
+    receiver = registry.receiver(claimed.receiver)
+    if receiver is None or receiver.options.breaker is None:
+        return outcomes
+    results = [
+        breaker.Result(each.succeeded, each.breaks, each.claimed.probe, each.error)
+        for each in outcomes
+    ]
+    change = breaker.note(
+        receiver.name, claimed.database, receiver.options.breaker, results
+    )
+    if change is None:
+        return outcomes
+    return [*outcomes[:-1], replace(outcomes[-1], breaker=change)]
 
 
 def write_apart(outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
@@ -189,6 +214,7 @@ def send_signals(outcomes: Sequence[Outcome]) -> None:
                 error=text_of(outcome.error) if outcome.error is not None else "",
             )
             signals.delivery_dead.send_robust(Delivery, details=dead)
+        breaker.tell(outcome.breaker)
 
 
 def _attempt_finished(outcome: Outcome) -> signals.AttemptFinished:

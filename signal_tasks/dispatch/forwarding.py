@@ -40,6 +40,8 @@ from signal_tasks.db.aliases import alias_for
 from signal_tasks.dispatch.connection import Connection, key_of
 from signal_tasks.dispatch.signal import AsyncSignal
 from signal_tasks.exceptions import PayloadError
+from signal_tasks.outbox.causes import check_repetition
+from signal_tasks.outbox.merge import coalesce_keys
 from signal_tasks.outbox.options import SendOptions
 from signal_tasks.outbox.write import EncodedEvent, prepare, write
 from signal_tasks.registry.naming import (
@@ -218,11 +220,15 @@ class ForwardedSignal(AsyncSignal):
     ) -> EncodedEvent:
         kwargs = form.apply(named)
         options = SendOptions(database=_alias(sender, named))
+        keys = coalesce_keys(receivers, sender, named)
+        travelling = (form.sender(sender), kwargs)
         try:
-            event = prepare(self.name, form.sender(sender), kwargs, receivers, options)
+            event = prepare(self.name, *travelling, receivers, options, keys)
         except PayloadError as error:
             error.hint = _advice(error, {**kwargs, "sender": sender}, form, receivers)
             raise
+        names = [receiver.name for receiver in receivers]
+        check_repetition(self.name, event.subject, names)
         details = signals.SignalSending(signal=self, sender=sender, kwargs=kwargs)
         signals.signal_sending.send(self, details=details)
         return event

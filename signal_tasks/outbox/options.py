@@ -6,13 +6,43 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal, get_args
 
 from django.utils import timezone
 
 from signal_tasks.outbox import subjects
 from signal_tasks.outbox.keys import key_text
-from signal_tasks.validation import MAX_SECONDS
+from signal_tasks.validation import MAX_SECONDS, is_duration
+
+OnDuplicate = Literal["skip", "raise"]
+DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Dedupe:
+    """A key under which a signal is sent once in ``seconds``, as given and as stored."""
+
+    given: Any
+    key: str
+    seconds: float
+    on_duplicate: OnDuplicate
+
+    @classmethod
+    def checked(cls, key: Any, within: float | timedelta, answer: Any) -> Dedupe | None:
+        """Check ``dedupe_key``, ``dedupe_for`` and ``on_duplicate``; raise as they do."""
+        if answer not in get_args(OnDuplicate):
+            wanted = "give 'skip' or 'raise'"
+            raise ValueError(f"using(): on_duplicate is {answer!r}; {wanted}")
+        seconds = within.total_seconds() if isinstance(within, timedelta) else within
+        if not is_duration(seconds):
+            wanted = "give a positive number of seconds or a timedelta"
+            raise ValueError(f"using(): dedupe_for is {within!r}; {wanted}")
+        if key is not None:
+            text = key_text(key, "using(): dedupe_key")
+            return cls(key, text, float(seconds), answer)
+        if answer == "raise":
+            raise ValueError("using(): on_duplicate means nothing without dedupe_key")
+        return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,9 +55,10 @@ class SendOptions:
     headers: Mapping[str, Any] | None = None
     subject: str | None = None
     key: str = ""
+    dedupe: Dedupe | None = None
 
     @classmethod
-    def checked(
+    def checked(  # noqa: PLR0913 - one keyword per option
         cls,
         *,
         delay: float | timedelta | None,
@@ -36,6 +67,7 @@ class SendOptions:
         headers: Mapping[str, Any] | None,
         subject: Any = None,
         key: Any = None,
+        dedupe: Dedupe | None = None,
     ) -> SendOptions:
         """Check the arguments of ``using()``.
 
@@ -53,6 +85,7 @@ class SendOptions:
             headers=_json_headers(headers),
             subject=subjects.checked(subject),
             key="" if key is None else key_text(key, "using(): key"),
+            dedupe=dedupe,
         )
 
     @property

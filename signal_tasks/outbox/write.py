@@ -6,8 +6,9 @@ to the publisher; whatever becomes of them there, the rows stay pending.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
@@ -19,15 +20,18 @@ from signal_tasks.broker.config import is_eager
 from signal_tasks.broker.messages import PublishRequest, messages_for, run_eagerly
 from signal_tasks.broker.publisher import publisher
 from signal_tasks.conf import settings
-from signal_tasks.db import sequences
+from signal_tasks.db import schemas, sequences
 from signal_tasks.db.aliases import alias_for
 from signal_tasks.db.clock import uuid7
-from signal_tasks.db.insert import NewEvent, NewRows, insert
+from signal_tasks.db.dedupe import Key, claim
+from signal_tasks.db.insert import NewEvent, NewRows, insert, insert_once
 from signal_tasks.db.sequences import NewTurn
 from signal_tasks.db.session import DropIfLost
 from signal_tasks.outbox import subjects
-from signal_tasks.outbox.options import SendOptions
-from signal_tasks.outbox.ordering import KeyFunction, ordering_key
+from signal_tasks.outbox.causes import causes, check_depth
+from signal_tasks.outbox.merge import NOTHING, merge_events
+from signal_tasks.outbox.options import Dedupe, SendOptions
+from signal_tasks.outbox.ordering import ordering_key, turns_of
 from signal_tasks.registry.registry import Receiver
 
 #: Events that one statement of ``send_many`` writes.
@@ -38,8 +42,9 @@ BATCH = 1000
 class EncodedEvent:
     """An event ready to be written to ``database``, and its receivers.
 
-    ``subject`` is the object that it is about, as ``app.model:pk``, or empty; ``key`` that
-    of its ordered receivers, if it has any.
+    ``subject`` is the object that it is about, as ``app.model:pk``, or empty; ``key`` is
+    that of its ordered receivers, if it has any;
+    ``coalesced`` holds the key of each receiver that coalesces.
     """
 
     signal: str
@@ -49,6 +54,7 @@ class EncodedEvent:
     database: str
     subject: str = ""
     key: str = ""
+    coalesced: Mapping[str, str] = field(default_factory=dict)
 
 
 def prepare(
@@ -57,32 +63,38 @@ def prepare(
     named: Mapping[str, Any],
     receivers: Sequence[Receiver],
     options: SendOptions,
-    key: KeyFunction | None = None,
+    coalesced: Mapping[str, str] = NOTHING,
 ) -> EncodedEvent:
     """Encode an event for these receivers; write nothing, run no query.
 
-    ``key`` is called for the key of ordered receivers, unless the options have one.
-
     Raises:
         PayloadError: a value cannot travel, or there is too much of it.
-        TypeError, ValueError: a receiver is ordered, and there is no key that can be
-            one.
+        ValueError: a receiver is ordered, and there is no key; or ``delay`` or ``at`` for a receiver that coalesces.
+        SignalLoop: its chain of causes is too long.
         ImproperlyConfigured: the database of the options holds no outbox.
     """
     if "signal" in named:
         raise TypeError("'signal' is handed to receivers by Django; rename it")
+    check_depth(signal)
     limit = settings().MAX_PAYLOAD_BYTES
     payload = codec.encode(signal, sender, named, max_bytes=limit)
     database = alias_for(options.database, sender)
+    if coalesced and not options.immediate:
+        raise ValueError(_delayed(signal, next(iter(coalesced))))
     subject = options.subject
     if subject is None:
         subject = subjects.default(sender, named)
-    event_key = options.key
-    ordered = next((each for each in receivers if each.options.ordered), None)
-    if ordered is not None and not event_key:
-        event_key = ordering_key(signal, ordered, key and key(sender, **named), subject)
+    key = ordering_key(signal, options.key or subject, receivers)
     return EncodedEvent(
-        signal, payload, receivers, options, database, subject, event_key
+        signal, payload, receivers, options, database, subject, key, coalesced
+    )
+
+
+def _delayed(signal: str, receiver: str) -> str:
+    """Return the error for a time of its own of what is merged with other sends."""
+    return (
+        f"{signal}: using(delay=...) and using(at=...) mean nothing for {receiver}, whose "
+        "coalesce= says when it runs; send without them, or with a signal of its own"
     )
 
 
@@ -101,18 +113,46 @@ def write(events: Iterable[EncodedEvent]) -> list[NewEvent]:
     if not (batch := list(islice(remaining, BATCH))):
         return written
     database = batch[0].database
-    headers = context.stored_headers(batch[0].options.headers)
+    headers = context.stored_headers(batch[0].options.headers, causes())
     with DropIfLost(database), transaction.atomic(using=database, savepoint=False):
         turns: list[NewTurn] = []
-        while batch and (new := _write(batch, headers)):
+        while batch and (new := _insert(batch, _rows(batch, headers), turns)):
             written += new
-            turns += _turns(batch, new)
             batch = list(islice(remaining, BATCH))
-        if turns:
-            sequences.join(turns, database=database)
+        sequences.join(turns, database=database)
     if batch:  # not raised inside of the block, which would break the transaction
         raise ImproperlyConfigured(_unreadable(batch[0]))
     return written
+
+
+def write_once(event: EncodedEvent, dedupe: Dedupe) -> NewEvent | uuid.UUID:
+    """Write an event, unless its signal was sent under the same key already.
+
+    Return the id of the first event then. In the caller's transaction, or else in one
+    of its own; waits at most for the transaction of another send of the key.
+
+    Raises:
+        ImproperlyConfigured: as ``write`` does.
+    """
+    headers = context.stored_headers(event.options.headers, causes())
+    database = event.database
+    with DropIfLost(database), transaction.atomic(using=database, savepoint=False):
+        rows = _rows([event], headers)
+        turns: list[NewTurn] = []
+        (new,) = rows.events
+        key = Key(event.signal, dedupe.key, dedupe.seconds, rows.anywhere)
+        if event.coalesced:
+            holder = claim(key, new.id, database=database)
+            written = _insert([event], rows, turns) if holder == new.id else []
+        else:
+            holder = insert_once(rows, key, database=database)
+            written = [new] if holder == new.id else []
+            turns += turns_of([event], written, rows)
+            _publish_after_commit(written, event)
+        sequences.join(turns, database=database)
+    if holder is None:  # as above
+        raise ImproperlyConfigured(_unreadable(event))
+    return written[0] if written else holder
 
 
 def _unreadable(event: EncodedEvent) -> str:
@@ -131,10 +171,31 @@ def _unreadable(event: EncodedEvent) -> str:
     )
 
 
-def _write(batch: Sequence[EncodedEvent], headers: str) -> list[NewEvent]:
-    """Write one batch; return nothing if workers could not read it."""
+def _insert(
+    batch: Sequence[EncodedEvent], rows: NewRows, turns: list[NewTurn]
+) -> list[NewEvent]:
+    """Insert the events of a batch; return them with the deliveries that they have.
+
+    Nothing is returned if workers could not read them. ``turns`` gets the places in line
+    that ordered deliveries are to take.
+    """
+    database = batch[0].database
+    written, all_of_them = list(rows.events), rows
+    if any(each.coalesced for each in batch):
+        if not schemas.are_readable(database, anywhere=rows.anywhere):
+            return []
+        merged = merge_events(batch, rows.events, database=database)
+        rows, written = rows._replace(events=merged.to_insert), merged.written
+    if not insert(rows, database=database):
+        return []
+    turns += turns_of(batch, rows.events, all_of_them)
+    _publish_after_commit(rows.events, batch[0])
+    return written
+
+
+def _rows(batch: Sequence[EncodedEvent], headers: str) -> NewRows:
     first = batch[0]
-    options, database = first.options, first.database
+    options = first.options
     events = [
         NewEvent(
             uuid7(),
@@ -145,7 +206,7 @@ def _write(batch: Sequence[EncodedEvent], headers: str) -> list[NewEvent]:
         for each in batch
     ]
     due = options.at or options.delay
-    rows = NewRows(
+    return NewRows(
         signal=first.signal,
         headers=headers,
         cause_id=context.cause(),
@@ -154,29 +215,19 @@ def _write(batch: Sequence[EncodedEvent], headers: str) -> list[NewEvent]:
         anywhere=context.carries_schemas(),
         events=events,
     )
-    if not insert(rows, database=database):
-        return []
-    if options.immediate:
-        _publish_after_commit(events, database)
-    return events
 
 
-def _turns(
-    batch: Sequence[EncodedEvent], written: Sequence[NewEvent]
-) -> Iterator[NewTurn]:
-    """Yield the places in line of the deliveries whose receivers are ordered."""
-    for event, new in zip(batch, written, strict=True):
-        if event.key:
-            for receiver, (pk, _) in zip(event.receivers, new.deliveries, strict=True):
-                if receiver.options.ordered:
-                    yield NewTurn(pk, receiver.sequence_name, event.key)
-
-
-def _publish_after_commit(events: Iterable[NewEvent], database: str) -> None:
+def _publish_after_commit(events: Iterable[NewEvent], first: EncodedEvent) -> None:
+    """Give deliveries that a worker may run at once to the publisher."""
+    if not first.options.immediate:
+        return
+    database = first.database
     grouped: dict[str, list[str]] = {}
     for event in events:
         for pk, receiver in event.deliveries:
             grouped.setdefault(receiver, []).append(str(pk))
+    if not grouped:
+        return
     requests = [
         PublishRequest(receiver=receiver, database=database, ids=ids)
         for receiver, ids in grouped.items()

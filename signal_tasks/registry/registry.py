@@ -210,6 +210,17 @@ class Registry:
         """Return the signals that this process connected to, by name and alias."""
         return dict(self._signals)
 
+    def names_of_signals(self, receiver: Receiver) -> list[str]:
+        """Return the names and aliases of the signals that it is connected to."""
+        entry = self._entries.get(receiver.name)
+        holders = () if entry is None else entry.holders
+        live = [signal() for signal, _ in list(holders)]
+        return [
+            name
+            for name, signal in self.signals().items()
+            if any(signal is each for each in live)
+        ]
+
 
 registry = Registry()
 

@@ -100,5 +100,6 @@ def _most_frequent(ids: Sequence[uuid.UUID], note: str, database: str) -> str:
     keys = [group or f"{kind}: {text}" for group, kind, text in found]
     ((key, times),) = Counter(keys).most_common(1)
     group, kind, text = found[keys.index(key)]
-    told = f"The most frequent error, {times} times: {one_line(f'{kind}: {text}')}"
+    often = "once" if times == 1 else f"{times} times"
+    told = f"The most frequent error, {often}: {one_line(f'{kind}: {text}')}"
     return f"{told} (failure group {group})" if group else told

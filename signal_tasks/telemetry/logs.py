@@ -12,7 +12,7 @@ from typing import Any
 
 from signal_tasks import signals
 from signal_tasks.error_text import line_of, one_line
-from signal_tasks.states import OperationState, Reason, State
+from signal_tasks.states import Breaker, OperationState, Reason, State
 
 logger = logging.getLogger("signal_tasks")
 ON_MISSING = (
@@ -130,6 +130,19 @@ def _pass_failed(details: signals.PassFailed, **_: object) -> None:
     )
 
 
+def _breaker_changed(details: signals.BreakerChanged, **_: object) -> None:
+    facts: dict[str, Any] = {
+        "receiver": details.receiver,
+        "database": details.database,
+        "state": str(details.state),
+        "failures": details.failures,
+    }
+    if details.error is not None:
+        facts["error"] = details.error
+    level = logging.ERROR if details.state is Breaker.OPEN else logging.WARNING
+    _log(level, "breaker_changed", **facts)
+
+
 def _operation_finished(details: signals.OperationFinished, **_: object) -> None:
     facts: dict[str, Any] = {
         "operation": details.operation_id,
@@ -156,5 +169,6 @@ LISTENERS = (
     (signals.publication_failed, _publication_failed),
     (signals.pass_finished, _pass_finished),
     (signals.pass_failed, _pass_failed),
+    (signals.breaker_changed, _breaker_changed),
     (signals.operation_finished, _operation_finished),
 )

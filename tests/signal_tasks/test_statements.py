@@ -168,7 +168,7 @@ def test_pruning_takes_the_same_statements_whatever_their_number(
         long_ago = F("finished_at") - timedelta(days=30)
         Delivery.objects.update(finished_at=long_ago)
         made.append(len(statements(lambda: prune_batch("default"))))
-    assert made[0] == made[1] <= 10
+    assert made[0] == made[1] <= 12
 
 
 @pytest.mark.django_db(transaction=True)

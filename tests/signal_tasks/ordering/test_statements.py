@@ -128,7 +128,7 @@ class TestPlansBehindOneKey:
         ordered.first = ordered.send(0)  # type: ignore[attr-defined]
         number = 100_000
         name = ordered.name
-        params = [number, ordered.signal.name, name, number, name]
+        params: list[Any] = [number, ordered.signal.name, name, number, name]
         with connection.cursor() as cursor:
             cursor.execute(WAITING, params)
             cursor.execute(
