@@ -10,6 +10,7 @@ from signal_tasks.db.aliases import outbox_aliases
 from signal_tasks.dispatch.connection import Connection
 from signal_tasks.dispatch.signal import all_signals
 from signal_tasks.models import Attempt, Delivery, Event
+from signal_tasks.steering.keys import place_of
 from signal_tasks.stored_json import shown
 
 
@@ -61,11 +62,11 @@ def _event(event: Event, database: str) -> dict[str, Any]:
         "cause": event.cause_id and str(event.cause_id),
         "headers": shown(event.headers) if event.headers else {},
         "payload": shown(event.payload),
-        "deliveries": [_delivery(delivery) for delivery in deliveries],
+        "deliveries": [_delivery(each, database) for each in deliveries],
     }
 
 
-def _delivery(delivery: Delivery) -> dict[str, Any]:
+def _delivery(delivery: Delivery, database: str) -> dict[str, Any]:
     finished = delivery.finished_at
     return {
         "delivery": str(delivery.pk),
@@ -77,6 +78,7 @@ def _delivery(delivery: Delivery) -> dict[str, Any]:
         "merged": delivery.merged,
         "orphaned": delivery.orphaned,
         "parked": delivery.parked,
+        **place_of(delivery.pk, database),
         "available_at": delivery.available_at.isoformat(),
         "finished_at": finished and finished.isoformat(),
         "failures": [_failure(attempt) for attempt in delivery.failures.all()],
