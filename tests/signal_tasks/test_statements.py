@@ -15,7 +15,7 @@ from django.db import connection
 from django.db.models import F
 from django.test.utils import CaptureQueriesContext
 
-from signal_tasks import AsyncSignal
+from signal_tasks import AsyncSignal, Coalesce
 from signal_tasks.db.clock import from_now
 from signal_tasks.delivery.message import process_message
 from signal_tasks.models import Delivery
@@ -274,6 +274,20 @@ class TestPlansOnFullTables:
         listen(signal)
         with explained(most=events):
             send_many(signal, events)
+
+    def test_sending_once(self, signal: AsyncSignal) -> None:
+        listen(signal)
+        once = signal.using(dedupe_key="k")
+        with explained(most=2):
+            first = once.send(sender=None)
+            assert once.send(sender=None) == first
+
+    def test_merging_sends(self, signal: AsyncSignal) -> None:
+        listen(signal, coalesce=Coalesce(key=lambda sender, **_: "k"))
+        with explained(most=4):  # an index also knows former versions
+            for _ in range(3):
+                signal.send(sender=None)
+        assert Delivery.objects.get(event__signal=signal.name).merged == 2
 
     @pytest.mark.parametrize("events", [1, 100])
     @pytest.mark.parametrize("atomic", [True, False])
