@@ -12,6 +12,7 @@ from signal_tasks.dispatch.signal import all_signals
 from signal_tasks.models import Attempt, Delivery, Event
 from signal_tasks.registry.options import Options
 from signal_tasks.retry import RetryPolicy
+from signal_tasks.steering.keys import place_of
 from signal_tasks.stored_json import shown
 
 
@@ -71,11 +72,11 @@ def _event(event: Event, database: str) -> dict[str, Any]:
         "cause": event.cause_id and str(event.cause_id),
         "headers": shown(event.headers) if event.headers else {},
         "payload": shown(event.payload),
-        "deliveries": [_delivery(delivery) for delivery in deliveries],
+        "deliveries": [_delivery(each, database) for each in deliveries],
     }
 
 
-def _delivery(delivery: Delivery) -> dict[str, Any]:
+def _delivery(delivery: Delivery, database: str) -> dict[str, Any]:
     finished = delivery.finished_at
     return {
         "delivery": str(delivery.pk),
@@ -86,6 +87,7 @@ def _delivery(delivery: Delivery) -> dict[str, Any]:
         "attempts": delivery.attempts,
         "orphaned": delivery.orphaned,
         "parked": delivery.parked,
+        **place_of(delivery.pk, database),
         "available_at": delivery.available_at.isoformat(),
         "finished_at": finished and finished.isoformat(),
         "failures": [_failure(attempt) for attempt in delivery.failures.all()],
