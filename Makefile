@@ -64,7 +64,8 @@ PROCESSES_2 := $(wildcard tests/integration/test_[g-z]*.py)
 
 test: $(VENV)/dev.stamp ## the whole suite: on SQLite, then on PostgreSQL
 	@.ci/side-by-side 'TEST_DATABASE=sqlite $(PYTEST) $(SHOP_TESTS)' \
-		'TEST_DATABASE=sqlite $(PYTEST) $(LIBRARY_TESTS)'
+		'TEST_DATABASE=sqlite $(PYTEST) tests/integration' \
+		'TEST_DATABASE=sqlite $(PYTEST) tests/signal_tasks'
 	@.ci/side-by-side 'TEST_DATABASE=postgres $(PYTEST) $(SHOP_TESTS) $(ONCE_TESTS)' \
 		'TEST_DATABASE=postgres $(PYTEST) $(PROCESSES_1)' \
 		'TEST_DATABASE=postgres $(PYTEST) tests/signal_tasks $(PROCESSES_2)'
@@ -95,9 +96,10 @@ CHAOS = $(BIN)/python -m chaos
 
 RUNS = var/chaos
 
-chaos: $(VENV)/dev.stamp ## inject every fault, check every promise (10 min)
+chaos: $(VENV)/dev.stamp ## inject every fault, check every promise (15 min)
 	@$(CHAOS) --markdown $(RUNS)/1.md --json $(RUNS)/1-postgres-redis.json
 	@$(BIN)/python -m chaos.scenarios
+	@$(BIN)/python -m chaos.incident --markdown $(RUNS)/incident.md
 
 chaos-all: $(VENV)/dev.stamp ## the short form on the other databases and brokers (8 min)
 	@$(CHAOS) --short --broker rabbitmq --json $(RUNS)/2-postgres-quorum.json

@@ -89,6 +89,7 @@ class DeliveryAdmin(ConfirmedActions, WindowAdmin):
                     "orphaned",
                     "parked",
                     "shown_wait",
+                    "merged",
                     "available_at",
                     "finished_at",
                     "shown_failures",
