@@ -7,7 +7,8 @@ each for a value; the worker restores each value before it decodes the payload, 
 runs a delivery in no other context than that.
 
 The values are stored beside the headers: then the column holds a list of both, where
-without hooks it holds the headers alone. So neither can be taken for the other.
+without hooks it holds the headers alone. The causes of an event that was sent inside
+a receiver are stored with them, under a name that no hook has. So neither can be taken for the other.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
@@ -28,6 +29,9 @@ from django.utils.module_loading import import_string
 from signal_tasks import stored_json
 from signal_tasks.conf import settings
 from signal_tasks.exceptions import DecodeError, NoCurrentDelivery
+
+if TYPE_CHECKING:
+    from signal_tasks.codec import Payload
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +60,8 @@ class CurrentDelivery:
     headers: Mapping[str, Any]
     database: str
     _extend: Callable[[float], None] = field(repr=False)
+    _causes: Sequence[Sequence[str]] = field(default=(), repr=False)
+    _payload: Payload | None = field(default=None, repr=False)
 
     @property
     def idempotency_key(self) -> str:
@@ -92,6 +98,26 @@ def current_delivery() -> CurrentDelivery:
     return delivery
 
 
+class Running(NamedTuple):
+    """What an event that is sent now is caused by.
+
+    ``causes`` are those of the event that is delivered, as it has stored them.
+    """
+
+    signal: str
+    receiver: str
+    causes: Sequence[Sequence[str]]
+    payload: Payload | None
+
+
+def running() -> Running | None:
+    """Return the delivery in whose receiver this code runs, or None."""
+    it = _current.get()
+    if it is None:
+        return None
+    return Running(it.signal, it.receiver, it._causes, it._payload)  # noqa: SLF001
+
+
 def cause() -> uuid.UUID | None:
     """Return the id of the event in whose receiver this code runs, or None."""
     delivery = _current.get()
@@ -109,6 +135,10 @@ def delivering(delivery: CurrentDelivery) -> Iterator[None]:
 
 
 # -- context of the sender --------------------------------------------------------
+
+
+#: The name under which the chain of causes is stored.
+CAUSES = "signal_tasks.causes"
 
 
 class ContextHook(Protocol):
@@ -181,13 +211,15 @@ def carries_schemas() -> bool:
     return any(getattr(hook, "carries_schemas", False) for hook in hooks())
 
 
-def stored_headers(headers: Mapping[str, Any] | None) -> str:
-    """Return the text of the headers together with the captured context.
+def stored_headers(
+    headers: Mapping[str, Any] | None, causes: Sequence[Sequence[str]] = ()
+) -> str:
+    """Return the text of the headers together with the captured context and causes.
 
     Raises:
         TypeError: a hook captures something else than a JSON value.
     """
-    carried = {}
+    carried: dict[str, Any] = {CAUSES: causes} if causes else {}
     for hook in hooks():
         if (value := hook.capture()) is not None:
             _check_json(hook.name, value)

@@ -137,9 +137,10 @@ class Selection:
             return self.replayable(database)
         return self.discardable(database) if verb == "discard" else self.rows(database)
 
-    def fixed(self) -> Selection:
-        """Return the selection with moments in place of timedeltas, as of now."""
-        return replace(self, since=moment(self.since), until=moment(self.until))
+    def fixed(self, now: datetime | None = None) -> Selection:
+        """Return the selection with moments in place of timedeltas, as of ``now``."""
+        since, until = moment(self.since, now), moment(self.until, now)
+        return replace(self, since=since, until=until)
 
     def words(self) -> str:
         """Return the selection as an English phrase, for people who have to decide."""
@@ -203,9 +204,11 @@ PHRASES = {
 }
 
 
-def moment(time: Since | None) -> datetime | None:
-    """Return a time as a moment: a timedelta is so long ago."""
-    return timezone.now() - time if isinstance(time, timedelta) else time
+def moment(time: Since | None, now: datetime | None = None) -> datetime | None:
+    """Return a time as a moment: a timedelta is so long before ``now``."""
+    if isinstance(time, timedelta):
+        return (now or timezone.now()) - time
+    return time
 
 
 def _ids(given: Any) -> tuple[uuid.UUID, ...]:

@@ -87,6 +87,7 @@ class DeliveryAdmin(ConfirmedActions, WindowAdmin):
                     "attempts",
                     "orphaned",
                     "parked",
+                    "merged",
                     "available_at",
                     "finished_at",
                     "shown_failures",

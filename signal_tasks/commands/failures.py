@@ -19,6 +19,8 @@ from signal_tasks.operations import FailureGroup, Selection
 from signal_tasks.states import State
 
 COMMAND = "manage.py signal_tasks"
+#: Dead letters beyond which their number is "more than".
+MAX_COUNTED = 10_000
 
 
 def _group(parser: ArgumentParser) -> None:
@@ -52,7 +54,7 @@ def dead(out: Output, given: Given) -> None:
         return
     for delivery, failure in found:
         _say_letter(out, delivery, failure)
-    out.say(_total(selection.count(), len(found)))
+    out.say(_total(selection.count(MAX_COUNTED), len(found)))
 
 
 def _newest(
@@ -92,7 +94,8 @@ def _say_letter(out: Output, delivery: Delivery, failure: Attempt | None) -> Non
 
 def _total(number: int, shown: int) -> str:
     if number > shown:
-        return f"{shown} of {number} dead letters; --limit shows more"
+        many = f"more than {MAX_COUNTED}" if number > MAX_COUNTED else str(number)
+        return f"{shown} of {many} dead letters; --limit shows more"
     return "no dead letters" if not number else f"{number} dead"
 
 

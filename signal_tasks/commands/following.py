@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -33,6 +34,7 @@ def described(operation: Operation) -> dict[str, Any]:
     return {
         "id": operation.id,
         "selection": operation.selection.words(),
+        "filter": json.loads(operation.selection.to_json()),
         **{name: getattr(operation, name) for name in (*names, *more)},
     }
 

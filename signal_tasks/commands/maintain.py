@@ -6,7 +6,10 @@ import signal
 import socket
 import threading
 from argparse import ArgumentParser
+from collections.abc import Mapping
+from dataclasses import asdict
 
+from signal_tasks.commands.arguments import as_json
 from signal_tasks.commands.output import Output
 from signal_tasks.commands.verb import Given, verb
 from signal_tasks.db.aliases import outbox_aliases
@@ -19,13 +22,12 @@ def _once(parser: ArgumentParser) -> None:
     parser.add_argument("--once", action="store_true", help="one pass, then exit")
 
 
-@verb("relay", "publish what is due, recover what was lost", _once)
+@verb("relay", "publish what is due, recover what was lost", _once, as_json)
 def relay(out: Output, given: Given) -> None:
     """Run a relay until SIGTERM, or for one pass."""
     running = Relay(f"relay@{socket.gethostname()}")
     if given["once"]:
-        for database, result in running.run_once().items():
-            out.say(f"{database}: {_shown(result)}")
+        _say(out, running.run_once(), as_json=given["json"])
         running.close()
         return
     stop = threading.Event()
@@ -35,6 +37,14 @@ def relay(out: Output, given: Given) -> None:
     running.run_forever(stop)
 
 
+def _say(out: Output, results: Mapping[str, PassResult], *, as_json: bool) -> None:
+    if as_json:
+        out.json({database: asdict(result) for database, result in results.items()})
+        return
+    for database, result in results.items():
+        out.say(f"{database}: {_shown(result)}")
+
+
 def _shown(result: PassResult) -> str:
     return (
         f"{result.published} published, {result.recovered} recovered, "
@@ -42,11 +52,14 @@ def _shown(result: PassResult) -> str:
     )
 
 
-@verb("prune", "delete what finished longer ago than it is kept")
+@verb("prune", "delete what finished longer ago than it is kept", as_json)
 def prune(out: Output, given: Given) -> None:
     """Prune every outbox."""
     total = sum(prune_database(database) for database in outbox_aliases())
-    out.say(f"{total} deliveries pruned")
+    if given["json"]:
+        out.json({"pruned": total})
+    else:
+        out.say(f"{total} deliveries pruned")
 
 
 VERBS = (relay, prune)

@@ -91,7 +91,7 @@ def _one(out: Output, given: Given, operation: Operation) -> None:
         out.json(following.described(operation))
         return
     for name, value in following.described(operation).items():
-        if value not in (None, "", False):
+        if value not in (None, "", False) and name != "filter":
             out.say(f"{name.replace('_', ' ')}: {value}")
     if sentence := following.missing_relay(operation):
         out.warn(sentence)

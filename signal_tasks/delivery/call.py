@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import time
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from threading import Thread
@@ -49,12 +49,13 @@ def call(job: Job) -> None:
     Both happen in the context of the sender, or not at all: Note [Context].
     """
     headers, carried = context.split_headers(job.claimed.headers)
+    causes = carried.pop(context.CAUSES, ())
     if not carried:
-        _call(job, headers)
+        _call(job, headers, causes)
         return
     with ExitStack() as stack:
         _restore(carried, stack)
-        _call(job, headers)
+        _call(job, headers, causes)
 
 
 def _restore(carried: Mapping[str, Any], stack: ExitStack) -> None:
@@ -84,7 +85,9 @@ def _enter(hook: context.ContextHook, value: object, stack: ExitStack) -> None:
         raise DecodeError(problem) from error
 
 
-def _call(job: Job, headers: Mapping[str, Any]) -> None:
+def _call(
+    job: Job, headers: Mapping[str, Any], causes: Sequence[Sequence[str]]
+) -> None:
     claimed = job.claimed
     function = job.receiver.function()
     if function is None:
@@ -94,7 +97,8 @@ def _call(job: Job, headers: Mapping[str, Any]) -> None:
     on_missing = job.receiver.options.on_missing
     payload = codec.decode(claimed.payload, on_missing=on_missing)
     signal = registry.signal(claimed.signal)
-    with context.delivering(_current(job, headers)), interruptible:
+    current = _current(job, headers, causes, payload)
+    with context.delivering(current), interruptible:
         result = function(signal=signal, sender=payload.sender, **payload.kwargs)
         if result is not None:
             _finish(result)
@@ -136,7 +140,12 @@ def _await(result: Awaitable[Any]) -> None:
         raise
 
 
-def _current(job: Job, headers: Mapping[str, Any]) -> context.CurrentDelivery:
+def _current(
+    job: Job,
+    headers: Mapping[str, Any],
+    causes: Sequence[Sequence[str]],
+    payload: codec.Payload,
+) -> context.CurrentDelivery:
     claimed = job.claimed
     return context.CurrentDelivery(
         id=claimed.id,
@@ -149,6 +158,8 @@ def _current(job: Job, headers: Mapping[str, Any]) -> context.CurrentDelivery:
         headers=headers,
         database=claimed.database,
         _extend=lambda seconds: _extend(job, seconds),
+        _causes=causes,
+        _payload=payload,
     )
 
 

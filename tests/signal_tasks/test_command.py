@@ -15,7 +15,7 @@ from signal_tasks import AsyncSignal, RetryPolicy, health
 from signal_tasks.models import Delivery, Event, Worker
 from signal_tasks.states import State
 from signal_tasks.testing import run_pending
-from tests.signal_tasks.command import command
+from tests.signal_tasks.command import command, told
 from tests.signal_tasks.conftest import finish, listen, send
 from tests.testapp.models import Effect
 
@@ -257,6 +257,11 @@ def test_relay_once_says_what_it_did_and_leaves() -> None:
     text = command("relay", "--once")
     assert text == "default: 0 published, 0 recovered, 0 orphaned, 0 parked, 0 pruned\n"
     assert not Worker.objects.exists()
+
+
+def test_what_a_pass_and_a_pruning_did_are_objects_too() -> None:
+    assert told("relay", "--once")["default"]["published"] == 0
+    assert told("prune") == {"pruned": 0}
 
 
 # -- inspect ----------------------------------------------------------------------

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import getpass
+import io
 import threading
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.core.management import CommandError
+from django.core.management import CommandError, call_command
 from django.db import connections
 from django.db.models import F
 
 from signal_tasks import AsyncSignal, operations
+from signal_tasks.commands import following
 from signal_tasks.models import AuditEntry, Delivery, Operation, Worker
 from signal_tasks.operations import Selection
 from signal_tasks.relay.relay import Relay
@@ -180,16 +184,14 @@ def test_an_operation_is_waited_for_no_longer_than_asked(many: AsyncSignal) -> N
         command("replay", "--all", "--wait", "--timeout", "0.1")
 
 
-@pytest.mark.django_db(transaction=True)
-def test_progress_is_printed_until_a_relay_has_done_it(many: AsyncSignal) -> None:
-    command("discard", "--all")
-    operation = Operation.objects.get()
-    relay = Relay("relay@here")
+@contextmanager
+def running_relay() -> Iterator[None]:
+    """Run a relay in a thread."""
     stop = threading.Event()
 
     def run() -> None:
         try:
-            relay.run_forever(stop)
+            Relay("relay@here").run_forever(stop)
         finally:
             connections.close_all()
 
@@ -197,10 +199,45 @@ def test_progress_is_printed_until_a_relay_has_done_it(many: AsyncSignal) -> Non
     Worker.objects.create(name="celery@here")
     thread.start()
     try:
-        said = command("operations", operation.pk, "--wait", "--timeout", "60")
+        yield
     finally:
         stop.set()
         thread.join()
+
+
+class Terminal(io.StringIO):
+    """Where somebody looks at what is printed."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("rich", [True, False])
+def test_in_a_terminal_the_progress_is_a_bar_if_rich_is_installed(
+    rich: bool,
+    many: AsyncSignal,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich looks at the real stream
+    if not rich:
+        monkeypatch.setattr(following, "find_spec", lambda name: None)
+    out = Terminal()
+    command("discard", "--all")
+    pk = str(Operation.objects.get().pk)
+    with running_relay():
+        call_command("signal_tasks", "operations", pk, "--wait", stdout=out)
+    assert out.getvalue().endswith("101 deliveries discarded\n")
+    assert ("discard: " in capsys.readouterr().out) is rich
+
+
+@pytest.mark.django_db(transaction=True)
+def test_progress_is_printed_until_a_relay_has_done_it(many: AsyncSignal) -> None:
+    command("discard", "--all")
+    operation = Operation.objects.get()
+    with running_relay():
+        said = command("operations", operation.pk, "--wait", "--timeout", "60")
     *progress, result = said.splitlines()
     assert result == "101 deliveries discarded"
     assert all(line.startswith("discard: ") for line in progress)

@@ -236,7 +236,7 @@ class Plans:
 
     def read_whole(self) -> set[str]:
         """Return the large tables that were read from end to end."""
-        large = {"signal_tasks_delivery", "signal_tasks_event"}
+        large = {"signal_tasks_delivery", "signal_tasks_event", "signal_tasks_turn"}
         scans = [node for node in self.nodes if node["Node Type"] == "Seq Scan"]
         return large & {node["Relation Name"] for node in scans}
 

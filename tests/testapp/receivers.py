@@ -12,11 +12,20 @@ from typing import Any
 
 from asgiref.sync import async_to_sync
 from django.db import connections, transaction
+from django.db.models.signals import post_save
 from django.dispatch import receiver
 
-from signal_tasks import Breaker, Reject, Retry, RetryPolicy, current_delivery
+from signal_tasks import (
+    Breaker,
+    Coalesce,
+    Reject,
+    Retry,
+    RetryPolicy,
+    async_receiver,
+    current_delivery,
+)
 from tests.testapp.marks import folder, mark
-from tests.testapp.models import Effect, Thing
+from tests.testapp.models import Draft, Effect, Thing
 from tests.testapp.signals import (
     aged,
     async_inside,
@@ -27,6 +36,8 @@ from tests.testapp.signals import (
     happened,
     inside,
     limited,
+    lined_inside,
+    lined_outside,
     mailed,
     met,
     narrow,
@@ -36,6 +47,7 @@ from tests.testapp.signals import (
     paced,
     queued,
     timed,
+    typed,
 )
 
 SOON = RetryPolicy(max_attempts=3, backoff=0.05, jitter=False)
@@ -158,6 +170,27 @@ def work_outside(
     """Leave an effect and do the task of the event, outside of any transaction."""
     leave("outside", key)
     TASKS[task](seconds)
+
+
+@receiver(lined_inside, retry=SOON, ordered=True)
+def work_in_line(
+    sender: object, line: str, key: object, task: str = "", **kwargs: Any
+) -> None:
+    """Leave an effect and do the task of the event; the next of its line comes later."""
+    mark(f"begun {line}", key)
+    Effect.objects.create(what=f"line {line}", key=str(key), worker=os.getpid())
+    TASKS[task](kwargs.get("seconds", 0.0))
+
+
+@receiver(lined_outside, retry=SOON, ordered=True, atomic=False)
+def work_in_line_outside(
+    sender: object, line: str, key: object, task: str = "", **kwargs: Any
+) -> None:
+    """Do the same outside of any transaction, and leave a mark of the end."""
+    mark(f"begun {line}", key)
+    Effect.objects.create(what=f"line {line}", key=str(key), worker=os.getpid())
+    TASKS[task](kwargs.get("seconds", 0.0))
+    mark(f"ended {line}", key)
 
 
 @receiver(failed, retry=SOON)
@@ -298,6 +331,40 @@ def _change(what: str, things: list[Thing]) -> None:
     for thing in things:
         Thing.objects.filter(pk=thing.pk).update(name=what)
         time.sleep(0.3)
+
+
+@receiver(
+    typed,
+    atomic=False,
+    coalesce=Coalesce(key=lambda sender, key, **_: key, within=1.0),
+)
+def note_newest(
+    sender: object, key: object, n: int, seconds: float = 0.0, **_: Any
+) -> None:
+    """Leave what was newest when it was called, then sleep."""
+    leave("newest", f"{key}.{n}")
+    time.sleep(seconds)
+
+
+@async_receiver(
+    post_save,
+    sender=Draft,
+    coalesce=Coalesce(
+        key=lambda sender, instance, **_: instance, within=1.0, max_wait=3.0
+    ),
+)
+def index(sender: object, instance: Draft, **kwargs: Any) -> None:
+    """Leave the text that is in the database now."""
+    leave("indexed", instance.text)
+
+
+@async_receiver(
+    post_save, sender=Draft, when=lambda sender, instance, **_: instance.text == "loop"
+)
+def save_again(sender: object, instance: Draft, **kwargs: Any) -> None:
+    """Save what it was called for, which calls it again."""
+    leave("saved again", instance.pk)
+    instance.save()
 
 
 def note_novelty(sender: object, key: object = "", **kwargs: Any) -> None:

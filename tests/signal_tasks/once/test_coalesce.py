@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import threading
+import uuid
 from datetime import datetime, timedelta
+from io import StringIO
 from typing import Any
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
+from django.core.management import call_command
 from django.db import connection, transaction
 from django.db.models import F
 from django.db.models.signals import post_delete, post_save
@@ -269,6 +273,34 @@ def test_a_receiver_that_sends_while_it_runs_starts_the_next_run(
         run_pending()
     assert calls == [1, 2]
     assert Delivery.objects.filter(state="succeeded", merged=0).count() == 2
+
+
+def test_a_claim_that_sees_the_delivery_before_its_new_event_looks_again(
+    signal: AsyncSignal,
+) -> None:
+    """PostgreSQL reads the newest row of what it locks, and the others as of before."""
+    coalesced(signal)
+    handle = send(signal)
+    let_pass(WITHIN)
+    newest = Event.objects.get()
+    newest.pk = uuid.uuid4()
+    Delivery.objects.update(event_id=newest.pk)
+
+    committed: list[Event] = []
+
+    def commit_meanwhile(execute: Any, sql: str, *args: Any) -> Any:
+        looks = sql.startswith("SELECT") and "signal_tasks_event" in sql
+        if looks and not committed:
+            committed.append(newest)
+            newest.save(force_insert=True)
+        return execute(sql, *args)
+
+    rows = Delivery.objects.all()
+    with connection.execute_wrapper(commit_meanwhile):
+        (claimed,) = rows.claim([handle.id], names=["tests.coalesced"], lease=60)
+    assert claimed.payload == newest.payload
+    assert claimed.signal == signal.name
+    assert 0 <= claimed.age < 60
 
 
 # -- transactions -----------------------------------------------------------------
@@ -552,6 +584,21 @@ def test_a_send_takes_few_statements(signal: AsyncSignal) -> None:
             send(signal)
         made = [query["sql"].split()[0] for query in queries.captured_queries]
         assert made == expected[connection.vendor]
+
+
+def test_a_merged_delivery_is_seen_as_such(signal: AsyncSignal) -> None:
+    coalesced(signal)
+    for _ in range(3):
+        handle = send(signal)
+    out = StringIO()
+    call_command("signal_tasks", "inspect", str(handle.id), stdout=out)
+    (delivery,) = json.loads(out.getvalue())["deliveries"]
+    assert delivery["merged"] == 2
+    out = StringIO()
+    call_command("signal_tasks", "list", "--json", stdout=out)
+    (receiver,) = json.loads(out.getvalue())[signal.name]
+    how = {"key": "by_key", "within": WITHIN, "max_wait": MAX_WAIT}
+    assert receiver["coalesce"] == how
 
 
 def test_rows_of_keys_that_take_no_more_sends_are_pruned(signal: AsyncSignal) -> None:
