@@ -202,6 +202,12 @@ class Attempt(models.Model):
         verbose_name_plural = _("failed attempts")
         default_permissions = ("view",)
         ordering = ("pk",)
+        indexes = [
+            # Dead letters are counted by it: see docs/decisions/metrics.md.
+            models.Index(
+                fields=["consequence", "delivery"], name="signal_tasks_consequence"
+            )
+        ]
 
     def __str__(self) -> str:
         return f"{self.error_type} in attempt {self.number} of {self.delivery_id}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 
 from signal_tasks.conf import settings
-from signal_tasks.models import Delivery
+from signal_tasks.models import Delivery, History
 from signal_tasks.states import State
 
 #: Deliveries that are deleted in one transaction.
@@ -34,6 +34,12 @@ def prune_batch(database: str) -> int:
             rows = Delivery.objects.using(database)
             pruned += rows.prune(state, older_than=age, limit=BATCH - pruned)
     return pruned
+
+
+def prune_history(database: str) -> int:
+    """Delete a batch of the counts that were kept long enough; return their number."""
+    rows = History.objects.using(database)
+    return rows.prune(keep=settings().KEEP_HISTORY)
 
 
 def prune(database: str) -> int:

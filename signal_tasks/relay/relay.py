@@ -146,6 +146,7 @@ class Relay:
     ) -> None:
         result.pruned = pruning.prune_batch(database)
         Delivery.objects.using(database).forget_extensions()
+        pruning.prune_history(database)
         more = result.pruned >= pruning.BATCH
         state.prune_at = pruning.next_run_at(now) if more else now + PRUNE_EVERY
 
