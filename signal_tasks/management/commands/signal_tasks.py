@@ -16,6 +16,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from signal_tasks import operations
 from signal_tasks.db.aliases import outbox_aliases
 from signal_tasks.healthcheck import health
+from signal_tasks.management import exporting
 from signal_tasks.operations import Selection
 from signal_tasks.registry.naming import check_name
 from signal_tasks.registry.options import Options
@@ -23,6 +24,7 @@ from signal_tasks.relay.pruning import prune
 from signal_tasks.relay.publishing import PassResult
 from signal_tasks.relay.relay import Relay
 from signal_tasks.states import Reason, State
+from signal_tasks.telemetry import recording
 
 
 class Command(BaseCommand):
@@ -58,6 +60,7 @@ class Command(BaseCommand):
             "inspect", help="print an event with its deliveries and failures"
         )
         inspect.add_argument("id", type=uuid.UUID, help="of an event or a delivery")
+        exporting.add_arguments(verbs.add_parser("exporter", help=exporting.HELP))
 
     def handle(self, *args: Any, verb: str, **options: Any) -> None:
         """Call the verb's method."""
@@ -112,11 +115,15 @@ class Command(BaseCommand):
                 self.stdout.write(f"{database}: {_shown(result)}")
             relay.close()
             return
+        recording.start()
         stop = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
         self.stdout.write("relay running; stop it with SIGTERM or Ctrl-C")
         relay.run_forever(stop)
+
+    def _exporter(self, options: dict[str, Any]) -> None:
+        exporting.run(self, options)
 
     def _replay(self, options: dict[str, Any]) -> None:
         changed = operations.replay(_selection(options), dry_run=options["dry_run"])
