@@ -64,6 +64,7 @@ INSTALLED_APPS = [
     "csp",
     "django_htmx",
     "signal_tasks",
+    "signal_tasks.dashboard",
     "customers",
     "products",
     "orders",

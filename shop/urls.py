@@ -32,6 +32,7 @@ urlpatterns = [
     path("inbox/<int:pk>/html/", inbox.mail_html, name="mail-html"),
     path("favicon.ico", views.icon, name="icon"),
     path("health/", health.health, name="health"),
+    path("signals/", include("signal_tasks.dashboard.urls")),
     path("admin/", admin.site.urls),
     *static(settings.MEDIA_URL, document_root=settings.MEDIA_ROOT),  # in DEBUG only
 ]

@@ -7,10 +7,10 @@ This is the public face, importable before ``django.setup()``; testing tools are
 from __future__ import annotations
 
 import uuid
-from typing import Any
 
 from signal_tasks.codec import Snapshot, register_type
 from signal_tasks.context import CurrentDelivery, current_delivery
+from signal_tasks.dispatch.decorators import receiver
 from signal_tasks.dispatch.forwarding import async_receiver
 from signal_tasks.dispatch.signal import AsyncSignal
 from signal_tasks.exceptions import (
@@ -23,6 +23,7 @@ from signal_tasks.exceptions import (
     Retry,
     SignalTasksError,
 )
+from signal_tasks.health_report import HealthReport
 from signal_tasks.outbox.handles import DeliveryHandle
 from signal_tasks.registry.options import Breaker, Coalesce
 from signal_tasks.retry import RetryPolicy
@@ -34,6 +35,7 @@ __all__ = [
     "CurrentDelivery",
     "DecodeError",
     "DeliveryHandle",
+    "HealthReport",
     "LeaseLost",
     "MissingInstance",
     "NoCurrentDelivery",
@@ -47,6 +49,7 @@ __all__ = [
     "current_delivery",
     "deliveries_of",
     "health",
+    "receiver",
     "register_type",
 ]
 
@@ -66,7 +69,7 @@ def deliveries_of(
     return handles.deliveries_of(event_id, database=database)
 
 
-def health() -> dict[str, Any]:
+def health() -> HealthReport:
     """Return counts, the oldest wait, the live workers, and ``healthy``.
 
     The object that ``manage.py signal_tasks status --json`` prints, with

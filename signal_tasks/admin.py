@@ -30,7 +30,7 @@ from django.utils.translation import ngettext
 
 from signal_tasks import operations
 from signal_tasks.models import Attempt, Delivery, Event, Worker
-from signal_tasks.operations import Selection
+from signal_tasks.operations import Operation, Selection
 from signal_tasks.querysets import DeliveryQuerySet
 from signal_tasks.stored_json import shown
 
@@ -254,14 +254,16 @@ class DeliveryAdmin(WindowAdmin):
         self,
         request: HttpRequest,
         possible: QuerySet[Delivery],
-        operation: Callable[[Selection], int],
+        operation: Callable[..., Operation],
     ) -> None:
         ticked = possible.order_by()[:MAX_CHANGED]
         chosen = list(ticked.only("pk", "receiver"))
         verb = operation.__name__
         changed = 0
         if chosen:
-            changed = operation(Selection(ids=[row.pk for row in chosen]))
+            selection = Selection(ids=[row.pk for row in chosen])
+            opened = operation(selection, by=request.user)
+            changed = opened.work_off().total or 0
         LogEntry.objects.log_actions(
             str(request.user.pk), chosen, CHANGE, change_message=f"{verb} in a list"
         )

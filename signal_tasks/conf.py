@@ -74,6 +74,8 @@ class Settings:
     METRICS_TOKEN: str | None = None
     #: Whether sends, publications, claims and runs are traced by OpenTelemetry.
     TRACING: bool = False
+    #: How long entries of the audit trail and finished operations are kept.
+    KEEP_AUDIT: timedelta | None = timedelta(days=365)
     #: A worker or relay that has not reported for this long counts as gone: relays
     #: release what it held.
     WORKER_TTL: float = 10.0

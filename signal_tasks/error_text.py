@@ -5,6 +5,8 @@ An error may say megabytes, say several lines, or fail to say anything.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 #: Characters of an error's text that are kept.
 MAX_CHARS = 2000
 #: Characters of one that a line of a log shows.
@@ -33,6 +35,21 @@ def one_line(text: str) -> str:
     """
     short = text if len(text) <= MAX_LINE else f"{text[: MAX_LINE - 4]} ..."
     return short if short.isprintable() else "".join(map(_escaped, short))
+
+
+def printable(text: str) -> str:
+    """Return text that every database stores: no NUL and no lone surrogates."""
+    return text.replace("\0", "\\x00").encode(errors="backslashreplace").decode()
+
+
+def chain_of(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error and those that it was raised from, as a traceback shows them."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        hidden = error.__suppress_context__
+        error = error.__cause__ or (None if hidden else error.__context__)
 
 
 def _escaped(character: str) -> str:

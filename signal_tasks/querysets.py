@@ -254,6 +254,30 @@ class DeliveryQuerySet(QuerySet[D]):
             )
         )
 
+    def startable(self, ids: Collection[uuid.UUID]) -> list[D]:
+        """Return those of ``ids`` that are pending and due; lock them.
+
+        Passes over what others have locked.
+        """
+        due = Q(state=State.PENDING, available_at__lte=DatabaseNow())
+        rows = self._unfiltered().filter(due, pk__in=ids)
+        return list(skip_locked(rows).only("pk", "publish_count"))
+
+    def make_due(self, ids: Collection[uuid.UUID]) -> tuple[int, set[uuid.UUID]]:
+        """Make pending deliveries due for relays, as after a first publication.
+
+        Return how many there were, and those of them that others have locked, which
+        are left as they are.
+        """
+        pending = self._unfiltered().filter(pk__in=ids, state=State.PENDING)
+        ours = set(skip_locked(pending).values_list("pk", flat=True))
+        left = set(ids) - ours
+        if left:
+            left = set(pending.filter(pk__in=left).values_list("pk", flat=True))
+        made = self._unfiltered().filter(pk__in=ours, state=State.PENDING)
+        now = Greatest(F("available_at"), DatabaseNow())
+        return made.update(next_check_at=now, publish_count=1), left
+
     def park(
         self, ids: Collection[uuid.UUID], reason: str, *, after: float | None = None
     ) -> int:
@@ -290,6 +314,19 @@ class DeliveryQuerySet(QuerySet[D]):
     def dead(self) -> DeliveryQuerySet[D]:
         """Return the dead letters."""
         return self.filter(state=State.DEAD)
+
+    def of_group(self, fingerprint: str) -> DeliveryQuerySet[D]:
+        """Return the dead letters whose last attempt has this fingerprint.
+
+        An attempt of an earlier run, before a replay, does not count.
+        """
+        last = _rows("Attempt", self.db).filter(
+            delivery_id=OuterRef("pk"),
+            run=OuterRef("run"),
+            consequence="dead",
+            fingerprint=fingerprint,
+        )
+        return self.dead().filter(Exists(last))
 
     def replayable(self) -> DeliveryQuerySet[D]:
         """Return deliveries that finished without being done."""
@@ -387,11 +424,13 @@ class DeliveryQuerySet(QuerySet[D]):
         every = self._unfiltered()
         events = _rows("Event", self.db)
         attempts = _rows("Attempt", self.db)
+        items = _rows("OperationItem", self.db)
         of_these = events.filter(pk__in=set(doomed.values()))
         if connections[self.db].features.has_select_for_update:
             list(of_these.order_by("pk").select_for_update().values_list("pk"))
         for rows in (
             attempts.filter(delivery_id__in=doomed),
+            items.filter(pk__in=doomed),
             every.filter(pk__in=doomed),
             of_these.filter(~Exists(every.filter(event_id=OuterRef("pk")))),
         ):

@@ -1,1 +1,289 @@
 """Which deliveries an operation is for."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import uuid
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, fields, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db.models import Exists, OuterRef, Q, Subquery
+from django.utils import timezone
+
+from signal_tasks.db.aliases import outbox_aliases
+from signal_tasks.db.clock import from_now
+from signal_tasks.models import Attempt, Delivery, Event
+from signal_tasks.querysets import DeliveryQuerySet
+from signal_tasks.states import Reason, State
+
+#: A moment, or how long ago it was.
+Since = datetime | timedelta
+#: The options of the command, where they are named differently.
+OPTIONS = {"fingerprint": "group"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Which deliveries an operation is for; everything that is given has to match.
+
+    ``since`` and ``until`` are about the time at which a delivery finished; for one
+    that has not finished, about the time at which it was sent.
+
+    Attributes:
+        ids: of deliveries; the default, an empty tuple, is not given.
+        receiver: name of the receiver.
+        signal: name of the signal.
+        state: of the delivery.
+        reason: why it is dead.
+        fingerprint: of the failure group; dead letters only.
+        subject: the object that the event is about, as ``app.model:pk``.
+        since: an aware datetime, or a timedelta for so long ago; inclusive.
+        until: the same; exclusive.
+        error: text that the type or the text of the last failure contains, in small
+            or capital letters.
+
+    Raises:
+        ValueError: an empty list, set or text, since nothing was meant; a state or
+            reason that does not exist; a naive datetime; an id that is none.
+    """
+
+    ids: Collection[uuid.UUID] = ()
+    receiver: str | None = None
+    signal: str | None = None
+    state: str | None = None
+    reason: str | None = None
+    fingerprint: str | None = None
+    subject: str | None = None
+    since: Since | None = None
+    until: Since | None = None
+    error: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ids", _ids(self.ids))
+        for name in TEXTS:
+            _check_text(name, getattr(self, name))
+        _check_choice("state", self.state, State.values)
+        _check_choice("reason", self.reason, Reason.values)
+        _check_time("since", self.since)
+        _check_time("until", self.until)
+
+    @property
+    def is_empty(self) -> bool:
+        """True if nothing is given, so that every delivery matches."""
+        return not list(self._given())
+
+    def rows(self, database: str) -> DeliveryQuerySet[Delivery]:
+        """Return the deliveries of one database that match."""
+        conditions = {
+            "receiver": self.receiver,
+            "event__signal": self.signal,
+            "event__subject": self.subject,
+            "state": self.state,
+            "reason": self.reason,
+        }
+        given = {key: value for key, value in conditions.items() if value is not None}
+        rows: DeliveryQuerySet[Delivery] = Delivery.objects.using(database).filter(
+            **given
+        )
+        if self.ids:
+            rows = rows.filter(pk__in=self.ids)
+        if self.fingerprint is not None:
+            rows = rows.of_group(self.fingerprint)
+        if self.error is not None:
+            rows = _with_error(rows, self.error)
+        if self.since is not None:
+            rows = _timed(rows, "gte", self.since)
+        if self.until is not None:
+            rows = _timed(rows, "lt", self.until)
+        return rows
+
+    def replayable(self, database: str) -> DeliveryQuerySet[Delivery]:
+        """Return what ``replay`` changes: dead deliveries.
+
+        Discarded ones only by their ids, or if the selection says ``discarded``: they
+        were finished on purpose.
+        """
+        rows = self.rows(database)
+        is_meant = self.ids or self.state == State.DISCARDED
+        return rows.replayable() if is_meant else rows.dead()
+
+    def discardable(self, database: str) -> DeliveryQuerySet[Delivery]:
+        """Return what ``discard`` changes: pending and dead deliveries."""
+        return self.rows(database).discardable()
+
+    def count(self, cap: int | None = None, *, verb: str | None = None) -> int:
+        """Return the number of deliveries that match, in all outboxes.
+
+        Args:
+            cap: count no further; ``cap + 1`` then stands for more than ``cap``.
+            verb: "replay" or "discard": count only what that would change.
+        """
+        total = 0
+        for database in outbox_aliases():
+            rows = self._rows_for(verb, database).order_by()
+            if cap is not None:
+                rows = rows[: cap + 1 - total]
+            total += rows.count()
+            if cap is not None and total > cap:
+                break
+        return total
+
+    def _rows_for(self, verb: str | None, database: str) -> DeliveryQuerySet[Delivery]:
+        if verb == "replay":
+            return self.replayable(database)
+        return self.discardable(database) if verb == "discard" else self.rows(database)
+
+    def fixed(self) -> Selection:
+        """Return the selection with moments in place of timedeltas, as of now."""
+        return replace(self, since=moment(self.since), until=moment(self.until))
+
+    def words(self) -> str:
+        """Return the selection as an English phrase, for people who have to decide."""
+        return " ".join(self._words())
+
+    def _words(self) -> Iterator[str]:
+        if self.is_empty:
+            yield "all"
+        if self.state is not None:
+            yield self.state
+        yield "deliveries" if len(self.ids) != 1 else "delivery"
+        if self.ids:
+            many = f"with {len(self.ids)} given ids"
+            yield many if len(self.ids) > 1 else str(*self.ids)
+        for name, phrase in PHRASES.items():
+            value = getattr(self, name)
+            if value is not None:
+                yield phrase.format(_shown(value))
+
+    def options(self) -> dict[str, str]:
+        """Return the options of the command that select the same, without the ids."""
+        return {
+            OPTIONS.get(name, name): _shown(value, quoted=False)
+            for name, value in self._given()
+            if name != "ids"
+        }
+
+    def to_json(self) -> str:
+        """Return the selection as text, the same for the same selection."""
+        return json.dumps({name: _plain(value) for name, value in self._given()})
+
+    @classmethod
+    def from_json(cls, text: str) -> Selection:
+        """Return the selection that ``to_json`` has written."""
+        found: dict[str, Any] = json.loads(text)
+        for name in ("since", "until"):
+            if name in found:
+                found[name] = _time(found[name])
+        if "ids" in found:
+            found["ids"] = tuple(found["ids"])
+        return cls(**found)
+
+    def _given(self) -> Iterator[tuple[str, Any]]:
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if value != each.default:
+                yield each.name, value
+
+
+#: Values that are texts.
+TEXTS = ("receiver", "signal", "state", "reason", "fingerprint", "subject", "error")
+PHRASES = {
+    "receiver": "to the receiver {}",
+    "signal": "of the signal {}",
+    "subject": "about {}",
+    "reason": "that are dead as {}",
+    "fingerprint": "in the failure group {}",
+    "error": "whose last failure contains {}",
+    "since": "that finished, or else were sent, at or after {}",
+    "until": "that finished, or else were sent, before {}",
+}
+
+
+def moment(time: Since | None) -> datetime | None:
+    """Return a time as a moment: a timedelta is so long ago."""
+    return timezone.now() - time if isinstance(time, timedelta) else time
+
+
+def _ids(given: Any) -> tuple[uuid.UUID, ...]:
+    if isinstance(given, str | uuid.UUID) or given is None:
+        raise ValueError(f"ids is {given!r}; give a list of ids")
+    if not isinstance(given, tuple) and not given:
+        raise ValueError("ids is empty; leave it out to select by something else")
+    ids = (each if isinstance(each, uuid.UUID) else uuid.UUID(each) for each in given)
+    return tuple(sorted(set(ids)))
+
+
+def _check_text(name: str, value: object) -> None:
+    if value is None:
+        return
+    if not isinstance(value, str) or not value.strip() or "\0" in value:
+        raise ValueError(f"{name} is {value!r}; give a text, or leave it out")
+
+
+def _check_choice(name: str, value: str | None, choices: list[str]) -> None:
+    if value is not None and value not in choices:
+        close = difflib.get_close_matches(value, choices, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"give one of {choices}"
+        raise ValueError(f"{name} is {value!r}; {hint}")
+
+
+def _check_time(name: str, value: object) -> None:
+    if value is None or isinstance(value, timedelta):
+        return
+    if not isinstance(value, datetime) or timezone.is_naive(value):
+        raise ValueError(
+            f"{name} is {value!r}; give a datetime with a time zone, or a timedelta"
+        )
+
+
+def _timed(
+    rows: DeliveryQuerySet[Delivery], comparison: str, time: Since
+) -> DeliveryQuerySet[Delivery]:
+    """Compare the time at which a delivery finished, or else was sent."""
+    at = from_now(-time.total_seconds()) if isinstance(time, timedelta) else time
+    events = Event.objects.using(rows.db).filter(
+        Q((f"sent_at__{comparison}", at)), pk=OuterRef("event_id")
+    )
+    finished = Q((f"finished_at__{comparison}", at))
+    return rows.filter(finished | Q(Exists(events), finished_at__isnull=True))
+
+
+def _with_error(
+    rows: DeliveryQuerySet[Delivery], text: str
+) -> DeliveryQuerySet[Delivery]:
+    """Keep those whose last failed attempt has the text in its error or its type."""
+    attempts = Attempt.objects.using(rows.db)
+    of_this = attempts.filter(delivery_id=OuterRef("pk")).order_by("-pk")
+    last = attempts.filter(
+        Q(error__icontains=text) | Q(error_type__icontains=text),
+        pk=OuterRef("last_failure"),
+    )
+    annotated: Any = rows.alias(last_failure=Subquery(of_this.values("pk")[:1]))
+    found: DeliveryQuerySet[Delivery] = annotated.filter(Exists(last))
+    return found
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return [str(each) for each in value] if isinstance(value, tuple) else value
+
+
+def _time(stored: str | float) -> Since:
+    if isinstance(stored, str):
+        return datetime.fromisoformat(stored)
+    return timedelta(seconds=stored)
+
+
+def _shown(value: Any, *, quoted: bool = True) -> str:
+    if isinstance(value, timedelta):
+        seconds = f"{value.total_seconds():g}"
+        return f"{seconds} seconds ago" if quoted else f"{seconds}s"
+    if isinstance(value, datetime):
+        return value.isoformat(sep=" " if quoted else "T", timespec="seconds")
+    return str(value)

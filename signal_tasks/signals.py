@@ -16,7 +16,7 @@ from typing import Any
 
 from django.dispatch import Signal
 
-from signal_tasks.states import State
+from signal_tasks.states import OperationState, State
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,6 +152,8 @@ class PassFinished:
         parked: deliveries that cannot be published, for a reason of their receiver's.
         rescued: deliveries that were published late, as their sender did not do it or
             no worker came to them.
+        held: deliveries that may not start now, and were not published.
+        released: held deliveries that may start, and are due again.
     """
 
     database: str
@@ -161,6 +163,8 @@ class PassFinished:
     pruned: int
     parked: int = 0
     rescued: int = 0
+    held: int = 0
+    released: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,6 +178,37 @@ class PassFailed:
 
     database: str
     error: BaseException
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperationFinished:
+    """An operation was finished in one outbox: done, cancelled or stopped.
+
+    Attributes:
+        operation_id: of the operation.
+        kind: ``replay``, ``discard`` or ``backfill``.
+        state: ``done``, ``cancelled``, or ``stopped`` by its canary or an error.
+        database: alias of the outbox.
+        total: number of deliveries, or None if they were not yet collected.
+        done: deliveries that were changed.
+        failed: deliveries that could not be changed, or failed again in a canary.
+        skipped: deliveries that were in another state, or in another operation.
+        by: who asked for it.
+        reason: why.
+        note: why it was stopped, or the last error.
+    """
+
+    operation_id: uuid.UUID
+    kind: str
+    state: OperationState
+    database: str
+    total: int | None
+    done: int
+    failed: int
+    skipped: int
+    by: str
+    reason: str
+    note: str
 
 
 signal_sending = Signal()
@@ -199,3 +234,6 @@ pass_finished = Signal()
 
 pass_failed = Signal()
 """Carries ``PassFailed``."""
+
+operation_finished = Signal()
+"""Carries ``OperationFinished``."""

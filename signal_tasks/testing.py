@@ -27,6 +27,7 @@ from signal_tasks.dispatch.signal import AsyncSignal
 from signal_tasks.models import Delivery, Event
 from signal_tasks.outbox.handles import DeliveryHandle
 from signal_tasks.registry.registry import registry
+from signal_tasks.relay import operating
 from signal_tasks.states import State
 
 __all__ = ["Sent", "assert_sent", "capture_signals", "run_pending"]
@@ -55,6 +56,8 @@ def run_pending(
 ) -> list[DeliveryHandle]:
     """Run what is due in this process, and what that sends, each delivery once.
 
+    Open operations are worked off first, as relays do.
+
     A failed delivery gets a retry as in a worker: the next call runs it again if it is
     due by then. Databases that this test may not touch are passed over.
 
@@ -72,6 +75,8 @@ def run_pending(
     rng = random.Random(shuffle) if isinstance(shuffle, int) else shuffle  # noqa: S311
     ran: dict[uuid.UUID, DeliveryHandle] = {}
     for _ in range(MAX_ROUNDS):
+        for database in _permitted_aliases():
+            operating.work_off(database, seconds=math.inf)
         due = [handle for handle in _due() if handle.id not in ran]
         if not due:
             return [handle.refresh() for handle in ran.values()]

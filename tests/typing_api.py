@@ -13,8 +13,10 @@ from django.dispatch import Signal, receiver
 
 from signal_tasks import (
     AsyncSignal,
+    Breaker,
     CurrentDelivery,
     DeliveryHandle,
+    HealthReport,
     Reject,
     Retry,
     RetryPolicy,
@@ -25,6 +27,7 @@ from signal_tasks import (
     health,
     register_type,
 )
+from signal_tasks import receiver as typed_receiver
 from signal_tasks.testing import Sent, assert_sent, capture_signals, run_pending
 from tests.testapp.models import Thing
 
@@ -78,6 +81,27 @@ def create_profile(
     return instance.name
 
 
+@typed_receiver(order_confirmed, timeout=5, breaker=Breaker(failures=3))
+def typed(sender: object, **kwargs: Any) -> None: ...
+
+
+@typed_receiver([order_confirmed, renamed], sender=Thing, inline=True)
+def typed_twice(sender: object, **kwargs: Any) -> None: ...
+
+
+@typed_receiver(post_save, sender=Thing, dispatch_uid="uid")
+def of_django(sender: object, **kwargs: Any) -> None: ...
+
+
+def misspelt() -> None:
+    typed_receiver(order_confirmed, timeuot=5)  # type: ignore[call-overload]
+    typed_receiver(order_confirmed, timeout="5")  # type: ignore[call-overload]
+    typed_receiver(post_save, atomic=False)  # type: ignore[call-overload]
+    async_receiver(post_save, quue="email")  # type: ignore[call-arg]
+    async_receiver(post_save, atomic="no")  # type: ignore[arg-type]
+    async_receiver(order_confirmed, inline=True)  # type: ignore[call-arg]
+
+
 @async_receiver([post_save, post_delete], snapshot=True, exclude=["using"], raw=True)
 def audit(sender: object, **kwargs: Any) -> None: ...
 
@@ -126,7 +150,9 @@ def sending(thing: Thing) -> None:
     bound.send(sender=None, using="a keyword, not an option")
     assert_type(bound.send_many(sender=Thing, items=[{"n": 1}]), list[uuid.UUID])
     assert_type(deliveries_of(uuid.uuid4()), list[DeliveryHandle])
-    assert_type(health(), dict[str, Any])
+    assert_type(health(), HealthReport)
+    assert_type(health()["receivers"]["a.name"]["dead"], int)
+    health()["healty"]  # type: ignore[typeddict-item]
 
 
 async def sending_from_async_code() -> None:

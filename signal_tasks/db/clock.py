@@ -10,7 +10,7 @@ import os
 import threading
 import time
 import uuid
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db.models import DateTimeField, DurationField, ExpressionWrapper, Value
@@ -46,6 +46,12 @@ def uuid7() -> uuid.UUID:
     time_and_version = ticks >> 12 << 16 | 0x7 << 12 | ticks & 0xFFF
     variant_and_random = 0x2 << 62 | int.from_bytes(os.urandom(8)) >> 2
     return uuid.UUID(int=time_and_version << 64 | variant_and_random)
+
+
+def id_at(moment: datetime) -> uuid.UUID:
+    """Return an id that sorts before all ids made at that moment or later."""
+    milliseconds = max(0, int(moment.timestamp() * 1000))
+    return uuid.UUID(int=milliseconds << 80 | 0x7 << 76 | 0x2 << 62)
 
 
 _ticking = threading.Lock()

@@ -6,7 +6,7 @@ deadlock, a statement that took too long, or on SQLite a table that does not exi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from enum import Enum, auto
 
 from django.db import Error, InterfaceError
@@ -86,13 +86,3 @@ def worst_fault(errors: Iterable[BaseException]) -> Fault | None:
         if fault in faults:
             return fault
     return None
-
-
-def chain_of(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield an error and those that it was raised from, as a traceback shows them."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        yield error
-        hidden = error.__suppress_context__
-        error = error.__cause__ or (None if hidden else error.__context__)

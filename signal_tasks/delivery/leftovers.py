@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 from django.db import Error
 
-from signal_tasks.db.errors import Fault, chain_of, worst_fault
+from signal_tasks.db.errors import Fault, worst_fault
+from signal_tasks.error_text import chain_of
 
 CLOSED = (
     "the receiver closed the database connection inside its transaction; its writes "

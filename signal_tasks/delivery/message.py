@@ -2,7 +2,8 @@
 
 # Note [Unclaimed deliveries]
 A delivery that a message names and the worker does not claim stays ``pending``: any
-other copy may claim it. What was claimed but not started is released, uncounted.
+other copy may claim it. What was claimed but not started is released, uncounted. What
+may not start now is held before it is claimed: Note [Holding] in ``steering.holding``.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ import math
 import time
 import uuid
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from django.db import Error, connections
 
@@ -30,7 +32,11 @@ from signal_tasks.delivery.outcome import Outcome, persist
 from signal_tasks.delivery.process import process
 from signal_tasks.models import Delivery
 from signal_tasks.registry.registry import Receiver, registry
-from signal_tasks.states import State
+from signal_tasks.states import Hold, State
+from signal_tasks.steering.gates import Permit, at_gates_of_signals, permit
+from signal_tasks.steering.holding import hold
+
+T = TypeVar("T")
 
 #: Ids of one message that are looked at; ours never have more.
 MAX_IDS = 10_000
@@ -44,6 +50,7 @@ class MessageResult:
     fenced: int = 0
     released: int = 0
     not_due: int = 0
+    held: int = 0
 
     @property
     def failures(self) -> list[BaseException]:
@@ -62,6 +69,7 @@ class MessageResult:
             "fenced": self.fenced,
             "released": self.released,
             "not due": self.not_due,
+            "held": self.held,
         }
         parts = [f"{count} {what}" for what, count in counts.items() if count]
         return ", ".join(parts) or "nothing to do"
@@ -114,7 +122,13 @@ class MessageRun:
         rest = deque(ids)
         try:
             while rest and not self._is_over():
-                size = min(self._size.deliveries, len(rest))
+                wanted = min(self._size.deliveries, len(rest))
+                permitted = self._permit(wanted)
+                if permitted.why is not None and permitted.count == 0:
+                    self._hold(list(rest), self.receiver.name, permitted.why)
+                    rest.clear()
+                    break
+                size = min(permitted.count, wanted)
                 started = time.monotonic()
                 self._run_batch([rest.popleft() for _ in range(size)])
                 seconds = time.monotonic() - started
@@ -132,8 +146,27 @@ class MessageRun:
         time_is_up = time.monotonic() >= self._until and bool(self.result.outcomes)
         return process.must_stop or time_is_up
 
-    def _run_batch(self, ids: Sequence[uuid.UUID]) -> None:
-        jobs = self.claim(ids)
+    def _permit(self, wanted: int) -> Permit:
+        return self._reconnecting(lambda: permit(self.receiver, self.database, wanted))
+
+    def _hold(self, ids: Sequence[uuid.UUID], gate: str, why: Hold) -> None:
+        """Hold what may not start now; the rest of these ids is not due."""
+        database = self.database
+        held = persist(database, lambda: hold(ids, gate, why, database=database))
+        self.result.held += held
+        self.result.not_due += len(ids) - held
+
+    def _without_paused_signals(self, ids: list[uuid.UUID]) -> list[uuid.UUID]:
+        """Hold the deliveries of paused signals; return the others."""
+        at_gates = at_gates_of_signals(ids, self.database)
+        for gate, some in at_gates.items():
+            self._hold(some, gate, Hold.PAUSED)
+        held = {pk for some in at_gates.values() for pk in some}
+        return [pk for pk in ids if pk not in held] if held else ids
+
+    def _run_batch(self, ids: list[uuid.UUID]) -> None:
+        ids = self._without_paused_signals(ids)
+        jobs = self.claim(ids) if ids else []
         self.result.not_due += len(ids) - len(jobs)
         started = bool(self.result.outcomes)
         batch = Batch(self.receiver, self.database, jobs)
@@ -145,17 +178,21 @@ class MessageRun:
             raise done.error
 
     def claim(self, ids: Sequence[uuid.UUID]) -> list[Job]:
-        """Claim; once more if the kept connection was broken, or led to a standby."""
+        """Claim what is due of these ids."""
+        return self._reconnecting(lambda: self._claim(ids))
+
+    def _reconnecting(self, ask: Callable[[], T]) -> T:
+        """Ask; once more if the kept connection was broken, or led to a standby."""
         connection = connections[self.database]
         kept = connection.connection
         try:
             with DropIfLost(self.database):
-                return self._claim(ids)
+                return ask()
         except Error as error:
             if kept is None or connection.in_atomic_block or not is_retryable(error):
                 raise
         with DropIfLost(self.database):
-            return self._claim(ids)
+            return ask()
 
     def _claim(self, ids: Sequence[uuid.UUID]) -> list[Job]:
         claimed_at = time.monotonic()

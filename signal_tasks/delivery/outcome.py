@@ -15,14 +15,17 @@ from django.db.models import F
 
 from signal_tasks import signals
 from signal_tasks.conf import settings
+from signal_tasks.db import failures
 from signal_tasks.db.claim import Claimed
 from signal_tasks.db.clock import DatabaseNow
 from signal_tasks.db.complete import complete
 from signal_tasks.db.errors import Fault, fault_of
+from signal_tasks.db.failures import Failure
 from signal_tasks.db.session import drop
 from signal_tasks.delivery.process import process
-from signal_tasks.error_text import MAX_CHARS, text_of
+from signal_tasks.error_text import MAX_CHARS, printable, text_of
 from signal_tasks.exceptions import LeaseLost, Retry, WorkerLost
+from signal_tasks.fingerprints import fingerprint
 from signal_tasks.models import Attempt, Delivery
 from signal_tasks.states import Reason, State
 
@@ -77,7 +80,14 @@ def write(outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
             raise LeaseLost("a lease was over before its receiver had finished")
     if len(done) == len(outcomes):
         return outcomes
-    return [each if each.succeeded else _write_failure(each) for each in outcomes]
+    written, recorded = [], []
+    for outcome in outcomes:
+        if not outcome.succeeded:
+            outcome, failure = _write_failure(outcome)
+            recorded += [failure] if failure else []
+        written.append(outcome)
+    failures.count(recorded, database=outcomes[0].claimed.database)
+    return written
 
 
 def write_apart(outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
@@ -168,14 +178,15 @@ def _attempt_finished(outcome: Outcome) -> signals.AttemptFinished:
     )
 
 
-def _write_failure(outcome: Outcome) -> Outcome:
+def _write_failure(outcome: Outcome) -> tuple[Outcome, Failure | None]:
+    """Write what has failed; return it as written, and what is left to be counted."""
     deferrals = [] if outcome.counts else _deferrals(outcome.claimed)
     if outcome.most and sum(each.times for each in deferrals) + 1 >= outcome.most:
         outcome = _deferred_too_often(outcome)
     _change_row(outcome)
-    if outcome.error is not None:
-        _record(outcome, outcome.error, deferrals)
-    return outcome
+    if outcome.error is None:
+        return outcome, None
+    return outcome, _record(outcome, outcome.error, deferrals)
 
 
 def _change_row(outcome: Outcome) -> None:
@@ -236,30 +247,34 @@ def _has_free_run(claimed: Claimed) -> bool:
 
 def _record(
     outcome: Outcome, error: BaseException, deferrals: Sequence[Attempt]
-) -> None:
+) -> Failure:
     """Record a failure; one that is deferred again in the record that it has."""
     claimed = outcome.claimed
     consequence = _consequence(outcome)
     rows = Attempt.objects.using(claimed.database)
+    text = printable(text_of(error))[:MAX_CHARS]
+    found = fingerprint(claimed.receiver, error)
     facts: dict[str, Any] = {
-        "error_type": _printable(type(error).__qualname__)[:255],
-        "error": _printable(text_of(error))[:MAX_CHARS],
-        "traceback": _printable(_traceback(error)),
+        "error_type": printable(type(error).__qualname__)[:255],
+        "error": text,
+        "traceback": printable(_traceback(error)),
         "worker": process.label()[:255],
         "seconds": outcome.seconds,
+        "fingerprint": found.value,
     }
     same = [each.pk for each in deferrals if each.number == claimed.attempt]
     if same and consequence is Attempt.Consequence.DEFERRED:
         again = {"times": F("times") + 1, "failed_at": DatabaseNow()}
         rows.filter(pk__in=same).update(**facts, **again)
-        return
-    rows.create(
-        delivery_id=claimed.id,
-        run=claimed.run,
-        number=claimed.attempt,
-        consequence=consequence,
-        **facts,
-    )
+    else:
+        rows.create(
+            delivery_id=claimed.id,
+            run=claimed.run,
+            number=claimed.attempt,
+            consequence=consequence,
+            **facts,
+        )
+    return Failure(found, claimed.receiver, text)
 
 
 def _consequence(outcome: Outcome) -> Attempt.Consequence:
@@ -288,8 +303,3 @@ def _bounded(part: str) -> str:
     if len(part) <= MAX_CHARS:
         return part
     return f"{part[: MAX_CHARS // 2]} ... {part[-MAX_CHARS // 2 :]}"
-
-
-def _printable(text: str) -> str:
-    """Return text that every database stores: no NUL and no lone surrogates."""
-    return text.replace("\0", "\\x00").encode(errors="backslashreplace").decode()

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
+from django.db.models import Model
 from django.dispatch import Signal
 
 from signal_tasks.delivery.tasks import register_task
@@ -43,6 +44,17 @@ class Connection:
         return wanted is None or (
             wanted == identity(sender) and self.sender() is not None
         )
+
+    def matches_stored(self, sender: object) -> bool:
+        """Return True if the receiver hears this sender, which was stored since.
+
+        Texts and rows are not the same objects any more; they are compared.
+        """
+        if self.key[1] is None:
+            return True
+        own = self.sender()
+        is_equal = isinstance(sender, str | Model) and own == sender
+        return own is not None and (own is sender or is_equal)
 
 
 class Connections:

@@ -19,11 +19,11 @@ from __future__ import annotations
 import inspect
 import types
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Unpack
 
 from django.apps import apps
 from django.core.exceptions import ImproperlyConfigured
@@ -50,6 +50,7 @@ from signal_tasks.registry.naming import (
     qualname_of,
     receiver_name,
 )
+from signal_tasks.registry.options import DurableOptions
 from signal_tasks.registry.registry import Receiver, registry
 
 F = TypeVar("F", bound=ReceiverFunction)
@@ -167,7 +168,7 @@ class ForwardedSignal(AsyncSignal):
     def _register_names(self) -> None:
         """Register the foreign signal as the one that receivers get."""
         foreign = self._foreign()
-        for name in (self.name, *self._aliases):
+        for name in self.names:
             if foreign is not None:
                 registry.add_signal(name, foreign)
 
@@ -177,7 +178,7 @@ class ForwardedSignal(AsyncSignal):
         forwarder: Forwarder,
         function: ReceiverFunction,
         sender: Any,
-        options: dict[str, Any],
+        options: DurableOptions,
     ) -> None:
         """Connect a durable receiver for as long as the key of its forwarder exists."""
         self.connect(function, sender=sender, **options)
@@ -225,6 +226,27 @@ class ForwardedSignal(AsyncSignal):
         details = signals.SignalSending(signal=self, sender=sender, kwargs=kwargs)
         signals.signal_sending.send(self, details=details)
         return event
+
+    @property
+    def shares_events(self) -> bool:
+        """True if all receivers get the keywords in the same form."""
+        forms = {(form.exclude, form.snapshot) for form in self._forms.values()}
+        return len(forms) <= 1
+
+    def would_deliver(
+        self, receiver: str, sender: object, named: Mapping[str, Any]
+    ) -> bool:
+        """See ``AsyncSignal``; raw sends only to receivers that hear them."""
+        if named.get("raw") is True and not self._hears_raw(receiver):
+            return False
+        return super().would_deliver(receiver, sender, named)
+
+    def _hears_raw(self, receiver: str) -> bool:
+        return any(
+            self._forms[each.key].raw
+            for each in self.durable_connections
+            if each.receiver.name == receiver
+        )
 
     def unfit(self) -> Iterator[tuple[Receiver, str]]:
         """Yield each receiver, and each usual argument that cannot travel to it."""
@@ -295,7 +317,7 @@ def async_receiver(
     exclude: Iterable[str] = (),
     snapshot: bool = False,
     raw: bool = False,
-    **connect_options: Any,
+    **connect_options: Unpack[DurableOptions],
 ) -> Callable[[F], F]:
     """Connect a durable receiver to any signal, or to each of several.
 
@@ -346,7 +368,7 @@ def _connect(
     sender: Any,
     function: ReceiverFunction,
     forwarder: Forwarder,
-    options: dict[str, Any],
+    options: DurableOptions,
 ) -> None:
     """Connect the durable receiver, then its forwarder in the place of an older one."""
     if options.get("inline"):
@@ -367,7 +389,7 @@ def _connect_to(
     foreign: Signal,
     forwarder: Forwarder,
     function: ReceiverFunction,
-    options: dict[str, Any],
+    options: DurableOptions,
     sender: Any,
 ) -> None:
     uid = ConnectionKey(name)

@@ -88,6 +88,11 @@ class AsyncSignal(Signal):
             self._given_name = signal_name(self, self._module)
         return self._given_name
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The name, then the former ones."""
+        return (self.name, *self._aliases)
+
     def __repr__(self) -> str:
         try:
             return f"<{type(self).__name__}: {self.name}>"
@@ -207,7 +212,7 @@ class AsyncSignal(Signal):
 
     def _register_names(self) -> None:
         """Register the signal that receivers get, under its names."""
-        for name in (self.name, *self._aliases):
+        for name in self.names:
             registry.add_signal(name, self)
 
     def disconnect(
@@ -229,6 +234,27 @@ class AsyncSignal(Signal):
         """Return True if an inline or durable receiver would hear this sender."""
         durable = self._durable.first_match(sender) is not None
         return durable or super().has_listeners(sender)
+
+    # -- for relays that deliver past events ---------------------------------------
+
+    @property
+    def shares_events(self) -> bool:
+        """True: each send leaves one event for all durable receivers."""
+        return True
+
+    def would_deliver(
+        self, receiver: str, sender: object, named: Mapping[str, Any]
+    ) -> bool:
+        """Return True if a send that was stored would be delivered to the receiver.
+
+        ``when`` is called, and its exceptions propagate.
+        """
+        return any(
+            each.matches_stored(sender)
+            and (each.when is None or each.when(sender, **named))
+            for each in self.durable_connections
+            if each.receiver.name == receiver
+        )
 
     # -- sending ------------------------------------------------------------------
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 from django.utils import timezone
 
 from signal_tasks.conf import settings
 from signal_tasks.db.aliases import outbox_aliases
 from signal_tasks.db.clock import from_now
+from signal_tasks.health_report import HealthReport
 from signal_tasks.healthcheck.problems import notices, paused, problems
 from signal_tasks.models import Delivery, Worker
 from signal_tasks.registry.registry import registry
@@ -23,7 +24,7 @@ from signal_tasks.states import State
 KEYS = (*State.values, "orphaned", "parked")
 
 
-def health() -> dict[str, Any]:
+def health() -> HealthReport:
     """Return counts by state and receiver, the oldest wait, the live workers.
 
     ``problems`` says what is wrong and what an operator has decided, a sentence each,
@@ -55,7 +56,7 @@ def health() -> dict[str, Any]:
     totals = Counter(_no_counts())
     for counts in receivers.values():
         totals.update(counts)
-    return {
+    report = {
         **totals,
         "oldest_pending_age_s": oldest,
         "workers": sorted({worker.name for worker in workers}),
@@ -65,6 +66,7 @@ def health() -> dict[str, Any]:
         "healthy": not wrong,
         "problems": [*wrong, *told],
     }
+    return cast("HealthReport", report)
 
 
 def _no_counts() -> dict[str, int]:

@@ -21,6 +21,17 @@ def vacuum_early(apps, schema_editor):
         schema_editor.execute(VACUUM_EARLY)
 
 
+#: Events without a cause, which most are, need no place in this index.
+CAUSES = "CREATE INDEX signal_tasks_cause ON signal_tasks_event (cause_id){}"
+CAUSED = " WHERE cause_id IS NOT NULL"
+
+
+def index_causes(apps, schema_editor):
+    """Index the events that have a cause, to find the effects of one."""
+    partial = schema_editor.connection.features.supports_partial_indexes
+    schema_editor.execute(CAUSES.format(CAUSED if partial else ""))
+
+
 NAME_COLUMNS = (
     ("event", "signal"),
     ("delivery", "receiver"),
@@ -141,7 +152,7 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name='Gate',
             fields=[
-                ('receiver', models.CharField(max_length=255, primary_key=True, serialize=False)),
+                ('receiver', models.CharField(max_length=264, primary_key=True, serialize=False)),
                 ('holding', models.BooleanField(default=False)),
                 ('released_at', models.DateTimeField(blank=True, null=True)),
                 ('next_token_at', models.DateTimeField(blank=True, null=True)),
@@ -209,7 +220,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('kind', models.CharField(choices=[('pause', 'Pause'), ('limit', 'Limit')], max_length=5)),
-                ('target', models.CharField(max_length=255)),
+                ('target', models.CharField(max_length=264)),
                 ('rate', models.CharField(blank=True, default='', max_length=32)),
                 ('max_concurrency', models.PositiveIntegerField(blank=True, null=True)),
                 ('until', models.DateTimeField(blank=True, null=True)),
@@ -255,7 +266,7 @@ class Migration(migrations.Migration):
                 ('worker', models.CharField(blank=True, max_length=255)),
                 ('seconds', models.FloatField(blank=True, null=True)),
                 ('failed_at', models.DateTimeField(default=signal_tasks.db.clock.DatabaseNow)),
-                ('fingerprint', models.CharField(blank=True, db_default='', db_index=True, default='', max_length=16)),
+                ('fingerprint', models.CharField(blank=True, db_default='', default='', max_length=16)),
                 ('delivery', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='failures', to='signal_tasks.delivery')),
             ],
             options={
@@ -263,7 +274,7 @@ class Migration(migrations.Migration):
                 'verbose_name_plural': 'failed attempts',
                 'ordering': ('pk',),
                 'default_permissions': ('view',),
-                'indexes': [models.Index(fields=['consequence', 'delivery'], name='signal_tasks_consequence')],
+                'indexes': [models.Index(fields=['fingerprint', 'consequence'], name='signal_tasks_group'), models.Index(fields=['consequence', 'delivery'], name='signal_tasks_consequence')],
             },
         ),
         migrations.CreateModel(
@@ -293,7 +304,7 @@ class Migration(migrations.Migration):
             name='HeldDelivery',
             fields=[
                 ('delivery_id', models.UUIDField(editable=False, primary_key=True, serialize=False)),
-                ('receiver', models.CharField(max_length=255)),
+                ('receiver', models.CharField(max_length=264)),
                 ('why', models.CharField(choices=[('paused', 'Paused'), ('limited', 'Limited'), ('breaker', 'Breaker'), ('blocked', 'Blocked')], max_length=7)),
             ],
             options={
@@ -467,5 +478,6 @@ class Migration(migrations.Migration):
             constraint=models.CheckConstraint(condition=models.Q(models.Q(models.Q(('state', 'pending'), ('state', 'running'), _connector='OR'), ('finished_at__isnull', True), ('next_check_at__isnull', False)), models.Q(models.Q(('state', 'pending'), ('state', 'running'), _connector='OR', _negated=True), ('finished_at__isnull', False), ('next_check_at__isnull', True)), _connector='OR'), name='signal_tasks_live_or_finished'),
         ),
         migrations.RunPython(vacuum_early, migrations.RunPython.noop),
+        migrations.RunPython(index_causes, migrations.RunPython.noop, atomic=False),
         migrations.RunPython(exact_names, migrations.RunPython.noop, atomic=False),
     ]

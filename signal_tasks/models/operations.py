@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, NamedTuple, Self
 
 from django.db import models
 from django.db.models import F, Q
@@ -12,6 +12,30 @@ from signal_tasks.db.clock import DatabaseNow, uuid7
 from signal_tasks.states import OPEN, OperationState
 
 MAX_BY = 150
+
+
+class Cursor(NamedTuple):
+    """Where an operation goes on; stored as one text.
+
+    Attributes:
+        key: the last row that was looked at, or empty.
+        size: deliveries of the current step of a canary, or found so far while they
+            are collected.
+        used: deliveries that the current step has changed.
+    """
+
+    key: str = ""
+    size: int = 0
+    used: int = 0
+
+    @classmethod
+    def read(cls, text: str) -> Self:
+        """Return the cursor that ``str`` has written."""
+        key, size, used = (text or "|0|0").split("|")
+        return cls(key, int(size), int(used))
+
+    def __str__(self) -> str:
+        return f"{self.key}|{self.size}|{self.used}"
 
 
 class Operation(models.Model):
@@ -78,6 +102,26 @@ class Operation(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} {self.pk}"
+
+    # The verbs change a row that the caller has locked, and do not save it.
+
+    def finish(self, state: OperationState, note: str = "") -> None:
+        """Finish or stop an operation; another one like it may be opened."""
+        self.state = state
+        self.note = note or self.note
+        self.open_key = None
+        self.finished_at = DatabaseNow()
+
+    def reopen(self, open_key: str) -> None:
+        """Go on with a stopped operation, in a new step of the same size."""
+        cursor = Cursor.read(self.cursor)
+        self.state = OperationState.RUNNING
+        self.note = ""
+        self.open_key = open_key
+        self.finished_at = None
+        self.cursor = str(cursor._replace(used=0))
+        self.step += 1
+        self.next_step_at = DatabaseNow()
 
 
 class OperationItem(models.Model):

@@ -10,6 +10,9 @@ from django.utils.translation import gettext_lazy as _
 from signal_tasks.db.clock import DatabaseNow
 from signal_tasks.states import Breaker, Hold
 
+#: Longest target, in characters: ``receiver:`` and a name.
+MAX_TARGET = 264
+
 
 class Control(models.Model):
     """A pause or a limit that an operator has set for a target.
@@ -25,7 +28,7 @@ class Control(models.Model):
         LIMIT = "limit"  # rate and max_concurrency in place of those in the code
 
     kind = models.CharField(max_length=5, choices=Kind.choices)
-    target = models.CharField(max_length=255)
+    target = models.CharField(max_length=MAX_TARGET)
     rate = models.CharField(max_length=32, blank=True, default="")
     max_concurrency = models.PositiveIntegerField(null=True, blank=True)
     until = models.DateTimeField(null=True, blank=True)
@@ -56,11 +59,12 @@ class Control(models.Model):
 class Gate(models.Model):
     """The state that all workers share of a receiver that is held, limited or broken.
 
-    There is none for a receiver of which nothing was ever held back. See the notes in
-    ``steering``.
+    There is none for a receiver of which nothing was ever held back. A gate named
+    ``signal:NAME`` is that of a paused signal; see Note [Holding] in
+    ``steering.holding``.
     """
 
-    receiver = models.CharField(max_length=255, primary_key=True)
+    receiver = models.CharField(max_length=MAX_TARGET, primary_key=True)
     #: Some of its deliveries may be held; relays bring them back.
     holding = models.BooleanField(default=False)
     released_at = models.DateTimeField(null=True, blank=True)
@@ -89,11 +93,12 @@ class Gate(models.Model):
 class HeldDelivery(models.Model):
     """A pending delivery that is not published, since nothing of it may start now.
 
-    Void once the delivery is no longer pending.
+    ``receiver`` is the gate that it waits at. Void once the delivery is no longer
+    pending.
     """
 
     delivery_id = models.UUIDField(primary_key=True, editable=False)
-    receiver = models.CharField(max_length=255)
+    receiver = models.CharField(max_length=MAX_TARGET)
     why = models.CharField(max_length=7, choices=Hold.choices)
 
     objects: ClassVar[models.Manager[HeldDelivery]] = models.Manager()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypedDict, get_args
 
 from signal_tasks.retry import RetryPolicy
 from signal_tasks.validation import (
@@ -103,9 +103,61 @@ class Options:
         }
 
 
+class DurableOptions(TypedDict, total=False):
+    """The keywords of ``connect()`` for a durable receiver, for those who check types."""
+
+    weak: bool
+    dispatch_uid: Any
+    name: str | None
+    aliases: Iterable[str]
+    queue: str | None
+    atomic: bool
+    retry: RetryPolicy | None
+    timeout: float | None
+    rate_limit: str | int | float | None
+    on_missing: OnMissing
+    when: Callable[..., bool] | None
+    group_commit: bool
+    max_concurrency: int | None
+    breaker: Breaker | None
+    ordered: bool
+    on_dead: OnDead
+    coalesce: Coalesce | None
+
+
+class ConnectOptions(DurableOptions, total=False):
+    """The keywords of ``connect()``."""
+
+    inline: bool
+
+
+class DjangoOptions(TypedDict, total=False):
+    """The keywords of Django's own ``Signal.connect``."""
+
+    weak: bool
+    dispatch_uid: Any
+
+
+def per_second(rate: str | int | float) -> float:
+    """Return a rate as a number per second: 2, "2", "100/m", "5000/h".
+
+    Raises:
+        ValueError: it is none, or zero.
+    """
+    text = str(rate)
+    if _RATE.fullmatch(text) is None:
+        raise ValueError(f'rate is {rate!r}; give a number per second, or "100/m"')
+    number, _, unit = text.partition("/")
+    found = float(number) / _SECONDS[unit or "s"]
+    if not found:
+        raise ValueError(f"rate is {rate!r}; nothing would ever be done")
+    return found
+
+
 _BREAKER_RULES = {"failures": COUNT, "window": DURATION, "pause": DURATION}
 _COALESCE_RULES = {"within": DURATION, "max_wait": DURATION}
 _RATE = re.compile(r"\d+(\.\d+)?(/[smh])?")
+_SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 _RULES: dict[str, Rule] = {
     "queue": optional(Rule(NAME.accepts, "the name of a queue")),

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any, Protocol, cast
 
 from django.apps import apps
 from django.core.exceptions import ImproperlyConfigured
@@ -63,6 +64,23 @@ class Receiver:
         """The hard and the soft limit of one run (seconds), if it has its own."""
         timeout = self.options.timeout
         return None if timeout is None else (timeout + HARD_LIMIT_GRACE, timeout)
+
+
+class DurableSignal(Protocol):
+    """A signal with durable receivers: the part of it that a relay may ask."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names under which its events are stored."""
+
+    @property
+    def shares_events(self) -> bool:
+        """True if each send leaves one event for all its durable receivers."""
+
+    def would_deliver(
+        self, receiver: str, sender: object, named: Mapping[str, Any]
+    ) -> bool:
+        """Return True if a send that was stored would be delivered to the receiver."""
 
 
 @dataclass(slots=True)
@@ -160,6 +178,20 @@ class Registry:
         """Return every name and alias under which this process can run a delivery."""
         return [name for receiver in self.receivers() for name in receiver.names]
 
+    def signals_of(self, name: str) -> list[DurableSignal]:
+        """Return the signals to which the receiver of that name is connected."""
+        entry = self._entries.get(name)
+        if entry is None or not entry.is_live:
+            return []
+        signals = {
+            id(found): found for ref, _ in list(entry.holders) if (found := ref())
+        }
+        return [cast("DurableSignal", signal) for signal in signals.values()]
+
+    def names_of(self, signal: Signal) -> list[str]:
+        """Return the names of a signal with durable receivers in this process."""
+        return [name for name, known in self._signals.items() if known is signal]
+
     def add_signal(self, name: str, signal: Signal) -> None:
         """Remember the signal, so that its receivers get the object itself."""
         check_name(name)
@@ -168,6 +200,10 @@ class Registry:
     def signal(self, name: str) -> Signal | None:
         """Return the signal of that name or alias, if this process connected to it."""
         return self._signals.get(name)
+
+    def signals(self) -> dict[str, Signal]:
+        """Return the signals that this process connected to, by name and alias."""
+        return dict(self._signals)
 
 
 registry = Registry()

@@ -9,7 +9,8 @@ from __future__ import annotations
 import time
 
 from signal_tasks.conf import settings
-from signal_tasks.models import Delivery, History
+from signal_tasks.db.clock import from_now
+from signal_tasks.models import AuditEntry, Delivery, History, Operation, OperationItem
 from signal_tasks.states import State
 
 #: Deliveries that are deleted in one transaction.
@@ -42,8 +43,33 @@ def prune_history(database: str) -> int:
     return rows.prune(keep=settings().KEEP_HISTORY)
 
 
+def prune_trail(database: str) -> None:
+    """Delete audit entries and finished operations that were kept long enough.
+
+    Up to ``BATCH`` entries, and one operation, or ``BATCH`` of its items if some of its
+    deliveries are still there.
+    """
+    age = settings().KEEP_AUDIT
+    if age is None:
+        return
+    cutoff = from_now(-age.total_seconds())
+    entries = AuditEntry.objects.using(database)
+    old = list(entries.filter(at__lte=cutoff).values_list("pk", flat=True)[:BATCH])
+    if old:
+        entries.filter(pk__in=old).delete()
+    operations = Operation.objects.using(database)
+    over = operations.filter(finished_at__lte=cutoff).order_by("finished_at")
+    for pk in over.values_list("pk", flat=True)[:1]:
+        items = OperationItem.objects.using(database).filter(operation_id=pk)
+        some = list(items.values_list("pk", flat=True)[:BATCH])
+        items.filter(pk__in=some).delete()
+        if len(some) < BATCH:
+            operations.filter(pk=pk, finished_at__lte=cutoff).delete()
+
+
 def prune(database: str) -> int:
     """Delete all deliveries that were kept long enough; return their number."""
+    prune_trail(database)
     total = 0
     while True:
         started = time.monotonic()

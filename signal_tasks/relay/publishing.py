@@ -1,10 +1,10 @@
-"""Publish what is due; park what cannot be published, and mark orphans."""
+"""Publish what is due; hold what may not start, park what cannot be published."""
 
 from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from django.db import transaction
@@ -15,6 +15,10 @@ from signal_tasks.conf import settings
 from signal_tasks.models import MAX_PARKED, Delivery
 from signal_tasks.registry.registry import registry
 from signal_tasks.relay.rescues import Rescues
+from signal_tasks.states import Hold
+from signal_tasks.steering.gates import closed, of_paused_signals
+from signal_tasks.steering.holding import hold_locked
+from signal_tasks.steering.snapshot import Snapshot, snapshot
 
 #: Rows that one statement works on.
 BATCH = 1000
@@ -42,6 +46,22 @@ class PassResult:
     pruned: int = 0
     parked: int = 0
     rescued: int = 0
+    held: int = 0
+    released: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Scheduled:
+    """A batch of what was due: what is to be published, and how many are not."""
+
+    known: list[Delivery]
+    orphans: int
+    held: int
+
+    @property
+    def is_full(self) -> bool:
+        """True if more may be due."""
+        return len(self.known) + self.orphans + self.held >= BATCH
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,23 +86,25 @@ def publish_due(
     state: PublishingState,
     result: PassResult,
 ) -> None:
-    """Publish what is due, and mark what nobody here can run as orphaned.
+    """Publish what is due and may start, and mark what nobody here can run as orphaned.
 
     Nothing is scheduled while the broker is left alone after a failure.
     """
     batches = _next_batches(database, state)
-    scheduled: list[Delivery] = []
+    known: list[Delivery] = []
     for _ in range(batches):
         if broker.is_resting:
             return
-        scheduled, orphans = _schedule(database)
-        result.orphaned += orphans
-        if scheduled and not _publish(scheduled, database, broker, state, result):
+        scheduled = _schedule(database)
+        known = scheduled.known
+        result.orphaned += scheduled.orphans
+        result.held += scheduled.held
+        if known and not _publish(known, database, broker, state, result):
             return
-        if len(scheduled) + orphans < BATCH:
+        if not scheduled.is_full:
             return
-    if scheduled:
-        state.full = FullPass(batches, last=scheduled[-1].pk)
+    if known:
+        state.full = FullPass(batches, last=known[-1].pk)
 
 
 def _next_batches(database: str, state: PublishingState) -> int:
@@ -127,16 +149,19 @@ def _publish(
     return True
 
 
-def _schedule(database: str) -> tuple[list[Delivery], int]:
-    """Schedule the publication of a batch of what is due.
-
-    Return what this process can publish, and the number of orphans.
-    """
+def _schedule(database: str) -> Scheduled:
+    """Schedule the publication of a batch of what is due; hold what may not start."""
     names = frozenset(registry.known_names())
+    current = snapshot(database)
     with transaction.atomic(using=database):
         rows = Delivery.objects.using(database)
         due = rows.due(BATCH, names=names, early=ORPHAN_AFTER)
         known = [delivery for delivery in due if delivery.receiver in names]
+        to_hold = _to_hold(known, current, database)
+        if to_hold:
+            hold_locked(to_hold, database=database)
+            held = {delivery.pk for delivery, _, _ in to_hold}
+            known = [delivery for delivery in known if delivery.pk not in held]
         orphans = [delivery for delivery in due if delivery.receiver not in names]
         adopted = [delivery for delivery in known if delivery.orphaned]
         others = [delivery for delivery in known if not delivery.orphaned]
@@ -149,7 +174,29 @@ def _schedule(database: str) -> tuple[list[Delivery], int]:
             rows.schedule_publication(
                 some, after=ORPHAN_AFTER, longest=most, orphaned=True
             )
-    return known, len(orphans)
+    return Scheduled(known, orphans=len(orphans), held=len(to_hold))
+
+
+def _to_hold(
+    known: Sequence[Delivery], current: Snapshot, database: str
+) -> list[tuple[Delivery, str, Hold]]:
+    """Return what may not start now, with the gate to hold it at and why."""
+    if current.is_empty:
+        return []
+    shut: dict[str, tuple[str, Hold]] = {}
+    for name in {delivery.receiver for delivery in known}:
+        receiver = registry.receiver(name)
+        why = receiver and closed(receiver, current)
+        if receiver and why:
+            shut[name] = receiver.name, why
+    others = [delivery.pk for delivery in known if delivery.receiver not in shut]
+    at_gates = of_paused_signals(others, current, database)
+    gates = {pk: (gate, Hold.PAUSED) for gate, ids in at_gates.items() for pk in ids}
+    return [
+        (each, *(shut.get(each.receiver) or gates[each.pk]))
+        for each in known
+        if each.receiver in shut or each.pk in gates
+    ]
 
 
 def _park(

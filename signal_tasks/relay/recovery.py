@@ -11,13 +11,17 @@ from __future__ import annotations
 import random
 import uuid
 from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
 
 from django.db import transaction
 
 from signal_tasks import signals
 from signal_tasks.conf import settings
+from signal_tasks.db import failures
 from signal_tasks.db.clock import DatabaseNow
+from signal_tasks.db.failures import Failure
 from signal_tasks.exceptions import WorkerLost
+from signal_tasks.fingerprints import Fingerprint, fingerprint
 from signal_tasks.models import Attempt, Delivery, Event
 from signal_tasks.registry.registry import registry
 from signal_tasks.retry import RetryDecision, RetryPolicy, decide
@@ -47,8 +51,9 @@ def recover(database: str) -> int:
     for _ in range(BATCHES):
         with transaction.atomic(using=database):
             lost = Delivery.objects.using(database).expired_leases(BATCH)
-            _release([d for d in lost if not d.isolated], database)
-            dead = _count([d for d in lost if d.isolated], database)
+            released = _release([d for d in lost if not d.isolated], database)
+            counted, dead = _count([d for d in lost if d.isolated], database)
+            _record([*released, *counted], database)
         for details in dead:
             signals.delivery_dead.send_robust(Delivery, details=details)
         recovered += len(lost)
@@ -57,7 +62,15 @@ def recover(database: str) -> int:
     return recovered
 
 
-def _release(lost: Sequence[Delivery], database: str) -> None:
+class Lost(NamedTuple):
+    """A lost attempt, to be recorded."""
+
+    delivery: Delivery
+    error: WorkerLost
+    consequence: Attempt.Consequence
+
+
+def _release(lost: Sequence[Delivery], database: str) -> list[Lost]:
     """Release deliveries that were claimed together; their attempt does not count."""
     by_lease: dict[int, list[uuid.UUID]] = {}
     for delivery in lost:
@@ -65,11 +78,13 @@ def _release(lost: Sequence[Delivery], database: str) -> None:
     for lease, ids in by_lease.items():
         Delivery.objects.using(database).release(ids, lease, isolated=True)
     released = Attempt.Consequence.RELEASED
-    _record([_attempt(each, AMONG_OTHERS, released) for each in lost], database)
+    return [Lost(each, AMONG_OTHERS, released) for each in lost]
 
 
-def _count(lost: Sequence[Delivery], database: str) -> list[signals.DeliveryDead]:
-    """Count the attempt of isolated deliveries; return what has become dead."""
+def _count(
+    lost: Sequence[Delivery], database: str
+) -> tuple[list[Lost], list[signals.DeliveryDead]]:
+    """Count the attempt of isolated deliveries; return it, and what has become dead."""
     released = _released_before(lost, database)
     ages = _ages(lost, database)
     records, dead = [], []
@@ -90,9 +105,8 @@ def _count(lost: Sequence[Delivery], database: str) -> list[signals.DeliveryDead
         if decision.reason:
             consequence = Attempt.Consequence.DEAD
             dead.append(_dead(delivery, decision.reason, database))
-        records.append(_attempt(delivery, ISOLATED, consequence))
-    _record(records, database)
-    return dead
+        records.append(Lost(delivery, ISOLATED, consequence))
+    return records, dead
 
 
 def _apply(decision: RetryDecision, delivery: Delivery, database: str) -> None:
@@ -142,21 +156,33 @@ def _policy(delivery: Delivery) -> RetryPolicy:
     return receiver.policy if receiver is not None else settings().RETRY
 
 
-def _attempt(
-    delivery: Delivery, error: WorkerLost, consequence: Attempt.Consequence
-) -> Attempt:
+def _record(lost: Sequence[Lost], database: str) -> None:
+    """Record lost attempts, then count them: Note [Failure groups]."""
+    found = {
+        (each.delivery.receiver, each.error): fingerprint(
+            each.delivery.receiver, each.error
+        )
+        for each in lost
+    }
+    prints = [found[each.delivery.receiver, each.error] for each in lost]
+    Attempt.objects.using(database).bulk_create(map(_attempt, lost, prints))
+    failures.count(map(_failure, lost, prints), database=database)
+
+
+def _attempt(lost: Lost, found: Fingerprint) -> Attempt:
     return Attempt(
-        delivery=delivery,
-        run=delivery.run,
-        number=delivery.attempts,
-        consequence=consequence,
-        error_type=type(error).__qualname__,
-        error=str(error),
+        delivery=lost.delivery,
+        run=lost.delivery.run,
+        number=lost.delivery.attempts,
+        consequence=lost.consequence,
+        error_type=type(lost.error).__qualname__,
+        error=str(lost.error),
+        fingerprint=found.value,
     )
 
 
-def _record(attempts: Sequence[Attempt], database: str) -> None:
-    Attempt.objects.using(database).bulk_create(attempts)
+def _failure(lost: Lost, found: Fingerprint) -> Failure:
+    return Failure(found, lost.delivery.receiver, str(lost.error))
 
 
 def _dead(delivery: Delivery, reason: Reason, database: str) -> signals.DeliveryDead:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
+import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -23,7 +24,7 @@ from signal_tasks.db.errors import Fault, fault_of
 from signal_tasks.db.session import drop, leave_pool
 from signal_tasks.models import Delivery
 from signal_tasks.registry.registry import registry
-from signal_tasks.relay import pruning
+from signal_tasks.relay import operating, pruning
 from signal_tasks.relay.heartbeat import (
     Heartbeat,
     Watch,
@@ -36,6 +37,8 @@ from signal_tasks.relay.publishing import (
     publish_due,
 )
 from signal_tasks.relay.recovery import recover
+from signal_tasks.relay.releasing import release_due
+from signal_tasks.steering.holding import prune_held
 
 PRUNE_EVERY = 60.0
 #: Time that workers have for their writes after an outage of the database, before
@@ -49,7 +52,9 @@ class DatabaseState:
 
     prune_at: float = 0.0
     recover_at: float = 0.0
+    operate_at: float = 0.0
     adopted: bool = False
+    held_up_to: uuid.UUID | None = None  # pruning of held deliveries goes on behind it
     watch: Watch = field(default_factory=Watch)
     publishing: PublishingState = field(default_factory=PublishingState)
 
@@ -129,6 +134,8 @@ class Relay:
         if not state.adopted:
             Delivery.objects.using(database).adopt(registry.known_names())
             state.adopted = True
+        result.released = release_due(database)
+        self._operate(database, state, now)
         if Delivery.objects.using(database).has_due(early=ORPHAN_AFTER):
             if now >= state.recover_at:
                 result.recovered = recover(database)
@@ -141,12 +148,20 @@ class Relay:
         self._send_signal(database, result)
         return result
 
+    def _operate(self, database: str, state: DatabaseState, now: float) -> None:
+        """Work off operations in each pass; look for one not more often than needed."""
+        if now >= state.operate_at:
+            is_open = operating.work_off(database)
+            state.operate_at = now + (0.0 if is_open else operating.LOOK_EVERY)
+
     def _prune(
         self, database: str, state: DatabaseState, result: PassResult, now: float
     ) -> None:
         result.pruned = pruning.prune_batch(database)
+        pruning.prune_trail(database)
         Delivery.objects.using(database).forget_extensions()
         pruning.prune_history(database)
+        state.held_up_to = prune_held(state.held_up_to, database=database)
         more = result.pruned >= pruning.BATCH
         state.prune_at = pruning.next_run_at(now) if more else now + PRUNE_EVERY
 
@@ -159,5 +174,7 @@ class Relay:
             pruned=result.pruned,
             parked=result.parked,
             rescued=result.rescued,
+            held=result.held,
+            released=result.released,
         )
         signals.pass_finished.send_robust(Relay, details=details)

@@ -20,13 +20,13 @@ from typing import Any
 from django.db import connections, transaction
 from django.db.models import Q
 
-from signal_tasks.broker.config import queue_of
 from signal_tasks.conf import settings
 from signal_tasks.db.clock import DatabaseNow, from_now
 from signal_tasks.db.sql import from_now_sql
 from signal_tasks.models import Control, Gate, HeldDelivery, Worker
-from signal_tasks.registry.registry import registry
+from signal_tasks.registry.registry import Receiver, registry
 from signal_tasks.states import Breaker
+from signal_tasks.steering.targets import targets_of
 
 #: Rows that one statement reads.
 MAX_COUNTED = 100_000
@@ -221,11 +221,9 @@ def _paused(database: str) -> list[str]:
     return [
         receiver.name
         for receiver in registry.receivers()
-        if targets & {"*", *_targets(receiver)}
+        if targets & {*targets_of(receiver), *_signals_of(receiver)}
     ]
 
 
-def _targets(receiver: Any) -> Iterator[str]:
-    yield from (f"receiver:{name}" for name in receiver.names)
-    yield from (f"signal:{name}" for name in registry.signal_names(receiver))
-    yield f"queue:{queue_of(receiver)}"
+def _signals_of(receiver: Receiver) -> Iterator[str]:
+    return (f"signal:{name}" for name in registry.signal_names(receiver))

@@ -12,7 +12,7 @@ from typing import Any
 
 from signal_tasks import signals
 from signal_tasks.error_text import line_of, one_line
-from signal_tasks.states import Reason, State
+from signal_tasks.states import OperationState, Reason, State
 
 logger = logging.getLogger("signal_tasks")
 ON_MISSING = (
@@ -128,6 +128,24 @@ def _pass_failed(details: signals.PassFailed, **_: object) -> None:
     )
 
 
+def _operation_finished(details: signals.OperationFinished, **_: object) -> None:
+    facts: dict[str, Any] = {
+        "operation": details.operation_id,
+        "kind": details.kind,
+        "state": str(details.state),
+        "total": details.total,
+        "done": details.done,
+        "failed": details.failed,
+        "skipped": details.skipped,
+        "by": details.by,
+    }
+    if details.note:
+        facts["note"] = details.note
+    is_stopped = details.state is OperationState.STOPPED
+    level = logging.ERROR if is_stopped else logging.INFO
+    _log(level, "operation_finished", **facts)
+
+
 LISTENERS = (
     (signals.attempt_finished, _attempt_finished),
     (signals.delivery_dead, _delivery_dead),
@@ -136,4 +154,5 @@ LISTENERS = (
     (signals.publication_failed, _publication_failed),
     (signals.pass_finished, _pass_finished),
     (signals.pass_failed, _pass_failed),
+    (signals.operation_finished, _operation_finished),
 )

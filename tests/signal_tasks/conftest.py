@@ -11,6 +11,7 @@ from django.dispatch import Signal
 
 from signal_tasks import AsyncSignal
 from signal_tasks.db.clock import DatabaseNow
+from signal_tasks.steering import snapshot
 
 
 @pytest.fixture
@@ -39,6 +40,12 @@ def listen(signal: AsyncSignal, sender: object = None, **options: Any) -> list[A
         del options["name"]
     signal.connect(receiver, sender=sender, weak=False, **options)
     return calls
+
+
+@pytest.fixture(autouse=True)
+def _no_snapshots() -> None:
+    """Forget what was in force in the test before."""
+    snapshot.forget()
 
 
 @pytest.fixture

@@ -22,7 +22,9 @@ INSTALLED_APPS = [
     "django.contrib.contenttypes",
     "django.contrib.sessions",
     "django.contrib.messages",
+    "django.contrib.staticfiles",
     "signal_tasks",
+    "signal_tasks.dashboard",
     "tests.testapp",
 ]
 

@@ -13,9 +13,8 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db.models import F
 
-from signal_tasks import AsyncSignal, DeliveryHandle, RetryPolicy, health, operations
+from signal_tasks import AsyncSignal, DeliveryHandle, RetryPolicy, health
 from signal_tasks.models import Delivery, Event, Worker
-from signal_tasks.operations import Selection
 from signal_tasks.states import State
 from signal_tasks.testing import run_pending
 from tests.signal_tasks.conftest import finish, listen
@@ -359,18 +358,6 @@ def test_an_unset_or_odd_name_selects_nothing_and_is_an_error(
     with pytest.raises(CommandError, match="cannot be the name"):
         command(verb, "--receiver", name, "--signal", failing.name)
     assert Delivery.objects.get().state == "dead"
-
-
-@pytest.mark.parametrize("nothing", [{"ids": []}, {"receiver": ""}, {"signal": ""}])
-@pytest.mark.parametrize("operation", [operations.replay, operations.discard])
-def test_a_selection_of_nothing_is_not_one_of_everything(
-    operation: Any, nothing: dict[str, Any], failing: AsyncSignal
-) -> None:
-    send(failing)
-    run_pending()
-    assert not Selection(**nothing).is_empty
-    assert operation(Selection(**nothing)) == 0
-    assert operation(Selection(), dry_run=True) == 1
 
 
 def test_a_state_that_this_release_does_not_know_is_counted(

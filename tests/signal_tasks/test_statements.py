@@ -22,6 +22,7 @@ from signal_tasks.models import Delivery
 from signal_tasks.relay.pruning import prune_batch
 from signal_tasks.relay.recovery import recover
 from signal_tasks.relay.relay import Relay
+from signal_tasks.steering.snapshot import forget, snapshot
 from tests.signal_tasks.conftest import finish, listen
 
 postgres = connection.vendor == "postgresql"
@@ -78,8 +79,15 @@ def relay() -> Iterator[Relay]:
 
 
 @pytest.fixture
-def statements() -> Callable[[Callable[[], object]], list[str]]:
-    """Return the first words of the statements that a call makes."""
+def statements(
+    monkeypatch: pytest.MonkeyPatch,
+) -> Callable[[Callable[[], object]], list[str]]:
+    """Return the first words of the statements that a call makes.
+
+    But for two looks every two seconds at what is steered, which is nothing.
+    """
+    monkeypatch.setattr("signal_tasks.steering.snapshot.MAX_AGE", 60.0)
+    snapshot("default")
 
     def made(call: Callable[[], object]) -> list[str]:
         with CaptureQueriesContext(connection) as queries:
@@ -113,6 +121,15 @@ def test_without_group_commit_each_has_a_transaction_with_its_finish(
     made = statements(lambda: run(signal))
     assert made[-9:] == ["BEGIN", "UPDATE", "COMMIT"] * 3
     assert len(made) == 2 + (1 if postgres else 5) + 9
+
+
+@pytest.mark.django_db(transaction=True)
+def test_where_nothing_is_steered_two_looks_are_made_every_few_seconds(
+    statements: Any,
+) -> None:
+    forget()
+    assert statements(lambda: snapshot("default")) == ["SELECT", "SELECT"]
+    assert statements(lambda: snapshot("default")) == []
 
 
 @pytest.mark.django_db(transaction=True)

@@ -1,8 +1,11 @@
-"""The pages of the tests: the admin."""
+"""URLs of the library's tests."""
 
 from __future__ import annotations
 
 from django.contrib import admin
-from django.urls import path
+from django.urls import include, path
 
-urlpatterns = [path("admin/", admin.site.urls)]
+urlpatterns = [
+    path("admin/", admin.site.urls),
+    path("signals/", include("signal_tasks.dashboard.urls")),
+]

@@ -8,6 +8,7 @@ import signal
 import socket
 import threading
 import uuid
+from collections.abc import Mapping
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
@@ -15,6 +16,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from signal_tasks import operations
 from signal_tasks.db.aliases import outbox_aliases
+from signal_tasks.health_report import HealthReport
 from signal_tasks.healthcheck import health
 from signal_tasks.management import exporting
 from signal_tasks.operations import Selection
@@ -90,11 +92,12 @@ class Command(BaseCommand):
         if not seen["healthy"]:
             raise SystemExit(1)
 
-    def _print_status(self, seen: dict[str, Any]) -> None:
+    def _print_status(self, seen: HealthReport) -> None:
         columns = (*State.values, "orphaned", "parked")
         width = max(map(len, (*seen["receivers"], "all receivers")))
         self.stdout.write(" " * width + "".join(f"{c:>11}" for c in columns))
-        rows = [*seen["receivers"].items(), ("all receivers", seen)]
+        rows: list[tuple[str, Mapping[str, Any]]] = [*seen["receivers"].items()]
+        rows.append(("all receivers", seen))
         for name, counts in rows:
             numbers = "".join(f"{counts[c]:>11}" for c in columns)
             self.stdout.write(f"{name:<{width}}{numbers}")
@@ -126,17 +129,23 @@ class Command(BaseCommand):
         exporting.run(self, options)
 
     def _replay(self, options: dict[str, Any]) -> None:
-        changed = operations.replay(_selection(options), dry_run=options["dry_run"])
-        self._say_changed(changed, "replayed", dry_run=options["dry_run"])
+        self._change(operations.replay, "replayed", options)
 
     def _discard(self, options: dict[str, Any]) -> None:
-        changed = operations.discard(_selection(options), dry_run=options["dry_run"])
-        self._say_changed(changed, "discarded", dry_run=options["dry_run"])
+        self._change(operations.discard, "discarded", options)
 
-    def _say_changed(self, changed: int, done: str, *, dry_run: bool) -> None:
+    def _change(self, open_operation: Any, done: str, options: dict[str, Any]) -> None:
+        """Open the operation and work at it for a while; relays go on with the rest."""
+        selection, dry_run = _selection(options), options["dry_run"]
+        operation = open_operation(
+            selection, dry_run=dry_run, everything=options["all"]
+        )
+        changed = operation.total if dry_run else operation.work_off().done
         would = "would be " if dry_run else ""
         what = "delivery" if changed == 1 else "deliveries"
         self.stdout.write(f"{changed} {what} {would}{done}")
+        if not dry_run and operation.is_open:
+            self.stdout.write(f"relays go on: operation {operation.id}")
 
     def _prune(self, options: dict[str, Any]) -> None:
         total = sum(prune(database) for database in outbox_aliases())
@@ -169,7 +178,7 @@ def _name(text: str) -> str:
 
 def _selection(options: dict[str, Any]) -> Selection:
     selection = Selection(
-        ids=options["id"] or None,
+        ids=tuple(options["id"]),
         receiver=options["receiver"],
         signal=options["signal"],
         reason=options["reason"],

@@ -16,6 +16,7 @@ from signal_tasks.delivery import batch
 from signal_tasks.delivery.batch import SAVEPOINT_TRANSACTIONS
 from signal_tasks.delivery.message import process_message
 from signal_tasks.models import Delivery
+from signal_tasks.steering.snapshot import snapshot
 from tests.testapp.models import Thing
 
 pytestmark = [
@@ -56,6 +57,7 @@ def deliver(signal: AsyncSignal, *keys: str) -> list[str]:
         "pk"
     )
     ids = [str(pk) for pk in pending.values_list("pk", flat=True)]
+    snapshot("default")  # which a process reads anew every two seconds
     with CaptureQueriesContext(connection) as queries:
         process_message(signal.name, ids, "default", seconds=math.inf)
     return [query["sql"].split()[0] for query in queries.captured_queries]

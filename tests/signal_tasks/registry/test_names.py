@@ -236,7 +236,7 @@ def test_names_that_look_alike_are_two_signals(what: str) -> None:
         listen(each)
         each.send(sender=None)
     for each in signals:
-        assert operations.discard(Selection(signal=each.name)) == 1
+        assert operations.discard(Selection(signal=each.name)).work_off().done == 1
 
 
 def rows(name: str) -> Any:

@@ -1,97 +1,18 @@
-"""Operations on many deliveries: select, replay, discard, describe.
-
-The admin and the command call these, and nothing else changes deliveries for an
-operator.
-"""
+"""Describe signals with their receivers, and events with their deliveries."""
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any
 
 from signal_tasks.db.aliases import outbox_aliases
 from signal_tasks.dispatch.connection import Connection
 from signal_tasks.dispatch.signal import all_signals
 from signal_tasks.models import Delivery, Event
-from signal_tasks.querysets import DeliveryQuerySet
 from signal_tasks.registry.options import Options
 from signal_tasks.retry import RetryPolicy
 from signal_tasks.stored_json import shown
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Selection:
-    """Which deliveries an operation is for; everything that is given has to match.
-
-    Only None is not given: no ids, or an empty name, match nothing.
-
-    Attributes:
-        ids: of deliveries.
-        receiver: name of the receiver.
-        signal: name of the signal.
-        state: of the delivery.
-        reason: why it is dead.
-    """
-
-    ids: Collection[uuid.UUID] | None = None
-    receiver: str | None = None
-    signal: str | None = None
-    state: str | None = None
-    reason: str | None = None
-
-    @property
-    def is_empty(self) -> bool:
-        """True if nothing is given, so that every delivery matches."""
-        return all(getattr(self, each.name) is None for each in fields(self))
-
-    def rows(self, database: str) -> DeliveryQuerySet[Delivery]:
-        """Return the deliveries of one database that match."""
-        conditions = {
-            "pk__in": self.ids,
-            "receiver": self.receiver,
-            "event__signal": self.signal,
-            "state": self.state,
-            "reason": self.reason,
-        }
-        given = {key: value for key, value in conditions.items() if value is not None}
-        rows: DeliveryQuerySet[Delivery] = Delivery.objects.using(database).filter(
-            **given
-        )
-        return rows
-
-    def replayable(self, database: str) -> DeliveryQuerySet[Delivery]:
-        """Return what ``replay`` changes: dead deliveries.
-
-        Discarded ones only by their ids: they were finished on purpose.
-        """
-        rows = self.rows(database)
-        return rows.dead() if self.ids is None else rows.replayable()
-
-    def discardable(self, database: str) -> DeliveryQuerySet[Delivery]:
-        """Return what ``discard`` changes: pending and dead deliveries."""
-        return self.rows(database).discardable()
-
-
-def replay(selection: Selection, *, dry_run: bool = False) -> int:
-    """Make dead deliveries pending again, with all their attempts.
-
-    One transaction for each database. Return the number of deliveries changed, or to
-    be changed if ``dry_run``.
-    """
-    rows = (selection.replayable(database) for database in outbox_aliases())
-    return sum(each.count() if dry_run else each.replay() for each in rows)
-
-
-def discard(selection: Selection, *, dry_run: bool = False) -> int:
-    """Finish pending and dead deliveries without running them.
-
-    One transaction for each database. Return the number of deliveries changed, or to
-    be changed if ``dry_run``.
-    """
-    rows = (selection.discardable(database) for database in outbox_aliases())
-    return sum(each.count() if dry_run else each.discard() for each in rows)
 
 
 def describe_signals() -> dict[str, list[dict[str, Any]]]:

@@ -1,0 +1,270 @@
+"""Backfill: deliver past events to a receiver that was connected after they were sent.
+
+# Note [Past events]
+An event is stored while it has deliveries, so only what another receiver got can be
+found, and not longer than finished deliveries are kept. Its id begins with the time of
+the sending process, so that looking for events of a time reads only those; the clock of
+that process may be wrong by up to ``CLOCK_ERROR``.
+
+The unique constraint of event and receiver makes a second backfill harmless.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import connections, transaction
+from django.db.models import Exists, OuterRef, QuerySet
+from django.utils import timezone
+
+from signal_tasks import codec, context
+from signal_tasks.conf import settings
+from signal_tasks.db.clock import DatabaseNow, id_at, uuid7
+from signal_tasks.db.errors import is_retryable
+from signal_tasks.error_text import line_of
+from signal_tasks.exceptions import DecodeError, MissingInstance
+from signal_tasks.models import Delivery, Event, Operation, OperationItem
+from signal_tasks.registry.registry import DurableSignal, Receiver, registry
+from signal_tasks.relay.changes import Batch
+from signal_tasks.selection import Selection, moment
+
+CLOCK_ERROR = timedelta(hours=1)
+#: Events that are counted, or decoded, in one transaction.
+COUNTED, DECODED = 1000, 200
+#: A transaction that has decoded for this long is ended (seconds).
+DECODE_SECONDS = 0.5
+#: What is asked for may be older than what is kept by this much, as time goes by.
+SLACK = timedelta(minutes=1)
+KEPT = ("KEEP_SUCCEEDED", "KEEP_DISCARDED", "KEEP_DEAD")
+
+
+def check(receiver: Receiver, selection: Selection) -> None:
+    """Check that a backfill is possible.
+
+    Raises:
+        ValueError: it is not; says why, and what would be.
+    """
+    if receiver.options.ordered:
+        raise ValueError(
+            f"{receiver.name} is connected with ordered=True: past events would come "
+            "after newer ones of their key."
+        )
+    signals = _signals(selection)
+    if not signals:
+        raise ValueError(f"{receiver.name} is not connected to {selection.signal}.")
+    for signal in signals:
+        if not signal.shares_events:
+            raise ValueError(
+                f"The receivers of {signal.names[0]} differ in exclude=, snapshot= or "
+                "raw=, so one send may have left several events: none is certain to be "
+                "meant for this receiver."
+            )
+    since, until = moment(selection.since), moment(selection.until)
+    assert since is not None  # noqa: S101 - a required argument
+    if until is not None and until <= since:
+        raise ValueError("until is not after since; there is no time between them.")
+    _check_kept(since)
+
+
+def _check_kept(since: datetime) -> None:
+    """Refuse a time whose events may have been pruned with their deliveries."""
+    ages = {name: getattr(settings(), name) for name in KEPT}
+    pruned = {name: age for name, age in ages.items() if age is not None}
+    if not pruned:
+        return
+    name = min(pruned, key=lambda name: pruned[name])
+    earliest = timezone.now() - pruned[name]
+    if since < earliest - SLACK:
+        raise ValueError(
+            f"SIGNAL_TASKS[{name!r}] keeps finished deliveries for {pruned[name]}, and "
+            f"events no longer than that: since can be {earliest.isoformat()} at the "
+            "earliest, or events would be left out."
+        )
+
+
+def events(selection: Selection, database: str) -> QuerySet[Event]:
+    """Return the events of the selection of which its receiver has no delivery.
+
+    Whatever their senders and keywords; its times are moments.
+    """
+    receiver = _receiver(selection)
+    names = [name for signal in _signals(selection) for name in signal.names]
+    rows = Event.objects.using(database).filter(signal__in=names)
+    if isinstance(selection.since, datetime):
+        rows = rows.filter(sent_at__gte=selection.since)
+        if _sorts_by_time(database):
+            rows = rows.filter(pk__gte=id_at(selection.since - CLOCK_ERROR))
+    if selection.until is not None:
+        rows = rows.filter(sent_at__lt=selection.until)
+    deliveries = Delivery.objects.using(database).filter(
+        event_id=OuterRef("pk"), receiver__in=receiver.names
+    )
+    return rows.filter(~Exists(deliveries))
+
+
+def _sorts_by_time(database: str) -> bool:
+    """Return False for a MariaDB that sorts ids of our version by their last bytes."""
+    connection: Any = connections[database]
+    is_mariadb = getattr(connection, "mysql_is_mariadb", False)
+    return not is_mariadb or connection.mysql_version >= (10, 11, 5)
+
+
+def _receiver(selection: Selection) -> Receiver:
+    receiver = registry.receiver(selection.receiver or "")
+    assert receiver is not None, selection  # noqa: S101 - the caller has asked
+    return receiver
+
+
+def _signals(selection: Selection) -> Sequence[DurableSignal]:
+    """Return the signals of the receiver, or the one that the selection names."""
+    signals = registry.signals_of(_receiver(selection).name)
+    wanted = selection.signal
+    return [each for each in signals if wanted is None or wanted in each.names]
+
+
+def collect(
+    operation: Operation, selection: Selection, key: str, database: str
+) -> Batch:
+    """Count one batch of the events; see ``changes.collect``."""
+    rows = _next(operation, selection, key, database)
+    ids = list(rows.values_list("pk", flat=True)[:COUNTED])
+    key = str(ids[-1]) if ids else key
+    return Batch(changed=len(ids), key=key, is_last=len(ids) < COUNTED)
+
+
+def _next(
+    operation: Operation, selection: Selection, key: str, database: str
+) -> QuerySet[Event]:
+    rows = events(selection, database).filter(sent_at__lte=operation.cutoff_at)
+    if key:
+        rows = rows.filter(pk__gt=uuid.UUID(key))
+    return rows.order_by("pk")
+
+
+def work(operation: Operation, limit: int, key: str, database: str) -> Batch:
+    """Deliver up to ``limit`` of the events behind ``key``; see ``changes.work``."""
+    limit = min(limit, DECODED)
+    selection = Selection.from_json(operation.stored_selection)
+    rows = _next(operation, selection, key, database)
+    ids = list(rows.values_list("pk", flat=True)[: limit + 1])
+    is_last, ids = len(ids) <= limit, ids[:limit]
+    heard, errors, seen = _hear(_locked(ids, database), ids, selection, database)
+    changed = insert(operation, heard, selection, database)
+    return Batch(
+        changed=changed,
+        failed=len(errors),
+        skipped=seen - changed - len(errors),
+        key=str(ids[seen - 1]) if seen else key,
+        is_last=is_last and seen == len(ids),
+        error=errors[-1] if errors else "",
+    )
+
+
+def _locked(ids: Sequence[uuid.UUID], database: str) -> Mapping[uuid.UUID, Event]:
+    """Lock events, so that nobody prunes them before they have another delivery."""
+    rows = Event.objects.using(database).filter(pk__in=ids).order_by("pk")
+    return {event.pk: event for event in rows.select_for_update()}
+
+
+def _hear(
+    found: Mapping[uuid.UUID, Event],
+    ids: Sequence[uuid.UUID],
+    selection: Selection,
+    database: str,
+) -> tuple[list[Event], list[str], int]:
+    """Decode events until time is over.
+
+    Return those that the receiver hears, the errors, and how many were looked at.
+    """
+    receiver, signals = _receiver(selection), _signals(selection)
+    until = time.monotonic() + DECODE_SECONDS
+    heard: list[Event] = []
+    errors: list[str] = []
+    for seen, pk in enumerate(ids, 1):
+        event = found.get(pk)
+        if event is not None:
+            try:
+                with transaction.atomic(using=database):
+                    if _is_heard(event, receiver, signals):
+                        heard.append(event)
+            # The payload is data of any age, and ``when`` a project's own code.
+            except Exception as error:
+                if is_retryable(error):
+                    raise
+                errors.append(f"event {pk}: {line_of(error)}")
+        if time.monotonic() > until:
+            return heard, errors, seen
+    return heard, errors, len(ids)
+
+
+def _is_heard(
+    event: Event, receiver: Receiver, signals: Sequence[DurableSignal]
+) -> bool:
+    on_missing = receiver.options.on_missing
+    try:
+        with _context_of(event):
+            payload = codec.decode(event.payload, on_missing=on_missing)
+            return any(
+                each.would_deliver(receiver.name, payload.sender, payload.kwargs)
+                for each in signals
+                if event.signal in each.names
+            )
+    except MissingInstance:
+        if on_missing == "skip":
+            return False
+        raise
+
+
+@contextmanager
+def _context_of(event: Event) -> Iterator[None]:
+    """Decode, and call the project's code, in the context of the sender."""
+    carried = event.context_mapping()
+    hooks = context.hooks()
+    unknown = carried.keys() - {hook.name for hook in hooks}
+    if unknown:
+        raise DecodeError(f"this relay restores no context {sorted(unknown)}")
+    with ExitStack() as stack:
+        for hook in hooks:
+            if hook.name in carried:
+                stack.enter_context(hook.restore(carried[hook.name]))
+        yield
+
+
+def insert(
+    operation: Operation, heard: Sequence[Event], selection: Selection, database: str
+) -> int:
+    """Insert pending deliveries of these events, and their items.
+
+    An event that has got a delivery meanwhile keeps that one. Return the number of
+    new deliveries.
+    """
+    name = _receiver(selection).name
+    new = [
+        Delivery(
+            pk=uuid7(),
+            event_id=event.pk,
+            receiver=name,
+            available_at=DatabaseNow(),
+            next_check_at=DatabaseNow(),
+        )
+        for event in heard
+    ]
+    rows = Delivery.objects.using(database)
+    rows.bulk_create(new, ignore_conflicts=True)
+    ids = rows.filter(pk__in=[delivery.pk for delivery in new])
+    items = [
+        OperationItem(
+            delivery_id=pk,
+            operation_id=operation.pk,
+            state=OperationItem.State.CHANGED,
+            step=operation.step,
+        )
+        for pk in ids.values_list("pk", flat=True)
+    ]
+    OperationItem.objects.using(database).bulk_create(items)
+    return len(items)

@@ -1,0 +1,175 @@
+"""Events: lists that can be searched, and everything about one."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any, Self
+from urllib.parse import urlencode
+
+from signal_tasks.models import Attempt, Delivery, Event
+from signal_tasks.reports.payloads import ShownPayload, show
+
+#: Events of one page, deliveries of one event, and steps of a chain that are shown.
+PAGE, MAX_DELIVERIES, MAX_CHAIN = 50, 100, 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventFilter:
+    """The filters of the list, as the URL has them; empty ones match everything.
+
+    Attributes:
+        subject: ``app.model:pk``.
+        signal: the full name.
+        before: id of an event; only older ones are listed.
+    """
+
+    subject: str = ""
+    signal: str = ""
+    before: uuid.UUID | None = None
+
+    @classmethod
+    def from_query(cls, query: Mapping[str, Any]) -> Self:
+        """Read the filters from a URL; what makes no sense is left out."""
+        try:
+            before = uuid.UUID(str(query.get("before", "")))
+        except ValueError:
+            before = None
+        texts = {
+            name: str(query.get(name, "")).strip() for name in ("subject", "signal")
+        }
+        return cls(before=before, **texts)
+
+    def query(self, **changes: Any) -> str:
+        """Return the filters, with changes, as a query of a URL."""
+        given = {each.name: getattr(self, each.name) for each in fields(self)} | changes
+        return urlencode({name: value for name, value in given.items() if value})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventLine:
+    """One event in a list."""
+
+    id: uuid.UUID
+    signal: str
+    subject: str
+    sent_at: datetime
+    payload: ShownPayload
+    states: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventPage:
+    """A page of events; ``older`` is the query of the next one, if there is one."""
+
+    lines: Sequence[EventLine]
+    older: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventReport:
+    """An event with its deliveries, its causes and its effects."""
+
+    row: Event
+    payload: ShownPayload
+    headers: Mapping[str, Any]
+    deliveries: Sequence[Delivery]
+    failures: Mapping[uuid.UUID, Sequence[Attempt]]
+    causes: Sequence[Event]
+    effects: Sequence[Event]
+
+
+def events(database: str, wanted: EventFilter) -> EventPage:
+    """Return the latest events that match; two statements."""
+    rows = Event.objects.using(database).order_by("-pk")
+    if wanted.subject:
+        rows = rows.filter(subject=wanted.subject)
+    if wanted.signal:
+        rows = rows.filter(signal=wanted.signal)
+    if wanted.before is not None:
+        rows = rows.filter(pk__lt=wanted.before)
+    found = list(rows[: PAGE + 1])
+    more, found = len(found) > PAGE, found[:PAGE]
+    states = _states(database, [event.pk for event in found])
+    lines = [
+        EventLine(
+            id=event.pk,
+            signal=event.signal,
+            subject=event.subject,
+            sent_at=event.sent_at,
+            payload=show(event.payload),
+            states=states.get(event.pk, {}),
+        )
+        for event in found
+    ]
+    older = wanted.query(before=found[-1].pk) if more else ""
+    return EventPage(lines=lines, older=older)
+
+
+def _states(
+    database: str, ids: Sequence[uuid.UUID]
+) -> Mapping[uuid.UUID, dict[str, int]]:
+    counted: dict[uuid.UUID, dict[str, int]] = {}
+    rows = Delivery.objects.using(database).filter(event_id__in=ids)
+    for event_id, state in rows.values_list("event_id", "state"):
+        states = counted.setdefault(event_id, {})
+        states[state] = states.get(state, 0) + 1
+    return counted
+
+
+def event(database: str, pk: uuid.UUID) -> EventReport | None:
+    """Return everything about one event; None if there is none."""
+    row = Event.objects.using(database).filter(pk=pk).first()
+    if row is None:
+        return None
+    deliveries = list(
+        Delivery.objects.using(database)
+        .filter(event_id=pk)
+        .order_by("receiver")[:MAX_DELIVERIES]
+    )
+    return EventReport(
+        row=row,
+        payload=show(row.payload),
+        headers=_headers(row),
+        deliveries=deliveries,
+        failures=_failures(database, [each.pk for each in deliveries]),
+        causes=_causes(database, row),
+        effects=list(
+            Event.objects.using(database)
+            .filter(cause_id=pk, pk__gt=pk)
+            .order_by("pk")[:MAX_CHAIN]
+        ),
+    )
+
+
+def _headers(row: Event) -> Mapping[str, Any]:
+    try:
+        return row.header_mapping()
+    # Somebody has damaged them; the page shows the rest.
+    except Exception:  # noqa: BLE001
+        return {"headers": row.headers}
+
+
+def _failures(
+    database: str, ids: Sequence[uuid.UUID]
+) -> Mapping[uuid.UUID, list[Attempt]]:
+    found: dict[uuid.UUID, list[Attempt]] = {}
+    rows = Attempt.objects.using(database).filter(delivery_id__in=ids).order_by("pk")
+    for attempt in rows[:1000]:
+        found.setdefault(attempt.delivery_id, []).append(attempt)
+    return found
+
+
+def _causes(database: str, row: Event) -> Sequence[Event]:
+    """Return the chain of causes, the first one first."""
+    chain: list[Event] = []
+    cause = row.cause_id
+    while cause is not None and len(chain) < MAX_CHAIN:
+        found = Event.objects.using(database).filter(pk=cause).first()
+        if found is None:
+            break
+        chain.append(found)
+        cause = found.cause_id
+    return chain[::-1]

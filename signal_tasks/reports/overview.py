@@ -1,0 +1,109 @@
+"""The state of one outbox at a glance: health, and its receivers, worst first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.db.models import Count, Min, Q
+from django.utils import timezone
+
+from signal_tasks.conf import settings
+from signal_tasks.db.clock import DatabaseNow, from_now
+from signal_tasks.healthcheck.problems import notices, problems
+from signal_tasks.models import Delivery, Gate, Worker
+from signal_tasks.registry.registry import registry
+from signal_tasks.reports import bounds
+from signal_tasks.states import Breaker, State
+
+NONE = bounds.Count(0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceiverLine:
+    """One receiver in the overview; counts are of what is live, and of dead letters."""
+
+    name: str
+    due: int = 0
+    waiting: int = 0  # for their time
+    running: int = 0
+    retrying: int = 0
+    orphaned: int = 0
+    dead: bounds.Count = NONE
+    oldest_due_at: datetime | None = None
+    breaker: str = Breaker.CLOSED
+    holding: bool = False
+
+    @property
+    def severity(self) -> tuple[int, int, int]:
+        """What sorts the receivers, the worst first."""
+        broken = self.breaker != Breaker.CLOSED
+        return (-int(broken), -self.dead.number, -self.due)
+
+    @property
+    def is_idle(self) -> bool:
+        """True if nothing is live or dead."""
+        return not (self.due or self.waiting or self.running or self.dead)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overview:
+    """What the first page shows."""
+
+    healthy: bool
+    problems: Sequence[str]
+    notices: Sequence[str]
+    receivers: Sequence[ReceiverLine]
+    workers: int
+    now: datetime
+
+
+def overview(database: str) -> Overview:
+    """Return the state of one outbox; a constant number of statements."""
+    recently = from_now(-settings().WORKER_TTL)
+    workers = list(Worker.objects.using(database).filter(seen_at__gte=recently))
+    wrong = list(problems(database, workers))
+    lines = _lines(database)
+    return Overview(
+        healthy=not wrong,
+        problems=wrong,
+        notices=list(notices(database)),
+        receivers=sorted(lines, key=lambda line: (line.severity, line.name)),
+        workers=len(workers),
+        now=timezone.now(),
+    )
+
+
+def _lines(database: str) -> list[ReceiverLine]:
+    is_due = Q(state=State.PENDING, available_at__lte=DatabaseNow())
+    pending = Q(state=State.PENDING)
+    live = Delivery.objects.using(database).live().values("receiver")
+    counted: Any = live.annotate(
+        due=Count("pk", filter=is_due),
+        waiting=Count("pk", filter=pending & ~is_due),
+        retrying=Count("pk", filter=pending & Q(attempts__gt=0)),
+        running=Count("pk", filter=Q(state=State.RUNNING)),
+        orphaned=Count("pk", filter=pending & Q(orphaned=True)),
+        oldest_due_at=Min("available_at", filter=is_due),
+    )
+    facts: dict[str, dict[str, Any]] = {
+        row.pop("receiver"): row for row in counted.order_by()
+    }
+    for gate in Gate.objects.using(database):
+        line = facts.setdefault(gate.receiver, {})
+        line |= {"breaker": gate.breaker, "holding": gate.holding}
+    for name, number in _dead(database).items():
+        facts.setdefault(name, {})["dead"] = number
+    for receiver in registry.receivers():
+        facts.setdefault(receiver.name, {})
+    return [ReceiverLine(name=name, **line) for name, line in facts.items()]
+
+
+def _dead(database: str) -> dict[str, bounds.Count]:
+    """Return the dead letters of each receiver, of the latest MAX_COUNTED."""
+    rows = Delivery.objects.using(database).dead().order_by("-finished_at")
+    latest = list(rows.values_list("receiver", flat=True)[: bounds.MAX_COUNTED])
+    is_more = len(latest) == bounds.MAX_COUNTED
+    return {name: bounds.Count(latest.count(name), is_more) for name in set(latest)}

@@ -1,0 +1,65 @@
+"""The pages of the dashboard, for who may see them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from django.test import Client
+
+from signal_tasks import AsyncSignal
+from tests.signal_tasks.conftest import listen
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def viewer() -> User:
+    """Somebody who may view deliveries, and nothing else."""
+    user = User.objects.create_user("viewer")
+    may = Permission.objects.get(
+        content_type__app_label="signal_tasks", codename="view_delivery"
+    )
+    user.user_permissions.add(may)
+    return user
+
+
+@pytest.fixture
+def pages(client: Client, viewer: User) -> Client:
+    """A viewer's browser."""
+    client.force_login(viewer)
+    return client
+
+
+def text(answer: Any) -> str:
+    assert answer.status_code == 200, answer
+    return str(answer.content.decode())
+
+
+def test_who_is_not_logged_in_is_asked_to(client: Client) -> None:
+    assert client.get("/signals/").status_code == 302
+
+
+def test_who_may_not_view_deliveries_is_refused(client: Client) -> None:
+    client.force_login(User.objects.create_user("nobody"))
+    assert client.get("/signals/").status_code == 403
+
+
+def test_the_overview_names_each_receiver(pages: Client, signal: AsyncSignal) -> None:
+    listen(signal, name="t.overview")
+    signal.send(sender=None)
+    assert "t.overview" in text(pages.get("/signals/"))
+
+
+def test_an_event_is_found_and_shown(pages: Client, signal: AsyncSignal) -> None:
+    listen(signal, name="t.event")
+    ((_, handle),) = signal.send(sender=None, note="<b>hello</b>")
+    seen = text(pages.get("/signals/events/", {"signal": signal.name}))
+    assert "note=&#x27;&lt;b&gt;hello&lt;/b&gt;&#x27;" in seen
+    assert f"/signals/events/{handle.event_id}/" in seen
+    assert "t.event" in text(pages.get(f"/signals/events/{handle.event_id}/"))
+
+
+def test_an_outbox_that_does_not_exist_is_not_found(pages: Client) -> None:
+    assert pages.get("/signals/", {"database": "elsewhere"}).status_code == 404
