@@ -14,7 +14,7 @@ from typing import Any
 from asgiref.sync import async_to_sync
 from django.db import connections
 
-from signal_tasks import codec, context
+from signal_tasks import codec, context, spans
 from signal_tasks.db.claim import Claimed
 from signal_tasks.db.errors import Fault, fault_of, is_retryable
 from signal_tasks.db.session import leave_pool
@@ -22,6 +22,7 @@ from signal_tasks.delivery.interrupt import SoftTimeLimitExceeded, interruptible
 from signal_tasks.exceptions import DecodeError, LeaseLost, Reject, Retry
 from signal_tasks.models import Delivery
 from signal_tasks.registry.registry import Receiver, registry
+from signal_tasks.spans import TRACEPARENT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,18 +50,36 @@ def call(job: Job) -> None:
     Both happen in the context of the sender, or not at all: Note [Context].
     """
     headers, carried = context.split_headers(job.claimed.headers)
+    if spans.active is None:
+        _call_in_context(job, headers, carried)
+        return
+    claimed = job.claimed
+    facts = {
+        "messaging.message.id": str(claimed.event_id),
+        "signal_tasks.delivery_id": str(claimed.id),
+        "signal_tasks.signal": claimed.signal,
+        "signal_tasks.attempt": claimed.attempt,
+    }
+    trace, first = carried.get(TRACEPARENT), claimed.attempt == 1
+    with spans.active.run(job.receiver.name, trace, facts, first=first):
+        _call_in_context(job, headers, carried)
+
+
+def _call_in_context(
+    job: Job, headers: Mapping[str, Any], carried: Mapping[str, Any]
+) -> None:
     if not carried:
         _call(job, headers)
         return
     with ExitStack() as stack:
         _restore(carried, stack)
-        _call(job, headers)
+        _call(job, headers, context.carried_correlation(carried))
 
 
 def _restore(carried: Mapping[str, Any], stack: ExitStack) -> None:
     """Enter the context of the sender; raise ``DecodeError`` if that cannot be."""
     hooks = context.hooks()
-    unknown = carried.keys() - {hook.name for hook in hooks}
+    unknown = carried.keys() - {hook.name for hook in hooks} - context.OWN_NAMES
     if unknown:
         raise DecodeError(
             f"this worker restores no context {', '.join(map(repr, sorted(unknown)))}; "
@@ -84,7 +103,7 @@ def _enter(hook: context.ContextHook, value: object, stack: ExitStack) -> None:
         raise DecodeError(problem) from error
 
 
-def _call(job: Job, headers: Mapping[str, Any]) -> None:
+def _call(job: Job, headers: Mapping[str, Any], correlation: str = "") -> None:
     claimed = job.claimed
     function = job.receiver.function()
     if function is None:
@@ -94,7 +113,7 @@ def _call(job: Job, headers: Mapping[str, Any]) -> None:
     on_missing = job.receiver.options.on_missing
     payload = codec.decode(claimed.payload, on_missing=on_missing)
     signal = registry.signal(claimed.signal)
-    with context.delivering(_current(job, headers)), interruptible:
+    with context.delivering(_current(job, headers, correlation)), interruptible:
         result = function(signal=signal, sender=payload.sender, **payload.kwargs)
         if result is not None:
             _finish(result)
@@ -136,7 +155,9 @@ def _await(result: Awaitable[Any]) -> None:
         raise
 
 
-def _current(job: Job, headers: Mapping[str, Any]) -> context.CurrentDelivery:
+def _current(
+    job: Job, headers: Mapping[str, Any], correlation: str
+) -> context.CurrentDelivery:
     claimed = job.claimed
     return context.CurrentDelivery(
         id=claimed.id,
@@ -148,6 +169,8 @@ def _current(job: Job, headers: Mapping[str, Any]) -> context.CurrentDelivery:
         sent_at=claimed.sent_at,
         headers=headers,
         database=claimed.database,
+        cause_id=claimed.cause_id,
+        _correlation=correlation,
         _extend=lambda seconds: _extend(job, seconds),
     )
 

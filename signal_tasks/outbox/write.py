@@ -6,7 +6,7 @@ to the publisher; whatever becomes of them there, the rows stay pending.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 from django.db import transaction
 
-from signal_tasks import codec, context
+from signal_tasks import codec, context, spans
 from signal_tasks.broker.config import is_eager
 from signal_tasks.broker.messages import PublishRequest, messages_for, run_eagerly
 from signal_tasks.broker.publisher import publisher
@@ -72,7 +72,17 @@ def write(events: Iterable[EncodedEvent]) -> list[NewEvent]:
         ImproperlyConfigured: workers would read other rows, or another outbox: Note
             [Schemas]. Nothing is written, and the caller's transaction is usable.
     """
-    remaining = iter(events)
+    if spans.active is None:
+        return _write_all(iter(events))
+    every = list(events)
+    if not every:
+        return []
+    facts = {"messaging.batch.message_count": len(every)}
+    with spans.active.send(every[0].signal, facts):
+        return _write_all(iter(every))
+
+
+def _write_all(remaining: Iterator[EncodedEvent]) -> list[NewEvent]:
     written: list[NewEvent] = []
     if not (batch := list(islice(remaining, BATCH))):
         return written
@@ -133,8 +143,9 @@ def _publish_after_commit(events: Iterable[NewEvent], database: str) -> None:
     for event in events:
         for pk, receiver in event.deliveries:
             grouped.setdefault(receiver, []).append(str(pk))
+    trace = spans.traceparent()
     requests = [
-        PublishRequest(receiver=receiver, database=database, ids=ids)
+        PublishRequest(receiver=receiver, database=database, ids=ids, trace=trace)
         for receiver, ids in grouped.items()
     ]
 
