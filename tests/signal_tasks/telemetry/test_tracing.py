@@ -10,15 +10,7 @@ from typing import Any
 import pytest
 from django.db import transaction
 from opentelemetry import trace
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.sdk.trace.sampling import (
-    ALWAYS_ON,
-    Decision,
-    Sampler,
-    SamplingResult,
-)
+from opentelemetry.sdk.trace import ReadableSpan
 
 from signal_tasks import AsyncSignal, Retry, RetryPolicy
 from signal_tasks.broker.connection import BrokerConnection
@@ -27,60 +19,24 @@ from signal_tasks.delivery.message import process_message
 from signal_tasks.models import Delivery, Event
 from signal_tasks.telemetry import tracing
 from signal_tasks.testing import run_pending
+from tests import traces
 from tests.signal_tasks.conftest import listen
+from tests.traces import Recorded, place_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 NOW = RetryPolicy(max_attempts=3, backoff=0, jitter=False)
 
 
-class Switch(Sampler):
-    """Records everything, or nothing."""
-
-    on = True
-
-    def should_sample(self, *args: Any, **kwargs: Any) -> SamplingResult:
-        result = ALWAYS_ON.should_sample(*args, **kwargs)
-        return result if self.on else SamplingResult(Decision.DROP)
-
-    def get_description(self) -> str:
-        return "Switch"
-
-
-class Recorded:
-    """The spans that have ended, by their first word."""
-
-    def __init__(self) -> None:
-        self.exporter = InMemorySpanExporter()
-        self.sampler = Switch()
-        provider = TracerProvider(sampler=self.sampler)
-        provider.add_span_processor(SimpleSpanProcessor(self.exporter))
-        trace.set_tracer_provider(provider)
-
-    def named(self, word: str) -> list[ReadableSpan]:
-        spans = self.exporter.get_finished_spans()
-        return [span for span in spans if span.name.split()[0] == word]
-
-
-_recorded: list[Recorded] = []
-
-
 @pytest.fixture
 def recorded() -> Iterator[Recorded]:
-    """Trace by OpenTelemetry, whose provider can be set once in a process."""
-    if not _recorded:
-        _recorded.append(Recorded())
-    recorded = _recorded[0]
+    """Trace what this process does."""
+    recorded = traces.recorded()
     recorded.exporter.clear()
     recorded.sampler.on = True
     tracing.start()
     yield recorded
     tracing.stop()
-
-
-def ids(span: ReadableSpan) -> tuple[int, int]:
-    context = span.get_span_context()
-    return context.trace_id, context.span_id
 
 
 def parent(span: ReadableSpan) -> tuple[int, int] | None:
@@ -117,7 +73,7 @@ def test_the_first_attempt_is_a_child_of_the_send(
     (send,), (run,) = recorded.named("send"), recorded.named("run")
     assert send.name == f"send {signal.name}"
     assert run.name == "run t.traced"
-    assert parent(run) == ids(send)
+    assert parent(run) == place_of(send)
     assert send.kind is trace.SpanKind.PRODUCER
     assert run.kind is trace.SpanKind.CONSUMER
     attributes = run.attributes or {}
@@ -148,10 +104,10 @@ def test_a_retry_is_a_trace_of_its_own_with_a_link_to_the_send(
     run_pending()
     (send,) = recorded.named("send")
     first, second = recorded.named("run")
-    assert parent(first) == ids(send)
+    assert parent(first) == place_of(send)
     assert parent(second) is None
-    assert ids(second)[0] != ids(send)[0]
-    assert links(second) == [ids(send)]
+    assert place_of(second)[0] != place_of(send)[0]
+    assert links(second) == [place_of(send)]
 
 
 def test_an_error_of_a_receiver_is_recorded(
@@ -191,8 +147,8 @@ def test_what_a_receiver_sends_is_a_part_of_its_trace(
     run_pending()
     runs = {span.name: span for span in recorded.named("run")}
     sends = {span.name: span for span in recorded.named("send")}
-    assert parent(sends[f"send {second.name}"]) == ids(runs["run t.sending"])
-    assert len({ids(span)[0] for span in (*runs.values(), *sends.values())}) == 1
+    assert parent(sends[f"send {second.name}"]) == place_of(runs["run t.sending"])
+    assert len({place_of(span)[0] for span in (*runs.values(), *sends.values())}) == 1
 
 
 def test_an_async_receiver_runs_in_its_span(
@@ -207,7 +163,7 @@ def test_an_async_receiver_runs_in_its_span(
     signal.send(sender=None)
     run_pending()
     (run,) = recorded.named("run")
-    assert found == [ids(run)[1]]
+    assert found == [place_of(run)[1]]
 
 
 def test_one_claim_is_a_child_and_several_have_links(
@@ -217,7 +173,7 @@ def test_one_claim_is_a_child_and_several_have_links(
     signal.send(sender=None)
     run_pending()
     (send,), (claim,) = recorded.named("send"), recorded.named("claim")
-    assert parent(claim) == ids(send)
+    assert parent(claim) == place_of(send)
     recorded.exporter.clear()
     for _ in range(3):
         signal.send(sender=None)
@@ -225,7 +181,7 @@ def test_one_claim_is_a_child_and_several_have_links(
     process_message("t.traced", [str(pk) for pk in pending], "default")
     (claim,) = recorded.named("claim")
     assert parent(claim) is None
-    assert sorted(links(claim)) == sorted(map(ids, recorded.named("send")))
+    assert sorted(links(claim)) == sorted(map(place_of, recorded.named("send")))
 
 
 def test_a_publication_is_a_child_of_its_send(
@@ -244,7 +200,7 @@ def test_a_publication_is_a_child_of_its_send(
     recorded.exporter.clear()
     BrokerConnection().publish([request])
     (publish,) = recorded.named("publish")
-    assert parent(publish) == ids(send)
+    assert parent(publish) == place_of(send)
 
 
 def test_a_publication_that_fails_says_so(
