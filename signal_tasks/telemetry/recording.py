@@ -17,7 +17,7 @@ import os
 import random
 import threading
 from bisect import bisect_left
-from collections import deque
+from collections import defaultdict, deque
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -47,8 +47,8 @@ INTERVAL = 5.0
 #: How long a fork waits for a write, and the end of the process for the last one.
 FORK_SECONDS, EXIT_SECONDS = 2.0, 2.0
 
-#: Numbers for columns, by outbox and receiver.
-Pending = dict[str, dict[str, dict[str, float]]]
+#: Numbers for columns.
+Counts = defaultdict[str, float]
 
 
 class Attempt(NamedTuple):
@@ -61,16 +61,17 @@ class Attempt(NamedTuple):
     waited: float
     last: int
 
-    def numbers(self) -> dict[str, float]:
-        """Return what it adds to the columns of its receiver."""
-        numbers = {
-            self.outcome: 1,
-            WAIT[bisect_left(SECONDS, self.waited)]: 1,
-            RUN[bisect_left(SECONDS, self.seconds)]: 1,
-            "wait_seconds": self.waited,
-            "run_seconds": self.seconds,
-        }
-        return numbers | _tries(self.last) if self.last else numbers
+    def add_to(self, counts: Counts) -> None:
+        """Add it to the columns of its receiver."""
+        _, _, outcome, seconds, waited, last = self
+        counts[outcome] += 1
+        counts[WAIT[bisect_left(SECONDS, waited)]] += 1
+        counts[RUN[bisect_left(SECONDS, seconds)]] += 1
+        counts["wait_seconds"] += waited
+        counts["run_seconds"] += seconds
+        if last:
+            counts["attempts"] += last
+            counts[TRIES[bisect_left(ATTEMPTS, last)]] += 1
 
 
 class Other(NamedTuple):
@@ -80,14 +81,10 @@ class Other(NamedTuple):
     receiver: str
     given: dict[str, float]
 
-    def numbers(self) -> dict[str, float]:
-        """Return what it adds to the columns of its receiver."""
-        return self.given
-
-
-def _tries(number: int) -> dict[str, float]:
-    """Return what a finished delivery adds that took so many attempts."""
-    return {"attempts": number, TRIES[bisect_left(ATTEMPTS, number)]: 1}
+    def add_to(self, counts: Counts) -> None:
+        """Add it to the columns of its receiver."""
+        for column, number in self.given.items():
+            counts[column] += number
 
 
 class Recorder:
@@ -101,7 +98,8 @@ class Recorder:
     def _reset(self) -> None:
         """Begin with nothing; a child leaves to its parent what that has counted."""
         self._queue: deque[Attempt | Other] = deque()
-        self._pending: Pending = {}
+        #: By outbox and receiver.
+        self._pending: dict[str, dict[str, Counts]] = {}
         self._starting = threading.Lock()
         self._writing = threading.Lock()
         self._wake = threading.Event()
@@ -161,12 +159,12 @@ class Recorder:
         while self._queue:
             entry = self._queue.popleft()
             of_outbox = self._pending.setdefault(entry.database, {})
-            counts = of_outbox.setdefault(entry.receiver, {})
-            for column, number in entry.numbers().items():
-                counts[column] = counts.get(column, 0) + number
+            if entry.receiver not in of_outbox:
+                of_outbox[entry.receiver] = defaultdict(float)
+            entry.add_to(of_outbox[entry.receiver])
 
 
-def _write(database: str, counts: dict[str, dict[str, float]]) -> None:
+def _write(database: str, counts: dict[str, Counts]) -> None:
     leave_pool(database)
     try:
         History.objects.using(database).add(counts)
@@ -204,6 +202,8 @@ def _attempt_finished(details: signals.AttemptFinished, **_: object) -> None:
 
 
 def _outcome(details: signals.AttemptFinished) -> str:
+    if details.state is State.SUCCEEDED:
+        return "succeeded"
     if details.state is State.PENDING:
         return "deferred" if isinstance(details.error, Retry) else "retried"
     return "skipped" if details.state is State.DISCARDED else details.state.value
@@ -212,7 +212,8 @@ def _outcome(details: signals.AttemptFinished) -> str:
 def _delivery_dead(details: signals.DeliveryDead, **_: object) -> None:
     """Count what a relay found dead; an attempt of a worker is counted as it finishes."""
     if details.reason == Reason.LOST:
-        numbers = {"dead": 1.0, **_tries(details.attempt)}
+        tries = TRIES[bisect_left(ATTEMPTS, details.attempt)]
+        numbers = {"dead": 1.0, "attempts": float(details.attempt), tries: 1.0}
         recorder.add(Other(details.database, details.receiver, numbers))
 
 
