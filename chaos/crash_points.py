@@ -31,7 +31,7 @@ from signal_tasks.delivery.outcome import write
 from signal_tasks.dispatch import signal as dispatch
 from signal_tasks.outbox.write import write as write_events
 from signal_tasks.querysets import DeliveryQuerySet
-from signal_tasks.relay import publishing
+from signal_tasks.relay import backfilling, changes, operating, publishing
 
 WEB, WORKER = "web", "worker"
 
@@ -142,6 +142,40 @@ class CrashPoint(Enum):
         "after",
         Target(publishing, publishing._publish),
         "relay: just published",
+    )
+    OPERATION_STEP = Location(
+        WORKER,
+        "before",
+        Target(operating, operating.run_batch),
+        "relay: between two batches of an operation",
+    )
+    COLLECTED = Location(
+        WORKER,
+        "after",
+        Target(changes, changes.collect),
+        "relay: items of an operation written, not committed",
+        in_transaction=True,
+    )
+    CHANGED = Location(
+        WORKER,
+        "after",
+        Target(changes, changes.change),
+        "relay: deliveries of an operation changed, not counted",
+        in_transaction=True,
+    )
+    BACKFILLED = Location(
+        WORKER,
+        "after",
+        Target(backfilling, backfilling.insert),
+        "relay: deliveries of a backfill inserted, not counted",
+        in_transaction=True,
+    )
+    COUNTED = Location(
+        WORKER,
+        "after",
+        Target(operating, operating.save),
+        "relay: batch of an operation counted, not committed",
+        in_transaction=True,
     )
 
     @property

@@ -19,6 +19,7 @@ from chaos.signals import (
     doomed,
     instructed,
     novel,
+    operated,
     renamed,
     time_limited,
     workload_event,
@@ -118,6 +119,18 @@ def _change(kind: str, key: str, names: list[str]) -> None:
 def count(sender: object, key: str, **_: Any) -> None:
     """Leave an effect."""
     leave_effect("counted", key)
+
+
+@receiver(operated, retry=PATIENT)
+def act_on_replay(sender: object, key: str, **_: Any) -> None:
+    """Leave an effect that must exist exactly once."""
+    leave_effect("replayed", key)
+
+
+@receiver(operated, retry=PATIENT)
+def act_on_backfill(sender: object, key: str, **_: Any) -> None:
+    """Leave an effect that must exist exactly once."""
+    leave_effect("backfilled", key)
 
 
 @receiver(doomed, retry=STUBBORN)

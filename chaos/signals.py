@@ -18,5 +18,7 @@ novel = AsyncSignal()
 renamed = AsyncSignal()
 #: One receiver that succeeds, for measurements with a great many events.
 counted = AsyncSignal()
+#: Two receivers that succeed; operators replay the one, and backfill the other.
+operated = AsyncSignal()
 #: A receiver that never succeeds.
 doomed = AsyncSignal()

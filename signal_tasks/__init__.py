@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import uuid
 
+from signal_tasks.broker.publisher import publisher
 from signal_tasks.codec import Snapshot, register_type
 from signal_tasks.context import CurrentDelivery, current_delivery
 from signal_tasks.dispatch.decorators import receiver
@@ -15,12 +16,14 @@ from signal_tasks.dispatch.forwarding import async_receiver
 from signal_tasks.dispatch.signal import AsyncSignal
 from signal_tasks.exceptions import (
     DecodeError,
+    DuplicateEvent,
     LeaseLost,
     MissingInstance,
     NoCurrentDelivery,
     PayloadError,
     Reject,
     Retry,
+    SignalLoop,
     SignalTasksError,
 )
 from signal_tasks.health_report import HealthReport
@@ -35,6 +38,7 @@ __all__ = [
     "CurrentDelivery",
     "DecodeError",
     "DeliveryHandle",
+    "DuplicateEvent",
     "HealthReport",
     "LeaseLost",
     "MissingInstance",
@@ -43,11 +47,13 @@ __all__ = [
     "Reject",
     "Retry",
     "RetryPolicy",
+    "SignalLoop",
     "SignalTasksError",
     "Snapshot",
     "async_receiver",
     "current_delivery",
     "deliveries_of",
+    "flush",
     "health",
     "receiver",
     "register_type",
@@ -67,6 +73,22 @@ def deliveries_of(
     from signal_tasks.outbox import handles  # needs the app registry to be ready
 
     return handles.deliveries_of(event_id, database=database)
+
+
+def flush(timeout: float = 1.0) -> bool:
+    """Wait until what this process has committed is published.
+
+    For processes that are frozen or ended by force after their work, as functions of a
+    cloud are. Others need it never: the publisher is flushed at every orderly end, and
+    relays publish what it leaves behind.
+
+    Args:
+        timeout: seconds to wait at most.
+
+    Returns:
+        False if time ran out; relays then publish the rest.
+    """
+    return publisher.flush(timeout)
 
 
 def health() -> HealthReport:

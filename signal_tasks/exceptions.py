@@ -5,8 +5,10 @@ One base class; one class for each thing a caller can do something about.
 
 from __future__ import annotations
 
+import uuid
+from collections.abc import Sequence
 from datetime import timedelta
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 
 class SignalTasksError(Exception):
@@ -38,6 +40,28 @@ class PayloadError(SignalTasksError, TypeError):
     def __str__(self) -> str:
         text = f"{self.signal}: {self.path}: {self.problem}"
         return f"{text}; {self.hint}" if self.hint else text
+
+
+class DuplicateEvent(SignalTasksError):
+    """The signal was sent under this key already; nothing has been written.
+
+    Only ``using(on_duplicate="raise")`` raises it. The caller's transaction is usable.
+
+    Attributes:
+        event_id: of the first event.
+        signal: name of the signal.
+        key: as it was given.
+    """
+
+    def __init__(self, event_id: uuid.UUID, signal: str, key: object) -> None:
+        super().__init__(event_id, signal, key)
+        self.event_id = event_id
+        self.signal = signal
+        self.key = key
+
+    def __str__(self) -> str:
+        sent = f"{self.signal} was already sent with the dedupe_key {self.key!r}"
+        return f"{sent}, as event {self.event_id}"
 
 
 class DecodeError(SignalTasksError):
@@ -141,3 +165,63 @@ class Reject(SignalTasksError):
 
     def __init__(self, why: str = "the receiver rejected it") -> None:
         super().__init__(why)
+
+
+class NotInForce(SignalTasksError, LookupError):
+    """A target that is to be resumed or cleared is not paused or limited.
+
+    Attributes:
+        target: as it is stored.
+        in_force: the targets that are.
+    """
+
+    def __init__(self, target: str, what: str, in_force: Sequence[str]) -> None:
+        super().__init__(target, what, in_force)
+        self.target = target
+        self.what = what
+        self.in_force = in_force
+
+    def __str__(self) -> str:
+        others = ", ".join(self.in_force) or "nothing"
+        return f"{self.target} is not {self.what}; {self.what} now: {others}"
+
+
+class Step(NamedTuple):
+    """One cause in a chain: a receiver that ran for an event.
+
+    Attributes:
+        signal: name of the signal.
+        receiver: name of the receiver.
+        subject: the object that the event was about, as ``app.model:pk``, or empty.
+    """
+
+    signal: str
+    receiver: str
+    subject: str
+
+    def __str__(self) -> str:
+        about = f" of {self.subject}" if self.subject else ""
+        return f"{self.signal}{about} -> {self.receiver}"
+
+
+class SignalLoop(Reject):
+    """A receiver has sent an event whose chain of causes would not end.
+
+    Raised by the send, before anything is called or written. The receiver's delivery
+    is dead, as ``rejected``: another attempt would do the same.
+
+    Attributes:
+        signal: name of the signal that was sent.
+        chain: the causes of the event, the first one first: pairs of a signal and the
+            receiver that ran for it, with the object that the event was about.
+    """
+
+    def __init__(self, signal: str, chain: Sequence[Step], why: str) -> None:
+        super().__init__(why)
+        self.args = (signal, tuple(chain), why)
+        self.signal = signal
+        self.chain = tuple(chain)
+
+    def __str__(self) -> str:
+        steps = "; ".join(map(str, self.chain))
+        return f"{self.args[2]} The chain of causes: {steps}; {self.signal}."

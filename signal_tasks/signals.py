@@ -16,7 +16,7 @@ from typing import Any
 
 from django.dispatch import Signal
 
-from signal_tasks.states import OperationState, State
+from signal_tasks.states import Breaker, OperationState, State
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +45,8 @@ class AttemptFinished:
         receiver: name of the receiver.
         database: alias of the outbox.
         worker: name of the worker that ran it.
-        attempt: number of the attempt, from 1.
+        run: number of the run, from 1; a replay begins the next one.
+        attempt: number of the attempt in this run, from 1.
         state: of the delivery from now on; ``pending`` when it is run again.
         reason: why it is dead or was skipped, else empty.
         seconds: run time of the receiver.
@@ -60,6 +61,7 @@ class AttemptFinished:
     receiver: str
     database: str
     worker: str
+    run: int
     attempt: int
     state: State
     reason: str
@@ -80,7 +82,8 @@ class DeliveryDead:
         delivery_id: of the delivery.
         receiver: name of the receiver.
         database: alias of the outbox.
-        attempt: number of the last attempt.
+        run: number of the run, from 1; a replay begins the next one.
+        attempt: number of the last attempt in this run.
         reason: ``exhausted``, ``rejected``, ``lost``, ``undecodable`` or ``missing``.
         error: text of the last error.
     """
@@ -88,6 +91,7 @@ class DeliveryDead:
     delivery_id: uuid.UUID
     receiver: str
     database: str
+    run: int
     attempt: int
     reason: str
     error: str
@@ -181,6 +185,27 @@ class PassFailed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BreakerChanged:
+    """The breaker of a receiver has opened or closed, or lets one delivery probe.
+
+    Sent by the worker that has changed it, once for the whole fleet.
+
+    Attributes:
+        receiver: name of the receiver.
+        database: alias of the outbox.
+        state: ``open``, ``half_open`` or ``closed``.
+        failures: consecutive failures so far, those of probes included; 0 if closed.
+        error: what the receiver raised last, if that has opened it, else None.
+    """
+
+    receiver: str
+    database: str
+    state: Breaker
+    failures: int
+    error: BaseException | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OperationFinished:
     """An operation was finished in one outbox: done, cancelled or stopped.
 
@@ -234,6 +259,9 @@ pass_finished = Signal()
 
 pass_failed = Signal()
 """Carries ``PassFailed``."""
+
+breaker_changed = Signal()
+"""Carries ``BreakerChanged``."""
 
 operation_finished = Signal()
 """Carries ``OperationFinished``."""

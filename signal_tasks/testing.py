@@ -29,6 +29,8 @@ from signal_tasks.outbox.handles import DeliveryHandle
 from signal_tasks.registry.registry import registry
 from signal_tasks.relay import operating
 from signal_tasks.states import State
+from signal_tasks.steering.gates import closed, of_paused_signals
+from signal_tasks.steering.snapshot import fresh, snapshot
 
 __all__ = ["Sent", "assert_sent", "capture_signals", "run_pending"]
 
@@ -59,7 +61,8 @@ def run_pending(
     Open operations are worked off first, as relays do.
 
     A failed delivery gets a retry as in a worker: the next call runs it again if it is
-    due by then. Databases that this test may not touch are passed over.
+    due by then. What is paused stays pending. Databases that this test may not touch are
+    passed over.
 
     Args:
         twice: every message is delivered twice, and every non-atomic receiver runs
@@ -77,13 +80,14 @@ def run_pending(
     for _ in range(MAX_ROUNDS):
         for database in _permitted_aliases():
             operating.work_off(database, seconds=math.inf)
-        due = [handle for handle in _due() if handle.id not in ran]
-        if not due:
-            return [handle.refresh() for handle in ran.values()]
-        if rng is not None:
-            rng.shuffle(due)
-        for handle in due:
-            _run(handle, twice=twice)
+        with fresh():
+            due = [handle for handle in _due() if handle.id not in ran]
+            if not due:
+                return [handle.refresh() for handle in ran.values()]
+            if rng is not None:
+                rng.shuffle(due)
+            for handle in due:
+                _run(handle, twice=twice)
         ran |= {handle.id: handle for handle in due}
     raise AssertionError(f"receivers still send after {MAX_ROUNDS} rounds")
 
@@ -96,8 +100,23 @@ def _due() -> list[DeliveryHandle]:
             state=State.PENDING, available_at__lte=DatabaseNow(), receiver__in=names
         )
         ordered = rows.order_by("available_at", "pk")
-        found += [DeliveryHandle.of(row, database) for row in ordered]
+        handles = [DeliveryHandle.of(row, database) for row in ordered]
+        found += _startable(handles, database)
     return found
+
+
+def _startable(handles: list[DeliveryHandle], database: str) -> list[DeliveryHandle]:
+    """Return those of the deliveries that are not paused."""
+    current = snapshot(database)
+    if not current.pauses:
+        return handles
+    receivers = {
+        name: registry.receiver(name) for name in {h.receiver for h in handles}
+    }
+    shut = {name for name, each in receivers.items() if each and closed(each, current)}
+    at_gates = of_paused_signals([h.id for h in handles], current, database)
+    paused = {pk for ids in at_gates.values() for pk in ids}
+    return [h for h in handles if h.receiver not in shut and h.id not in paused]
 
 
 def _permitted_aliases() -> list[str]:

@@ -6,11 +6,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from signal_tasks.broker.publisher import publisher
 
 #: The folders whose tests start processes, which race on a busy machine.
 RACES = {"browser", "integration", "stack"}
+
+
+# How fast examples are made says how busy the machine is, and nothing else.
+settings.register_profile(
+    "busy", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("busy")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

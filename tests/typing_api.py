@@ -24,6 +24,7 @@ from signal_tasks import (
     async_receiver,
     current_delivery,
     deliveries_of,
+    flush,
     health,
     register_type,
 )
@@ -147,9 +148,12 @@ def sending(thing: Thing) -> None:
         delay=timedelta(hours=1), database="default", headers={"trace": "abc"}
     )
     order_confirmed.using(at=datetime(2030, 1, 1, tzinfo=UTC))
+    order_confirmed.using(subject=thing)
+    order_confirmed.using(subject="order 5")
     bound.send(sender=None, using="a keyword, not an option")
     assert_type(bound.send_many(sender=Thing, items=[{"n": 1}]), list[uuid.UUID])
     assert_type(deliveries_of(uuid.uuid4()), list[DeliveryHandle])
+    assert_type(flush(timeout=0.5), bool)
     assert_type(health(), HealthReport)
     assert_type(health()["receivers"]["a.name"]["dead"], int)
     health()["healty"]  # type: ignore[typeddict-item]

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from chaos.crash_points import WEB, CrashPoint
 from chaos.environment import Environment, FaultNotInjected
 from chaos.faults.catalogue import Fault, add
+from chaos.operator import expect_exact_operations, operate
 from chaos.signals import instructed
 
 #: Something that has to happen before any process reaches a crash point.
@@ -49,6 +50,11 @@ PREPARATIONS: dict[CrashPoint, Preparation] = {
     CrashPoint.RECOVERING: _crash_in_a_receiver,
     CrashPoint.SCHEDULED: _crash_before_publishing,
     CrashPoint.REPUBLISHED: _crash_before_publishing,
+    CrashPoint.OPERATION_STEP: operate,
+    CrashPoint.COLLECTED: operate,
+    CrashPoint.CHANGED: operate,
+    CrashPoint.BACKFILLED: operate,
+    CrashPoint.COUNTED: operate,
 }
 #: The preparation fails if the worker had just finished its work: try it again.
 TRIES = 3
@@ -68,6 +74,8 @@ def _inject(env: Environment, point: CrashPoint) -> None:
             if not remaining:
                 raise
         else:
+            if prepare is operate:
+                expect_exact_operations(env)
             return
         env.wait_until_busy()
 

@@ -57,7 +57,8 @@ class Claimed:
 
     An event that somebody deleted by hand has no payload. Times are in seconds by
     the database's clock: ``waited`` from the due time to the claim, ``age`` from the
-    send to the claim.
+    send to the claim. A ``probe`` finds out whether a receiver works again whose
+    breaker is open.
     """
 
     lease: int
@@ -74,6 +75,7 @@ class Claimed:
     cause_id: uuid.UUID | None
     sent_at: datetime
     age: float
+    probe: bool = False
 
     def __str__(self) -> str:
         return f"{self.receiver} {self.id}"

@@ -18,13 +18,14 @@ from typing import Any, NamedTuple
 
 from django.db import connections
 
-from signal_tasks.db import schemas
+from signal_tasks.db import dedupe, schemas
+from signal_tasks.db.dedupe import Key
 from signal_tasks.db.sql import array, array_of_ids, from_now_sql, stored_id
 
 #: ``signal`` is a reserved word of MySQL, and has to be quoted as MySQL does.
 EVENTS = (
     "INSERT INTO signal_tasks_event "
-    "(id, {signal}, payload, headers, cause_id, sent_at) "
+    "(id, {signal}, payload, headers, cause_id, subject, sent_at) "
 )
 DELIVERIES = (
     "INSERT INTO signal_tasks_delivery (id, event_id, receiver, state, reason, run, "
@@ -36,20 +37,24 @@ PENDING = (
 #: The same on PostgreSQL, where nothing is inserted that workers could not read.
 PENDING_ROW = (
     "SELECT %s::uuid, %s::uuid, {receiver}, 'pending', '', 1, 0, 0, {due}, {checked}, "
-    "0, FALSE, FALSE WHERE {readable}"
+    "0, FALSE, FALSE {guard}"
 )
 
 #: PostgreSQL reads many events from arrays several times quicker than from one
 #: parameter for each value.
+EVENTS_FROM_ARRAYS = """
+    INSERT INTO signal_tasks_event (id, signal, payload, headers, cause_id, subject,
+        sent_at)
+    SELECT id, %s, payload, %s, %s, subject, STATEMENT_TIMESTAMP()
+    FROM unnest(%s::uuid[], %s::text[], %s::text[]) AS given(id, payload, subject)
+    WHERE {readable}
+"""
 FROM_ARRAYS = """
-WITH event AS (
-    INSERT INTO signal_tasks_event (id, signal, payload, headers, cause_id, sent_at)
-    SELECT id, %s, payload, %s, %s, STATEMENT_TIMESTAMP()
-    FROM unnest(%s::uuid[], %s::text[]) AS given(id, payload) WHERE {readable}
-)
+WITH event AS ({event})
 INSERT INTO signal_tasks_delivery (id, event_id, receiver, state, reason, run,
     attempts, lease, available_at, next_check_at, publish_count, isolated, orphaned)
-SELECT id, event_id, receiver, 'pending', '', 1, 0, 0, {due}, {checked}, 0, FALSE, FALSE
+SELECT id, event_id, receiver, 'pending', '', 1, 0, 0, {due}, {checked}, 0, FALSE,
+    FALSE
 FROM unnest(%s::uuid[], %s::uuid[], %s::text[]) AS given(id, event_id, receiver)
 WHERE {readable}
 """
@@ -60,17 +65,22 @@ DueTime = float | datetime
 
 
 class NewEvent(NamedTuple):
-    """An event, and the id of each delivery with the name of its receiver."""
+    """An event, and the id of each delivery with the name of its receiver.
+
+    It has none of its own where all are merged into deliveries that wait.
+    """
 
     id: uuid.UUID
     payload: str
     deliveries: Sequence[tuple[uuid.UUID, str]]
+    subject: str = ""
 
 
 class NewRows(NamedTuple):
     """Events of one signal, whose deliveries are due at ``available``.
 
-    The relay looks at them at ``checked``. ``anywhere``: see Note [Schemas].
+    The relay looks at them at ``checked``. ``anywhere``: see Note [Schemas]. On
+    PostgreSQL a single event may be inserted only if it gets the key ``once``.
     """
 
     signal: str
@@ -80,6 +90,7 @@ class NewRows(NamedTuple):
     checked: DueTime
     anywhere: bool
     events: Sequence[NewEvent]
+    once: Key | None = None
 
 
 def insert(rows: NewRows, *, database: str) -> bool:
@@ -92,6 +103,25 @@ def insert(rows: NewRows, *, database: str) -> bool:
         return True
     schemas.look(database)
     return _insert(rows, database)
+
+
+def insert_once(rows: NewRows, key: Key, *, database: str) -> uuid.UUID | None:
+    """Insert a single event, unless an earlier one holds its key.
+
+    Return the event that holds the key now; None if workers could not read the rows,
+    and none are inserted. On PostgreSQL one statement, if the event is the first.
+    """
+    (event,) = rows.events
+    if connections[database].vendor != "postgresql":
+        first = dedupe.claim(key, event.id, database=database)
+        return event.id if first == event.id and _insert(rows, database) else first
+    for _ in range(2):
+        if _insert(rows._replace(once=key), database):
+            return event.id
+        if (first := dedupe.holder(key, database=database)) is not None:
+            return first
+        schemas.look(database)
+    return None
 
 
 def _insert(rows: NewRows, database: str) -> bool:
@@ -125,10 +155,13 @@ def _from_texts(rows: NewRows, connection: Any) -> Statement:
     names = tuple([name for _, name in event.deliveries])
     readable = schemas.is_readable(connection.alias, anywhere=rows.anywhere)
     key = str(event.id)
-    params = [key, event.payload, rows.headers, rows.cause_id and str(rows.cause_id)]
+    params: list[Any] = [rows.once.key, key] if rows.once else []
+    params += (key, event.payload, rows.headers, rows.cause_id and str(rows.cause_id))
+    params.append(event.subject)
     for pk, _ in event.deliveries:
         params += (str(pk), key, *due_params, *checked_params)
-    sql = _text(connection.alias, rows.signal, names, (due, checked), readable)
+    guard = (readable, rows.once and rows.once._replace(key=""))
+    sql = _text(connection.alias, rows.signal, names, (due, checked), guard)
     return sql, params
 
 
@@ -138,25 +171,32 @@ def _text(
     signal: str,
     receivers: tuple[str, ...],
     times: tuple[str, str],
-    readable: str,
+    guard: tuple[str, Key | None],
 ) -> str:
     """Return the text of the statement that writes an event for these receivers."""
+    readable, key = guard
     connection = connections[alias]
     now, _ = from_now_sql(0.0, alias)
     into = EVENTS.format(signal=connection.ops.quote_name("signal"))
     name = _literal(signal, connection)
-    event = f"SELECT %s::uuid, {name}, %s, %s, %s::uuid, {now} WHERE {readable}"
+    first, where = "", f"WHERE {readable}"
+    if key is not None:
+        held = dedupe.statement(key, alias, signal=name)
+        first, where = f"key AS ({held} RETURNING event_id), ", f"FROM key {where}"
+    event = f"SELECT %s::uuid, {name}, %s, %s, %s::uuid, %s, {now} {where}"
+    if not receivers:
+        return f"{into} {event}"
     due, checked = times
     pending = " UNION ALL ".join(
         PENDING_ROW.format(
             receiver=_literal(name, connection),
             due=due,
             checked=checked,
-            readable=readable,
+            guard=where,
         )
         for name in receivers
     )
-    return f"WITH event AS ({into} {event}) {DELIVERIES} {pending}"
+    return f"WITH {first}event AS ({into} {event}) {DELIVERIES} {pending}"
 
 
 def _literal(text: str, connection: Any) -> str:
@@ -167,7 +207,7 @@ def _literal(text: str, connection: Any) -> str:
 def _parts(events: Sequence[NewEvent], max_params: float) -> list[Sequence[NewEvent]]:
     """Split the events so that no statement has more than ``max_params`` values."""
     deliveries = sum(len(event.deliveries) for event in events)
-    if 5 * max(len(events), deliveries) <= max_params or len(events) == 1:
+    if 6 * max(len(events), deliveries) <= max_params or len(events) == 1:
         return [events]
     half = len(events) // 2
     return [*_parts(events[:half], max_params), *_parts(events[half:], max_params)]
@@ -175,7 +215,7 @@ def _parts(events: Sequence[NewEvent], max_params: float) -> list[Sequence[NewEv
 
 def _from_values(
     rows: NewRows, events: Sequence[NewEvent], connection: Any
-) -> tuple[Statement, Statement]:
+) -> Sequence[Statement]:
     due, due_params = _time(rows.available, connection)
     checked, checked_params = _time(rows.checked, connection)
     stored = partial(stored_id, native=connection.features.has_native_uuid_field)
@@ -185,13 +225,13 @@ def _from_values(
     count = 0
     for event in events:
         key = stored(event.id)
-        parent += (key, rows.signal, event.payload, rows.headers, cause)
+        parent += (key, rows.signal, event.payload, rows.headers, cause, event.subject)
         count += len(event.deliveries)
         for pk, receiver in event.deliveries:
             children += (stored(pk), key, receiver)
             children += (*due_params, *checked_params)
     sql, more_sql = _values_sql(connection.alias, len(events), count, due, checked)
-    return (sql, parent), (more_sql, children)
+    return [(sql, parent), (more_sql, children)][: 2 if count else 1]
 
 
 @lru_cache(maxsize=64)
@@ -202,7 +242,7 @@ def _values_sql(
     connection = connections[alias]
     now, _ = from_now_sql(0.0, alias)
     into = EVENTS.format(signal=connection.ops.quote_name("signal"))
-    event = f"(%s, %s, %s, %s, %s, {now})"
+    event = f"(%s, %s, %s, %s, %s, %s, {now})"
     pending = PENDING.format(receiver="%s", due=due, checked=checked)
     return (
         f"{into} VALUES {', '.join([event] * events)}",
@@ -220,12 +260,20 @@ def _from_arrays(rows: NewRows, connection: Any) -> Statement:
         for pk, name in event.deliveries
     ]
     readable = schemas.is_readable(connection.alias, anywhere=rows.anywhere)
-    return FROM_ARRAYS.format(due=due, checked=checked, readable=readable), [
+    params = [
         rows.signal,
         rows.headers,
         rows.cause_id,
         array_of_ids(keys),
         array(event.payload for event in rows.events),
+        array(event.subject for event in rows.events),
+    ]
+    event = EVENTS_FROM_ARRAYS.format(readable=readable)
+    if not pending:
+        return event, params
+    sql = FROM_ARRAYS.format(event=event, due=due, checked=checked, readable=readable)
+    return sql, [
+        *params,
         *due_params,
         *checked_params,
         array_of_ids(pk for pk, _, _ in pending),

@@ -47,6 +47,20 @@ def is_readable(alias: str, *, anywhere: bool) -> str:
     return f"current_setting('search_path') = '{path}'"
 
 
+def are_readable(alias: str, *, anywhere: bool) -> bool:
+    """Ask whether that condition is true, for rows that take several statements."""
+    connection = connections[alias]
+    if connection.vendor != "postgresql":
+        return True
+    for _ in range(2):
+        with connection.cursor() as cursor:
+            cursor.execute(f"SELECT {is_readable(alias, anywhere=anywhere)}")
+            if cursor.fetchone()[0]:
+                return True
+        look(alias)
+    return False
+
+
 def look(alias: str) -> None:
     """Open a new connection to see its path, and the outbox that it finds."""
     connection: Any = connections[alias].copy()

@@ -32,8 +32,8 @@ from signal_tasks.delivery.interrupt import (
 from signal_tasks.delivery.leftovers import Watch
 from signal_tasks.delivery.outcome import Outcome, was_deferred
 from signal_tasks.delivery.process import process
-from signal_tasks.exceptions import DecodeError, MissingInstance
-from signal_tasks.retry import decide
+from signal_tasks.exceptions import DecodeError, MissingInstance, Retry
+from signal_tasks.retry import RetryDecision, decide
 from signal_tasks.states import Reason, State
 
 SPOILT = (
@@ -169,6 +169,10 @@ def failed(
         rng=_rng,
         by_type=by_type,
     )
+    is_told = decision.reason is not Reason.REJECTED and not free
+    breaks = is_told and (decision.counts or job.claimed.probe)
+    if breaks and job.claimed.probe:
+        decision = _after_probe(job, error, decision)
     return Outcome(
         claimed=job.claimed,
         state=State.DEAD if decision.reason else State.PENDING,
@@ -180,7 +184,24 @@ def failed(
         seconds=seconds,
         free=free,
         spoilt=spoilt,
+        breaks=breaks,
     )
+
+
+def _after_probe(
+    job: Job, error: BaseException, decision: RetryDecision
+) -> RetryDecision:
+    """Return what follows a probe that failed: it spends no attempt.
+
+    See Note [Breakers]. Only ``give_up_after`` ends it.
+    """
+    breaker = job.receiver.options.breaker
+    delay = decision.delay if isinstance(error, Retry) else 0.0
+    if breaker is not None:
+        delay = max(delay, breaker.pause)
+    if job.receiver.policy.is_over(job.age + delay):
+        return decision
+    return RetryDecision(delay=delay, counts=False)
 
 
 def connection_lost(job: Job, error: BaseException, seconds: float = 0.0) -> Outcome:

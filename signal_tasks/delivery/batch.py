@@ -49,6 +49,7 @@ from signal_tasks.delivery.process import process
 from signal_tasks.exceptions import LeaseLost, MissingInstance
 from signal_tasks.models import Delivery
 from signal_tasks.registry.registry import Receiver
+from signal_tasks.steering import breaker
 
 #: Transactions that run with savepoints after one in which a delivery failed.
 SAVEPOINT_TRANSACTIONS = 50
@@ -83,6 +84,7 @@ class Batch:
         self._database = database
         self._jobs = deque(jobs)
         self._size = process.size_of(receiver.name)
+        self._is_probe = any(job.claimed.probe for job in jobs)
         self._result = BatchResult(not_run=self._jobs)
 
     def run(self, *, until: float, started: bool) -> BatchResult:
@@ -92,7 +94,7 @@ class Batch:
         unless the message has ``started`` others.
         """
         try:
-            while self._jobs and not process.must_stop:
+            while self._jobs and not self._must_stop:
                 begun = started or self._result.outcomes
                 if begun and time.monotonic() >= until:
                     break
@@ -101,6 +103,17 @@ class Batch:
         except BaseException as error:  # noqa: BLE001
             self._result.error = error
         return self._result
+
+    @property
+    def is_broken(self) -> bool:
+        """True if the breaker of the receiver is open, and this is not its probe."""
+        if self._is_probe:
+            return False
+        return breaker.is_open(self._receiver.name, self._database)
+
+    @property
+    def _must_stop(self) -> bool:
+        return process.must_stop or self.is_broken
 
     def _run_next(self) -> None:
         """Run the first of the jobs, or the first few; they leave the queue."""
@@ -210,9 +223,13 @@ class Batch:
             fails = run is attempt_in_transaction and not outcome.succeeded
             if fails or outcome.spoilt:
                 return False
-            if time.monotonic() >= until:
+            if time.monotonic() >= until or self._may_break(outcome):
                 break
         return True
+
+    def _may_break(self, outcome: Outcome) -> bool:
+        """Return True if an outcome has to be written before the next job is run."""
+        return outcome.breaks and self._receiver.options.breaker is not None
 
     def _rolled_back(self, ran: list[Job], outcomes: Sequence[Outcome]) -> None:
         """Write the failure that rolled the transaction back; put the others back."""
@@ -231,7 +248,7 @@ class Batch:
         """Run again, each in its own transaction, what a lost transaction had run."""
         again = deque(ran)
         try:
-            while again and not process.must_stop:
+            while again and not self._must_stop:
                 self._run_singly(again)
         finally:
             self._put_back(again)
@@ -278,7 +295,7 @@ class Batch:
             self._open()
             outcome = attempt_in_transaction(job)
             if outcome is not None and outcome.succeeded:
-                write([outcome])
+                (outcome,) = write([outcome])
             else:
                 transaction.set_rollback(True, using=self._database)
         return outcome

@@ -14,7 +14,7 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from django.db import Error, connections
@@ -35,11 +35,14 @@ from signal_tasks.delivery.outcome import Outcome, persist
 from signal_tasks.delivery.process import process
 from signal_tasks.exceptions import DecodeError
 from signal_tasks.models import Delivery
+from signal_tasks.querysets import DeliveryQuerySet
 from signal_tasks.registry.registry import Receiver, registry
 from signal_tasks.spans import TRACEPARENT
 from signal_tasks.states import Hold, State
+from signal_tasks.steering import breaker
 from signal_tasks.steering.gates import Permit, at_gates_of_signals, permit
 from signal_tasks.steering.holding import hold
+from signal_tasks.steering.slots import claim_place
 
 T = TypeVar("T")
 
@@ -127,17 +130,7 @@ class MessageRun:
         rest = deque(ids)
         try:
             while rest and not self._is_over():
-                wanted = min(self._size.deliveries, len(rest))
-                permitted = self._permit(wanted)
-                if permitted.why is not None and permitted.count == 0:
-                    self._hold(list(rest), self.receiver.name, permitted.why)
-                    rest.clear()
-                    break
-                size = min(permitted.count, wanted)
-                started = time.monotonic()
-                self._run_batch([rest.popleft() for _ in range(size)])
-                seconds = time.monotonic() - started
-                self._size.deliveries = _next_size(size, seconds)
+                self._advance(rest)
         except Error:
             raise  # publishing is of no use before the relay can read the rows again
         # An ``on_commit`` hook of a receiver failed, after the commit.
@@ -150,6 +143,26 @@ class MessageRun:
     def _is_over(self) -> bool:
         time_is_up = time.monotonic() >= self._until and bool(self.result.outcomes)
         return process.must_stop or time_is_up
+
+    def _advance(self, rest: deque[uuid.UUID]) -> None:
+        """Run a batch of the rest; or hold all of it, if nothing may start now."""
+        wanted = min(self._size.deliveries, len(rest))
+        before = len(self.result.outcomes)
+        permitted = self._permit(wanted)
+        size = min(permitted.count, wanted)
+        started = time.monotonic()
+        ids = self._without_paused_signals([rest.popleft() for _ in range(size)])
+        jobs = self.claim(ids, permitted) if ids else []
+        if size and jobs is not None:
+            rest.extendleft(reversed(self._run_batch(ids, jobs)))
+            seconds = time.monotonic() - started
+            self._size.deliveries = _next_size(size, seconds)
+        else:
+            why = permitted.why or Hold.LIMITED
+            self._hold([*ids, *rest], self.receiver.name, why)
+            rest.clear()
+        if permitted.probe and len(self.result.outcomes) == before:
+            breaker.tell(breaker.give_back(self.receiver.name, self.database))
 
     def _permit(self, wanted: int) -> Permit:
         return self._reconnecting(lambda: permit(self.receiver, self.database, wanted))
@@ -169,22 +182,27 @@ class MessageRun:
         held = {pk for some in at_gates.values() for pk in some}
         return [pk for pk in ids if pk not in held] if held else ids
 
-    def _run_batch(self, ids: list[uuid.UUID]) -> None:
-        ids = self._without_paused_signals(ids)
-        jobs = self.claim(ids) if ids else []
+    def _run_batch(
+        self, ids: Sequence[uuid.UUID], jobs: Sequence[Job]
+    ) -> list[uuid.UUID]:
+        """Run what was claimed of these ids; return what a breaker has kept back."""
         self.result.not_due += len(ids) - len(jobs)
         started = bool(self.result.outcomes)
         batch = Batch(self.receiver, self.database, jobs)
         done = batch.run(until=self._until, started=started)
         self.result.outcomes += done.outcomes
         self.result.fenced += done.fenced
-        self.release(done.not_run)
+        released = self.release(done.not_run)
+        if batch.is_broken and done.error is None:
+            return released
+        self.publish(released)
         if done.error is not None:
             raise done.error
+        return []
 
-    def claim(self, ids: Sequence[uuid.UUID]) -> list[Job]:
-        """Claim what is due of these ids."""
-        return self._reconnecting(lambda: self._claim(ids))
+    def claim(self, ids: Sequence[uuid.UUID], permitted: Permit) -> list[Job] | None:
+        """Claim what is due of these ids; None if all places are taken."""
+        return self._reconnecting(lambda: self._claim(ids, permitted))
 
     def _reconnecting(self, ask: Callable[[], T]) -> T:
         """Ask; once more if the kept connection was broken, or led to a standby."""
@@ -199,35 +217,51 @@ class MessageRun:
         with DropIfLost(self.database):
             return ask()
 
-    def _claim(self, ids: Sequence[uuid.UUID]) -> list[Job]:
+    def _claim(self, ids: Sequence[uuid.UUID], permitted: Permit) -> list[Job] | None:
         claimed_at, started = time.monotonic(), time.time_ns()
-        rows = Delivery.objects.using(self.database)
-        won = rows.claim(
-            ids,
-            names=self.receiver.names,
-            lease=self.receiver.lease_seconds,
-            worker=process.worker_id,
-        )
+        name, places = self.receiver.name, permitted.places
+        if places is None:
+            won: list[Claimed] | None = self._claim_rows(ids)
+        else:
+            won = claim_place(
+                name, self.database, places, lambda: self._claim_rows(ids)
+            )
+        if won is None:
+            return None
         if won and spans.active is not None:
-            _trace_claim(self.receiver.name, won, started)
+            _trace_claim(name, won, started)
         if won and process.leases is not None:
-            ids = [claimed.id for claimed in won]
-            process.leases.record(self.database, won[0].lease, ids)
+            leased = [claimed.id for claimed in won]
+            process.leases.record(self.database, won[0].lease, leased)
+        if permitted.probe:
+            won = [replace(claimed, probe=True) for claimed in won]
         return [
             Job(claimed=claimed, receiver=self.receiver, claimed_at=claimed_at)
             for claimed in won
         ]
 
-    def release(self, jobs: Sequence[Job] | deque[Job]) -> None:
-        """Release what was claimed and not run; see Note [Unclaimed deliveries]."""
+    def _claim_rows(self, ids: Sequence[uuid.UUID]) -> list[Claimed]:
+        rows: DeliveryQuerySet[Delivery] = Delivery.objects.using(self.database)
+        return rows.claim(
+            ids,
+            names=self.receiver.names,
+            lease=self.receiver.lease_seconds,
+            worker=process.worker_id,
+        )
+
+    def release(self, jobs: Sequence[Job] | deque[Job]) -> list[uuid.UUID]:
+        """Release what was claimed and not run; see Note [Unclaimed deliveries].
+
+        Return the ids, which are to be published again.
+        """
         if not jobs:
-            return
+            return []
         ids = [job.claimed.id for job in jobs]
         rows = Delivery.objects.using(self.database)
         lease = jobs[0].claimed.lease
         released = persist(self.database, lambda: rows.release(ids, lease))
         self.result.released += released
-        self.publish(ids)
+        return ids
 
     def publish(self, ids: Sequence[uuid.UUID] | deque[uuid.UUID]) -> None:
         """Publish again, in messages of about the size that was just managed."""

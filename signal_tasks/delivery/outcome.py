@@ -27,7 +27,9 @@ from signal_tasks.error_text import MAX_CHARS, printable, text_of
 from signal_tasks.exceptions import LeaseLost, Retry, WorkerLost
 from signal_tasks.fingerprints import fingerprint
 from signal_tasks.models import Attempt, Delivery
+from signal_tasks.registry.registry import registry
 from signal_tasks.states import Reason, State
+from signal_tasks.steering import breaker
 
 T = TypeVar("T")
 
@@ -46,7 +48,9 @@ class Outcome:
 
     ``pending`` means another attempt in ``retry_in`` seconds, which ``counts``. One that
     does not is repeated ``most`` times, if that is not None. An attempt that is ``free`` is ``released`` instead, as often as FREE_RUNS allows.
-    One that is ``spoilt`` has left a connection that nothing else may use.
+    One that is ``spoilt`` has left a connection that nothing else may use. One that
+    ``breaks`` is a failure that the receiver's breaker counts; ``breaker`` is what that
+    has changed.
     """
 
     claimed: Claimed
@@ -60,6 +64,8 @@ class Outcome:
     free: bool = False
     released: bool = False
     spoilt: bool = False
+    breaks: bool = False
+    breaker: signals.BreakerChanged | None = None
 
     @property
     def succeeded(self) -> bool:
@@ -78,8 +84,12 @@ def write(outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
         claimed = outcomes[0].claimed
         if complete(done, lease=claimed.lease, database=claimed.database) != len(done):
             raise LeaseLost("a lease was over before its receiver had finished")
-    if len(done) == len(outcomes):
-        return outcomes
+    if len(done) < len(outcomes):
+        outcomes = _write_failures(outcomes)
+    return _noted(outcomes)
+
+
+def _write_failures(outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
     written, recorded = [], []
     for outcome in outcomes:
         if not outcome.succeeded:
@@ -88,6 +98,24 @@ def write(outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
         written.append(outcome)
     failures.count(recorded, database=outcomes[0].claimed.database)
     return written
+
+
+def _noted(outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
+    """Count outcomes for the breaker of their receiver, if it has one."""
+    claimed = outcomes[0].claimed
+    receiver = registry.receiver(claimed.receiver)
+    if receiver is None or receiver.options.breaker is None:
+        return outcomes
+    results = [
+        breaker.Result(each.succeeded, each.breaks, each.claimed.probe, each.error)
+        for each in outcomes
+    ]
+    change = breaker.note(
+        receiver.name, claimed.database, receiver.options.breaker, results
+    )
+    if change is None:
+        return outcomes
+    return [*outcomes[:-1], replace(outcomes[-1], breaker=change)]
 
 
 def write_apart(outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
@@ -152,11 +180,13 @@ def send_signals(outcomes: Sequence[Outcome]) -> None:
                 delivery_id=details.delivery_id,
                 receiver=details.receiver,
                 database=details.database,
+                run=details.run,
                 attempt=details.attempt,
                 reason=details.reason,
                 error=text_of(outcome.error) if outcome.error is not None else "",
             )
             signals.delivery_dead.send_robust(Delivery, details=dead)
+        breaker.tell(outcome.breaker)
 
 
 def _attempt_finished(outcome: Outcome) -> signals.AttemptFinished:
@@ -168,6 +198,7 @@ def _attempt_finished(outcome: Outcome) -> signals.AttemptFinished:
         receiver=claimed.receiver,
         database=claimed.database,
         worker=process.label(),
+        run=claimed.run,
         attempt=claimed.attempt,
         state=outcome.state,
         reason=outcome.reason,

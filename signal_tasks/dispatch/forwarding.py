@@ -40,6 +40,7 @@ from signal_tasks.db.aliases import alias_for
 from signal_tasks.dispatch.connection import Connection, key_of
 from signal_tasks.dispatch.signal import AsyncSignal
 from signal_tasks.exceptions import PayloadError
+from signal_tasks.outbox.merge import coalesce_keys
 from signal_tasks.outbox.options import SendOptions
 from signal_tasks.outbox.write import EncodedEvent, prepare, write
 from signal_tasks.registry.naming import (
@@ -218,8 +219,10 @@ class ForwardedSignal(AsyncSignal):
     ) -> EncodedEvent:
         kwargs = form.apply(named)
         options = SendOptions(database=_alias(sender, named))
+        keys = coalesce_keys(receivers, sender, named)
+        travelling = (form.sender(sender), kwargs)
         try:
-            event = prepare(self.name, form.sender(sender), kwargs, receivers, options)
+            event = prepare(self.name, *travelling, receivers, options, keys)
         except PayloadError as error:
             error.hint = _advice(error, {**kwargs, "sender": sender}, form, receivers)
             raise
@@ -227,10 +230,18 @@ class ForwardedSignal(AsyncSignal):
         signals.signal_sending.send(self, details=details)
         return event
 
-    @property
-    def shares_events(self) -> bool:
-        """True if all receivers get the keywords in the same form."""
-        forms = {(form.exclude, form.snapshot) for form in self._forms.values()}
+    def shares_events(self, receiver: str) -> bool:
+        """Return True if all that hear its senders get keywords in the same form."""
+        connections = self.durable_connections
+        senders = {
+            each.key[1] for each in connections if each.receiver.name == receiver
+        }
+        heard = {None, *senders}
+        forms = {
+            self._forms[each.key]
+            for each in connections
+            if None in senders or each.key[1] in heard
+        }
         return len(forms) <= 1
 
     def would_deliver(

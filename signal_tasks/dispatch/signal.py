@@ -9,15 +9,18 @@ from __future__ import annotations
 import uuid
 import weakref
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.core.exceptions import ImproperlyConfigured
+from django.db import transaction
 from django.dispatch import Signal
 
 from signal_tasks import signals
+from signal_tasks.db.insert import NewEvent
 from signal_tasks.dispatch.connection import (
     Connection,
     Connections,
@@ -32,9 +35,10 @@ from signal_tasks.dispatch.references import (
     sender_reference,
 )
 from signal_tasks.dispatch.sending import InlineSavepoint
-from signal_tasks.outbox.handles import Responses, responses
-from signal_tasks.outbox.options import PLAIN, SendOptions
-from signal_tasks.outbox.write import EncodedEvent, prepare, write
+from signal_tasks.outbox.handles import Responses, duplicate_responses, responses
+from signal_tasks.outbox.merge import coalesce_keys
+from signal_tasks.outbox.options import DAY, PLAIN, Dedupe, OnDuplicate, SendOptions
+from signal_tasks.outbox.write import EncodedEvent, prepare, write, write_once
 from signal_tasks.registry.naming import (
     ReceiverFunction,
     as_names,
@@ -237,9 +241,8 @@ class AsyncSignal(Signal):
 
     # -- for relays that deliver past events ---------------------------------------
 
-    @property
-    def shares_events(self) -> bool:
-        """True: each send leaves one event for all durable receivers."""
+    def shares_events(self, receiver: str) -> bool:
+        """Return True: each send leaves one event for all durable receivers."""
         return True
 
     def would_deliver(
@@ -318,13 +321,17 @@ class AsyncSignal(Signal):
         """
         return self._send_many(sender, items, PLAIN)
 
-    def using(
+    def using(  # noqa: PLR0913 - one keyword per option
         self,
         *,
         delay: float | timedelta | None = None,
         at: datetime | None = None,
         database: str | None = None,
         headers: Mapping[str, Any] | None = None,
+        subject: Any = None,
+        dedupe_key: Any = None,
+        dedupe_for: float | timedelta = DAY,
+        on_duplicate: OnDuplicate = "skip",
     ) -> BoundSignal:
         """Return the same send methods with options for the durable deliveries.
 
@@ -334,13 +341,29 @@ class AsyncSignal(Signal):
             at: an aware datetime; the same.
             database: alias whose transaction the event belongs to.
             headers: JSON values that receivers find in ``current_delivery()``.
+            subject: the object that the event is about, to find it by: a saved model
+                instance, or a string of at most 255 characters. By default the sender
+                if it is a model instance, else the only one among the arguments; ``""``
+                for none.
+            dedupe_key: a str, int, UUID or model instance. While the signal was sent
+                under it already, in this database, a send does nothing.
+            dedupe_for: seconds or a timedelta; how long that holds after a send.
+            on_duplicate: what a send returns then: the handles of the first event's
+                deliveries (``"skip"``), or nothing: it raises ``DuplicateEvent``
+                (``"raise"``).
 
         Raises:
             TypeError, ValueError: for a naive datetime, one more than a hundred years
-                away, both of ``delay`` and ``at``, or headers that are not JSON.
+                away, both of ``delay`` and ``at``, headers that are not JSON, or a
+                subject or a key that is of another type, too long, empty or not saved.
         """
         options = SendOptions.checked(
-            delay=delay, at=at, database=database, headers=headers
+            delay=delay,
+            at=at,
+            database=database,
+            headers=headers,
+            subject=subject,
+            dedupe=Dedupe.checked(dedupe_key, dedupe_for, on_duplicate),
         )
         return BoundSignal(self, options)
 
@@ -348,14 +371,31 @@ class AsyncSignal(Signal):
         self, sender: Any, named: dict[str, Any], options: SendOptions
     ) -> Responses:
         event = self._prepare(sender, named, options)
+        if event is not None and options.dedupe is not None:
+            return self._send_once(event, sender, named)
         inline = super().send(sender, **named)
-        return [*inline, *_write(event)]
+        return [*inline, *_write(event)[0]]
+
+    def _send_once(
+        self, event: EncodedEvent, sender: Any, named: dict[str, Any]
+    ) -> Responses:
+        """Write the event, which decides whether inline receivers are called."""
+        has_inline = super().has_listeners(sender)
+        undo_if_one_raises: AbstractContextManager[None] = (
+            transaction.atomic(using=event.database) if has_inline else nullcontext()
+        )
+        with undo_if_one_raises:
+            durable, is_first = _write(event)
+            inline = super().send(sender, **named) if is_first else []
+        return [*inline, *durable]
 
     def _send_robust(
         self, sender: Any, named: dict[str, Any], options: SendOptions
     ) -> Responses:
         event = self._prepare(sender, named, options)
-        durable = _write(event)
+        durable, is_first = _write(event)
+        if not is_first:
+            return durable
         with InlineSavepoint(event.database if event else None) as savepoint:
             savepoint.responses = super().send_robust(sender, **named)
         return [*savepoint.responses, *durable]
@@ -364,14 +404,19 @@ class AsyncSignal(Signal):
         self, sender: Any, named: dict[str, Any], options: SendOptions
     ) -> Responses:
         event = await self._aprepare(sender, named, options)
-        inline = await super().asend(sender, **named)
-        return [*inline, *await _awrite(event)]
+        if event is None or options.dedupe is None:
+            inline = await super().asend(sender, **named)
+            return [*inline, *(await _awrite(event))[0]]
+        durable, is_first = await _awrite(event)
+        return [*(await super().asend(sender, **named) if is_first else []), *durable]
 
     async def _asend_robust(
         self, sender: Any, named: dict[str, Any], options: SendOptions
     ) -> Responses:
         event = await self._aprepare(sender, named, options)
-        durable = await _awrite(event)
+        durable, is_first = await _awrite(event)
+        if not is_first:
+            return durable
         async with InlineSavepoint(event.database if event else None) as savepoint:
             savepoint.responses = await super().asend_robust(sender, **named)
         return [*savepoint.responses, *durable]
@@ -379,6 +424,11 @@ class AsyncSignal(Signal):
     def _send_many(
         self, sender: Any, items: Iterable[Mapping[str, Any]], options: SendOptions
     ) -> list[uuid.UUID]:
+        if options.dedupe is not None:
+            raise ValueError(
+                "send_many() would write one event of many under a single dedupe_key; "
+                "send each with using(dedupe_key=...).send()"
+            )
         kwargs = [dict(item) for item in items]
         events = [self._prepare(sender, named, options) for named in kwargs]
         for named in kwargs:
@@ -394,7 +444,8 @@ class AsyncSignal(Signal):
         ]
         event = None
         if receivers:
-            event = prepare(self.name, sender, named, receivers, options)
+            keys = coalesce_keys(receivers, sender, named)
+            event = prepare(self.name, sender, named, receivers, options, keys)
         details = signals.SignalSending(signal=self, sender=sender, kwargs=named)
         signals.signal_sending.send(self, details=details)
         return event
@@ -437,16 +488,25 @@ class BoundSignal:
         return self.signal._send_many(sender, items, self.options)
 
 
-def _write(event: EncodedEvent | None) -> Responses:
-    """Write an event; return its receivers with the handles of their deliveries."""
+def _write(event: EncodedEvent | None) -> tuple[Responses, bool]:
+    """Write an event; return its receivers with the handles of their deliveries.
+
+    Also return True, or False for a duplicate, of which nothing is written: then the
+    receivers and handles are those of the first event.
+    """
     if event is None:
-        return []
-    (written,) = write([event])
-    return responses(event, written)
+        return [], True
+    if event.options.dedupe is None:
+        (written,) = write([event])
+        return responses(event, written), True
+    result = write_once(event, event.options.dedupe)
+    if isinstance(result, NewEvent):
+        return responses(event, result), True
+    return duplicate_responses(event, event.options.dedupe, result), False
 
 
-async def _awrite(event: EncodedEvent | None) -> Responses:
-    return await sync_to_async(_write)(event) if event is not None else []
+async def _awrite(event: EncodedEvent | None) -> tuple[Responses, bool]:
+    return await sync_to_async(_write)(event) if event is not None else ([], True)
 
 
 _signals: weakref.WeakSet[AsyncSignal] = weakref.WeakSet()

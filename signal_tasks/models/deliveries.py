@@ -211,4 +211,5 @@ class Attempt(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.error_type} in attempt {self.number} of {self.delivery_id}"
+        when = f"run {self.run}, attempt {self.number}"
+        return f"{self.error_type} in {when} of {self.delivery_id}"

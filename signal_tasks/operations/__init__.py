@@ -1,27 +1,43 @@
-"""Operations on many deliveries: select, replay, discard, backfill, log, describe.
+"""What operators do: replay, discard, backfill, pause, limit, log, describe.
 
 The admin, the command and the dashboard call these, and nothing else changes
-deliveries for an operator. An operation is rows, which relays work off: a call returns
-before anything is changed.
+deliveries for an operator. An operation on many deliveries is rows, which relays work
+off: a call returns before anything is changed.
 """
 
 from __future__ import annotations
 
+from signal_tasks.controls import ControlInForce, controls, pause, resume
+from signal_tasks.exceptions import NotInForce
+from signal_tasks.limiting import BreakerState, breakers, clear, limit
 from signal_tasks.operations.creation import backfill, discard, replay
+from signal_tasks.operations.groups import FailureGroup, annotate, failure_groups
 from signal_tasks.operations.handle import Operation, find, recent
 from signal_tasks.operations.inspection import describe, describe_signals
 from signal_tasks.operations.trail import log
 from signal_tasks.selection import Selection
 
 __all__ = [
+    "BreakerState",
+    "ControlInForce",
+    "FailureGroup",
+    "NotInForce",
     "Operation",
     "Selection",
+    "annotate",
     "backfill",
+    "breakers",
+    "clear",
+    "controls",
     "describe",
     "describe_signals",
     "discard",
+    "failure_groups",
     "find",
+    "limit",
     "log",
+    "pause",
     "recent",
     "replay",
+    "resume",
 ]

@@ -9,7 +9,7 @@ from typing import Any
 from signal_tasks.db.aliases import outbox_aliases
 from signal_tasks.dispatch.connection import Connection
 from signal_tasks.dispatch.signal import all_signals
-from signal_tasks.models import Delivery, Event
+from signal_tasks.models import Attempt, Delivery, Event
 from signal_tasks.registry.options import Options
 from signal_tasks.retry import RetryPolicy
 from signal_tasks.stored_json import shown
@@ -66,6 +66,7 @@ def _event(event: Event, database: str) -> dict[str, Any]:
         "event": str(event.pk),
         "database": database,
         "signal": event.signal,
+        "subject": event.subject,
         "sent_at": event.sent_at.isoformat(),
         "cause": event.cause_id and str(event.cause_id),
         "headers": shown(event.headers) if event.headers else {},
@@ -76,17 +77,6 @@ def _event(event: Event, database: str) -> dict[str, Any]:
 
 def _delivery(delivery: Delivery) -> dict[str, Any]:
     finished = delivery.finished_at
-    failures = delivery.failures.values(
-        "run",
-        "number",
-        "consequence",
-        "times",
-        "error_type",
-        "error",
-        "worker",
-        "seconds",
-        "traceback",
-    )
     return {
         "delivery": str(delivery.pk),
         "receiver": delivery.receiver,
@@ -98,5 +88,21 @@ def _delivery(delivery: Delivery) -> dict[str, Any]:
         "parked": delivery.parked,
         "available_at": delivery.available_at.isoformat(),
         "finished_at": finished and finished.isoformat(),
-        "failures": list(failures),
+        "failures": [_failure(attempt) for attempt in delivery.failures.all()],
+    }
+
+
+def _failure(attempt: Attempt) -> dict[str, Any]:
+    return {
+        "run": attempt.run,
+        "number": attempt.number,
+        "failed_at": attempt.failed_at.isoformat(),
+        "consequence": attempt.consequence,
+        "times": attempt.times,
+        "error_type": attempt.error_type,
+        "error": attempt.error,
+        "fingerprint": attempt.fingerprint,
+        "worker": attempt.worker,
+        "seconds": attempt.seconds,
+        "traceback": attempt.traceback,
     }

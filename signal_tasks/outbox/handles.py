@@ -10,7 +10,10 @@ from django.apps import apps
 
 from signal_tasks.db.aliases import alias_for, outbox_aliases
 from signal_tasks.db.insert import NewEvent
+from signal_tasks.exceptions import DuplicateEvent
+from signal_tasks.outbox.options import Dedupe
 from signal_tasks.outbox.write import EncodedEvent
+from signal_tasks.registry.registry import registry
 from signal_tasks.states import State
 
 if TYPE_CHECKING:
@@ -34,6 +37,8 @@ class DeliveryHandle:
         reason: why it is dead: ``exhausted``, ``rejected``, ``lost``,
             ``undecodable`` or ``missing``; else empty.
         attempts: how often a worker has claimed it.
+        merged: number of further sends that ``coalesce=`` has merged into it, when it
+            was last refreshed.
         orphaned: pending, and no worker that looked at it knows the receiver.
     """
 
@@ -45,6 +50,7 @@ class DeliveryHandle:
     reason: str = ""
     attempts: int = 0
     orphaned: bool = False
+    merged: int = 0
 
     @classmethod
     def of(cls, delivery: Delivery, database: str) -> Self:
@@ -54,7 +60,9 @@ class DeliveryHandle:
         return handle
 
     def refresh(self) -> Self:
-        """Read state, reason and attempts from the database; returns the handle.
+        """Read what may have changed from the database; returns the handle.
+
+        Its event too: a merged delivery has that of the newest send.
 
         Raises:
             Delivery.DoesNotExist: the delivery was rolled back or pruned.
@@ -63,6 +71,8 @@ class DeliveryHandle:
         return self
 
     def _copy(self, delivery: Delivery) -> None:
+        self.event_id = delivery.event_id
+        self.merged = delivery.merged
         self.state = State(delivery.state)
         self.reason = delivery.reason
         self.attempts = delivery.attempts
@@ -90,6 +100,26 @@ def responses(event: EncodedEvent, written: NewEvent) -> Responses:
         for receiver, (pk, name) in zip(
             event.receivers, written.deliveries, strict=True
         )
+    ]
+
+
+def duplicate_responses(
+    event: EncodedEvent, dedupe: Dedupe, first: uuid.UUID
+) -> Responses:
+    """Return each receiver of the first event under a key, with its delivery's handle.
+
+    One statement. A receiver that this process does not know is None.
+
+    Raises:
+        DuplicateEvent: the sender has asked for it.
+    """
+    if dedupe.on_duplicate == "raise":
+        raise DuplicateEvent(first, event.signal, dedupe.given)
+    handles = deliveries_of(first, database=event.database)
+    receivers = (registry.receiver(each.receiver) for each in handles)
+    return [
+        (receiver and receiver.function(), handle)
+        for receiver, handle in zip(receivers, handles, strict=True)
     ]
 
 

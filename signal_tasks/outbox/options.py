@@ -6,11 +6,43 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal, get_args
 
 from django.utils import timezone
 
-from signal_tasks.validation import MAX_SECONDS
+from signal_tasks.outbox import subjects
+from signal_tasks.outbox.keys import key_text
+from signal_tasks.validation import MAX_SECONDS, is_duration
+
+OnDuplicate = Literal["skip", "raise"]
+DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Dedupe:
+    """A key under which a signal is sent once in ``seconds``, as given and as stored."""
+
+    given: Any
+    key: str
+    seconds: float
+    on_duplicate: OnDuplicate
+
+    @classmethod
+    def checked(cls, key: Any, within: float | timedelta, answer: Any) -> Dedupe | None:
+        """Check ``dedupe_key``, ``dedupe_for`` and ``on_duplicate``; raise as they do."""
+        if answer not in get_args(OnDuplicate):
+            wanted = "give 'skip' or 'raise'"
+            raise ValueError(f"using(): on_duplicate is {answer!r}; {wanted}")
+        seconds = within.total_seconds() if isinstance(within, timedelta) else within
+        if not is_duration(seconds):
+            wanted = "give a positive number of seconds or a timedelta"
+            raise ValueError(f"using(): dedupe_for is {within!r}; {wanted}")
+        if key is not None:
+            text = key_text(key, "using(): dedupe_key")
+            return cls(key, text, float(seconds), answer)
+        if answer == "raise":
+            raise ValueError("using(): on_duplicate means nothing without dedupe_key")
+        return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +53,8 @@ class SendOptions:
     at: datetime | None = None
     database: str | None = None
     headers: Mapping[str, Any] | None = None
+    subject: str | None = None
+    dedupe: Dedupe | None = None
 
     @classmethod
     def checked(
@@ -30,12 +64,15 @@ class SendOptions:
         at: datetime | None,
         database: str | None,
         headers: Mapping[str, Any] | None,
+        subject: Any = None,
+        dedupe: Dedupe | None = None,
     ) -> SendOptions:
         """Check the arguments of ``using()``.
 
         Raises:
             TypeError, ValueError: for a naive datetime, one more than a hundred years
-                away, both of ``delay`` and ``at``, or headers that are not JSON.
+                away, both of ``delay`` and ``at``, headers that are not JSON, or a
+                subject that cannot be one.
         """
         if delay is not None and at is not None:
             raise ValueError("using(): give delay or at, not both")
@@ -44,6 +81,8 @@ class SendOptions:
             at=_moment(at),
             database=database,
             headers=_json_headers(headers),
+            subject=subjects.checked(subject),
+            dedupe=dedupe,
         )
 
     @property

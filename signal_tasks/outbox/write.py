@@ -6,8 +6,10 @@ to the publisher; whatever becomes of them there, the rows stay pending.
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
@@ -19,11 +21,15 @@ from signal_tasks.broker.config import is_eager
 from signal_tasks.broker.messages import PublishRequest, messages_for, run_eagerly
 from signal_tasks.broker.publisher import publisher
 from signal_tasks.conf import settings
+from signal_tasks.db import schemas
 from signal_tasks.db.aliases import alias_for
 from signal_tasks.db.clock import uuid7
-from signal_tasks.db.insert import NewEvent, NewRows, insert
+from signal_tasks.db.dedupe import Key, claim
+from signal_tasks.db.insert import NewEvent, NewRows, insert, insert_once
 from signal_tasks.db.session import DropIfLost
-from signal_tasks.outbox.options import SendOptions
+from signal_tasks.outbox import subjects
+from signal_tasks.outbox.merge import NOTHING, merge_events
+from signal_tasks.outbox.options import Dedupe, SendOptions
 from signal_tasks.registry.registry import Receiver
 
 #: Events that one statement of ``send_many`` writes.
@@ -32,13 +38,19 @@ BATCH = 1000
 
 @dataclass(frozen=True, slots=True)
 class EncodedEvent:
-    """An event ready to be written to ``database``, and its receivers."""
+    """An event ready to be written to ``database``, and its receivers.
+
+    ``subject`` is the object that it is about, as ``app.model:pk``, or empty;
+    ``coalesced`` holds the key of each receiver that coalesces.
+    """
 
     signal: str
     payload: str
     receivers: Sequence[Receiver]
     options: SendOptions
     database: str
+    subject: str = ""
+    coalesced: Mapping[str, str] = field(default_factory=dict)
 
 
 def prepare(
@@ -47,11 +59,13 @@ def prepare(
     named: Mapping[str, Any],
     receivers: Sequence[Receiver],
     options: SendOptions,
+    coalesced: Mapping[str, str] = NOTHING,
 ) -> EncodedEvent:
     """Encode an event for these receivers; write nothing, run no query.
 
     Raises:
         PayloadError: a value cannot travel, or there is too much of it.
+        ValueError: ``delay`` or ``at`` for a receiver that coalesces.
         ImproperlyConfigured: the database of the options holds no outbox.
     """
     if "signal" in named:
@@ -59,7 +73,22 @@ def prepare(
     limit = settings().MAX_PAYLOAD_BYTES
     payload = codec.encode(signal, sender, named, max_bytes=limit)
     database = alias_for(options.database, sender)
-    return EncodedEvent(signal, payload, receivers, options, database)
+    if coalesced and not options.immediate:
+        raise ValueError(_delayed(signal, next(iter(coalesced))))
+    subject = options.subject
+    if subject is None:
+        subject = subjects.default(sender, named)
+    return EncodedEvent(
+        signal, payload, receivers, options, database, subject, coalesced
+    )
+
+
+def _delayed(signal: str, receiver: str) -> str:
+    """Return the error for a time of its own of what is merged with other sends."""
+    return (
+        f"{signal}: using(delay=...) and using(at=...) mean nothing for {receiver}, whose "
+        "coalesce= says when it runs; send without them, or with a signal of its own"
+    )
 
 
 def write(events: Iterable[EncodedEvent]) -> list[NewEvent]:
@@ -77,9 +106,16 @@ def write(events: Iterable[EncodedEvent]) -> list[NewEvent]:
     every = list(events)
     if not every:
         return []
-    facts = {"messaging.batch.message_count": len(every)}
-    with spans.active.send(every[0].signal, facts):
+    with _traced(every):
         return _write_all(iter(every))
+
+
+def _traced(events: Sequence[EncodedEvent]) -> AbstractContextManager[Any]:
+    """Return the span of a send, if sends are traced."""
+    if spans.active is None:
+        return nullcontext()
+    facts = {"messaging.batch.message_count": len(events)}
+    return spans.active.send(events[0].signal, facts)
 
 
 def _write_all(remaining: Iterator[EncodedEvent]) -> list[NewEvent]:
@@ -95,6 +131,38 @@ def _write_all(remaining: Iterator[EncodedEvent]) -> list[NewEvent]:
     if batch:  # not raised inside of the block, which would break the transaction
         raise ImproperlyConfigured(_unreadable(batch[0]))
     return written
+
+
+def write_once(event: EncodedEvent, dedupe: Dedupe) -> NewEvent | uuid.UUID:
+    """Write an event, unless its signal was sent under the same key already.
+
+    Return the id of the first event then. In the caller's transaction, or else in one
+    of its own; waits at most for the transaction of another send of the key.
+
+    Raises:
+        ImproperlyConfigured: as ``write`` does.
+    """
+    with _traced([event]):
+        return _write_once(event, dedupe)
+
+
+def _write_once(event: EncodedEvent, dedupe: Dedupe) -> NewEvent | uuid.UUID:
+    headers = context.stored_headers(event.options.headers)
+    database = event.database
+    with DropIfLost(database), transaction.atomic(using=database, savepoint=False):
+        rows = _rows([event], headers)
+        (new,) = rows.events
+        key = Key(event.signal, dedupe.key, dedupe.seconds, rows.anywhere)
+        if event.coalesced:
+            holder = claim(key, new.id, database=database)
+            written = _insert([event], rows) if holder == new.id else []
+        else:
+            holder = insert_once(rows, key, database=database)
+            written = [new] if holder == new.id else []
+            _publish_after_commit(written, event)
+    if holder is None:  # as above
+        raise ImproperlyConfigured(_unreadable(event))
+    return written[0] if written else holder
 
 
 def _unreadable(event: EncodedEvent) -> str:
@@ -115,14 +183,38 @@ def _unreadable(event: EncodedEvent) -> str:
 
 def _write(batch: Sequence[EncodedEvent], headers: str) -> list[NewEvent]:
     """Write one batch; return nothing if workers could not read it."""
+    return _insert(batch, _rows(batch, headers))
+
+
+def _insert(batch: Sequence[EncodedEvent], rows: NewRows) -> list[NewEvent]:
+    """Insert the events of a batch; return them with the deliveries that they have."""
+    database = batch[0].database
+    written = list(rows.events)
+    if any(each.coalesced for each in batch):
+        if not schemas.are_readable(database, anywhere=rows.anywhere):
+            return []
+        merged = merge_events(batch, rows.events, database=database)
+        rows, written = rows._replace(events=merged.to_insert), merged.written
+    if not insert(rows, database=database):
+        return []
+    _publish_after_commit(rows.events, batch[0])
+    return written
+
+
+def _rows(batch: Sequence[EncodedEvent], headers: str) -> NewRows:
     first = batch[0]
-    options, database = first.options, first.database
+    options = first.options
     events = [
-        NewEvent(uuid7(), each.payload, [(uuid7(), r.name) for r in each.receivers])
+        NewEvent(
+            uuid7(),
+            each.payload,
+            [(uuid7(), r.name) for r in each.receivers],
+            each.subject,
+        )
         for each in batch
     ]
     due = options.at or options.delay
-    rows = NewRows(
+    return NewRows(
         signal=first.signal,
         headers=headers,
         cause_id=context.cause(),
@@ -131,18 +223,19 @@ def _write(batch: Sequence[EncodedEvent], headers: str) -> list[NewEvent]:
         anywhere=context.carries_schemas(),
         events=events,
     )
-    if not insert(rows, database=database):
-        return []
-    if options.immediate:
-        _publish_after_commit(events, database)
-    return events
 
 
-def _publish_after_commit(events: Iterable[NewEvent], database: str) -> None:
+def _publish_after_commit(events: Iterable[NewEvent], first: EncodedEvent) -> None:
+    """Give deliveries that a worker may run at once to the publisher."""
+    if not first.options.immediate:
+        return
+    database = first.database
     grouped: dict[str, list[str]] = {}
     for event in events:
         for pk, receiver in event.deliveries:
             grouped.setdefault(receiver, []).append(str(pk))
+    if not grouped:
+        return
     trace = spans.traceparent()
     requests = [
         PublishRequest(receiver=receiver, database=database, ids=ids, trace=trace)

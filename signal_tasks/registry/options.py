@@ -92,7 +92,12 @@ class Options:
     def errors(self) -> Iterator[str]:
         """Yield a sentence for each option that makes no sense."""
         given = {name: getattr(self, name) for name in _RULES}
-        return errors(_RULES, given)
+        yield from errors(_RULES, given)
+        if self.ordered and self.coalesce is not None:
+            yield (
+                "ordered=True runs each send in its turn, and coalesce= drops all but "
+                "the newest; use one of them"
+            )
 
     def non_default(self) -> dict[str, Any]:
         """Return the options that were set to something else than their default."""
@@ -154,6 +159,13 @@ def per_second(rate: str | int | float) -> float:
     return found
 
 
+def _is_rate(rate: Any) -> bool:
+    try:
+        return per_second(rate) > 0
+    except ValueError:
+        return False
+
+
 _BREAKER_RULES = {"failures": COUNT, "window": DURATION, "pause": DURATION}
 _COALESCE_RULES = {"within": DURATION, "max_wait": DURATION}
 _RATE = re.compile(r"\d+(\.\d+)?(/[smh])?")
@@ -166,8 +178,8 @@ _RULES: dict[str, Rule] = {
     "timeout": optional(DURATION),
     "rate_limit": optional(
         Rule(
-            lambda rate: _RATE.fullmatch(str(rate)) is not None,
-            'a number per second, or text such as "10/m"',
+            _is_rate,
+            'a positive number per second, or text such as "10/m"',
         )
     ),
     "on_missing": Rule(

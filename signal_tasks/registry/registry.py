@@ -73,9 +73,8 @@ class DurableSignal(Protocol):
     def names(self) -> tuple[str, ...]:
         """The names under which its events are stored."""
 
-    @property
-    def shares_events(self) -> bool:
-        """True if each send leaves one event for all its durable receivers."""
+    def shares_events(self, receiver: str) -> bool:
+        """Return True if what the receiver hears leaves one event a send."""
 
     def would_deliver(
         self, receiver: str, sender: object, named: Mapping[str, Any]
@@ -204,6 +203,17 @@ class Registry:
     def signals(self) -> dict[str, Signal]:
         """Return the signals that this process connected to, by name and alias."""
         return dict(self._signals)
+
+    def names_of_signals(self, receiver: Receiver) -> list[str]:
+        """Return the names and aliases of the signals that it is connected to."""
+        entry = self._entries.get(receiver.name)
+        holders = () if entry is None else entry.holders
+        live = [signal() for signal, _ in list(holders)]
+        return [
+            name
+            for name, signal in self.signals().items()
+            if any(signal is each for each in live)
+        ]
 
 
 registry = Registry()

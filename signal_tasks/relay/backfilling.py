@@ -58,7 +58,7 @@ def check(receiver: Receiver, selection: Selection) -> None:
     if not signals:
         raise ValueError(f"{receiver.name} is not connected to {selection.signal}.")
     for signal in signals:
-        if not signal.shares_events:
+        if not signal.shares_events(receiver.name):
             raise ValueError(
                 f"The receivers of {signal.names[0]} differ in exclude=, snapshot= or "
                 "raw=, so one send may have left several events: none is certain to be "

@@ -16,7 +16,7 @@ from signal_tasks.models import MAX_PARKED, Delivery
 from signal_tasks.registry.registry import registry
 from signal_tasks.relay.rescues import Rescues
 from signal_tasks.states import Hold
-from signal_tasks.steering.gates import closed, of_paused_signals
+from signal_tasks.steering.gates import of_paused_signals, shut
 from signal_tasks.steering.holding import hold_locked
 from signal_tasks.steering.snapshot import Snapshot, snapshot
 
@@ -183,19 +183,19 @@ def _to_hold(
     """Return what may not start now, with the gate to hold it at and why."""
     if current.is_empty:
         return []
-    shut: dict[str, tuple[str, Hold]] = {}
+    at_own_gate: dict[str, tuple[str, Hold]] = {}
     for name in {delivery.receiver for delivery in known}:
         receiver = registry.receiver(name)
-        why = receiver and closed(receiver, current)
+        why = receiver and shut(receiver, current)
         if receiver and why:
-            shut[name] = receiver.name, why
-    others = [delivery.pk for delivery in known if delivery.receiver not in shut]
+            at_own_gate[name] = receiver.name, why
+    others = [delivery.pk for delivery in known if delivery.receiver not in at_own_gate]
     at_gates = of_paused_signals(others, current, database)
     gates = {pk: (gate, Hold.PAUSED) for gate, ids in at_gates.items() for pk in ids}
     return [
-        (each, *(shut.get(each.receiver) or gates[each.pk]))
+        (each, *(at_own_gate.get(each.receiver) or gates[each.pk]))
         for each in known
-        if each.receiver in shut or each.pk in gates
+        if each.receiver in at_own_gate or each.pk in gates
     ]
 
 

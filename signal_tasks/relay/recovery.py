@@ -190,6 +190,7 @@ def _dead(delivery: Delivery, reason: Reason, database: str) -> signals.Delivery
         delivery_id=delivery.pk,
         receiver=delivery.receiver,
         database=database,
+        run=delivery.run,
         attempt=delivery.attempts,
         reason=reason,
         error=str(ISOLATED),

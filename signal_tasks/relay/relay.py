@@ -37,10 +37,12 @@ from signal_tasks.relay.publishing import (
     publish_due,
 )
 from signal_tasks.relay.recovery import recover
-from signal_tasks.relay.releasing import release_due
+from signal_tasks.relay.releasing import is_hurried, release_due
 from signal_tasks.steering.holding import prune_held
 
 PRUNE_EVERY = 60.0
+#: Time from a pass to the next while receivers with limits have held deliveries.
+HURRIED_INTERVAL = 0.25
 #: Time that workers have for their writes after an outage of the database, before
 #: their leases count as over (seconds).
 RECOVER_AFTER_OUTAGE = 5.0
@@ -54,6 +56,7 @@ class DatabaseState:
     recover_at: float = 0.0
     operate_at: float = 0.0
     adopted: bool = False
+    hurried: bool = False  # something is held that may start before long
     held_up_to: uuid.UUID | None = None  # pruning of held deliveries goes on behind it
     watch: Watch = field(default_factory=Watch)
     publishing: PublishingState = field(default_factory=PublishingState)
@@ -76,8 +79,13 @@ class Relay:
         """
         while not stop.is_set():
             (run_pass or self.run_once)()
-            stop.wait(settings().RELAY_INTERVAL)
+            stop.wait(self._interval())
         self.close()
+
+    def _interval(self) -> float:
+        hurried = any(state.hurried for state in self._states.values())
+        usual = settings().RELAY_INTERVAL
+        return min(usual, HURRIED_INTERVAL) if hurried else usual
 
     def run_once(self) -> dict[str, PassResult]:
         """Run one pass over every database; a failure of one does not harm another."""
@@ -135,6 +143,7 @@ class Relay:
             Delivery.objects.using(database).adopt(registry.known_names())
             state.adopted = True
         result.released = release_due(database)
+        state.hurried = is_hurried(database)
         self._operate(database, state, now)
         if Delivery.objects.using(database).has_due(early=ORPHAN_AFTER):
             if now >= state.recover_at:
@@ -158,11 +167,13 @@ class Relay:
         self, database: str, state: DatabaseState, result: PassResult, now: float
     ) -> None:
         result.pruned = pruning.prune_batch(database)
+        forgotten = pruning.forget_keys(database)
         pruning.prune_trail(database)
+        pruning.prune_groups(database)
         Delivery.objects.using(database).forget_extensions()
         pruning.prune_history(database)
         state.held_up_to = prune_held(state.held_up_to, database=database)
-        more = result.pruned >= pruning.BATCH
+        more = max(result.pruned, forgotten) >= pruning.BATCH
         state.prune_at = pruning.next_run_at(now) if more else now + PRUNE_EVERY
 
     def _send_signal(self, database: str, result: PassResult) -> None:

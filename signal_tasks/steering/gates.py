@@ -6,10 +6,15 @@ import uuid
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+from signal_tasks.conf import settings
 from signal_tasks.models import Delivery
 from signal_tasks.registry.registry import Receiver, registry
-from signal_tasks.states import Hold
-from signal_tasks.steering.snapshot import FRESH, Snapshot, snapshot
+from signal_tasks.states import Breaker, Hold
+from signal_tasks.steering import rates
+from signal_tasks.steering.breaker import Admission, admit, disregard, give_back, tell
+from signal_tasks.steering.limits import Limits, limits_of
+from signal_tasks.steering.slots import free_places
+from signal_tasks.steering.snapshot import FRESH, Snapshot, is_shared, snapshot
 from signal_tasks.steering.targets import EVERYTHING, names_of_signal, targets_of
 
 #: Held deliveries that a relay releases in one pass, when nothing limits them.
@@ -19,10 +24,16 @@ SIGNAL = "signal:"
 
 @dataclass(frozen=True, slots=True)
 class Permit:
-    """How many deliveries of a receiver may start now, and why not all of them."""
+    """How many deliveries of a receiver may start now, and why none.
+
+    A ``probe`` is to be given back if it is not run. ``places`` is the number of batches
+    that may run at a time.
+    """
 
     count: int
     why: Hold | None = None
+    probe: bool = False
+    places: int | None = None
 
 
 def permit(receiver: Receiver, database: str, wanted: int) -> Permit:
@@ -31,12 +42,67 @@ def permit(receiver: Receiver, database: str, wanted: int) -> Permit:
     See Note [Snapshots]. Those of paused signals are found by ``at_gates_of_signals``.
     """
     current = snapshot(database)
-    if current.is_empty:
+    if not current.is_empty:
+        why = closed(receiver, current)
+        if why is not None:
+            why = closed(receiver, snapshot(database, max_age=FRESH))
+        if why is not None:
+            return Permit(0, why)
+    if not is_limited(receiver, current):
         return Permit(wanted)
-    why = closed(receiver, current)
-    if why is not None:
-        why = closed(receiver, snapshot(database, max_age=FRESH))
-    return Permit(wanted) if why is None else Permit(0, why)
+    if not is_shared(database):
+        disregard(receiver.name, database)
+        return Permit(wanted)
+    return _permit_limited(receiver, database, wanted, current)
+
+
+def is_limited(receiver: Receiver, current: Snapshot) -> bool:
+    """Return True if the receiver may have a limit or a breaker."""
+    options = receiver.options
+    return (
+        options.rate_limit is not None
+        or options.breaker is not None
+        or options.max_concurrency is not None
+        or bool(current.limits)
+    )
+
+
+def _permit_limited(
+    receiver: Receiver, database: str, wanted: int, current: Snapshot
+) -> Permit:
+    """Ask the breaker, then the rate; ``claim_place`` asks for a place."""
+    probe = False
+    if receiver.options.breaker is not None:
+        admission = admit(receiver, database)
+        if admission is Admission.NONE:
+            return Permit(0, Hold.BREAKER)
+        probe = admission is Admission.PROBE
+        wanted = 1 if probe else wanted
+    rate, places = limits_of(receiver, current)
+    if rate is not None:
+        wanted = rates.take(receiver.name, database, rate, wanted)
+        if not wanted and probe:
+            tell(give_back(receiver.name, database))
+    if not wanted:
+        return Permit(0, Hold.LIMITED)
+    return Permit(wanted, probe=probe, places=places)
+
+
+def shut(receiver: Receiver, current: Snapshot) -> Hold | None:
+    """Return why relays publish nothing of the receiver; None if they may.
+
+    It is paused, or its breaker is open and no probe is due.
+    """
+    return closed(receiver, current) or _broken(receiver, current)
+
+
+def _broken(receiver: Receiver, current: Snapshot) -> Hold | None:
+    gate = current.gates.get(receiver.name)
+    if receiver.options.breaker is None or gate is None:
+        return None
+    if gate.breaker == Breaker.CLOSED or current.has_passed(gate.probe_at):
+        return None
+    return Hold.BREAKER
 
 
 def closed(receiver: Receiver, current: Snapshot) -> Hold | None:
@@ -85,16 +151,40 @@ def of_paused_signals(
     return found
 
 
-def releasable(gate: str, current: Snapshot) -> int:
-    """Return how many of what is held at a gate may be released now.
+def releasable(gate: str, current: Snapshot, database: str) -> int:
+    """Return how many of what is held at a gate this relay may release now.
 
     What waits at the gate of a receiver that is not known here is left to the relays
-    that know it.
+    that know it. What a rate permits is given to one relay, which has to release it.
     """
     if gate.startswith(SIGNAL):
         is_paused = gate in current.pauses or EVERYTHING in current.pauses
         return 0 if is_paused else RELEASED
     receiver = registry.receiver(gate)
-    if receiver is None or closed(receiver, current) is not None:
+    if receiver is None or shut(receiver, current) is not None:
         return 0
-    return RELEASED
+    is_broken = current.gates[gate].breaker != Breaker.CLOSED
+    if is_broken and receiver.options.breaker is not None:
+        return 1  # the probe
+    return _within_limits(receiver, limits_of(receiver, current), database)
+
+
+def _within_limits(receiver: Receiver, limits: Limits, database: str) -> int:
+    rate, places = limits
+    number = RELEASED
+    if places is not None:
+        free = free_places(receiver.name, database, places)
+        number = min(number, free * settings().CHUNK_SIZE)
+    if rate is not None and number:
+        return min(number, rates.releasable(receiver.name, database, rate))
+    if places is not None and number and not rates.is_turn(receiver.name, database):
+        return 0
+    return number
+
+
+def something_is_limited(current: Snapshot) -> bool:
+    """Return True if something is held at the gate of a receiver that has limits."""
+    receivers = (registry.receiver(gate) for gate in current.holding)
+    return any(
+        limits_of(receiver, current) != Limits() for receiver in receivers if receiver
+    )

@@ -23,6 +23,8 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
 
 from django.db import connections
 from django.db.models import Q
@@ -41,18 +43,27 @@ FRESH = 0.25
 class Snapshot:
     """The controls in force and the gates of one database; the rows are not changed.
 
-    ``taken_at`` is monotonic. ``limits`` are by target.
+    ``taken_at`` is monotonic. ``limits`` are by target. ``now`` is the time by the
+    database's clock, if there is a gate.
     """
 
     taken_at: float = -math.inf
     pauses: Mapping[str, Control] = field(default_factory=dict)
     limits: Mapping[str, Control] = field(default_factory=dict)
     gates: Mapping[str, Gate] = field(default_factory=dict)
+    now: datetime | None = None
 
     @property
     def is_empty(self) -> bool:
         """True if nothing has ever been steered."""
         return not (self.pauses or self.limits or self.gates)
+
+    def has_passed(self, moment: datetime | None) -> bool:
+        """Return True if this is past by the database's clock; so is None."""
+        if moment is None or self.now is None:
+            return True
+        since = timedelta(seconds=time.monotonic() - self.taken_at)
+        return moment <= self.now + since
 
     @property
     def holding(self) -> list[str]:
@@ -104,6 +115,16 @@ def forget(database: str | None = None) -> None:
         _taken.pop(database, None)
 
 
+def is_shared(database: str) -> bool:
+    """Return True if what this thread does counts for the limits of all workers.
+
+    Not where tasks are eager, inside of a transaction, or in a ``fresh`` block.
+    """
+    if _here.taken is not None or is_eager():
+        return False
+    return not connections[database].in_atomic_block
+
+
 @contextmanager
 def fresh() -> Iterator[None]:
     """Read what is in force once in this block, in a transaction or not."""
@@ -118,12 +139,15 @@ def _read(database: str) -> Snapshot:
     taken_at = time.monotonic()
     in_force = Q(until=None) | Q(until__gt=DatabaseNow())
     controls = list(Control.objects.using(database).filter(in_force))
+    rows: Any = Gate.objects.using(database)
+    gates = {each.receiver: each for each in rows.annotate(now=DatabaseNow())}
     pause = Control.Kind.PAUSE
     return Snapshot(
         taken_at=taken_at,
         pauses={each.target: each for each in controls if each.kind == pause},
         limits={each.target: each for each in controls if each.kind != pause},
-        gates={each.receiver: each for each in Gate.objects.using(database).all()},
+        gates=gates,
+        now=max((each.now for each in gates.values()), default=None),
     )
 
 

@@ -109,12 +109,17 @@ def _merged(found: Iterable[_Family]) -> Iterable[Any]:
     return merged.values()
 
 
-def _totals(database: str) -> dict[str, dict[str, float]]:
+def _totals(database: str) -> Totals:
+    """Return the totals of each receiver; zeros for one that has done nothing yet.
+
+    So that Prometheus sees the first of each as an increase.
+    """
+    zeros = dict.fromkeys(COLUMNS, 0)
+    names = [receiver.name for receiver in registry.receivers()]
+    known = {name: zeros for name in (ALL, *names)}
     rows = History.objects.using(database).filter(step=TOTAL).order_by("receiver")
-    return {
-        row["receiver"]: row
-        for row in rows.values("receiver", *COLUMNS)[:MAX_RECEIVERS]
-    }
+    rows = rows.values("receiver", *COLUMNS)[:MAX_RECEIVERS]
+    return known | {row["receiver"]: row for row in rows}
 
 
 def _counters(database: str, totals: Totals) -> Iterator[_Family]:

@@ -17,7 +17,7 @@ from signal_tasks import signals
 from signal_tasks.context import current_delivery
 from signal_tasks.error_text import line_of, one_line
 from signal_tasks.exceptions import NoCurrentDelivery
-from signal_tasks.states import OperationState, Reason, State
+from signal_tasks.states import Breaker, OperationState, Reason, State
 
 logger = logging.getLogger("signal_tasks")
 ON_MISSING = (
@@ -80,6 +80,7 @@ def _attempt_finished(details: signals.AttemptFinished, **_: object) -> None:
     facts: dict[str, Any] = {
         "receiver": details.receiver,
         "delivery": details.delivery_id,
+        "run": details.run,
         "attempt": details.attempt,
         "seconds": round(details.seconds, 4),
     }
@@ -106,6 +107,7 @@ def _delivery_dead(details: signals.DeliveryDead, **_: object) -> None:
             "delivery_dead",
             receiver=details.receiver,
             delivery=details.delivery_id,
+            run=details.run,
             attempt=details.attempt,
             reason=details.reason,
             error=details.error,
@@ -163,6 +165,19 @@ def _pass_failed(details: signals.PassFailed, **_: object) -> None:
     )
 
 
+def _breaker_changed(details: signals.BreakerChanged, **_: object) -> None:
+    facts: dict[str, Any] = {
+        "receiver": details.receiver,
+        "database": details.database,
+        "state": str(details.state),
+        "failures": details.failures,
+    }
+    if details.error is not None:
+        facts["error"] = details.error
+    level = logging.ERROR if details.state is Breaker.OPEN else logging.WARNING
+    _log(level, "breaker_changed", **facts)
+
+
 def _operation_finished(details: signals.OperationFinished, **_: object) -> None:
     facts: dict[str, Any] = {
         "operation": details.operation_id,
@@ -189,5 +204,6 @@ LISTENERS = (
     (signals.publication_failed, _publication_failed),
     (signals.pass_finished, _pass_finished),
     (signals.pass_failed, _pass_failed),
+    (signals.breaker_changed, _breaker_changed),
     (signals.operation_finished, _operation_finished),
 )

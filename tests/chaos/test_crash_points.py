@@ -55,6 +55,11 @@ def test_there_is_a_crash_point_in_each_window_from_commit_to_acknowledgement() 
         "RECOVERING",
         "SCHEDULED",
         "REPUBLISHED",
+        "OPERATION_STEP",
+        "COLLECTED",
+        "CHANGED",
+        "BACKFILLED",
+        "COUNTED",
     ]
 
 

@@ -50,7 +50,7 @@ def test_everything_that_is_promised_is_there() -> None:
 def test_every_error_is_one_of_ours() -> None:
     found = [getattr(signal_tasks, name) for name in signal_tasks.__all__]
     errors = [e for e in found if isinstance(e, type) and issubclass(e, Exception)]
-    assert len(errors) == 8
+    assert len(errors) == 10
     assert all(issubclass(error, SignalTasksError) for error in errors)
     assert issubclass(signal_tasks.PayloadError, TypeError)
 
@@ -67,7 +67,8 @@ SIGNATURES: dict[str, tuple[Callable[..., Any], str]] = {
     ),
     "using": (
         AsyncSignal.using,
-        "self, *, delay=None, at=None, database=None, headers=None",
+        "self, *, delay=None, at=None, database=None, headers=None, subject=None, "
+        "dedupe_key=None, dedupe_for=datetime.timedelta(days=1), on_duplicate='skip'",
     ),
     "send": (AsyncSignal.send, "self, sender, **named"),
     "send_many": (AsyncSignal.send_many, "self, sender, items"),

@@ -19,10 +19,13 @@ from signal_tasks import AsyncSignal
 from signal_tasks.db.clock import from_now
 from signal_tasks.delivery.message import process_message
 from signal_tasks.models import Delivery
+from signal_tasks.operations import pause, resume
 from signal_tasks.relay.pruning import prune_batch
 from signal_tasks.relay.recovery import recover
 from signal_tasks.relay.relay import Relay
-from signal_tasks.steering.snapshot import forget, snapshot
+from signal_tasks.states import Hold
+from signal_tasks.steering.holding import hold
+from signal_tasks.steering.snapshot import forget, fresh, snapshot
 from tests.signal_tasks.conftest import finish, listen
 
 postgres = connection.vendor == "postgresql"
@@ -168,6 +171,35 @@ def test_pruning_takes_the_same_statements_whatever_their_number(
     assert made[0] == made[1] <= 10
 
 
+@pytest.mark.django_db(transaction=True)
+def test_holding_a_message_takes_the_same_statements_whatever_its_number(
+    signal: AsyncSignal, statements: Any
+) -> None:
+    listen(signal)
+    made = []
+    for events in (1, 3, 100):
+        Delivery.objects.all().delete()
+        send_many(signal, events)
+        pause("*")
+        made.append(len(statements(lambda: run(signal))))
+    of_the_test, look, hold, new_gate = 2, 2, 6, 2
+    all_of_it = of_the_test + look + hold
+    assert made == [all_of_it + new_gate, all_of_it, all_of_it]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_pass_beside_held_deliveries_looks_at_their_gate_alone(
+    signal: AsyncSignal, relay: Relay, statements: Any
+) -> None:
+    listen(signal)
+    send_many(signal, 3)
+    pause("*")
+    run(signal)
+    forget()
+    look, due = ["SELECT", "SELECT"], ["SELECT"]
+    assert statements(relay.run_once) == look + due
+
+
 # -- how much ---------------------------------------------------------------------
 
 
@@ -259,6 +291,21 @@ class TestPlansOnFullTables:
     def test_a_pass_of_the_relay(self, relay: Relay) -> None:
         with explained(most=1):
             relay.run_once()
+
+    def test_a_pass_beside_held_deliveries(
+        self, signal: AsyncSignal, relay: Relay
+    ) -> None:
+        listen(signal)
+        send_many(signal, 2000)
+        pause(signal)
+        ids = list(Delivery.objects.filter(event__signal=signal.name).values_list("pk"))
+        gate = f"signal:{signal.name}"
+        hold([pk for (pk,) in ids], gate, Hold.PAUSED, database="default")
+        with explained(most=20), fresh():
+            assert relay.run_once()["default"].released == 0
+        resume(signal)
+        with explained(most=3 * 2000), fresh():
+            assert relay.run_once()["default"].released == 2000
 
     def test_publishing_what_is_due(self, signal: AsyncSignal, relay: Relay) -> None:
         listen(signal)

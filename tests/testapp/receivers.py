@@ -14,8 +14,8 @@ from asgiref.sync import async_to_sync
 from django.db import connections, transaction
 from django.dispatch import receiver
 
-from signal_tasks import Reject, Retry, RetryPolicy, current_delivery
-from tests.testapp.marks import mark
+from signal_tasks import Breaker, Reject, Retry, RetryPolicy, current_delivery
+from tests.testapp.marks import folder, mark
 from tests.testapp.models import Effect, Thing
 from tests.testapp.signals import (
     aged,
@@ -27,10 +27,13 @@ from tests.testapp.signals import (
     happened,
     inside,
     limited,
+    mailed,
     met,
+    narrow,
     noted,
     novel,
     outside,
+    paced,
     queued,
     timed,
 )
@@ -192,8 +195,36 @@ def fail_for_an_hour(sender: object, **kwargs: Any) -> None:
 
 @receiver(limited, rate_limit="2/s")
 def note_slowly(sender: object, key: object = "", **kwargs: Any) -> None:
-    """Leave an effect, at most twice per second and worker."""
+    """Leave an effect, at most twice per second."""
     leave("slowly", key)
+
+
+@receiver(paced, rate_limit="10/s", atomic=False)
+def note_in_time(sender: object, key: object = "", **kwargs: Any) -> None:
+    """Leave nothing but a mark, ten times per second of all workers together."""
+    mark("paced", key)
+
+
+@receiver(narrow, max_concurrency=2, atomic=False)
+def work_in_place(sender: object, key: object, seconds: float, **kwargs: Any) -> None:
+    """Note in the database when it starts and ends; two at a time in all workers."""
+    leave("start", key)
+    time.sleep(seconds)
+    leave("end", key)
+
+
+@receiver(
+    mailed,
+    atomic=False,
+    retry=SOON,
+    breaker=Breaker(failures=3, window=60, pause=1),
+)
+def send_mail(sender: object, key: object, **kwargs: Any) -> None:
+    """Leave a mark; fail after a moment while the mail server is down."""
+    if (folder() / "mail server is down").exists():
+        time.sleep(0.3)
+        raise ConnectionError("the mail server is down")
+    mark("mailed", key)
 
 
 @receiver(noted, atomic=False)

@@ -18,4 +18,7 @@ async_inside = AsyncSignal()  # heard by an atomic async receiver
 bridged = AsyncSignal()  # heard by a sync receiver that calls async code
 chained = AsyncSignal()
 met = AsyncSignal()  # heard by two receivers that lock rows in the given order
+paced = AsyncSignal()  # heard by a receiver with a rate for all workers together
+narrow = AsyncSignal()  # by one with places for two
+mailed = AsyncSignal()  # by one with a breaker
 novel = AsyncSignal()  # heard only where TEST_KNOWS_NOVEL is set

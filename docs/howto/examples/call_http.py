@@ -8,7 +8,15 @@ import requests
 from django.conf import settings
 from django.dispatch import receiver
 
-from signal_tasks import AsyncSignal, Reject, Retry, RetryPolicy, current_delivery
+from signal_tasks import (
+    AsyncSignal,
+    Breaker,
+    Reject,
+    Retry,
+    RetryPolicy,
+    current_delivery,
+)
+from signal_tasks.contrib.http import retry_after
 
 invoice_paid = AsyncSignal(name="billing.signals.invoice_paid")
 
@@ -24,6 +32,8 @@ LATER = {408, 425, 429, 503}
     atomic=False,  # no transaction is open while we wait
     queue="http",  # a slow service delays no other receivers
     timeout=60,  # for the whole attempt; requests limits single waits only
+    rate_limit="100/m",  # of all workers together, as the service allows
+    breaker=Breaker(failures=5, pause=30),  # leave it alone while it is down
     retry=RetryPolicy(max_attempts=12, backoff=5, max_delay=1800, give_up_after=DAY),
 )
 def tell_bookkeeping(sender: Any, number: str, **kwargs: Any) -> None:
@@ -50,5 +60,5 @@ def check(answer: requests.Response) -> None:
 
 def pause(answer: requests.Response) -> float | None:
     """Return the seconds that the service asks us to wait; None: as the policy says."""
-    asked = answer.headers.get("Retry-After", "")
-    return min(float(asked), DAY) if asked.isdecimal() else None
+    asked = retry_after(answer)  # seconds, or a date
+    return None if asked is None else min(asked, DAY)

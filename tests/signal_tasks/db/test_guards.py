@@ -23,7 +23,8 @@ from signal_tasks.db.clock import DatabaseNow, from_now
 from signal_tasks.db.complete import complete
 from signal_tasks.models import Delivery, Event
 from signal_tasks.querysets import DeliveryQuerySet
-from signal_tasks.states import State
+from signal_tasks.states import Hold, State
+from signal_tasks.steering.holding import hold
 from tests.integration.workers import eventually
 from tests.signal_tasks.conftest import listen
 
@@ -85,6 +86,16 @@ VERBS: dict[str, tuple[dict[str, Any], Verb]] = {
     "adopt": (
         {**PENDING, "orphaned": True},
         lambda rows, row, lease: rows.adopt([row.receiver]),
+    ),
+    "make_due": (
+        {**PENDING, "next_check_at": from_now(60)},
+        lambda rows, row, lease: rows.make_due([row.pk])[0],
+    ),
+    "hold": (
+        PENDING,
+        lambda rows, row, lease: hold(
+            [row.pk], "a gate", Hold.PAUSED, database=rows.db
+        ),
     ),
     "replay": (DEAD, lambda rows, row, lease: rows.replay()),
     "discard": (PENDING, lambda rows, row, lease: rows.discard()),

@@ -57,7 +57,7 @@ def deliver(signal: AsyncSignal, *keys: str) -> list[str]:
         "pk"
     )
     ids = [str(pk) for pk in pending.values_list("pk", flat=True)]
-    snapshot("default")  # which a process reads anew every two seconds
+    snapshot("default")  # what is steered is looked at every few seconds
     with CaptureQueriesContext(connection) as queries:
         process_message(signal.name, ids, "default", seconds=math.inf)
     return [query["sql"].split()[0] for query in queries.captured_queries]

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from signal_tasks import AsyncSignal, Reject, RetryPolicy, signals
+from signal_tasks.models import Delivery
 from signal_tasks.relay.relay import Relay
 from signal_tasks.telemetry import logs
 from signal_tasks.testing import run_pending
@@ -48,9 +49,22 @@ def test_a_failure_is_logged_once_with_its_facts(
     facts = vars(record)
     assert facts["signal_tasks_receiver"] == "t.logged"
     assert facts["signal_tasks_delivery"] == handle.id
-    assert facts["signal_tasks_attempt"] == 1
+    assert facts["signal_tasks_run"] == facts["signal_tasks_attempt"] == 1
     assert f"delivery={handle.id}" in record.getMessage()
     assert "on purpose" in record.getMessage()
+
+
+def test_after_a_replay_the_run_is_another_one(
+    signal: AsyncSignal, caplog: pytest.LogCaptureFixture
+) -> None:
+    signal.connect(fail, name="t.replayed", retry=RetryPolicy(max_attempts=1))
+    signal.send(sender=None, error="ValueError")
+    run_pending()
+    Delivery.objects.all().replay()
+    run_pending()
+    found = [vars(record) for record in logged(caplog, "delivery_dead")]
+    assert [each["signal_tasks_run"] for each in found] == [1, 2]
+    assert [each["signal_tasks_attempt"] for each in found] == [1, 1]
 
 
 def test_a_row_that_is_gone_is_one_warning_with_the_way_out(
@@ -172,6 +186,7 @@ def test_a_delivery_whose_workers_died_is_an_error(
         delivery_id=uuid.uuid4(),
         receiver="t.lost",
         database="default",
+        run=2,
         attempt=3,
         reason="lost",
         error="its worker died",
@@ -180,3 +195,4 @@ def test_a_delivery_whose_workers_died_is_an_error(
     (record,) = logged(caplog, "delivery_dead")
     assert record.levelno == logging.ERROR
     assert "t.lost" in record.getMessage()
+    assert "run=2 attempt=3" in record.getMessage()

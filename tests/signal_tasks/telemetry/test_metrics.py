@@ -101,6 +101,18 @@ def test_histograms_are_cumulative_and_sum_up(
 
 
 @pytest.mark.django_db
+def test_a_receiver_that_has_done_nothing_yet_is_counted_from_zero(
+    signal: AsyncSignal,
+) -> None:
+    listen(signal, name="t.new")
+    samples = scrape()
+    for outcome in ("succeeded", "retried", "deferred", "dead", "skipped"):
+        labels = {"receiver": "t.new", "outcome": outcome}
+        assert value(samples, "attempts_total", **labels) == 0
+    assert value(samples, "published_total") == 0
+
+
+@pytest.mark.django_db
 def test_a_database_that_cannot_be_read_is_down(signal: AsyncSignal) -> None:
     def refuse(*args: Any) -> None:
         raise OperationalError("away")

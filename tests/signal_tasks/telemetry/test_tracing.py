@@ -293,3 +293,13 @@ def test_without_the_extra_the_error_names_it() -> None:
         [sys.executable, "-c", WITHOUT], capture_output=True, text=True, check=True
     )
     assert "django-signal-tasks[otel]" in done.stdout
+
+
+def test_a_send_with_a_dedupe_key_is_traced_too(
+    signal: AsyncSignal, recorded: Recorded, stumbling: Any
+) -> None:
+    stumbling(None)
+    signal.using(dedupe_key="1").send(sender=None)
+    run_pending()
+    (send,), (run,) = recorded.named("send"), recorded.named("run")
+    assert parent(run) == place_of(send)
