@@ -116,7 +116,7 @@ def _totals(database: str) -> Totals:
     """
     zeros = dict.fromkeys(COLUMNS, 0)
     names = [receiver.name for receiver in registry.receivers()]
-    known = {name: zeros for name in (ALL, *names)}
+    known = dict.fromkeys((ALL, *names), zeros)
     rows = History.objects.using(database).filter(step=TOTAL).order_by("receiver")
     rows = rows.values("receiver", *COLUMNS)[:MAX_RECEIVERS]
     return known | {row["receiver"]: row for row in rows}

@@ -81,14 +81,14 @@ def test_a_dead_letter_is_one_event_with_its_ids(
     signal: AsyncSignal, init: Init
 ) -> None:
     events = init()
-    connect(signal, "t.dead", stumble, retry=ONCE)
+    connect(signal, "sentry.dead", stumble, retry=ONCE)
     ((_, handle),) = signal.send(sender=None)
     run_pending()
     (event,) = events
     assert event["level"] == "error"
     assert event["exception"]["values"][-1]["type"] == "ValueError"
     assert event["tags"] == {
-        "receiver": "t.dead",
+        "receiver": "sentry.dead",
         "signal": signal.name,
         "event_id": str(handle.event_id),
         "delivery_id": str(handle.id),
@@ -101,20 +101,20 @@ def test_the_same_error_of_a_receiver_is_one_issue(
     signal: AsyncSignal, init: Init
 ) -> None:
     events = init()
-    connect(signal, "t.dead", stumble, retry=ONCE)
-    connect(signal, "t.other", partial(stumble), retry=ONCE)
+    connect(signal, "sentry.dead", stumble, retry=ONCE)
+    connect(signal, "sentry.other", partial(stumble), retry=ONCE)
     for number in range(3):
         signal.send(sender=None, number=number)
     run_pending()
     issues = {tuple(event["fingerprint"]) for event in events}
     assert len(events) == 6
-    assert {issue[1] for issue in issues} == {"t.dead", "t.other"}
+    assert {issue[1] for issue in issues} == {"sentry.dead", "sentry.other"}
     assert len(issues) == 2
 
 
 def test_what_is_retried_makes_no_noise(signal: AsyncSignal, init: Init) -> None:
     events = init()
-    connect(signal, "t.retried", stumble)
+    connect(signal, "sentry.retried", stumble)
     signal.send(sender=None)
     run_pending()
     assert events == []
@@ -124,7 +124,7 @@ def test_what_is_retried_may_be_reported_as_a_warning(
     signal: AsyncSignal, init: Init
 ) -> None:
     events = init(retried=True)
-    connect(signal, "t.retried", stumble)
+    connect(signal, "sentry.retried", stumble)
     signal.send(sender=None)
     run_pending()
     assert [event["level"] for event in events] == ["warning"]
@@ -136,7 +136,7 @@ def test_to_ask_for_a_retry_is_never_reported(signal: AsyncSignal, init: Init) -
     def wait(sender: object, **kwargs: Any) -> None:
         raise Retry(after=10)
 
-    connect(signal, "t.waiting", wait)
+    connect(signal, "sentry.waiting", wait)
     signal.send(sender=None)
     run_pending()
     assert events == []
@@ -164,15 +164,16 @@ def test_a_delivery_whose_workers_died_is_reported(init: Init) -> None:
     events = init()
     details = signals.DeliveryDead(
         delivery_id=uuid.uuid4(),
-        receiver="t.lost",
+        receiver="sentry.lost",
         database="default",
+        run=1,
         attempt=3,
         reason="lost",
         error="its worker died",
     )
     signals.delivery_dead.send(Relay, details=details)
     (event,) = events
-    assert event["fingerprint"] == ["signal_tasks", "t.lost", "lost"]
+    assert event["fingerprint"] == ["signal_tasks", "sentry.lost", "lost"]
     assert event["tags"]["delivery_id"] == str(details.delivery_id)
 
 
@@ -185,12 +186,12 @@ def test_through_celery_too_a_dead_letter_is_one_event(
     def refuse(sender: object, **kwargs: Any) -> None:
         raise Reject("no")
 
-    connect(signal, "t.refused", refuse)
+    connect(signal, "sentry.refused", refuse)
     signal.using(delay=0.001).send(sender=None)
     ids = [str(pk) for pk in Delivery.objects.values_list("pk", flat=True)]
-    current_app.tasks["t.refused"].apply(args=(ids, "default"))
+    current_app.tasks["sentry.refused"].apply(args=(ids, "default"))
     assert Delivery.objects.get().state == "dead"
-    assert [event["tags"]["receiver"] for event in events] == ["t.refused"]
+    assert [event["tags"]["receiver"] for event in events] == ["sentry.refused"]
 
 
 def test_without_the_integration_nothing_is_reported(
@@ -201,7 +202,7 @@ def test_without_the_integration_nothing_is_reported(
     sentry_sdk.init(
         dsn="http://key@localhost/1", transport=transport, default_integrations=False
     )
-    connect(signal, "t.dead", stumble, retry=ONCE)
+    connect(signal, "sentry.dead", stumble, retry=ONCE)
     signal.send(sender=None)
     run_pending()
     assert transport.events == []

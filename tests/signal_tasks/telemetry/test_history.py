@@ -119,6 +119,7 @@ def test_a_delivery_that_a_relay_finds_dead_is_counted(recorded: Write) -> None:
         delivery_id=uuid.uuid4(),
         receiver="t.lost",
         database="default",
+        run=1,
         attempt=3,
         reason="lost",
         error="its worker died",
