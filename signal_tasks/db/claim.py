@@ -77,6 +77,11 @@ class Claimed:
     age: float
     probe: bool = False
 
+    @property
+    def is_first(self) -> bool:
+        """True for the first attempt since the send."""
+        return self.run == 1 and self.attempt == 1
+
     def __str__(self) -> str:
         return f"{self.receiver} {self.id}"
 

@@ -60,7 +60,7 @@ def call(job: Job) -> None:
         "signal_tasks.signal": claimed.signal,
         "signal_tasks.attempt": claimed.attempt,
     }
-    trace, first = carried.get(TRACEPARENT), claimed.attempt == 1
+    trace, first = carried.get(TRACEPARENT), claimed.is_first
     with spans.active.run(job.receiver.name, trace, facts, first=first):
         _call_in_context(job, headers, carried)
 

@@ -290,7 +290,7 @@ def _trace_claim(receiver: str, won: Sequence[Claimed], started: int) -> None:
 
 
 def _trace_of(claimed: Claimed) -> str | None:
-    if claimed.attempt > 1:
+    if not claimed.is_first:
         return None
     with suppress(DecodeError):  # told when it is run
         trace = split_headers(claimed.headers)[1].get(TRACEPARENT)

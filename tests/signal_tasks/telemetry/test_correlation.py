@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import runpy
 import subprocess
 import sys
 import uuid
+from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from django.core.exceptions import ImproperlyConfigured
 
 from signal_tasks import AsyncSignal, CurrentDelivery, current_delivery
@@ -19,6 +23,7 @@ from signal_tasks.testing import run_pending
 from tests.signal_tasks.conftest import listen
 
 pytestmark = pytest.mark.django_db
+ROOT = Path(__file__).resolve().parents[3]
 
 
 class Chain:
@@ -187,3 +192,27 @@ def test_the_filter_can_be_named_in_the_settings_of_a_project() -> None:
         [sys.executable, "-c", CONFIGURED], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_the_recipe_for_structlog_says_the_ids(
+    signal: AsyncSignal, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runpy.run_path(str(ROOT / "docs/reference/examples/structlog_ids.py"))
+
+    def log(sender: object, **kwargs: Any) -> None:
+        structlog.get_logger().info("inside", receiver="of a parcel")
+
+    signal.connect(log, name="t.structured", weak=False)
+    ((_, handle),) = signal.send(sender=None)
+    run_pending()
+    structlog.get_logger().info("outside")
+    structlog.reset_defaults()
+    inside, outside = map(json.loads, capsys.readouterr().out.splitlines())
+    assert inside == {
+        "delivery_id": str(handle.id),
+        "event_id": str(handle.event_id),
+        "correlation_id": str(handle.event_id),
+        "receiver": "of a parcel",
+        "event": "inside",
+    }
+    assert outside == {"event": "outside"}

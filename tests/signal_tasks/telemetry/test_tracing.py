@@ -12,9 +12,10 @@ from django.db import transaction
 from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan
 
-from signal_tasks import AsyncSignal, Retry, RetryPolicy
+from signal_tasks import AsyncSignal, Reject, Retry, RetryPolicy
 from signal_tasks.broker.connection import BrokerConnection
 from signal_tasks.broker.messages import PublishRequest
+from signal_tasks.broker.publisher import publisher
 from signal_tasks.delivery.message import process_message
 from signal_tasks.models import Delivery, Event
 from signal_tasks.telemetry import tracing
@@ -110,6 +111,20 @@ def test_a_retry_is_a_trace_of_its_own_with_a_link_to_the_send(
     assert links(second) == [place_of(send)]
 
 
+def test_a_replay_is_a_trace_of_its_own(
+    signal: AsyncSignal, recorded: Recorded, stumbling: Any
+) -> None:
+    stumbling(Reject("no"))
+    signal.send(sender=None)
+    run_pending()
+    Delivery.objects.replay()
+    run_pending()
+    (send,) = recorded.named("send")
+    again = recorded.named("run")[1]
+    assert parent(again) is None
+    assert links(again) == [place_of(send)]
+
+
 def test_an_error_of_a_receiver_is_recorded(
     signal: AsyncSignal, recorded: Recorded, stumbling: Any
 ) -> None:
@@ -199,6 +214,7 @@ def test_a_publication_is_a_child_of_its_send(
         ids=[str(Delivery.objects.get().pk)],
         trace=trace_of_send,
     )
+    publisher.flush(5)
     recorded.exporter.clear()
     BrokerConnection().publish([request])
     (publish,) = recorded.named("publish")
