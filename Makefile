@@ -64,7 +64,8 @@ PROCESSES_2 := $(wildcard tests/integration/test_[g-z]*.py)
 
 test: $(VENV)/dev.stamp ## the whole suite: on SQLite, then on PostgreSQL
 	@.ci/side-by-side 'TEST_DATABASE=sqlite $(PYTEST) $(SHOP_TESTS)' \
-		'TEST_DATABASE=sqlite $(PYTEST) $(LIBRARY_TESTS)'
+		'TEST_DATABASE=sqlite $(PYTEST) tests/integration' \
+		'TEST_DATABASE=sqlite $(PYTEST) tests/signal_tasks'
 	@.ci/side-by-side 'TEST_DATABASE=postgres $(PYTEST) $(SHOP_TESTS) $(ONCE_TESTS)' \
 		'TEST_DATABASE=postgres $(PYTEST) $(PROCESSES_1)' \
 		'TEST_DATABASE=postgres $(PYTEST) tests/signal_tasks $(PROCESSES_2)'

@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 import threading
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from django.conf import settings
@@ -44,7 +45,7 @@ def _may_see_report(request: HttpRequest) -> bool:
     return has_permission(request, "signal_tasks.view_delivery")
 
 
-def _report() -> dict[str, Any]:
+def _report() -> Mapping[str, Any]:
     try:
         return signal_health()
     except DatabaseError:

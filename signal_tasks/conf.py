@@ -37,6 +37,8 @@ class Settings:
     CONTEXT: tuple[str, ...] = ()
     #: Largest encoded payload of one event, in bytes.
     MAX_PAYLOAD_BYTES: int = 262_144
+    #: Most causes of an event, each an event in whose receiver the next one was sent.
+    MAX_DEPTH: int = 16
     #: Longest stored traceback of a failed attempt, in characters.
     MAX_TRACEBACK_CHARS: int = 20_000
     #: Most delivery ids in one message.

@@ -8,8 +8,9 @@ runs a delivery in no other context than that.
 
 The values are stored beside the headers: then the column holds a list of both, where
 without hooks it holds the headers alone. So neither can be taken for the other. Under
-two names more, the trace of a send and the correlation id of a chain of events travel
-there; a worker that can do nothing with a trace ignores it.
+names that no hook has, the causes of an event that was sent inside of a receiver are
+stored with them, its correlation id, and the trace of its send. A worker that can do
+nothing with a trace ignores it.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
@@ -41,6 +42,9 @@ REQUEST = "request_id"
 OWN_NAMES = frozenset({TRACEPARENT, CORRELATION})
 #: Longest correlation id, in characters.
 MAX_CORRELATION = 255
+
+if TYPE_CHECKING:
+    from signal_tasks.codec import Payload
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +76,8 @@ class CurrentDelivery:
     cause_id: uuid.UUID | None = None
     _extend: Callable[[float], None] = field(repr=False)
     _correlation: str = field(repr=False, default="")
+    _causes: Sequence[Sequence[str]] = field(default=(), repr=False)
+    _payload: Payload | None = field(default=None, repr=False)
 
     @property
     def idempotency_key(self) -> str:
@@ -119,6 +125,26 @@ def current_delivery() -> CurrentDelivery:
     return delivery
 
 
+class Running(NamedTuple):
+    """What an event that is sent now is caused by.
+
+    ``causes`` are those of the event that is delivered, as it has stored them.
+    """
+
+    signal: str
+    receiver: str
+    causes: Sequence[Sequence[str]]
+    payload: Payload | None
+
+
+def running() -> Running | None:
+    """Return the delivery in whose receiver this code runs, or None."""
+    it = _current.get()
+    if it is None:
+        return None
+    return Running(it.signal, it.receiver, it._causes, it._payload)  # noqa: SLF001
+
+
 def cause() -> uuid.UUID | None:
     """Return the id of the event in whose receiver this code runs, or None."""
     delivery = _current.get()
@@ -141,6 +167,10 @@ def delivering(delivery: CurrentDelivery) -> Iterator[None]:
 
 
 # -- context of the sender --------------------------------------------------------
+
+
+#: The name under which the chain of causes is stored.
+CAUSES = "signal_tasks.causes"
 
 
 class ContextHook(Protocol):
@@ -217,13 +247,15 @@ def carries_schemas() -> bool:
     return any(getattr(hook, "carries_schemas", False) for hook in hooks())
 
 
-def stored_headers(headers: Mapping[str, Any] | None) -> str:
-    """Return the text of the headers together with the captured context.
+def stored_headers(
+    headers: Mapping[str, Any] | None, causes: Sequence[Sequence[str]] = ()
+) -> str:
+    """Return the text of the headers together with the captured context and causes.
 
     Raises:
         TypeError: a hook captures something else than a JSON value.
     """
-    carried: dict[str, Any] = {}
+    carried: dict[str, Any] = {CAUSES: causes} if causes else {}
     for hook in hooks():
         if (value := hook.capture()) is not None:
             _check_json(hook.name, value)

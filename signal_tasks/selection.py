@@ -123,7 +123,7 @@ class Selection:
         """
         total = 0
         for database in outbox_aliases():
-            rows = self._rows_for(verb, database).order_by()
+            rows = self.rows_for(verb, database).order_by()
             if cap is not None:
                 rows = rows[: cap + 1 - total]
             total += rows.count()
@@ -131,14 +131,16 @@ class Selection:
                 break
         return total
 
-    def _rows_for(self, verb: str | None, database: str) -> DeliveryQuerySet[Delivery]:
+    def rows_for(self, verb: str | None, database: str) -> DeliveryQuerySet[Delivery]:
+        """Return what a verb would change, or for None all that match."""
         if verb == "replay":
             return self.replayable(database)
         return self.discardable(database) if verb == "discard" else self.rows(database)
 
-    def fixed(self) -> Selection:
-        """Return the selection with moments in place of timedeltas, as of now."""
-        return replace(self, since=moment(self.since), until=moment(self.until))
+    def fixed(self, now: datetime | None = None) -> Selection:
+        """Return the selection with moments in place of timedeltas, as of ``now``."""
+        since, until = moment(self.since, now), moment(self.until, now)
+        return replace(self, since=since, until=until)
 
     def words(self) -> str:
         """Return the selection as an English phrase, for people who have to decide."""
@@ -202,9 +204,11 @@ PHRASES = {
 }
 
 
-def moment(time: Since | None) -> datetime | None:
-    """Return a time as a moment: a timedelta is so long ago."""
-    return timezone.now() - time if isinstance(time, timedelta) else time
+def moment(time: Since | None, now: datetime | None = None) -> datetime | None:
+    """Return a time as a moment: a timedelta is so long before ``now``."""
+    if isinstance(time, timedelta):
+        return (now or timezone.now()) - time
+    return time
 
 
 def _ids(given: Any) -> tuple[uuid.UUID, ...]:

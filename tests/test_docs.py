@@ -16,6 +16,7 @@ from django.dispatch import Signal
 from signal_tasks import checks
 from signal_tasks import signals as lifecycle
 from signal_tasks.conf import Settings
+from signal_tasks.db.coalesce import merge
 from signal_tasks.db.complete import complete
 from signal_tasks.management.commands.signal_tasks import Command
 from signal_tasks.querysets import DeliveryQuerySet
@@ -83,7 +84,8 @@ def test_every_verb_of_the_state_machine_is_one_of_the_engine() -> None:
         for verb in re.findall(r"\w+", row)
     }
     assert {verb for verb in verbs if not hasattr(DeliveryQuerySet, verb)} == {
-        complete.__name__
+        complete.__name__,
+        merge.__name__,
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,7 @@ from notifications.models import Notification
 from orders.models import Order
 from products.models import StockMovement
 from shop.fault_demo.faults import EMAIL, mail_is_broken
-from signal_tasks import health
+from signal_tasks import HealthReport, health
 
 STATES = ("pending", "running", "succeeded", "dead")
 
@@ -21,7 +22,7 @@ class Totals:
     orders: int
     movements: int
     mails: int
-    health: dict[str, Any]
+    health: HealthReport
     mail_is_broken: bool
 
     @property
@@ -36,7 +37,8 @@ class Totals:
     @property
     def deliveries(self) -> list[tuple[str, int]]:
         """Return the number of deliveries of the whole shop in each state."""
-        return [(state, self.health[state]) for state in STATES]
+        counts: Mapping[str, Any] = self.health
+        return [(state, counts[state]) for state in STATES]
 
     @property
     def equal(self) -> bool:

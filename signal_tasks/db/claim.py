@@ -113,6 +113,7 @@ def claim(
         rows = _claim_on_postgresql(wanted, lease, deliveries.db)
     else:
         rows = _claim_portably(wanted, lease, deliveries, events)
+    rows = _with_new_events(list(rows), events)
     won = [_claimed(row, lease, deliveries.db) for row in rows]
     order = {pk: place for place, pk in enumerate(wanted.ids)}
     return sorted(won, key=lambda claimed: order[claimed.id])
@@ -184,9 +185,32 @@ def _row(delivery: Any, event: Any) -> Sequence[Any]:
     row = (*head, delivery.attempts + 1, waited)
     if event is None:
         return (*row, None, None, None, None, None, None)
+    return (*row, *_body(event, now))
+
+
+def _body(event: Any, now: datetime) -> Sequence[Any]:
     age = (now - event.sent_at).total_seconds()
     body = (event.signal, event.payload, event.headers, event.cause_id, event.sent_at)
-    return (*row, *body, age)
+    return (*body, age)
+
+
+def _with_new_events(
+    rows: Sequence[Sequence[Any]], events: QuerySet[Any]
+) -> Sequence[Sequence[Any]]:
+    """Look again for events that are not there.
+
+    PostgreSQL locks the newest row of a delivery, but finds its event as of the start
+    of the statement. A sender may have merged a newer event into it in between.
+    """
+    missing = [row[1] for row in rows if row[6] is None]
+    if not missing:
+        return rows
+    found = events.annotate(now=DatabaseNow()).in_bulk(missing)
+    return [_with_event(row, found.get(row[1])) for row in rows]
+
+
+def _with_event(row: Sequence[Any], event: Any) -> Sequence[Any]:
+    return row if event is None else (*row[:6], *_body(event, event.now))
 
 
 def _claimed(row: Sequence[Any], lease: int, database: str) -> Claimed:

@@ -3,7 +3,7 @@
 # Note [Failure groups]
 All workers count into the row of a group, so its lock is taken as late as can be: last
 before the commit, and in the order of the fingerprints, so that no two transactions
-wait for each other. One statement adds to the row or makes it, so that no failure is
+wait for each other. Only the gate of a breaker is locked later, always. One statement adds to the row or makes it, so that no failure is
 lost between those who do either at the same time.
 """
 

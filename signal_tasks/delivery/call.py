@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import time
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from threading import Thread
@@ -66,14 +66,16 @@ def call(job: Job) -> None:
 
 
 def _call_in_context(
-    job: Job, headers: Mapping[str, Any], carried: Mapping[str, Any]
+    job: Job, headers: Mapping[str, Any], carried: dict[str, Any]
 ) -> None:
+    causes = carried.pop(context.CAUSES, ())
     if not carried:
-        _call(job, headers)
+        _call(job, headers, causes)
         return
     with ExitStack() as stack:
         _restore(carried, stack)
-        _call(job, headers, context.carried_correlation(carried))
+        correlation = context.carried_correlation(carried)
+        _call(job, headers, causes, correlation)
 
 
 def _restore(carried: Mapping[str, Any], stack: ExitStack) -> None:
@@ -103,7 +105,12 @@ def _enter(hook: context.ContextHook, value: object, stack: ExitStack) -> None:
         raise DecodeError(problem) from error
 
 
-def _call(job: Job, headers: Mapping[str, Any], correlation: str = "") -> None:
+def _call(
+    job: Job,
+    headers: Mapping[str, Any],
+    causes: Sequence[Sequence[str]],
+    correlation: str = "",
+) -> None:
     claimed = job.claimed
     function = job.receiver.function()
     if function is None:
@@ -113,7 +120,8 @@ def _call(job: Job, headers: Mapping[str, Any], correlation: str = "") -> None:
     on_missing = job.receiver.options.on_missing
     payload = codec.decode(claimed.payload, on_missing=on_missing)
     signal = registry.signal(claimed.signal)
-    with context.delivering(_current(job, headers, correlation)), interruptible:
+    current = _current(job, headers, payload, causes, correlation)
+    with context.delivering(current), interruptible:
         result = function(signal=signal, sender=payload.sender, **payload.kwargs)
         if result is not None:
             _finish(result)
@@ -156,7 +164,11 @@ def _await(result: Awaitable[Any]) -> None:
 
 
 def _current(
-    job: Job, headers: Mapping[str, Any], correlation: str
+    job: Job,
+    headers: Mapping[str, Any],
+    payload: codec.Payload,
+    causes: Sequence[Sequence[str]],
+    correlation: str,
 ) -> context.CurrentDelivery:
     claimed = job.claimed
     return context.CurrentDelivery(
@@ -170,8 +182,10 @@ def _current(
         headers=headers,
         database=claimed.database,
         cause_id=claimed.cause_id,
-        _correlation=correlation,
         _extend=lambda seconds: _extend(job, seconds),
+        _payload=payload,
+        _causes=causes,
+        _correlation=correlation,
     )
 
 

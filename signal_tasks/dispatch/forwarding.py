@@ -40,6 +40,7 @@ from signal_tasks.db.aliases import alias_for
 from signal_tasks.dispatch.connection import Connection, key_of
 from signal_tasks.dispatch.signal import AsyncSignal
 from signal_tasks.exceptions import PayloadError
+from signal_tasks.outbox.causes import check_repetition
 from signal_tasks.outbox.merge import coalesce_keys
 from signal_tasks.outbox.options import SendOptions
 from signal_tasks.outbox.write import EncodedEvent, prepare, write
@@ -226,6 +227,8 @@ class ForwardedSignal(AsyncSignal):
         except PayloadError as error:
             error.hint = _advice(error, {**kwargs, "sender": sender}, form, receivers)
             raise
+        names = [receiver.name for receiver in receivers]
+        check_repetition(self.name, event.subject, names)
         details = signals.SignalSending(signal=self, sender=sender, kwargs=kwargs)
         signals.signal_sending.send(self, details=details)
         return event

@@ -69,6 +69,15 @@ def health() -> HealthReport:
     return cast("HealthReport", report)
 
 
+def without_relay() -> list[str]:
+    """Return the aliases of the outboxes on which no relay is alive."""
+    return [
+        database
+        for database in outbox_aliases()
+        if not any(worker.runs_relay for worker in _live_workers(database))
+    ]
+
+
 def _no_counts() -> dict[str, int]:
     return dict.fromkeys(KEYS, 0)
 

@@ -8,7 +8,7 @@ from django.db import models
 from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
-from signal_tasks.context import split_headers
+from signal_tasks.context import CAUSES, split_headers
 from signal_tasks.db.clock import DatabaseNow, uuid7
 from signal_tasks.querysets import DeliveryQuerySet
 from signal_tasks.states import Reason, State
@@ -56,6 +56,7 @@ class Event(models.Model):
     def context_mapping(self) -> dict[str, Any]:
         """Return the context of the sender; see Note [Context] in ``context``."""
         _, carried = split_headers(self.headers)
+        carried.pop(CAUSES, None)
         return carried
 
 

@@ -11,9 +11,11 @@ from signal_tasks.controls import ControlInForce, controls, pause, resume
 from signal_tasks.exceptions import NotInForce
 from signal_tasks.limiting import BreakerState, breakers, clear, limit
 from signal_tasks.operations.creation import backfill, discard, replay
+from signal_tasks.operations.failures import last_failures
 from signal_tasks.operations.groups import FailureGroup, annotate, failure_groups
 from signal_tasks.operations.handle import Operation, find, recent
 from signal_tasks.operations.inspection import describe, describe_signals
+from signal_tasks.operations.looks import acknowledge
 from signal_tasks.operations.trail import log
 from signal_tasks.selection import Selection
 
@@ -24,6 +26,7 @@ __all__ = [
     "NotInForce",
     "Operation",
     "Selection",
+    "acknowledge",
     "annotate",
     "backfill",
     "breakers",
@@ -34,6 +37,7 @@ __all__ = [
     "discard",
     "failure_groups",
     "find",
+    "last_failures",
     "limit",
     "log",
     "pause",

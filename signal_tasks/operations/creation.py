@@ -50,7 +50,7 @@ class Plan:
         return models.Operation(
             pk=pk,
             kind=self.kind,
-            stored_selection=self.selection.fixed().to_json(),
+            stored_selection=self.selection.to_json(),
             open_key=open_key(self.kind, self.selection),
             canary=canary,
             rate="" if self.rate is None else str(self.rate),
@@ -74,7 +74,10 @@ class Plan:
         if len(ids) > MAX_SHOWN_IDS:
             return ""
         options: dict[str, object] = {**self.selection.options()}
-        options |= {"rate": self.rate, "reason": self.reason}
+        options |= {"rate": self.rate, "because": self.reason}
+        options["all"] = self.selection.is_empty
+        if self.kind != Kind.DISCARD and self.canary is not None:
+            options["canary" if self.canary else "no_canary"] = True
         return audit.command_line(self.kind, *ids, **options)
 
 

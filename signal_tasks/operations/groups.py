@@ -148,6 +148,7 @@ def annotate(fingerprint: str, note: str, *, by: Any = None) -> None:
         target=f"group {fingerprint}",
         by=audit.name_of(by),
         reason=note,
+        command=audit.command_line("note", fingerprint, note),
     )
     if not sum([_annotate(act, fingerprint, name) for name in outbox_aliases()]):
         raise LookupError(f"There is no failure group {fingerprint!r}.")

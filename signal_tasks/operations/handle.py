@@ -17,6 +17,7 @@ from django.db import IntegrityError, transaction
 from signal_tasks import audit, models
 from signal_tasks.db.aliases import outbox_aliases
 from signal_tasks.relay import operating
+from signal_tasks.relay.changes import selection_of
 from signal_tasks.selection import Selection
 from signal_tasks.states import OPEN, OperationState
 
@@ -73,7 +74,7 @@ class Operation:
         operation = cls(
             id=row.pk,
             kind=row.kind,
-            selection=Selection.from_json(row.stored_selection),
+            selection=selection_of(row),
             canary=row.canary,
             rate=row.rate,
             reason=row.reason,
@@ -86,6 +87,11 @@ class Operation:
     def is_open(self) -> bool:
         """True while relays work at it, or will."""
         return self.state in OPEN
+
+    @property
+    def databases(self) -> tuple[str, ...]:
+        """The outboxes in which it has a row; none for a dry run."""
+        return self._databases
 
     def __str__(self) -> str:
         return f"{self.kind}[{self.id}] {self.state}"
@@ -155,7 +161,7 @@ class Operation:
                 if row is None or row.state not in (*OPEN, OperationState.STOPPED):
                     continue
                 row.finish(OperationState.CANCELLED)
-                row.save(using=database)
+                row.save(using=database, update_fields=operating.PROGRESS)
                 audit.record(act(), database=database)
                 operating.tell_finished(row, database)
         return self.refresh()
@@ -183,7 +189,7 @@ class Operation:
         row.reopen(open_key(row.kind, Selection.from_json(row.stored_selection)))
         try:
             with transaction.atomic(using=database):
-                row.save(using=database)
+                row.save(using=database, update_fields=operating.PROGRESS)
         except IntegrityError as error:
             raise ValueError("The same operation is open already.") from error
 
@@ -254,5 +260,5 @@ def _act(verb: str, operation: Operation, by: Any, reason: str) -> audit.Act:
         by=audit.name_of(by),
         reason=reason,
         operation_id=operation.id,
-        command=audit.command_line("operations", verb, str(operation.id)),
+        command=audit.command_line("operations", str(operation.id), **{verb: True}),
     )

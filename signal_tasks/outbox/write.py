@@ -28,6 +28,7 @@ from signal_tasks.db.dedupe import Key, claim
 from signal_tasks.db.insert import NewEvent, NewRows, insert, insert_once
 from signal_tasks.db.session import DropIfLost
 from signal_tasks.outbox import subjects
+from signal_tasks.outbox.causes import causes, check_depth
 from signal_tasks.outbox.merge import NOTHING, merge_events
 from signal_tasks.outbox.options import Dedupe, SendOptions
 from signal_tasks.registry.registry import Receiver
@@ -66,10 +67,12 @@ def prepare(
     Raises:
         PayloadError: a value cannot travel, or there is too much of it.
         ValueError: ``delay`` or ``at`` for a receiver that coalesces.
+        SignalLoop: its chain of causes is too long.
         ImproperlyConfigured: the database of the options holds no outbox.
     """
     if "signal" in named:
         raise TypeError("'signal' is handed to receivers by Django; rename it")
+    check_depth(signal)
     limit = settings().MAX_PAYLOAD_BYTES
     payload = codec.encode(signal, sender, named, max_bytes=limit)
     database = alias_for(options.database, sender)
@@ -123,7 +126,7 @@ def _write_all(remaining: Iterator[EncodedEvent]) -> list[NewEvent]:
     if not (batch := list(islice(remaining, BATCH))):
         return written
     database = batch[0].database
-    headers = context.stored_headers(batch[0].options.headers)
+    headers = context.stored_headers(batch[0].options.headers, causes())
     with DropIfLost(database), transaction.atomic(using=database, savepoint=False):
         while batch and (new := _write(batch, headers)):
             written += new
@@ -147,7 +150,7 @@ def write_once(event: EncodedEvent, dedupe: Dedupe) -> NewEvent | uuid.UUID:
 
 
 def _write_once(event: EncodedEvent, dedupe: Dedupe) -> NewEvent | uuid.UUID:
-    headers = context.stored_headers(event.options.headers)
+    headers = context.stored_headers(event.options.headers, causes())
     database = event.database
     with DropIfLost(database), transaction.atomic(using=database, savepoint=False):
         rows = _rows([event], headers)

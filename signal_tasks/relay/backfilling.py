@@ -30,7 +30,7 @@ from signal_tasks.error_text import line_of
 from signal_tasks.exceptions import DecodeError, MissingInstance
 from signal_tasks.models import Delivery, Event, Operation, OperationItem
 from signal_tasks.registry.registry import DurableSignal, Receiver, registry
-from signal_tasks.relay.changes import Batch
+from signal_tasks.relay.changes import Batch, selection_of
 from signal_tasks.selection import Selection, moment
 
 CLOCK_ERROR = timedelta(hours=1)
@@ -149,7 +149,7 @@ def _next(
 def work(operation: Operation, limit: int, key: str, database: str) -> Batch:
     """Deliver up to ``limit`` of the events behind ``key``; see ``changes.work``."""
     limit = min(limit, DECODED)
-    selection = Selection.from_json(operation.stored_selection)
+    selection = selection_of(operation)
     rows = _next(operation, selection, key, database)
     ids = list(rows.values_list("pk", flat=True)[: limit + 1])
     is_last, ids = len(ids) <= limit, ids[:limit]

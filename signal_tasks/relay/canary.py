@@ -30,21 +30,19 @@ class Judgement:
     Attributes:
         may_go_on: None while it has to be waited for.
         bad: deliveries that were changed and have failed again.
-        failed: these, and those that could not be changed.
         error: a sentence about the most frequent error.
     """
 
     may_go_on: bool | None
     bad: int = 0
-    failed: int = 0
     error: str = ""
 
 
-def judge(operation: Operation, used: int, database: str) -> Judgement:
-    """Judge the current step, in which ``used`` deliveries were tried.
+def judge(operation: Operation, database: str) -> Judgement:
+    """Judge the current step by the deliveries that it has changed.
 
     Mark the items that have failed, unless the step has to be waited for. In the
-    caller's transaction.
+    caller's transaction. Those that could not be changed say nothing of the receiver.
     """
     items = OperationItem.objects.using(database).filter(
         operation_id=operation.pk,
@@ -55,20 +53,19 @@ def judge(operation: Operation, used: int, database: str) -> Judgement:
     counts = dict(rows.values_list("outcome").annotate(n=Count("pk")).order_by())
     changed = items.count()
     good, bad = counts.get("good", 0), counts.get("bad", 0)
-    failed = bad + used - changed
-    gone = changed - sum(counts.values())  # pruned: finished long ago
-    if failed > used * (1 - ENOUGH):
+    known = sum(counts.values())  # others were pruned, long after they had finished
+    if bad > changed * (1 - ENOUGH):
         may_go_on = False
-    elif good >= (used - gone) * ENOUGH:
+    elif good >= known * ENOUGH:
         may_go_on = True
     else:
         return Judgement(may_go_on=None)
     ids = list(rows.filter(outcome="bad").values_list("pk", flat=True))
-    error = "" if may_go_on else _most_frequent(ids, operation.note, database)
+    error = "" if may_go_on else _most_frequent(ids, database)
     for start in range(0, len(ids), BATCH):
         some = items.filter(pk__in=ids[start : start + BATCH])
         some.update(state=OperationItem.State.FAILED)
-    return Judgement(may_go_on=may_go_on, bad=bad, failed=failed, error=error)
+    return Judgement(may_go_on=may_go_on, bad=bad, error=error)
 
 
 def _with_outcome(database: str, items: Any) -> Any:
@@ -87,7 +84,7 @@ def _with_outcome(database: str, items: Any) -> Any:
     return rows.filter(pk__in=items.values("delivery_id")).annotate(outcome=outcome)
 
 
-def _most_frequent(ids: Sequence[uuid.UUID], note: str, database: str) -> str:
+def _most_frequent(ids: Sequence[uuid.UUID], database: str) -> str:
     attempts = Attempt.objects.using(database).filter(
         delivery_id__in=ids[:MAX_ERRORS],
         run=F("delivery__run"),
@@ -95,10 +92,11 @@ def _most_frequent(ids: Sequence[uuid.UUID], note: str, database: str) -> str:
     )
     fields = ("fingerprint", "error_type", "error")
     found = list(attempts.order_by("pk").values_list(*fields)[:MAX_ERRORS])
-    if not found:
-        return note and f"The last error: {note}"
+    if not found:  # discarded, by the receiver's on_missing or by an operator
+        return "They were discarded."
     keys = [group or f"{kind}: {text}" for group, kind, text in found]
     ((key, times),) = Counter(keys).most_common(1)
     group, kind, text = found[keys.index(key)]
-    told = f"The most frequent error, {times} times: {one_line(f'{kind}: {text}')}"
+    often = "once" if times == 1 else f"{times} times"
+    told = f"The most frequent error, {often}: {one_line(f'{kind}: {text}')}"
     return f"{told} (failure group {group})" if group else told

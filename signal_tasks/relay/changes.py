@@ -17,8 +17,9 @@ from signal_tasks.querysets import DISCARDABLE, REPLAYABLE
 from signal_tasks.selection import Selection
 from signal_tasks.states import State
 
-#: Deliveries that are collected in one transaction.
-BATCH = 1000
+#: Deliveries that are collected in one transaction: many, since each looks through the
+#: finished ones anew.
+BATCH = 5000
 #: The states that each verb starts from, and the one that it leads to.
 EDGES = {
     Operation.Kind.REPLAY: (REPLAYABLE, State.PENDING),
@@ -36,6 +37,12 @@ class Batch:
     key: str = ""
     is_last: bool
     error: str = ""
+
+
+def selection_of(operation: Operation) -> Selection:
+    """Return the selection as it was meant when the operation was opened."""
+    selection = Selection.from_json(operation.stored_selection)
+    return selection.fixed(operation.cutoff_at)
 
 
 def collect(

@@ -42,8 +42,7 @@ from signal_tasks.registry.options import per_second
 from signal_tasks.registry.registry import registry
 from signal_tasks.relay import backfilling, changes
 from signal_tasks.relay.canary import Judgement, judge
-from signal_tasks.relay.changes import Batch
-from signal_tasks.selection import Selection
+from signal_tasks.relay.changes import Batch, selection_of
 from signal_tasks.states import OperationState
 
 #: How long one pass works at operations, and how often it looks for them (seconds).
@@ -58,6 +57,20 @@ MAX_OPEN = 100
 JUDGE_EVERY, JUDGE_SHARE = 1.0, 0.1
 #: A relay that comes late makes up for this much of a rate (seconds).
 CATCH_UP = timedelta(seconds=5)
+#: The columns that a batch writes; a selection of ten thousand ids is none of them.
+PROGRESS = (
+    "state",
+    "total",
+    "done",
+    "failed",
+    "skipped",
+    "step",
+    "note",
+    "open_key",
+    "cursor",
+    "next_step_at",
+    "finished_at",
+)
 #: The size of the next step of a canary; five times as many beyond these.
 NEXT_STEP = {0: 1, 1: 2, 2: 5, 5: 20}
 
@@ -122,6 +135,10 @@ def _run_batch(pk: uuid.UUID, database: str) -> bool:
         if operation is None or not _is_known(operation):
             return False
         operation.state = OperationState.RUNNING
+        if operation.total is None or not operation.rate:
+            operation.next_step_at = (
+                operation.now
+            )  # it moves, and others have their turn
         if operation.total is None:
             goes_on = _collect(operation, database)
         else:
@@ -132,7 +149,7 @@ def _run_batch(pk: uuid.UUID, database: str) -> bool:
 
 def save(operation: Operation, database: str) -> None:
     """Write the operation; tell that it has finished once that is committed."""
-    operation.save(using=database)
+    operation.save(using=database, update_fields=PROGRESS)
     if operation.finished_at is not None:
         tell_finished(operation, database)
 
@@ -150,7 +167,7 @@ def _is_known(operation: Operation) -> bool:
     """Return False for a backfill that only newer, or other, code can run."""
     if operation.kind != Operation.Kind.BACKFILL:
         return True
-    receiver = Selection.from_json(operation.stored_selection).receiver
+    receiver = selection_of(operation).receiver
     return receiver is not None and registry.receiver(receiver) is not None
 
 
@@ -159,7 +176,7 @@ def _is_known(operation: Operation) -> bool:
 
 def _collect(operation: Operation, database: str) -> bool:
     """Collect one batch; fix the total with the last one."""
-    selection = Selection.from_json(operation.stored_selection)
+    selection = selection_of(operation)
     cursor = Cursor.read(operation.cursor)
     is_backfill = operation.kind == Operation.Kind.BACKFILL
     collect = backfilling.collect if is_backfill else changes.collect
@@ -189,7 +206,7 @@ def _work(operation: Any, database: str) -> bool:
     work = backfilling.work if is_backfill else changes.work
     batch = work(operation, limit, cursor.key, database)
     _count(operation, batch)
-    used = cursor.used + batch.changed + batch.failed
+    used = cursor.used + batch.changed
     operation.cursor = str(cursor._replace(key=batch.key, used=used))
     if batch.is_last:
         _finish(operation)
@@ -220,7 +237,7 @@ def _count(operation: Any, batch: Batch) -> None:
 def _may_go_on(operation: Any, cursor: Cursor, database: str) -> bool:
     """Judge the last step of a canary; wait, or stop the operation, if it may not."""
     started = time.monotonic()
-    judgement = judge(operation, cursor.used, database)
+    judgement = judge(operation, database)
     if judgement.may_go_on is None:
         took = time.monotonic() - started
         wait = timedelta(seconds=max(JUDGE_EVERY, took / JUDGE_SHARE))
@@ -234,7 +251,7 @@ def _may_go_on(operation: Any, cursor: Cursor, database: str) -> bool:
 
 
 def _why(operation: Operation, cursor: Cursor, judgement: Judgement) -> str:
-    bad = f"{judgement.failed} of {cursor.used}"
+    bad = f"{judgement.bad} of {cursor.used}"
     return f"Step {operation.step}: {bad} deliveries have failed. {judgement.error}"
 
 

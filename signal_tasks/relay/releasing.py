@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from signal_tasks.registry.registry import registry
-from signal_tasks.steering.gates import is_limited, releasable, something_is_limited
+from signal_tasks.steering.gates import (
+    RELEASED,
+    is_limited,
+    releasable,
+    something_is_limited,
+)
 from signal_tasks.steering.holding import release_held
 from signal_tasks.steering.snapshot import FRESH, Snapshot, snapshot
 
@@ -21,7 +26,7 @@ def release_due(database: str) -> int:
     current = snapshot(database, max_age=FRESH)
     limits = {gate: releasable(gate, current, database) for gate in current.holding}
     return sum(
-        release_held(gate, limit, database=database)
+        release_held(gate, limit, database=database, wait=limit < RELEASED)
         for gate, limit in limits.items()
         if limit
     )

@@ -183,8 +183,10 @@ def _within_limits(receiver: Receiver, limits: Limits, database: str) -> int:
 
 
 def something_is_limited(current: Snapshot) -> bool:
-    """Return True if something is held at the gate of a receiver that has limits."""
+    """Return True if something is held that waits for nothing but a limit."""
     receivers = (registry.receiver(gate) for gate in current.holding)
     return any(
-        limits_of(receiver, current) != Limits() for receiver in receivers if receiver
+        limits_of(receiver, current) != Limits() and shut(receiver, current) is None
+        for receiver in receivers
+        if receiver is not None
     )

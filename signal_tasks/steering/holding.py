@@ -62,17 +62,18 @@ def hold_locked(locked: Iterable[tuple[Delivery, str, Hold]], *, database: str) 
         _hold(grouped[gate, why], gate, why, database)
 
 
-def release_held(gate: str, limit: int, *, database: str) -> int:
+def release_held(gate: str, limit: int, *, database: str, wait: bool = False) -> int:
     """Make up to ``limit`` of the deliveries held at a gate due, the oldest first.
 
-    One transaction for each thousand; nothing while another relay does the same.
-    Return the number of deliveries made due.
+    One transaction for each thousand; nothing while another relay does the same, unless
+    this is to ``wait``: what a limit permits is lost if it is not released. Return the
+    number of deliveries made due.
     """
     released = 0
     for start in range(0, limit, BATCH):
         size = min(BATCH, limit - start)
         with transaction.atomic(using=database):
-            found, made_due = _release(gate, size, database)
+            found, made_due = _release(gate, size, database, wait)
         released += made_due
         if found < size:
             break
@@ -119,10 +120,10 @@ def _hold(due: Collection[Delivery], gate: str, why: Hold, database: str) -> Non
     )
 
 
-def _release(gate: str, size: int, database: str) -> tuple[int, int]:
+def _release(gate: str, size: int, database: str, wait: bool) -> tuple[int, int]:
     """Release a batch; return how many rows were found, and deliveries made due."""
     gates = Gate.objects.using(database).filter(pk=gate, holding=True)
-    if not skip_locked(gates):
+    if not (gates.select_for_update() if wait else skip_locked(gates)):
         return 0, 0
     held = HeldDelivery.objects.using(database).filter(receiver=gate)
     oldest = held.order_by("pk").values_list("pk", flat=True)

@@ -40,6 +40,8 @@ FOR_STAFF = (
 ADMIN = (
     "/admin/",
     "/admin/signal_tasks/delivery/",
+    "/admin/signal_tasks/failuregroup/",
+    "/admin/signal_tasks/operation/",
     "/admin/products/product/add/",
     "/admin/auth/user/add/",
 )

@@ -119,12 +119,14 @@ def test_what_runs_when_it_is_paused_finishes_and_others_go_on(sending: Any) -> 
     eventually(lambda: runs("outside"))
     pause(work_outside)
     outside.send(sender=None, key=1)
-    sending(inside)
+    sender = sending(inside)
     eventually(lambda: effects("inside"))
     eventually(lambda: states().get("pending") and HeldDelivery.objects.exists())
     done = Delivery.objects.filter(receiver__endswith=work_outside.__name__)
     eventually(lambda: done.filter(state="succeeded").exists())
     assert effects("outside") == ["0"]
+    sender.stop()
+    eventually(lambda: effects("inside") == keys(sender.sent))
     resume(work_outside)
     eventually(lambda: effects("outside") == ["0", "1"], seconds=SOON)
 

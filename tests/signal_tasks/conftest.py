@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.dispatch import Signal
 
-from signal_tasks import AsyncSignal
+from signal_tasks import AsyncSignal, DeliveryHandle, RetryPolicy
 from signal_tasks.db.clock import DatabaseNow
 from signal_tasks.steering import snapshot
 
@@ -24,6 +24,25 @@ def signal() -> AsyncSignal:
 def heard(signal: AsyncSignal) -> list[dict[str, Any]]:
     """Connect a durable receiver to ``signal``; return the list of its calls."""
     return listen(signal)
+
+
+@pytest.fixture
+def failing(signal: AsyncSignal) -> AsyncSignal:
+    """Make a signal whose receiver, t.failing, always fails."""
+
+    def fail(sender: object, **kwargs: Any) -> None:
+        raise ValueError("on purpose")
+
+    policy = RetryPolicy(max_attempts=1)
+    signal.connect(fail, name="t.failing", weak=False, retry=policy)
+    return signal
+
+
+def send(signal: AsyncSignal, **kwargs: Any) -> DeliveryHandle:
+    """Send a signal that has one receiver; return its delivery."""
+    ((_, handle),) = signal.send(sender=None, **kwargs)
+    assert isinstance(handle, DeliveryHandle)
+    return handle
 
 
 def listen(signal: AsyncSignal, sender: object = None, **options: Any) -> list[Any]:

@@ -2,54 +2,26 @@
 
 from __future__ import annotations
 
-import io
 import json
 import uuid
-from contextlib import nullcontext
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.core.management import CommandError, call_command
+from django.core.management import CommandError
 from django.db.models import F
 
-from signal_tasks import AsyncSignal, DeliveryHandle, RetryPolicy, health
+from signal_tasks import AsyncSignal, RetryPolicy, health
 from signal_tasks.models import Delivery, Event, Worker
 from signal_tasks.states import State
 from signal_tasks.testing import run_pending
-from tests.signal_tasks.conftest import finish, listen
+from tests.signal_tasks.command import command, told
+from tests.signal_tasks.conftest import finish, listen, send
 from tests.testapp.models import Effect
 
 pytestmark = pytest.mark.django_db
 
 COUNTS = {*State.values, "orphaned", "parked"}
-
-
-def command(*args: str, status: int = 0) -> str:
-    """Run the command, expect that exit status, and return what it printed."""
-    out = io.StringIO()
-    with pytest.raises(SystemExit) if status else nullcontext() as stopped:
-        call_command("signal_tasks", *args, stdout=out, stderr=io.StringIO())
-    assert stopped is None or stopped.value.code == status
-    return out.getvalue()
-
-
-def send(signal: AsyncSignal, **kwargs: Any) -> DeliveryHandle:
-    ((_, handle),) = signal.send(sender=None, **kwargs)
-    assert isinstance(handle, DeliveryHandle)
-    return handle
-
-
-@pytest.fixture
-def failing(signal: AsyncSignal) -> AsyncSignal:
-    """Make a signal whose receiver, t.failing, always fails."""
-
-    def fail(sender: object, **kwargs: Any) -> None:
-        raise ValueError("on purpose")
-
-    policy = RetryPolicy(max_attempts=1)
-    signal.connect(fail, name="t.failing", weak=False, retry=policy)
-    return signal
 
 
 # -- status -----------------------------------------------------------------------
@@ -209,7 +181,8 @@ def test_dead_deliveries_are_selected_by_what_they_have_in_common(
 def test_they_are_selected_by_signal(failing: AsyncSignal) -> None:
     send(failing)
     run_pending()
-    assert command("replay", "--signal", "no.such").startswith("0")
+    with pytest.raises(CommandError, match=r"There is no signal no\.such"):
+        command("replay", "--signal", "no.such")
     assert command("replay", "--signal", failing.name).startswith("1")
 
 
@@ -284,6 +257,11 @@ def test_relay_once_says_what_it_did_and_leaves() -> None:
     text = command("relay", "--once")
     assert text == "default: 0 published, 0 recovered, 0 orphaned, 0 parked, 0 pruned\n"
     assert not Worker.objects.exists()
+
+
+def test_what_a_pass_and_a_pruning_did_are_objects_too() -> None:
+    assert told("relay", "--once")["default"]["published"] == 0
+    assert told("prune") == {"pruned": 0}
 
 
 # -- inspect ----------------------------------------------------------------------

@@ -23,10 +23,10 @@ from signal_tasks.operations import pause, resume
 from signal_tasks.relay.pruning import prune_batch
 from signal_tasks.relay.recovery import recover
 from signal_tasks.relay.relay import Relay
-from signal_tasks.telemetry import gauges
 from signal_tasks.states import Hold
 from signal_tasks.steering.holding import hold
 from signal_tasks.steering.snapshot import forget, fresh, snapshot
+from signal_tasks.telemetry import gauges
 from tests.signal_tasks.conftest import finish, listen
 
 postgres = connection.vendor == "postgresql"
@@ -169,7 +169,7 @@ def test_pruning_takes_the_same_statements_whatever_their_number(
         long_ago = F("finished_at") - timedelta(days=30)
         Delivery.objects.update(finished_at=long_ago)
         made.append(len(statements(lambda: prune_batch("default"))))
-    assert made[0] == made[1] <= 10
+    assert made[0] == made[1] <= 12
 
 
 @pytest.mark.django_db(transaction=True)

@@ -24,3 +24,12 @@ class Thing(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class Draft(models.Model):
+    """A thing that is saved over and over, and heard by receivers of ``post_save``."""
+
+    text = models.CharField(max_length=200)
+
+    def __str__(self) -> str:
+        return self.text

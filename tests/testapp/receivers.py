@@ -12,11 +12,20 @@ from typing import Any
 
 from asgiref.sync import async_to_sync
 from django.db import connections, transaction
+from django.db.models.signals import post_save
 from django.dispatch import receiver
 
-from signal_tasks import Breaker, Reject, Retry, RetryPolicy, current_delivery
+from signal_tasks import (
+    Breaker,
+    Coalesce,
+    Reject,
+    Retry,
+    RetryPolicy,
+    async_receiver,
+    current_delivery,
+)
 from tests.testapp.marks import folder, mark
-from tests.testapp.models import Effect, Thing
+from tests.testapp.models import Draft, Effect, Thing
 from tests.testapp.signals import (
     aged,
     async_inside,
@@ -36,6 +45,7 @@ from tests.testapp.signals import (
     paced,
     queued,
     timed,
+    typed,
 )
 
 SOON = RetryPolicy(max_attempts=3, backoff=0.05, jitter=False)
@@ -298,6 +308,40 @@ def _change(what: str, things: list[Thing]) -> None:
     for thing in things:
         Thing.objects.filter(pk=thing.pk).update(name=what)
         time.sleep(0.3)
+
+
+@receiver(
+    typed,
+    atomic=False,
+    coalesce=Coalesce(key=lambda sender, key, **_: key, within=1.0),
+)
+def note_newest(
+    sender: object, key: object, n: int, seconds: float = 0.0, **_: Any
+) -> None:
+    """Leave what was newest when it was called, then sleep."""
+    leave("newest", f"{key}.{n}")
+    time.sleep(seconds)
+
+
+@async_receiver(
+    post_save,
+    sender=Draft,
+    coalesce=Coalesce(
+        key=lambda sender, instance, **_: instance, within=1.0, max_wait=3.0
+    ),
+)
+def index(sender: object, instance: Draft, **kwargs: Any) -> None:
+    """Leave the text that is in the database now."""
+    leave("indexed", instance.text)
+
+
+@async_receiver(
+    post_save, sender=Draft, when=lambda sender, instance, **_: instance.text == "loop"
+)
+def save_again(sender: object, instance: Draft, **kwargs: Any) -> None:
+    """Save what it was called for, which calls it again."""
+    leave("saved again", instance.pk)
+    instance.save()
 
 
 def note_novelty(sender: object, key: object = "", **kwargs: Any) -> None:

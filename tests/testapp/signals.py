@@ -22,3 +22,4 @@ paced = AsyncSignal()  # heard by a receiver with a rate for all workers togethe
 narrow = AsyncSignal()  # by one with places for two
 mailed = AsyncSignal()  # by one with a breaker
 novel = AsyncSignal()  # heard only where TEST_KNOWS_NOVEL is set
+typed = AsyncSignal()  # heard by a receiver that coalesces

@@ -49,6 +49,14 @@ FINISHED = {
 SUCCEEDED = {**FINISHED, "state": "succeeded"}
 DEAD = {**FINISHED, "state": "dead", "reason": "lost"}
 
+
+def make_due(rows: DeliveryQuerySet[Delivery], row: Delivery) -> int:
+    """Make it due in a transaction, as whoever locks has to."""
+    with transaction.atomic():
+        made, _ = rows.make_due([row.pk])
+    return made
+
+
 #: Each verb with the row that it starts from.
 VERBS: dict[str, tuple[dict[str, Any], Verb]] = {
     "claim": (
@@ -89,7 +97,7 @@ VERBS: dict[str, tuple[dict[str, Any], Verb]] = {
     ),
     "make_due": (
         {**PENDING, "next_check_at": from_now(60)},
-        lambda rows, row, lease: rows.make_due([row.pk])[0],
+        lambda rows, row, lease: make_due(rows, row),
     ),
     "hold": (
         PENDING,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import uuid
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -269,6 +270,34 @@ def test_a_receiver_that_sends_while_it_runs_starts_the_next_run(
         run_pending()
     assert calls == [1, 2]
     assert Delivery.objects.filter(state="succeeded", merged=0).count() == 2
+
+
+def test_a_claim_that_sees_the_delivery_before_its_new_event_looks_again(
+    signal: AsyncSignal,
+) -> None:
+    """PostgreSQL reads the newest row of what it locks, and the others as of before."""
+    coalesced(signal)
+    handle = send(signal)
+    let_pass(WITHIN)
+    newest = Event.objects.get()
+    newest.pk = uuid.uuid4()
+    Delivery.objects.update(event_id=newest.pk)
+
+    committed: list[Event] = []
+
+    def commit_meanwhile(execute: Any, sql: str, *args: Any) -> Any:
+        looks = sql.startswith("SELECT") and "signal_tasks_event" in sql
+        if looks and not committed:
+            committed.append(newest)
+            newest.save(force_insert=True)
+        return execute(sql, *args)
+
+    rows = Delivery.objects.all()
+    with connection.execute_wrapper(commit_meanwhile):
+        (claimed,) = rows.claim([handle.id], names=["tests.coalesced"], lease=60)
+    assert claimed.payload == newest.payload
+    assert claimed.signal == signal.name
+    assert 0 <= claimed.age < 60
 
 
 # -- transactions -----------------------------------------------------------------

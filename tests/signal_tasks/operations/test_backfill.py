@@ -258,6 +258,20 @@ def test_a_backfill_of_many_goes_in_the_steps_of_a_canary(signal: AsyncSignal) -
     assert counts(operation) == (120, 28, 20, 0)
 
 
+def test_what_cannot_be_read_does_not_stop_a_canary(signal: AsyncSignal) -> None:
+    listen(signal)
+    send(signal, 120)
+    machine = connect(signal)
+    damaged = Event.objects.order_by("pk").values_list("pk", flat=True)[:4]
+    Event.objects.filter(pk__in=list(damaged)).update(payload="nonsense")
+    operation = operations.backfill(machine.name, since=DAY)
+    for _ in range(6):
+        run_pass()
+        deliver(machine)
+    assert operation.refresh().state == "done"
+    assert counts(operation) == (120, 116, 4, 0)
+
+
 def test_a_rate_spreads_a_backfill(late: Machine) -> None:
     operation = operations.backfill(late.name, since=DAY, rate="1/m")
     operation.work_off(60)

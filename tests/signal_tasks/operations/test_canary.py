@@ -11,6 +11,7 @@ from signal_tasks.models import Attempt, Delivery, Operation, OperationItem
 from signal_tasks.operations import Operation as Handle
 from signal_tasks.operations import Selection
 from signal_tasks.relay import operating
+from signal_tasks.steering.snapshot import fresh
 from tests.signal_tasks.operations.steps import (
     Machine,
     connect,
@@ -20,6 +21,7 @@ from tests.signal_tasks.operations.steps import (
     run_pass,
     states,
 )
+from tests.testapp.models import Thing
 
 pytestmark = pytest.mark.django_db
 
@@ -86,9 +88,10 @@ def test_a_step_that_fails_stops_it_and_says_why(
     assert steps(machine, 2) == [5, 2]  # those that have failed are retried
     assert operation.refresh().state == "stopped"
     assert counts(operation) == (130, 6, 2, 0)
-    assert operation.note.startswith(
+    (group,) = operations.failure_groups()
+    assert operation.note == (
         "Step 3: 2 of 5 deliveries have failed. The most frequent error, 2 times: "
-        "ValueError: the machine is broken (failure group "
+        f"ValueError: the machine is broken (failure group {group.fingerprint})"
     )
     assert states() == {"dead": 124, "succeeded": 6}
     assert OperationItem.objects.filter(state="failed").count() == 2
@@ -130,6 +133,20 @@ def test_attempts_before_the_replay_do_not_count(
     assert steps(machine, 3) == [1, 2, 5]
 
 
+def test_a_step_that_its_receiver_discards_has_failed(signal: AsyncSignal) -> None:
+    machine = connect(signal, on_missing="skip")
+    thing = Thing.objects.create(name="one")
+    dead(signal, 130, thing=thing)
+    thing.delete()
+    operation = replay(machine)
+    assert steps(machine, 1) == [1]
+    run_pass()
+    assert operation.refresh().state == "stopped"
+    assert (
+        operation.note == "Step 1: 1 of 1 deliveries have failed. They were discarded."
+    )
+
+
 def test_what_asks_to_be_run_later_is_waited_for(signal: AsyncSignal) -> None:
     asked: list[int] = []
 
@@ -145,6 +162,24 @@ def test_what_asks_to_be_run_later_is_waited_for(signal: AsyncSignal) -> None:
     assert steps(machine, 3) == [1, 1, 1]
     run_pass()
     assert counts(operation) == (130, 3, 0, 0)
+
+
+def test_what_is_paused_is_waited_for(signal: AsyncSignal, machine: Machine) -> None:
+    dead(signal, 130)
+    operation = replay(machine)
+    assert steps(machine, 2) == [1, 2]
+    operations.pause(f"receiver:{machine.name}")
+    run_pass()
+    assert counts(operation) == (130, 8, 0, 0)
+    with fresh():
+        deliver(machine)
+    assert len(machine.calls) == 3
+    run_pass(3)
+    assert counts(operation) == (130, 8, 0, 0)
+    operations.resume(f"receiver:{machine.name}")
+    deliver(machine)
+    run_pass()
+    assert counts(operation) == (130, 28, 0, 0)
 
 
 def test_the_last_step_is_not_waited_for(signal: AsyncSignal, machine: Machine) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -12,8 +13,11 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import connection, connections, transaction
 from django.db.models import F
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from signal_tasks import AsyncSignal, operations, signals
+from signal_tasks.management.commands.signal_tasks import Command
 from signal_tasks.models import AuditEntry, Delivery, Operation, OperationItem
 from signal_tasks.operations import Selection
 from signal_tasks.relay import operating
@@ -215,13 +219,17 @@ def test_what_was_pruned_meanwhile_is_skipped(signal: AsyncSignal) -> None:
     assert counts(operation) == (2, 1, 0, 1)
 
 
-def test_thousands_of_given_ids_are_worked_off(signal: AsyncSignal) -> None:
+@pytest.mark.parametrize("by_ids", [True, False])
+def test_more_than_one_batch_is_collected(by_ids: bool, signal: AsyncSignal) -> None:
     connect(signal)
-    ids = dead(signal, 2100)
-    operation = operations.replay(Selection(ids=ids[:2050]), canary=False)
-    operation.work_off(60)
-    assert counts(operation) == (2050, 2050, 0, 0)
-    assert states() == {"pending": 2050, "dead": 50}
+    ids = dead(signal, 5100)
+    selection = Selection(ids=ids[:5050]) if by_ids else Selection(state="dead")
+    operation = operations.discard(selection)
+    for _ in range(2):
+        operating.run_batch(operation.id, "default")
+    expected = 5050 if by_ids else 5100
+    assert counts(operation) == (expected, 0, 0, 0)
+    assert OperationItem.objects.filter(state="selected").count() == expected
 
 
 # -- batches ----------------------------------------------------------------------
@@ -240,7 +248,7 @@ def test_any_relay_goes_on_where_another_one_has_died(signal: AsyncSignal) -> No
     connect(signal)
     dead(signal, 1500)
     operation = operations.replay(Selection(signal=signal.name), canary=False)
-    for _ in range(3):  # the batches of one that then dies
+    for _ in range(2):  # the batches of one that then dies
         operating.run_batch(operation.id, "default")
     assert counts(operation) == (1500, 1000, 0, 0)
     run_pass()
@@ -318,6 +326,7 @@ def test_a_relay_that_comes_late_makes_up_for_a_few_seconds_of_a_rate(
     connect(signal)
     dead(signal, 100)
     operation = operations.replay(Selection(signal=signal.name), rate=2, canary=False)
+    operating.run_batch(operation.id, "default")  # which collects
     Operation.objects.update(next_step_at=F("next_step_at") - DAY)
     operating.work_off("default", seconds=60)
     assert 10 <= counts(operation)[1] <= 12
@@ -352,7 +361,7 @@ def test_what_was_not_reached_before_it_was_cancelled_stays_as_it_is(
     connect(signal)
     dead(signal, 1500)
     operation = operations.replay(Selection(signal=signal.name), canary=False)
-    for _ in range(3):
+    for _ in range(2):
         operating.run_batch(operation.id, "default")
     assert operation.cancel(by="ann").state == "cancelled"
     run_pass()
@@ -415,8 +424,40 @@ def test_an_operation_is_on_the_record_with_who_and_why(signal: AsyncSignal) -> 
     assert entry.target == f"dead deliveries of the signal {signal.name}"
     assert entry.command == (
         f"manage.py signal_tasks replay --signal {signal.name} --state dead "
-        "--reason 'mail is back'"
+        "--because 'mail is back'"
     )
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda chosen, name: operations.replay(chosen, canary=True, rate="5/m"),
+        lambda chosen, name: operations.replay(chosen, canary=False, reason="a 'b'"),
+        lambda chosen, name: operations.discard(chosen),
+        lambda chosen, name: operations.discard(Selection(), everything=True),
+        lambda chosen, name: operations.replay(Selection(ids=[uuid.uuid4()])),
+        lambda chosen, name: operations.backfill(name, since=DAY, until=DAY / 2),
+        lambda chosen, name: operations.discard(chosen).cancel(),
+    ],
+)
+def test_the_command_on_the_record_is_one_that_can_be_given(
+    ask: Callable[[Selection, str], object], signal: AsyncSignal
+) -> None:
+    machine = connect(signal)
+    chosen = Selection(
+        receiver=machine.name,
+        reason="lost",
+        error="key error",
+        fingerprint="a" * 16,
+        subject="shop.order:5",
+        since=DAY,
+        until=timezone.now(),
+    )
+    ask(chosen, machine.name)
+    (entry, *_) = operations.log()
+    program, name, *arguments = shlex.split(entry.command)
+    parser = Command().create_parser(program, name)
+    assert parser.parse_args(arguments).verb == arguments[0]
 
 
 def test_the_log_is_filtered(signal: AsyncSignal) -> None:
@@ -516,6 +557,39 @@ def test_without_an_open_operation_relays_look_only_every_two_seconds(
     with django_assert_num_queries(1):
         relay.run_once()
     relay.close()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_batch_takes_the_same_statements_whatever_its_number(
+    signal: AsyncSignal,
+) -> None:
+    connect(signal)
+    made = []
+    for number in (3, 300):
+        ids = dead(signal, number)
+        operation = operations.replay(Selection(ids=ids), canary=False)
+        for _ in range(2):
+            with CaptureQueriesContext(connection) as queries:
+                operating.run_batch(operation.id, "default")
+            made.append(len(queries))
+        assert counts(operation) == (number, number, 0, 0)
+    collected, changed, *more = made
+    assert (collected, changed) <= (8, 15)
+    assert (
+        collected <= more[0] <= collected + 1
+    )  # SQLite limits the values of a statement
+    assert changed == more[1]
+
+
+def test_an_operation_that_is_worked_at_moves(signal: AsyncSignal) -> None:
+    connect(signal)
+    dead(signal, 1500)
+    operation = operations.replay(Selection(signal=signal.name), canary=False)
+    Operation.objects.update(next_step_at=F("next_step_at") - timedelta(hours=1))
+    operating.run_batch(operation.id, "default")
+    (moved,) = Operation.objects.values_list("next_step_at", flat=True)
+    assert operation.created_at is not None
+    assert moved >= operation.created_at
 
 
 # -- in tests of projects ---------------------------------------------------------

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
+from django.db import connection
 from django.db.models import F
+from django.test.utils import CaptureQueriesContext
 
 from signal_tasks import AsyncSignal, RetryPolicy, operations
 from signal_tasks.models import Attempt, AuditEntry, Delivery, FailureGroup
@@ -75,6 +77,16 @@ def test_a_group_is_found_by_a_selection(signal: AsyncSignal) -> None:
     for group in (worst, other):
         selection = operations.Selection(fingerprint=group.fingerprint)
         assert selection.count() == group.dead
+
+
+def test_only_groups_with_dead_letters_cost_a_statement_more(
+    signal: AsyncSignal,
+) -> None:
+    die(signal, *["no answer"] * 20, "bad address", "no such row")
+    Attempt.objects.filter(error="no such row").update(consequence="retried")
+    with CaptureQueriesContext(connection) as queries:
+        operations.failure_groups()
+    assert len(queries) == 1 + 2
 
 
 def test_dead_letters_are_counted_up_to_a_limit_which_is_told(

@@ -174,3 +174,24 @@ def test_rows_that_mean_nothing_are_pruned_a_part_at_a_time(
     assert waiting() == [ids[1], ids[2], ids[4]]
     assert prune_held(second, database="default") is None
     assert waiting() == [ids[1], ids[2]]
+
+
+@several_writers
+def test_a_relay_that_was_granted_a_number_waits_for_the_gate(
+    signal: AsyncSignal,
+) -> None:
+    held(3, signal)
+    released: list[int] = []
+
+    def release() -> None:
+        released.append(release_held(GATE, 2, database="default", wait=True))
+        connection.close()
+
+    thread = Thread(target=release)
+    with transaction.atomic():
+        Gate.objects.select_for_update().get(pk=GATE)
+        thread.start()
+        thread.join(0.3)
+        assert thread.is_alive()
+    thread.join(20)
+    assert released == [2]

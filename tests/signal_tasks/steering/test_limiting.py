@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import transaction
+from django.db import connection, connections, transaction
+from django.test.utils import CaptureQueriesContext
 
 from signal_tasks import AsyncSignal, Breaker, operations
 from signal_tasks.exceptions import NotInForce
@@ -14,7 +17,7 @@ from signal_tasks.models import AuditEntry, Control, Delivery, Slot
 from signal_tasks.registry.registry import Receiver, registry
 from signal_tasks.relay.relay import Relay
 from signal_tasks.steering.limits import Limits, limits_of
-from signal_tasks.steering.snapshot import snapshot
+from signal_tasks.steering.snapshot import forget, snapshot
 from signal_tasks.testing import run_pending
 from tests.signal_tasks.steering.steps import (
     Service,
@@ -141,6 +144,110 @@ def test_without_max_concurrency_there_are_no_slots(
     name = connect(signal, service, rate_limit="1000/s")
     run(name, send(signal, 3))
     assert not Slot.objects.exists()
+
+
+# -- relays that hurry ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "hurries"),
+    [({"rate_limit": "1/h"}, True), ({"breaker": Breaker(failures=1)}, False)],
+)
+def test_relays_pass_more_often_while_something_limited_is_held(
+    options: dict[str, Any],
+    hurries: bool,
+    signal: AsyncSignal,
+    service: Service,
+    relay: Relay,
+    settings: Any,
+) -> None:
+    settings.SIGNAL_TASKS = {**settings.SIGNAL_TASKS, "RELAY_INTERVAL": 600.0}
+    name = connect(signal, service, **options)
+    service.error = ConnectionError("down")
+    run(name, send(signal, 3))
+    run(name, send(signal, 3))
+    assert held(name)
+    forget()
+    stop, passes = threading.Event(), threading.Semaphore(0)
+
+    def run_pass() -> None:
+        relay.run_once()
+        connections.close_all()
+        passes.release()
+
+    thread = threading.Thread(target=relay.run_forever, args=(stop, run_pass))
+    thread.start()
+    assert passes.acquire(timeout=20)
+    assert passes.acquire(timeout=10 if hurries else 1) is hurries
+    stop.set()
+    thread.join(20)
+
+
+# -- statements -------------------------------------------------------------------
+
+
+@pytest.fixture
+def statements(
+    monkeypatch: pytest.MonkeyPatch, _no_hurry: None
+) -> Callable[[str, list[str]], Any]:
+    """Return the first words of the statements that a message makes."""
+    monkeypatch.setattr("signal_tasks.steering.snapshot.MAX_AGE", 60.0)
+
+    def made(name: str, ids: list[str]) -> list[str]:
+        snapshot("default")
+        with CaptureQueriesContext(connection) as queries:
+            run(name, ids)
+        return [query["sql"].split()[0] for query in queries.captured_queries]
+
+    return made
+
+
+CLAIM = (
+    ["WITH"]
+    if connection.vendor == "postgresql"
+    else ["BEGIN", "SELECT", "UPDATE", "COMMIT", "SELECT"]
+)
+FINISH = ["BEGIN", "UPDATE", "COMMIT"]
+
+
+def test_a_closed_breaker_costs_one_look_for_each_batch(
+    signal: AsyncSignal, service: Service, statements: Any
+) -> None:
+    name = connect(signal, service, breaker=Breaker())
+    ids = send(signal, 3)
+    assert statements(name, ids) == ["SELECT", *CLAIM, *FINISH]
+
+
+def test_a_receiver_without_limits_makes_no_statement_more(
+    signal: AsyncSignal, service: Service, statements: Any
+) -> None:
+    connect(AsyncSignal(name="tests.limited"), Service(), rate_limit=1)
+    name = connect(signal, service)
+    ids = send(signal, 3)
+    assert statements(name, ids) == CLAIM + FINISH
+
+
+def test_a_rate_costs_one_update_for_each_block(
+    signal: AsyncSignal, service: Service, statements: Any
+) -> None:
+    name = connect(signal, service, rate_limit="1000/s")
+    run(name, send(signal))
+    ids = send(signal, 3)
+    set_local = ["SET"] if connection.vendor == "postgresql" else []
+    taken = ["BEGIN", *set_local, "UPDATE", "COMMIT"]
+    made = statements(name, ids)
+    assert made in (CLAIM + FINISH, taken + CLAIM + FINISH)
+
+
+def test_a_place_costs_a_lock_a_count_and_a_slot_in_the_transaction_of_the_claim(
+    signal: AsyncSignal, service: Service, statements: Any
+) -> None:
+    name = connect(signal, service, max_concurrency=2)
+    run(name, send(signal))
+    made = statements(name, send(signal, 3))
+    assert made[:3] == ["BEGIN", "UPDATE", "SELECT"]
+    assert made.count("INSERT") == 1
+    assert len(made) <= len(CLAIM) + 9 + len(FINISH)
 
 
 # -- where limits do not hold -----------------------------------------------------

@@ -1,24 +1,23 @@
-"""``manage.py signal_tasks exporter``: serve the metrics alone."""
+"""The verb that serves the metrics alone."""
 
 from __future__ import annotations
 
-import argparse
 import signal
 import threading
-from typing import Any
+from argparse import ArgumentParser
 
 from django.core.exceptions import ImproperlyConfigured
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
+from signal_tasks.commands.output import Output
+from signal_tasks.commands.verb import Given, verb
 from signal_tasks.telemetry.exporter import server
 
-HELP = "serve the metrics for Prometheus, until SIGTERM"
-#: As Prometheus' list of default ports has none for Django, one of its free ones.
+#: A port that Prometheus' list of default ports leaves free.
 PORT = 9808
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of the verb."""
+def _place(parser: ArgumentParser) -> None:
     parser.add_argument("--port", type=int, default=PORT, help="default: %(default)s")
     parser.add_argument(
         "--address",
@@ -27,10 +26,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(command: BaseCommand, options: dict[str, Any]) -> None:
+@verb("exporter", "serve the metrics for Prometheus, until SIGTERM", _place)
+def exporter(out: Output, given: Given) -> None:
     """Serve until SIGTERM or Ctrl-C."""
     try:
-        serving = server(options["address"], options["port"])
+        serving = server(given["address"], given["port"])
     except (ImproperlyConfigured, OSError) as error:
         raise CommandError(str(error)) from error
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -39,6 +39,9 @@ def run(command: BaseCommand, options: dict[str, Any]) -> None:
             number, lambda *_: threading.Thread(target=serving.shutdown).start()
         )
     host, port = serving.server_address[:2]
-    command.stdout.write(f"metrics on http://{host!s}:{port}/metrics")
+    out.say(f"metrics on http://{host!s}:{port}/metrics")
     with serving:
         serving.serve_forever()
+
+
+VERBS = (exporter,)

@@ -11,6 +11,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from signal_tasks.models import Attempt, Delivery, Event, Worker
+from tests.signal_tasks.admin.conftest import act
 
 pytestmark = pytest.mark.django_db
 
@@ -76,7 +77,7 @@ def test_each_action_is_for_those_who_may_do_it(
 ) -> None:
     delivery = rows["delivery"]
     url = reverse("admin:signal_tasks_delivery_changelist")
-    logged_in(who).post(url, {"action": verb, "_selected_action": [delivery.pk]})
+    act(logged_in(who), url, verb, delivery.pk)
     delivery.refresh_from_db()
     assert delivery.state == ACTIONS[verb][PEOPLE.index(who)]
 

@@ -1,0 +1,97 @@
+"""Verbs that only show: signals, health, one event."""
+
+from __future__ import annotations
+
+import uuid
+from argparse import ArgumentParser
+from collections.abc import Mapping
+from typing import Any
+
+from django.core.management.base import CommandError
+
+from signal_tasks import operations
+from signal_tasks.commands.arguments import as_json
+from signal_tasks.commands.output import Output
+from signal_tasks.commands.verb import Given, verb
+from signal_tasks.health_report import HealthReport
+from signal_tasks.healthcheck import health
+from signal_tasks.registry.options import Options
+from signal_tasks.states import State
+
+
+@verb("list", "signals with their receivers and options", as_json)
+def list_signals(out: Output, given: Given) -> None:
+    """Print the signals."""
+    described = operations.describe_signals()
+    if given["json"]:
+        out.json(described)
+        return
+    for name, receivers in described.items():
+        out.say(out.style.MIGRATE_HEADING(name))
+        for receiver in receivers:
+            chosen = [f"{k}={v}" for k, v in receiver.items() if _is_chosen(k, v)]
+            out.say("  ".join((f"  {receiver['name']}", *chosen)))
+        if not receivers:
+            out.say("  (no durable receivers)")
+
+
+def _is_chosen(option: str, value: Any) -> bool:
+    """Return True if the value says more than the default would."""
+    default = getattr(Options(), option, [])
+    return option != "name" and value != default
+
+
+@verb(
+    "status",
+    "pending deliveries and live workers; exit status 1 if unhealthy",
+    as_json,
+)
+def status(out: Output, given: Given) -> None:
+    """Print the health report."""
+    seen = health()
+    if given["json"]:
+        out.json(seen)
+    else:
+        _print_status(out, seen)
+    for problem in seen["problems"]:
+        out.warn(problem)
+    if not seen["healthy"]:
+        raise SystemExit(1)
+
+
+def _print_status(out: Output, seen: HealthReport) -> None:
+    columns = (*State.values, "orphaned", "parked")
+    width = max(map(len, (*seen["receivers"], "all receivers")))
+    out.say(" " * width + "".join(f"{c:>11}" for c in columns))
+    rows: list[tuple[str, Mapping[str, Any]]] = [*seen["receivers"].items()]
+    for name, counts in (*rows, ("all receivers", seen)):
+        numbers = "".join(f"{counts[c]:>11}" for c in columns)
+        out.say(f"{name:<{width}}{numbers}")
+    age = seen["oldest_pending_age_s"]
+    waiting = "nothing is due" if age is None else f"{age:.1f} s"
+    out.say(f"oldest due delivery waits: {waiting}")
+    out.say(f"workers: {', '.join(seen['workers']) or 'none'}")
+    out.say(f"published late by relays in five minutes: {seen['rescued']}")
+    for error in seen["broker_errors"]:
+        out.say(f"  the broker failed: {error}")
+
+
+def _event_id(parser: ArgumentParser) -> None:
+    parser.add_argument("id", type=uuid.UUID, help="of an event or a delivery")
+
+
+@verb(
+    "inspect",
+    "print an event with its deliveries and failures",
+    _event_id,
+    as_json,
+)
+def inspect(out: Output, given: Given) -> None:
+    """Print an event, as JSON."""
+    found = operations.describe(given["id"])
+    if found is None:
+        raise CommandError(f"There is no event or delivery {given['id']}.")
+    out.json(found)
+
+
+VERBS = (list_signals, status, inspect)
