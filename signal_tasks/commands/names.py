@@ -34,7 +34,7 @@ MAX_IDS = 5
 ACTS = frozenset(
     {
         *("acknowledge", "annotate", "backfill", "cancel", "clear"),
-        *("discard", "limit", "pause", "replay", "resume"),
+        *("discard", "limit", "pause", "replay", "resume", "skip"),
     }
 )
 
