@@ -44,6 +44,10 @@ def test_a_blocked_key_is_listed_with_what_waits_and_why(dead: Delivery) -> None
     assert shown["delivery_id"] == str(dead.pk)
 
 
+def test_skips_are_found_in_the_log_though_there_are_none() -> None:
+    assert told("log", "--verb", "skip") == []
+
+
 def test_nothing_is_blocked_without_ordered_receivers(failing: AsyncSignal) -> None:
     assert command("blocked", "--receiver", "t.failing") == "no key is blocked\n"
     with pytest.raises(CommandError, match=r"Did you mean t\.failing"):
@@ -58,6 +62,7 @@ def test_what_waits_runs_once_the_dead_letter_is_skipped(dead: Delivery) -> None
     assert list(states) == ["dead", "succeeded"]
     entry = AuditEntry.objects.get()
     assert (entry.verb, entry.by, entry.reason) == ("skip", "ada", "spam")
+    assert len(told("log", "--verb", "skip")) == 1
     assert command("blocked") == "no key is blocked\n"
 
 
