@@ -83,8 +83,10 @@ class Incident:
         seats_wanted.send_many(None, items)
 
     def read_groups(self) -> dict[str, Mapping[str, Any]]:
-        """Return the failure groups by the name of their error."""
-        found = self.steps.shell.json("dead", "--group")
+        """Return the groups of dead letters by the name of their error."""
+        listed = self.steps.shell.json("dead", "--group")
+        # Attempts that were lost with their worker are causes without a dead letter.
+        found = [each for each in listed if each["dead"]]
         groups = {each["error_type"].rpartition(".")[2]: each for each in found}
         expect(len(groups) == len(found), f"one cause in several groups: {found}")
         self.groups = {kind: each["fingerprint"] for kind, each in groups.items()}

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import groupby
 
 from chaos.environment import PromiseBroken
 from chaos.incident.shell import Shell
@@ -65,7 +66,8 @@ def markdown(steps: Sequence[Step]) -> str:
     """Return the table of the steps, and their command lines, as Markdown."""
     rows = ["| step | seen | seconds |", "| --- | --- | --- |"]
     rows += [f"| {s.title} | {s.seen} | {s.seconds:.1f} |" for s in steps]
-    lines = [f"$ {_shortened(line)}" for step in steps for line in step.lines]
+    every = (_shortened(line) for step in steps for line in step.lines)
+    lines = [f"$ {line}" for line, _ in groupby(every)]
     return "\n".join([*rows, "", "```console", *lines, "```", ""])
 
 

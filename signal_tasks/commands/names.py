@@ -16,6 +16,7 @@ from django.core.management.base import CommandError
 from django.db.models import QuerySet
 
 from signal_tasks import operations
+from signal_tasks.audit import VERBS
 from signal_tasks.broker.config import queue_of
 from signal_tasks.db.aliases import outbox_aliases
 from signal_tasks.models import AuditEntry, Delivery, Event, FailureGroup, Worker
@@ -30,13 +31,6 @@ MAX_ROWS = 1000
 #: Ids that one statement looks for, and that an error names.
 BATCH = 500
 MAX_IDS = 5
-#: Acts of operators, as the audit trail names them.
-ACTS = frozenset(
-    {
-        *("acknowledge", "annotate", "backfill", "cancel", "clear"),
-        *("discard", "limit", "pause", "replay", "resume"),
-    }
-)
 
 
 def check(selection: Selection) -> None:
@@ -98,8 +92,8 @@ def check_group(fingerprint: str) -> None:
 def check_act(verb: str) -> None:
     """Refuse what is no verb of an operator's act; the trail may have more of them."""
     rows = [AuditEntry.objects.using(each) for each in outbox_aliases()]
-    if verb not in ACTS and not _has(rows, verb=verb):
-        raise _unknown("act", verb, ACTS | _values(rows, "verb"))
+    if verb not in VERBS and not _has(rows, verb=verb):
+        raise _unknown("act", verb, {*VERBS} | _values(rows, "verb"))
 
 
 def check_subject(subject: str) -> None:

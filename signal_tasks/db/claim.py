@@ -113,6 +113,11 @@ class Claimed:
     position: int = 0
     probe: bool = False
 
+    @property
+    def is_first(self) -> bool:
+        """True for the first attempt since the send."""
+        return self.run == 1 and self.attempt == 1
+
     def __str__(self) -> str:
         return f"{self.receiver} {self.id}"
 

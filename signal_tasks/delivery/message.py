@@ -13,16 +13,18 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from django.db import Error, connections
 
-from signal_tasks import signals
+from signal_tasks import signals, spans
 from signal_tasks.broker.config import is_eager
 from signal_tasks.broker.messages import PublishRequest
 from signal_tasks.broker.publisher import publisher
 from signal_tasks.conf import settings
+from signal_tasks.context import split_headers
 from signal_tasks.db.aliases import outbox_aliases
 from signal_tasks.db.claim import Claimed
 from signal_tasks.db.errors import is_retryable
@@ -32,9 +34,11 @@ from signal_tasks.delivery.call import Job
 from signal_tasks.delivery.order import Order
 from signal_tasks.delivery.outcome import Outcome, persist
 from signal_tasks.delivery.process import process
+from signal_tasks.exceptions import DecodeError
 from signal_tasks.models import Delivery
 from signal_tasks.querysets import DeliveryQuerySet
 from signal_tasks.registry.registry import Receiver, registry
+from signal_tasks.spans import TRACEPARENT
 from signal_tasks.states import Hold, State
 from signal_tasks.steering import breaker
 from signal_tasks.steering.gates import Permit, at_gates_of_signals, permit
@@ -249,7 +253,7 @@ class MessageRun:
             return ask()
 
     def _claim(self, ids: Sequence[uuid.UUID], permitted: Permit) -> list[Job] | None:
-        claimed_at = time.monotonic()
+        claimed_at, started = time.monotonic(), time.time_ns()
         name, places = self.receiver.name, permitted.places
         if places is None:
             won: list[Claimed] | None = self._claim_rows(ids)
@@ -259,6 +263,8 @@ class MessageRun:
             )
         if won is None:
             return None
+        if won and spans.active is not None:
+            _trace_claim(name, won, started)
         if won and process.leases is not None:
             leased = [claimed.id for claimed in won]
             process.leases.record(self.database, won[0].lease, leased)
@@ -309,6 +315,23 @@ class MessageRun:
             receiver=self.receiver.name, database=self.database, count=len(ids)
         )
         signals.deliveries_released.send_robust(Delivery, details=details)
+
+
+def _trace_claim(receiver: str, won: Sequence[Claimed], started: int) -> None:
+    """Record a claim; of what is retried, the trace of the send is long over."""
+    traces = [trace for each in won if (trace := _trace_of(each))]
+    if spans.active is not None:
+        facts = {"messaging.batch.message_count": len(won)}
+        spans.active.claimed(receiver, traces, facts, started=started)
+
+
+def _trace_of(claimed: Claimed) -> str | None:
+    if not claimed.is_first:
+        return None
+    with suppress(DecodeError):  # told when it is run
+        trace = split_headers(claimed.headers)[1].get(TRACEPARENT)
+        return trace if isinstance(trace, str) else None
+    return None
 
 
 def _next_size(ran: int, seconds: float) -> int:

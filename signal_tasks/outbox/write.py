@@ -7,7 +7,8 @@ to the publisher; whatever becomes of them there, the rows stay pending.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 from django.db import transaction
 
-from signal_tasks import codec, context
+from signal_tasks import codec, context, spans
 from signal_tasks.broker.config import is_eager
 from signal_tasks.broker.messages import PublishRequest, messages_for, run_eagerly
 from signal_tasks.broker.publisher import publisher
@@ -108,7 +109,24 @@ def write(events: Iterable[EncodedEvent]) -> list[NewEvent]:
         ImproperlyConfigured: workers would read other rows, or another outbox: Note
             [Schemas]. Nothing is written, and the caller's transaction is usable.
     """
-    remaining = iter(events)
+    if spans.active is None:
+        return _write_all(iter(events))
+    every = list(events)
+    if not every:
+        return []
+    with _traced(every):
+        return _write_all(iter(every))
+
+
+def _traced(events: Sequence[EncodedEvent]) -> AbstractContextManager[Any]:
+    """Return the span of a send, if sends are traced."""
+    if spans.active is None:
+        return nullcontext()
+    facts = {"messaging.batch.message_count": len(events)}
+    return spans.active.send(events[0].signal, facts)
+
+
+def _write_all(remaining: Iterator[EncodedEvent]) -> list[NewEvent]:
     written: list[NewEvent] = []
     if not (batch := list(islice(remaining, BATCH))):
         return written
@@ -134,6 +152,11 @@ def write_once(event: EncodedEvent, dedupe: Dedupe) -> NewEvent | uuid.UUID:
     Raises:
         ImproperlyConfigured: as ``write`` does.
     """
+    with _traced([event]):
+        return _write_once(event, dedupe)
+
+
+def _write_once(event: EncodedEvent, dedupe: Dedupe) -> NewEvent | uuid.UUID:
     headers = context.stored_headers(event.options.headers, causes())
     database = event.database
     with DropIfLost(database), transaction.atomic(using=database, savepoint=False):
@@ -228,8 +251,9 @@ def _publish_after_commit(events: Iterable[NewEvent], first: EncodedEvent) -> No
             grouped.setdefault(receiver, []).append(str(pk))
     if not grouped:
         return
+    trace = spans.traceparent()
     requests = [
-        PublishRequest(receiver=receiver, database=database, ids=ids)
+        PublishRequest(receiver=receiver, database=database, ids=ids, trace=trace)
         for receiver, ids in grouped.items()
     ]
 

@@ -179,6 +179,13 @@ class Registry:
             if name == entry.receiver.name and entry.is_live:
                 yield entry.receiver
 
+    def signal_names(self, receiver: Receiver) -> list[str]:
+        """Return the names of the signals that a receiver is connected to."""
+        entry = self._entries.get(receiver.name)
+        signals = [signal() for signal, _ in list(entry.holders)] if entry else []
+        names = {getattr(signal, "name", "") for signal in signals}
+        return sorted(names - {""})
+
     def known_names(self) -> list[str]:
         """Return every name and alias under which this process can run a delivery."""
         return [name for receiver in self.receivers() for name in receiver.names]

@@ -173,6 +173,7 @@ class Relay:
         pruning.prune_trail(database)
         pruning.prune_groups(database)
         Delivery.objects.using(database).forget_extensions()
+        pruning.prune_history(database)
         state.held_up_to = prune_held(state.held_up_to, database=database)
         sweep(state.turns, database=database)
         more = max(result.pruned, forgotten) >= pruning.BATCH

@@ -26,6 +26,7 @@ from signal_tasks.relay.relay import Relay
 from signal_tasks.states import Hold
 from signal_tasks.steering.holding import hold
 from signal_tasks.steering.snapshot import forget, fresh, snapshot
+from signal_tasks.telemetry import gauges
 from tests.signal_tasks.conftest import finish, listen
 
 postgres = connection.vendor == "postgresql"
@@ -346,6 +347,12 @@ class TestPlansOnFullTables:
         live = Delivery.objects.live().count()
         with explained(most=live + 20):  # an index also knows former versions
             assert Delivery.objects.expire_leases_of(gone) == 20
+
+    def test_counting_for_metrics(self) -> None:
+        live = Delivery.objects.live().count()
+        with explained(most=3 * live):
+            counted = gauges.read("default")
+        assert counted.receivers["tests.old"].pending == live
 
     def test_pruning(self, signal: AsyncSignal, settings: Any) -> None:
         settings.SIGNAL_TASKS = {"KEEP_SUCCEEDED": timedelta(seconds=19_900)}
