@@ -91,6 +91,7 @@ def spans_in(path: Path, word: str) -> list[dict[str, Any]]:
 def place_of(span: ReadableSpan) -> Place:
     """Return the trace and the id of a span."""
     context = span.get_span_context()
+    assert context is not None
     return context.trace_id, context.span_id
 
 

@@ -13,7 +13,7 @@ from signal_tasks.telemetry import recording
 @pytest.fixture
 def recorded(
     transactional_db: None, connected: Callable[..., None]
-) -> Iterator[Callable[[], None]]:
+) -> Iterator[Callable[[], bool]]:
     """Count what this process does; the function that is returned writes it."""
     for signal, listener in recording.LISTENERS:
         connected(signal, listener)
