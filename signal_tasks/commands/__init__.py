@@ -9,6 +9,7 @@ from signal_tasks.commands import (
     export,
     failures,
     maintain,
+    ordering,
     repair,
     show,
     steer,
@@ -19,7 +20,7 @@ from signal_tasks.commands.verb import Verb
 
 __all__ = ["VERBS", "Output", "Verb"]
 
-FAMILIES = (show, failures, steer, repair, tracking, maintain, export)
+FAMILIES = (show, failures, steer, ordering, repair, tracking, maintain, export)
 #: The verbs by their names, in the order in which ``--help`` lists them.
 VERBS: dict[str, Verb] = {
     verb.name: verb for family in FAMILIES for verb in family.VERBS

@@ -31,6 +31,7 @@ from signal_tasks.db.errors import is_retryable
 from signal_tasks.db.session import DropIfLost
 from signal_tasks.delivery.batch import Batch
 from signal_tasks.delivery.call import Job
+from signal_tasks.delivery.order import Order
 from signal_tasks.delivery.outcome import Outcome, persist
 from signal_tasks.delivery.process import process
 from signal_tasks.exceptions import DecodeError
@@ -84,13 +85,19 @@ class MessageResult:
 
 
 def process_message(
-    name: str, ids: object, database: object, *, seconds: float | None = None
+    name: str,
+    ids: object,
+    database: object,
+    *,
+    seconds: float | None = None,
+    follows: bool = True,
 ) -> MessageResult:
     """Run those of ``ids`` that are due for receiver ``name``.
 
     The body of every receiver's task. Whatever is not a due delivery of this receiver
     is ignored, so any message may arrive any number of times. After ``seconds``
-    (MESSAGE_SECONDS) the rest is published anew.
+    (MESSAGE_SECONDS) the rest is published anew. Where the receiver is ordered, a
+    message that ``follows`` goes on with what waits behind the deliveries that it ran.
     """
     wanted = _delivery_ids(ids)
     receiver = registry.receiver(name)
@@ -99,7 +106,10 @@ def process_message(
     if seconds is None:
         seconds = math.inf if is_eager() else settings().MESSAGE_SECONDS
     with process.message():
-        return MessageRun(receiver, str(database), seconds).run(wanted)
+        run = MessageRun(receiver, str(database), seconds)
+        if receiver.options.ordered:
+            run.order = Order(str(database), follows=follows)
+        return run.run(wanted)
 
 
 def _delivery_ids(ids: object) -> list[uuid.UUID]:
@@ -122,6 +132,7 @@ class MessageRun:
         self.receiver = receiver
         self.database = database
         self.result = MessageResult()
+        self.order: Order | None = None
         self._until = time.monotonic() + seconds
         self._size = process.size_of(receiver.name)
 
@@ -129,16 +140,33 @@ class MessageRun:
         """Claim and run batch after batch until all is done or the time is up."""
         rest = deque(ids)
         try:
-            while rest and not self._is_over():
+            while self._has_more(rest) and not self._is_over():
                 self._advance(rest)
         except Error:
             raise  # publishing is of no use before the relay can read the rows again
         # An ``on_commit`` hook of a receiver failed, after the commit.
         except Exception:
-            self.publish(rest)
+            self._leave(rest)
             raise
-        self.publish(rest)
+        self._leave(rest)
         return self.result
+
+    def _has_more(self, rest: deque[uuid.UUID]) -> bool:
+        """Return True if something is left to claim; add what follows in its order."""
+        if not rest and self.order is not None and not self._is_over():
+            rest.extend(self.order.more())
+        return bool(rest)
+
+    def _leave(self, rest: deque[uuid.UUID]) -> None:
+        """Publish what this message has not come to."""
+        self._add_next(rest)
+        self.publish(rest)
+
+    def _add_next(self, rest: deque[uuid.UUID]) -> None:
+        """Add what would come next in its order, had this message gone on."""
+        if self.order is not None:
+            known = set(rest)
+            rest.extend(pk for pk in self.order.close() if pk not in known)
 
     def _is_over(self) -> bool:
         time_is_up = time.monotonic() >= self._until and bool(self.result.outcomes)
@@ -147,6 +175,8 @@ class MessageRun:
     def _advance(self, rest: deque[uuid.UUID]) -> None:
         """Run a batch of the rest; or hold all of it, if nothing may start now."""
         wanted = min(self._size.deliveries, len(rest))
+        if self.order is not None:
+            wanted = self.order.size(rest, wanted)
         before = len(self.result.outcomes)
         permitted = self._permit(wanted)
         size = min(permitted.count, wanted)
@@ -159,6 +189,7 @@ class MessageRun:
             self._size.deliveries = _next_size(size, seconds)
         else:
             why = permitted.why or Hold.LIMITED
+            self._add_next(rest)
             self._hold([*ids, *rest], self.receiver.name, why)
             rest.clear()
         if permitted.probe and len(self.result.outcomes) == before:
@@ -192,6 +223,10 @@ class MessageRun:
         done = batch.run(until=self._until, started=started)
         self.result.outcomes += done.outcomes
         self.result.fenced += done.fenced
+        if self.order is not None:
+            self.order.note(done.outcomes)
+            self.order.leave(set(ids) - {job.claimed.id for job in jobs})
+            self.order.leave(self.release(done.behind))
         released = self.release(done.not_run)
         if batch.is_broken and done.error is None:
             return released
@@ -247,6 +282,7 @@ class MessageRun:
             names=self.receiver.names,
             lease=self.receiver.lease_seconds,
             worker=process.worker_id,
+            ordered=self.receiver.options.ordered,
         )
 
     def release(self, jobs: Sequence[Job] | deque[Job]) -> list[uuid.UUID]:

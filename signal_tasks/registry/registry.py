@@ -54,6 +54,19 @@ class Receiver:
         return self.options.queue or settings().QUEUE
 
     @property
+    def sequence_name(self) -> str:
+        """The name under which its sequences are kept: the oldest, which does not change.
+
+        So what a former name has sent is not overtaken.
+        """
+        return self.aliases[0] if self.aliases else self.name
+
+    @property
+    def skips_dead(self) -> bool:
+        """True if a dead letter lets those behind it run."""
+        return self.options.ordered and self.options.on_dead == "skip"
+
+    @property
     def lease_seconds(self) -> float:
         """Seconds for which a worker may hold one of its deliveries."""
         timeout = self.options.timeout
