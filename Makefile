@@ -96,9 +96,10 @@ CHAOS = $(BIN)/python -m chaos
 
 RUNS = var/chaos
 
-chaos: $(VENV)/dev.stamp ## inject every fault, check every promise (10 min)
+chaos: $(VENV)/dev.stamp ## inject every fault, check every promise (15 min)
 	@$(CHAOS) --markdown $(RUNS)/1.md --json $(RUNS)/1-postgres-redis.json
 	@$(BIN)/python -m chaos.scenarios
+	@$(BIN)/python -m chaos.incident --markdown $(RUNS)/incident.md
 
 chaos-all: $(VENV)/dev.stamp ## the short form on the other databases and brokers (8 min)
 	@$(CHAOS) --short --broker rabbitmq --json $(RUNS)/2-postgres-quorum.json

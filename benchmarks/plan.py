@@ -135,6 +135,13 @@ STEPS = (
         contenders=(OURS,),
     ),
     Step(group="outside", name="drain outside", measure=_drain("outside")),
+    Step(group="ordered", name="drain hot", measure=_drain("hot"), contenders=(OURS,)),
+    Step(
+        group="ordered",
+        name="drain keyed",
+        measure=_drain("keyed"),
+        contenders=(OURS,),
+    ),
     Step(group="flow", name="flow", measure=_flow),
     Step(group="send", name="send", measure=_send, rivals=True),
     Step(group="latency", name="latency", measure=_latency, rivals=True),
@@ -142,10 +149,12 @@ STEPS = (
 )
 GROUPS = (*dict.fromkeys(step.group for step in STEPS), "big", "rivals", "scale")
 #: Groups that run only if named, and those that `--quick` leaves out besides.
-EXTRA = ("scale",)
+EXTRA = ("scale", "ordered")
 SLOW = (*EXTRA, "big", "rivals")
+#: Kinds of work that only we have.
+OUR_KINDS = {"single", "hot", "keyed"}
 #: The group with which a group is compared, so that both are measured.
-NEEDS = {"single": "drain"}
+NEEDS = {"single": "drain", "ordered": "drain"}
 
 
 def run(
@@ -224,5 +233,5 @@ def _seats(
 def _seat(stand: Stand, contender: Contender, kinds: set[str]) -> Seat:
     seat = stand.seat(contender)
     seat.start()
-    seat.warm_up(sorted(kinds - ({"single"} if contender is REFERENCE else set())))
+    seat.warm_up(sorted(kinds - (OUR_KINDS if contender is REFERENCE else set())))
     return seat

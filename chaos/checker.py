@@ -9,9 +9,11 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from chaos import order
+
 #: Effects that receivers of the workload leave in their transaction.
-ATOMIC = ("atomic", "flaky")
-RECEIVERS = 3
+ATOMIC = ("atomic", "flaky", "ordered")
+RECEIVERS = 5
 #: Longest time from a claim to the effect of its receiver (seconds).
 MAX_RUN = 5.0
 #: Most violations of one kind in a report.
@@ -26,6 +28,25 @@ class Run:
     delivery: str
     lease: int
     at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The line of an event, and its place in it, by the order of the commits."""
+
+    line: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """The begin or the end of a run of the ordered receiver that is not atomic."""
+
+    key: str
+    begins: bool
+    delivery: str
+    lease: int
+    at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +69,9 @@ class Observations:
     released: Collection[tuple[str, int]]  # delivery and lease
     final_states: Sequence[FinalState]
     crashes: Sequence[float] = ()  # times at which the database was killed
+    places: Mapping[str, Place] = field(default_factory=dict)
+    ordered_effects: Sequence[str] = ()  # keys, in the order of their effects
+    steps: Sequence[Step] = ()  # in the order of time
 
 
 @dataclass(kw_only=True)
@@ -89,6 +113,9 @@ def check(observed: Observations) -> CheckResult:
         "effect of an event that was never committed": sorted(uncommitted),
         "ran again without a cause": unexplained,
         "not succeeded": list(_not_succeeded(observed)),
+        "effect out of order": list(order.effects_out_of_order(observed)),
+        "began before its turn": list(order.begun_before_their_turn(observed)),
+        "began while another was running": list(order.overlapping(observed)),
     }
     for kind, found in violations.items():
         result.violations += [f"{kind}: {one}" for one in found[:MAX_VIOLATIONS]]
@@ -98,17 +125,21 @@ def check(observed: Observations) -> CheckResult:
 def _lost(observed: Observations) -> Iterator[str]:
     """Yield each effect that is missing."""
     ran = {run.key for run in observed.external_runs}
+    ended = {step.key for step in observed.steps if not step.begins}
     for key in sorted(observed.tickets):
         for kind in ATOMIC:
             if not observed.atomic_effects.get((kind, key)):
                 yield f"{kind} {key}"
         if key not in ran:
             yield f"external {key}"
+        if key not in ended:
+            yield f"ordered external {key}"
 
 
 def _keys_with_effects(observed: Observations) -> set[str]:
     atomic = {key for _, key in observed.atomic_effects}
-    return atomic | {run.key for run in observed.external_runs}
+    external = {run.key for run in observed.external_runs}
+    return atomic | external | {step.key for step in observed.steps}
 
 
 def _repetitions(observed: Observations) -> tuple[int, list[str]]:

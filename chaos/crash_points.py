@@ -23,15 +23,18 @@ from django.db import connection
 from chaos import journal, receiver_faults
 from chaos.hooks import Function, Target
 from signal_tasks.broker.publisher import Publisher
+from signal_tasks.db import sequences
 from signal_tasks.delivery import attempt, batch
 from signal_tasks.delivery.batch import Batch
 from signal_tasks.delivery.call import call
 from signal_tasks.delivery.message import MessageRun
+from signal_tasks.delivery.order import Order
 from signal_tasks.delivery.outcome import write
 from signal_tasks.dispatch import signal as dispatch
 from signal_tasks.outbox.write import write as write_events
 from signal_tasks.querysets import DeliveryQuerySet
 from signal_tasks.relay import backfilling, changes, operating, publishing
+from signal_tasks.steering import turns
 
 WEB, WORKER = "web", "worker"
 
@@ -59,6 +62,13 @@ class CrashPoint(Enum):
 
     WRITTEN = Location(
         WEB, "after", Target(dispatch, write_events), "rows written, not committed"
+    )
+    JOINED = Location(
+        WEB,
+        "after",
+        Target(sequences, sequences.join),
+        "places in line taken, not committed",
+        even_if_empty=True,
     )
     COMMITTED = Location(
         WEB,
@@ -106,8 +116,34 @@ class CrashPoint(Enum):
         in_transaction=True,
         even_if_empty=True,
     )
+    TURN_GIVEN_UP = Location(
+        WORKER,
+        "after",
+        Target(DeliveryQuerySet, DeliveryQuerySet.give_up_turns),
+        "turns given up, not committed",
+        even_if_empty=True,
+    )
     FINISH_COMMITTED = Location(
         WORKER, "before", Target(Batch, Batch._written), "finish committed"
+    )
+    NEXT_FOUND = Location(
+        WORKER,
+        "after",
+        Target(Order, Order._next),
+        "finish committed, those whose turn it is not claimed",
+    )
+    NOT_RUN = Location(
+        WORKER,
+        "before",
+        Target(Order, Order._keep_waiting),
+        "not claimed or not run for their turn, not moved away",
+        even_if_empty=True,
+    )
+    MOVED_AWAY = Location(
+        WORKER,
+        "after",
+        Target(turns, turns._move_away),
+        "what waits for its turn moved away, not committed",
     )
     UNACKNOWLEDGED = Location(
         WORKER,

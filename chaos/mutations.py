@@ -9,17 +9,22 @@ promise depends on, and names the fault under which the suite has to report it.
 
 from __future__ import annotations
 
+import random
+import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from chaos.hooks import Function, Target
-from signal_tasks.db.claim import Claimed
+from signal_tasks.db import sequences, turns
+from signal_tasks.db.claim import Claim, Claimed, claim
 from signal_tasks.db.clock import DatabaseNow
 from signal_tasks.db.complete import complete
+from signal_tasks.db.sequences import NewTurn
 from signal_tasks.delivery import outcome
-from signal_tasks.models import Delivery
+from signal_tasks.delivery.batch import Batch
+from signal_tasks.models import Delivery, Event, Sequence, Turn
 from signal_tasks.querysets import DeliveryQuerySet
 from signal_tasks.relay import publishing, relay
 from signal_tasks.relay.recovery import recover
@@ -44,7 +49,9 @@ def recover_nothing(*_: object) -> int:
     return 0
 
 
-def finish_without_lease(ids: Sequence[uuid.UUID], *, lease: int, database: str) -> int:
+def finish_without_lease(
+    ids: Collection[uuid.UUID], *, lease: int, database: str
+) -> int:
     """Finish the deliveries even if another process holds their lease."""
     rows = Delivery.objects.using(database).filter(pk__in=ids)
     return rows.update(state="succeeded", next_check_at=None, finished_at=DatabaseNow())
@@ -76,6 +83,39 @@ def claim_in_any_state(
     ]
 
 
+def claim_whatever_the_turn(
+    rows: Any, ids: Any, *, names: Any, lease: float, worker: Any, **_: object
+) -> list[Claimed]:
+    """Claim what is due, whatever comes before it."""
+    plain = Claim(ids, names, lease, worker)
+    return claim(plain, deliveries=Delivery.objects.all(), events=Event.objects.all())
+
+
+def stop_at_nothing(*_: object) -> None:
+    """Run what comes behind a delivery that has failed."""
+
+
+def join_without_a_lock(turns: Iterable[NewTurn], *, database: str) -> None:
+    """Take places by the clock, some time before the commit."""
+    places = [(turn, time.time_ns()) for turn in turns]
+    for turn, position in places:
+        counter, _ = Sequence.objects.get_or_create(
+            receiver=turn.receiver, key=turn.key
+        )
+        Turn.objects.create(
+            delivery_id=turn.delivery_id, sequence_id=counter.pk, position=position
+        )
+    time.sleep(random.random() * 0.2)  # noqa: S311 - others commit meanwhile
+
+
+def give_up_nothing(*_: object, **__: object) -> None:
+    """Finish deliveries, and keep their turns."""
+
+
+def wake_nobody(*_: object, **__: object) -> None:
+    """Leave the next delivery where it was moved away."""
+
+
 MUTATIONS = {
     "no-relay": Mutation(
         Target(publishing, publishing._schedule), schedule_nothing, "crash-committed"
@@ -87,6 +127,21 @@ MUTATIONS = {
     "no-fence": Mutation(
         Target(outcome, complete), finish_without_lease, "worker-paused"
     ),
+    "no-turns": Mutation(
+        Target(DeliveryQuerySet, DeliveryQuerySet.claim),
+        claim_whatever_the_turn,
+        "copies",
+    ),
+    "no-stop": Mutation(Target(Batch, Batch._stop_at), stop_at_nothing, "copies"),
+    "no-lock": Mutation(
+        Target(sequences, sequences.join), join_without_a_lock, "ordered-backlog"
+    ),
+    "no-give-up": Mutation(
+        Target(DeliveryQuerySet, DeliveryQuerySet.give_up_turns),
+        give_up_nothing,
+        "copies",
+    ),
+    "no-wake": Mutation(Target(turns, turns.wake), wake_nobody, "crash-turn-given-up"),
 }
 
 

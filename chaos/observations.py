@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from chaos import journal
-from chaos.checker import ATOMIC, FinalState, Observations, Run
+from chaos.checker import ATOMIC, FinalState, Observations, Place, Run, Step
 from chaos.models import Effect, Ticket
 from chaos.signals import workload_event
 from signal_tasks.models import Attempt, Delivery, Event
@@ -27,6 +27,12 @@ def collect(prefix: str, folder: Path) -> Observations:
             if record.kind == "released"
         },
         final_states=_final_states(prefix),
+        places={
+            key: Place(*place)
+            for key, *place in tickets.values_list("key", "line", "place")
+        },
+        ordered_effects=_ordered_effects(prefix),
+        steps=list(_steps(prefix, records)),
         crashes=[record.at for record in records if record.kind == "database killed"],
     )
 
@@ -52,6 +58,22 @@ def events_without_ticket() -> int:
 def _atomic_effects(prefix: str) -> Counter[tuple[str, str]]:
     rows = Effect.objects.filter(key__startswith=f"{prefix}-", kind__in=ATOMIC)
     return Counter(rows.values_list("kind", "key"))
+
+
+def _ordered_effects(prefix: str) -> list[str]:
+    """Return the keys of effects of a line in the order in which they were left."""
+    rows = Effect.objects.filter(key__startswith=f"{prefix}-", kind="ordered")
+    return list(rows.order_by("pk").values_list("key", flat=True))
+
+
+def _steps(prefix: str, records: Iterable[journal.Record]) -> Iterator[Step]:
+    for record in records:
+        facts = record.facts
+        if record.kind == "step" and facts["key"].startswith(f"{prefix}-"):
+            begins = facts["phase"] == "begun"
+            yield Step(
+                facts["key"], begins, facts["delivery"], facts["lease"], record.at
+            )
 
 
 def _external_runs(prefix: str, records: Iterable[journal.Record]) -> list[Run]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import time
+from pathlib import Path
 from typing import Any
 
 from django.db import connection
@@ -18,6 +19,7 @@ from chaos.signals import (
     counted,
     doomed,
     instructed,
+    lined,
     novel,
     operated,
     renamed,
@@ -68,10 +70,52 @@ def act_externally(sender: object, key: str, nap: float, **_: Any) -> None:
 def act_or_fail(sender: object, key: str, **_: Any) -> None:
     """Leave an effect that must exist exactly once, then fail at random."""
     leave_effect("flaky", key)
+    fail_at_random(key)
+
+
+def fail_at_random(key: str) -> None:
+    """Fail in one attempt of FAILS_ONE_IN."""
     delivery = current_delivery()
     seed = f"{os.environ.get('CHAOS_SEED')} {key} {delivery.attempt}"
     if not random.Random(seed).randrange(FAILS_ONE_IN):  # noqa: S311 - no secret
         raise RuntimeError(f"at random, in attempt {delivery.attempt}")
+
+
+@receiver(workload_event, retry=PATIENT, ordered=True)
+def act_in_order(sender: object, key: str, **_: Any) -> None:
+    """Leave an effect that must exist exactly once, behind those of its line."""
+    leave_effect("ordered", key)
+    fail_at_random(key)
+    receiver_faults.after_effect()
+
+
+@receiver(workload_event, retry=PATIENT, ordered=True, atomic=False)
+def act_in_order_externally(sender: object, key: str, nap: float, **_: Any) -> None:
+    """Begin and end, both seen from outside, when all of its line before it have ended."""
+    leave_step("begun", key)
+    time.sleep(nap / 5)
+    fail_at_random(key)
+    leave_step("ended", key)
+
+
+def leave_step(phase: str, key: str) -> None:
+    """Record that a run of the delivery has begun or ended."""
+    delivery = str(current_delivery().id)
+    lease = trace.leases.get(delivery, 0)
+    journal.write("step", phase=phase, key=key, delivery=delivery, lease=lease)
+
+
+@receiver(lined, retry=PATIENT, ordered=True)
+def act_when_permitted(sender: object, key: str, line: str, **_: Any) -> None:
+    """Leave an effect, once the line has the permission."""
+    leave_effect("lined", key)
+    if not permission(line).exists():
+        raise RuntimeError("not permitted yet")
+
+
+def permission(line: str) -> Path:
+    """Return the file whose existence permits the deliveries of a line to succeed."""
+    return Path(os.environ["CHAOS_FOLDER"]) / line
 
 
 @receiver(instructed, retry=BRIEF)

@@ -173,6 +173,7 @@ def _printed(result: FaultResult) -> FaultResult:
 def _report(options: Options, results: list[FaultResult], seconds: float) -> bool:
     """Print a summary, write the requested files; return whether the run passed."""
     from chaos import observations, report
+    from chaos.checker import RECEIVERS
 
     rolled_back = observations.events_without_ticket()
     events = sum(result.check.events for result in results)
@@ -181,7 +182,7 @@ def _report(options: Options, results: list[FaultResult], seconds: float) -> boo
     broker = _without_password(options.broker)
     facts = [
         f"database {database}, broker {broker}, seed {options.seed}",
-        f"{events} events, {3 * events} deliveries, {len(results)} rows, {seconds:.0f} s",
+        f"{events} events, {RECEIVERS * events} deliveries, {len(results)} rows, {seconds:.0f} s",
         f"events of transactions that were rolled back: {rolled_back}",
         report.machine(),
         report.servers(),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from signal_tasks import AsyncSignal
 
-#: The workload: three receivers, each with an effect to count.
+#: The workload: five receivers, each with an effect to count; two of them are ordered.
 workload_event = AsyncSignal()
 #: An atomic and a non-atomic receiver, which inject the fault that the event names.
 instructed = AsyncSignal()
@@ -22,3 +22,5 @@ counted = AsyncSignal()
 operated = AsyncSignal()
 #: A receiver that never succeeds.
 doomed = AsyncSignal()
+#: An ordered receiver, which fails until it is permitted to succeed.
+lined = AsyncSignal()

@@ -8,8 +8,11 @@ from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.urls import path
 
-from chaos.models import Ticket
+from chaos.models import Line, Ticket
 from chaos.signals import workload_event
+
+#: Keys of one workload, under which ordered receivers run its events one by one.
+LINES = 2
 
 
 class RollbackRequested(Exception):
@@ -28,9 +31,14 @@ def send(request: HttpRequest) -> HttpResponse:
 
 def write_and_send(key: str, nap: float, *, rollback: bool) -> None:
     """Commit both the ticket and the event, or neither."""
+    prefix, _, number = key.rpartition("-")
+    line = f"{prefix}:{int(number) % LINES}"
     with transaction.atomic():
-        responses: list[tuple[Any, Any]] = workload_event.send(None, key=key, nap=nap)
-        Ticket.objects.create(key=key, event_id=responses[0][1].event_id)
+        responses: list[tuple[Any, Any]] = workload_event.using(key=line).send(
+            None, key=key, nap=nap, line=line
+        )
+        event_id, place = responses[0][1].event_id, Line.next_place(line)
+        Ticket.objects.create(key=key, event_id=event_id, line=line, place=place)
         if rollback:
             raise RollbackRequested
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import uuid4
+
 from django import forms
 from django.contrib.auth.models import User
 from django.http import QueryDict
@@ -18,6 +20,8 @@ class NotificationForm(forms.Form):
         widget=forms.EmailInput(attrs={"autocomplete": "email"}),
     )
     username = forms.CharField(max_length=150)
+    # Of one page that was shown: a double click sends it twice.
+    once = forms.UUIDField(required=False, initial=uuid4, widget=forms.HiddenInput)
 
     def __init__(self, user: User, data: QueryDict | None = None) -> None:
         initial = {"email": user.email, "username": user.get_username()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
@@ -37,7 +38,7 @@ def notify(request: HttpRequest) -> HttpResponse:
     if spend(request, email=form.cleaned_data["email"]) is not Decision.SEND:
         return too_many(request)
     answers = _send(**form.cleaned_data)
-    return render(request, PAGE, {"form": form, "answers": answers})
+    return render(request, PAGE, {"form": NotificationForm(user), "answers": answers})
 
 
 def _ask_for_proof(request: HttpRequest, email: str) -> HttpResponse:
@@ -48,13 +49,17 @@ def _ask_for_proof(request: HttpRequest, email: str) -> HttpResponse:
     return redirect("notify")
 
 
-def _send(**arguments: Any) -> list[tuple[str, str]]:
+def _send(once: UUID | None, **arguments: Any) -> list[tuple[str, str]]:
     """Send the signal ``notification``; return what each receiver answered.
+
+    Of a form that is submitted twice, the second answer is the first one's delivery.
 
     ``send_robust``, because the receiver beside the durable one fails: its exception
     is an answer among others. ``send`` would raise it, and send no email.
     """
-    responses = notification.send_robust(sender=User, **arguments)
+    responses = notification.using(dedupe_key=once).send_robust(
+        sender=User, **arguments
+    )
     return [(_name(receiver), _text(answer)) for receiver, answer in responses]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from uuid import UUID
 
 from django.dispatch import receiver
 
@@ -23,8 +22,11 @@ def mark_back_ordered(
     back_order(order=order, missing=missing)
 
 
-# A transaction of its own: it keeps a product and several orders locked.
-@receiver(stock_arrived, group_commit=False)
+# The movements of one product are worked off in their order, so that no two wait for the
+# same rows. A long queue takes several transactions, each of which keeps the product and
+# its orders locked for a moment only.
+@receiver(stock_arrived, atomic=False, ordered=True, on_dead="skip")
 def serve_back_orders_of(sender: object, product: Product, **kwargs: object) -> None:
     """Give the stock of a product to the orders that wait for it, oldest first."""
-    serve_back_orders(key=UUID(current_delivery().idempotency_key), product=product)
+    while serve_back_orders(product=product):
+        current_delivery().extend(60)

@@ -5,7 +5,7 @@ Each function is one transaction: it changes rows and sends its signal, or neith
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from django.contrib.auth.models import AnonymousUser, User
 from django.db import transaction
@@ -20,7 +20,6 @@ from orders.signals import (
 )
 from products.models import Product
 from products.services import lock_product, serve_stock
-from products.signals import stock_arrived
 from signal_tasks import DeliveryHandle
 
 BATCH_SIZE = 50  # orders served in one transaction, which keeps their product locked
@@ -92,19 +91,21 @@ def cancel_order(*, order: Order) -> bool:
 
 
 @transaction.atomic
-def serve_back_orders(*, key: UUID, product: Product) -> None:
+def serve_back_orders(*, product: Product) -> bool:
     """Give the stock of a product to the orders that wait for it, oldest first.
 
     Lock the product first, then one order after the other: see Note [Cancelled
-    meanwhile]. A long queue is served in several transactions.
+    meanwhile]. Return False when nothing is left to serve; a long queue is served in
+    several transactions. What was served waits no more, so it is not served twice.
     """
     product = lock_product(product.pk)
+    key = uuid4()
     for _ in range(BATCH_SIZE):
         order = Order.objects.waiting_for(product).first() if product.stock else None
         if order is None:
-            return
+            return False
         _serve(order, product, key)
-    stock_arrived.send(sender=product, product=product)
+    return True
 
 
 def _serve(order: Order, product: Product, key: UUID) -> None:

@@ -16,13 +16,16 @@ class SignalTasksConfig(AppConfig):
     def ready(self) -> None:
         """Import every app's ``receivers`` module and listen for Celery workers."""
         from signal_tasks import checks
+        from signal_tasks.conf import settings
         from signal_tasks.db.aliases import outbox_aliases
-        from signal_tasks.telemetry import logs
+        from signal_tasks.telemetry import logs, tracing
         from signal_tasks.worker import bootstrap
 
         checks.register()
         logs.start()
         bootstrap.prepare()
+        if settings().TRACING:
+            tracing.start()
         # Cache the aliases now: during a request a tenant's router may say otherwise.
         outbox_aliases()
         autodiscover_modules("receivers")

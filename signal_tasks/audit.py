@@ -12,6 +12,20 @@ from signal_tasks.models.operations import MAX_BY
 
 #: Longest ``verb``, in characters.
 MAX_VERB = 16
+#: What operators do, as the entries name it.
+VERBS = (
+    "replay",
+    "discard",
+    "backfill",
+    "cancel",
+    "pause",
+    "resume",
+    "limit",
+    "clear",
+    "acknowledge",
+    "annotate",
+    "skip",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -67,6 +67,15 @@ class Settings:
     KEEP_SUCCEEDED: timedelta | None = WEEK
     KEEP_DISCARDED: timedelta | None = WEEK
     KEEP_DEAD: timedelta | None = None
+    #: Whether workers and relays count what they do, for metrics and pages.
+    HISTORY: bool = True
+    #: How long the counts of each hour are kept; those of each minute for two days.
+    KEEP_HISTORY: timedelta | None = timedelta(days=90)
+    #: Who presents this token gets the metrics. None: only staff that may see
+    #: deliveries.
+    METRICS_TOKEN: str | None = None
+    #: Whether sends, publications, claims and runs are traced by OpenTelemetry.
+    TRACING: bool = False
     #: How long entries of the audit trail and finished operations are kept.
     KEEP_AUDIT: timedelta | None = timedelta(days=365)
     #: A worker or relay that has not reported for this long counts as gone: relays
@@ -138,6 +147,10 @@ def _are_paths(value: object) -> bool:
     )
 
 
+def _is_token(value: object) -> bool:
+    return isinstance(value, str) and len(value) >= 16 and value.isprintable()
+
+
 def _rule(name: str, default: object) -> Rule:
     if name.startswith("KEEP_"):
         return optional(a(timedelta))
@@ -153,6 +166,7 @@ _RULES |= {
     "DATABASES": optional(Rule(_are_aliases, "a list of aliases")),
     "CONTEXT": Rule(_are_paths, "a list of dotted paths of classes"),
     "QUEUE": optional(A_NAME),
+    "METRICS_TOKEN": optional(Rule(_is_token, "a text of at least 16 characters")),
     "MAX_NEW_DEAD": Rule(
         lambda value: type(value) is int and value >= 0, "a whole number from 0"
     ),

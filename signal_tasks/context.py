@@ -7,8 +7,10 @@ each for a value; the worker restores each value before it decodes the payload, 
 runs a delivery in no other context than that.
 
 The values are stored beside the headers: then the column holds a list of both, where
-without hooks it holds the headers alone. The causes of an event that was sent inside
-a receiver are stored with them, under a name that no hook has. So neither can be taken for the other.
+without hooks it holds the headers alone. So neither can be taken for the other. Under
+names that no hook has, the causes of an event that was sent inside of a receiver are
+stored with them, its correlation id, and the trace of its send. A worker that can do
+nothing with a trace ignores it.
 """
 
 from __future__ import annotations
@@ -26,9 +28,20 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
-from signal_tasks import stored_json
+from signal_tasks import spans, stored_json
 from signal_tasks.conf import settings
 from signal_tasks.exceptions import DecodeError, NoCurrentDelivery
+from signal_tasks.spans import TRACEPARENT
+
+#: Name under which the correlation id of a chain is stored, and that of the header
+#: which begins one.
+CORRELATION = "correlation_id"
+#: Name of the hook whose value is the correlation id where no other is given.
+REQUEST = "request_id"
+#: Names under which values are stored that belong to no hook.
+OWN_NAMES = frozenset({TRACEPARENT, CORRELATION})
+#: Longest correlation id, in characters.
+MAX_CORRELATION = 255
 
 if TYPE_CHECKING:
     from signal_tasks.codec import Payload
@@ -48,6 +61,7 @@ class CurrentDelivery:
         sent_at: when the event was sent, by the database's clock.
         headers: what ``using(headers=...)`` was given.
         database: alias of the database that holds the event.
+        cause_id: id of the event in whose receiver this one was sent, or None.
     """
 
     id: uuid.UUID
@@ -59,7 +73,9 @@ class CurrentDelivery:
     sent_at: datetime
     headers: Mapping[str, Any]
     database: str
+    cause_id: uuid.UUID | None = None
     _extend: Callable[[float], None] = field(repr=False)
+    _correlation: str = field(repr=False, default="")
     _causes: Sequence[Sequence[str]] = field(default=(), repr=False)
     _payload: Payload | None = field(default=None, repr=False)
 
@@ -67,6 +83,17 @@ class CurrentDelivery:
     def idempotency_key(self) -> str:
         """The same text in every attempt: pass it on to what must not act twice."""
         return str(self.id)
+
+    @property
+    def correlation_id(self) -> str:
+        """The same text in all events that came of one: a request, a send, an import.
+
+        The header ``correlation_id``, if the event was sent with one; else that of the
+        delivery in whose receiver it was sent; else the id of the request, if
+        ``contrib.requests.RequestId`` carries it; else the id of the event.
+        """
+        given = self.headers.get(CORRELATION) or self._correlation or self.event_id
+        return str(given)[:MAX_CORRELATION]
 
     def extend(self, seconds: float) -> None:
         """Keep other workers away for ``seconds`` from now.
@@ -122,6 +149,11 @@ def cause() -> uuid.UUID | None:
     """Return the id of the event in whose receiver this code runs, or None."""
     delivery = _current.get()
     return delivery.event_id if delivery is not None else None
+
+
+def carried_correlation(carried: Mapping[str, Any]) -> str:
+    """Return the correlation id that travels in a carried context, or nothing."""
+    return str(carried.get(CORRELATION) or carried.get(REQUEST) or "")
 
 
 @contextmanager
@@ -185,6 +217,10 @@ def _hooks(paths: tuple[str, ...]) -> Sequence[ContextHook]:
         raise ImproperlyConfigured(
             f"Classes of SIGNAL_TASKS['CONTEXT'] share a name: {', '.join(names)}."
         )
+    if taken := OWN_NAMES.intersection(names):
+        raise ImproperlyConfigured(
+            f"The name {min(taken)!r} of a class of SIGNAL_TASKS['CONTEXT'] is taken."
+        )
     return tuple(made)
 
 
@@ -224,9 +260,25 @@ def stored_headers(
         if (value := hook.capture()) is not None:
             _check_json(hook.name, value)
             carried[hook.name] = value
+    carried |= _own_context(headers or {}, carried)
     if carried:
         return json.dumps([headers or {}, carried])
     return json.dumps(headers) if headers else ""
+
+
+def _own_context(
+    headers: Mapping[str, Any], carried: Mapping[str, Any]
+) -> dict[str, str]:
+    """Return the trace and the correlation id, where they are not known without."""
+    own = {}
+    if trace := spans.traceparent():
+        own[TRACEPARENT] = trace
+    delivery = _current.get()
+    if delivery is not None and not headers.get(CORRELATION):
+        correlation = delivery.correlation_id
+        if correlation != carried_correlation(carried):
+            own[CORRELATION] = correlation
+    return own
 
 
 def _check_json(name: str, value: object) -> None:

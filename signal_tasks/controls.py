@@ -94,13 +94,14 @@ def pause(
     return stored
 
 
-def resume(target: object, *, by: Any = None) -> str:
+def resume(target: object, *, reason: str = "", by: Any = None) -> str:
     """Let what is paused start again: held deliveries are published within seconds.
 
     Of a target that has expired by itself, this deletes the record.
 
     Args:
         target: as it was paused; what belongs to another paused target stays paused.
+        reason: for those who will ask.
         by: the user who does it, or a name.
 
     Returns:
@@ -116,7 +117,8 @@ def resume(target: object, *, by: Any = None) -> str:
         verb="resume",
         target=stored,
         by=name_of(by),
-        command=command_line("resume", stored, by=name_of(by)),
+        reason=reason,
+        command=command_line("resume", stored, reason=reason, by=name_of(by)),
     )
     drop(Control.Kind.PAUSE, act, what="paused")
     return stored

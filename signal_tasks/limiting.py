@@ -101,11 +101,12 @@ def limit(
     return stored
 
 
-def clear(target: object, *, by: Any = None) -> str:
+def clear(target: object, *, reason: str = "", by: Any = None) -> str:
     """Let what ``connect()`` says hold again for a target that is limited.
 
     Args:
         target: as it was limited; the limits of other targets stay in force.
+        reason: for those who will ask.
         by: the user who does it, or a name.
 
     Returns:
@@ -121,7 +122,8 @@ def clear(target: object, *, by: Any = None) -> str:
         verb="clear",
         target=stored,
         by=name_of(by),
-        command=command_line("clear", stored, by=name_of(by)),
+        reason=reason,
+        command=command_line("clear", stored, reason=reason, by=name_of(by)),
     )
     drop(Control.Kind.LIMIT, act, what="limited")
     return stored

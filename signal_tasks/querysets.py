@@ -20,7 +20,7 @@ row of the delivery stays as it was.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
@@ -44,6 +44,7 @@ from django.db.models import (
 )
 from django.db.models.functions import Greatest
 
+from signal_tasks.db import turns
 from signal_tasks.db.claim import Claim, Claimed, claim
 from signal_tasks.db.clock import DatabaseNow, from_now
 from signal_tasks.db.sql import skip_locked
@@ -75,16 +76,17 @@ class DeliveryQuerySet(QuerySet[D]):
         names: Collection[str],
         lease: float,
         worker: uuid.UUID | None = None,
+        ordered: bool = False,
     ) -> list[Claimed]:
         """Claim those of ``ids`` that are due for these receivers.
 
         They become ``running`` for ``lease`` seconds, with one attempt more, under a
         new random lease token. The claim is committed before this returns, so a crash
         has been counted. A delivery whose worker died is claimed as the only one or
-        not at all.
+        not at all; one that is ``ordered`` only with all those whose turn comes first.
         """
         return claim(
-            Claim(ids, names, lease, worker),
+            Claim(ids, names, lease, worker, ordered),
             deliveries=self._unfiltered(),
             events=_rows("Event", self.db),
         )
@@ -107,6 +109,14 @@ class DeliveryQuerySet(QuerySet[D]):
             next_check_at=None,
             finished_at=DatabaseNow(),
         )
+
+    def give_up_turns(self, ids: Collection[uuid.UUID], *, after: float = 0.0) -> None:
+        """Let what waits behind these deliveries run; relays see to it ``after`` seconds.
+
+        For deliveries that finish in the same transaction. Those that have no turn are
+        passed over.
+        """
+        turns.give_up(ids, self._unfiltered(), after=after)
 
     def schedule_retry(
         self,
@@ -363,16 +373,33 @@ class DeliveryQuerySet(QuerySet[D]):
 
         Return the number of rows updated.
         """
-        return self._change(
+        moved: list[int] = []
+        changed = self._change(
             DISCARDABLE,
+            then=lambda ids: moved.extend(turns.give_up(ids, self._unfiltered())),
             state=State.DISCARDED,
             orphaned=False,
             next_check_at=None,
             finished_at=DatabaseNow(),
         )
+        # A worker that finished at the same time has left these rows to us. It has
+        # committed meanwhile, or else looks for what comes next itself.
+        if moved:
+            rows = self._unfiltered()
+            transaction.on_commit(lambda: turns.wake(moved, rows), self.db, robust=True)
+        return changed
 
-    def _change(self, states: Collection[State], **changes: Any) -> int:
-        """Change the rows of this queryset in these states; see Note [Guards]."""
+    def _change(
+        self,
+        states: Collection[State],
+        *,
+        then: Callable[[Sequence[uuid.UUID]], object] | None = None,
+        **changes: Any,
+    ) -> int:
+        """Change the rows of this queryset in these states; see Note [Guards].
+
+        ``then`` is called with the ids of some after the other, in the transaction.
+        """
         found = self.filter(state__in=states).order_by("pk")
         ids = list(found.values_list("pk", flat=True))
         changed = 0
@@ -382,6 +409,8 @@ class DeliveryQuerySet(QuerySet[D]):
                 still = list(found.filter(pk__in=some).values_list("pk", flat=True))
                 rows = self._unfiltered().filter(pk__in=still, state__in=states)
                 changed += rows.update(**changes)
+                if then is not None:
+                    then(still)
         return changed
 
     def _lock(self, ids: Collection[uuid.UUID]) -> None:
@@ -415,6 +444,8 @@ class DeliveryQuerySet(QuerySet[D]):
             doomed = dict(rows.values_list("pk", "event_id")[:limit])
             if doomed:
                 self._delete_with_events(doomed)
+            if doomed and state == State.DEAD:  # others have given theirs up
+                self.give_up_turns(doomed)
         return len(doomed)
 
     def _delete_with_events(self, doomed: Mapping[uuid.UUID, uuid.UUID]) -> None:

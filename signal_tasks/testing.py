@@ -22,11 +22,11 @@ from django.test.testcases import (  # type: ignore[attr-defined]
 from signal_tasks import codec, signals
 from signal_tasks.db.aliases import outbox_aliases
 from signal_tasks.db.clock import DatabaseNow
-from signal_tasks.delivery.message import process_message
+from signal_tasks.delivery.message import MessageResult, process_message
 from signal_tasks.dispatch.signal import AsyncSignal
 from signal_tasks.models import Delivery, Event
 from signal_tasks.outbox.handles import DeliveryHandle
-from signal_tasks.registry.registry import registry
+from signal_tasks.registry.registry import Receiver, registry
 from signal_tasks.relay import operating
 from signal_tasks.states import State
 from signal_tasks.steering.gates import closed, of_paused_signals
@@ -64,6 +64,9 @@ def run_pending(
     due by then. What is paused stays pending. Databases that this test may not touch are
     passed over.
 
+    Deliveries of ordered receivers run in their order, whatever ``shuffle`` says of them,
+    and those whose turn has not come by the end do not run.
+
     Args:
         twice: every message is delivered twice, and every non-atomic receiver runs
             twice for its delivery, as after a crash before its outcome was written.
@@ -86,9 +89,10 @@ def run_pending(
                 return [handle.refresh() for handle in ran.values()]
             if rng is not None:
                 rng.shuffle(due)
-            for handle in due:
-                _run(handle, twice=twice)
-        ran |= {handle.id: handle for handle in due}
+            started = [handle for handle in due if _run(handle, twice=twice)]
+        if not started:
+            return [handle.refresh() for handle in ran.values()]
+        ran |= {handle.id: handle for handle in started}
     raise AssertionError(f"receivers still send after {MAX_ROUNDS} rounds")
 
 
@@ -133,16 +137,24 @@ def _is_permitted(database: str) -> bool:
     return True
 
 
-def _run(handle: DeliveryHandle, *, twice: bool) -> None:
+def _run(handle: DeliveryHandle, *, twice: bool) -> bool:
+    """Run a delivery; return False if its turn has not come."""
     receiver = registry.receiver(handle.receiver)
     assert receiver is not None, handle.receiver  # noqa: S101 - _due() knows it
-    message = (receiver.name, [str(handle.id)], handle.database)
-    process_message(*message, seconds=math.inf)
+    ran = _process(receiver, handle).outcomes
+    if receiver.options.ordered and not ran:
+        return False
     if not twice:
-        return
+        return True
     if not receiver.options.atomic and handle.refresh().state == State.SUCCEEDED:
         _forget_outcome(handle)
-    process_message(*message, seconds=math.inf)
+    _process(receiver, handle)
+    return True
+
+
+def _process(receiver: Receiver, handle: DeliveryHandle) -> MessageResult:
+    message = (receiver.name, [str(handle.id)], handle.database)
+    return process_message(*message, seconds=math.inf, follows=False)
 
 
 def _forget_outcome(handle: DeliveryHandle) -> None:

@@ -14,6 +14,7 @@ for _group in (
     "brokers",
     "databases",
     "messages",
+    "order",
     "receivers",
     "deploys",
     "waits",

@@ -33,6 +33,16 @@ class Migration(migrations.Migration):
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('key', models.CharField(max_length=100, unique=True)),
                 ('event_id', models.UUIDField()),
+                ('line', models.CharField(max_length=100)),
+                ('place', models.IntegerField()),
+            ],
+        ),
+        migrations.CreateModel(
+            name='Line',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('name', models.CharField(max_length=100, unique=True)),
+                ('last', models.IntegerField(default=0)),
             ],
         ),
     ]

@@ -18,6 +18,7 @@ from django.utils.translation import ngettext
 from signal_tasks import operations
 from signal_tasks.admin.confirmation import ConfirmedActions
 from signal_tasks.admin.filters import GroupFilter, ReceiverFilter
+from signal_tasks.admin.holds import held_back_by
 from signal_tasks.admin.window import (
     MAX_CHARS,
     MAX_CHILDREN,
@@ -87,6 +88,8 @@ class DeliveryAdmin(ConfirmedActions, WindowAdmin):
                     "attempts",
                     "orphaned",
                     "parked",
+                    "shown_wait",
+                    "merged",
                     "available_at",
                     "finished_at",
                     "shown_failures",
@@ -112,7 +115,7 @@ class DeliveryAdmin(ConfirmedActions, WindowAdmin):
             },
         ),
     )
-    readonly_fields = ("shown_failures",)
+    readonly_fields = ("shown_failures", "shown_wait")
     children = MappingProxyType({"shown_failures": "view_attempt"})
     actions = ("replay", "discard")
 
@@ -206,6 +209,11 @@ class DeliveryAdmin(ConfirmedActions, WindowAdmin):
         if delivery.orphaned:
             parts.append(_("orphaned"))
         return ", ".join(str(part) for part in parts if part)
+
+    @admin.display(description=_("held back by"))
+    def shown_wait(self, delivery: Delivery) -> SafeString:
+        """The pause, limit, breaker or earlier delivery of its key that it waits for."""
+        return held_back_by(delivery)
 
     @admin.display(description=_("last error"))
     def last_error(self, delivery: Any) -> str:

@@ -9,24 +9,11 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
+from signal_tasks.audit import VERBS
 from signal_tasks.registry.registry import registry
 
 #: Receivers that a list offers.
 MAX_CHOICES = 200
-#: What operators do, as the audit trail says it.
-VERBS = (
-    "replay",
-    "discard",
-    "backfill",
-    "cancel",
-    "pause",
-    "resume",
-    "limit",
-    "clear",
-    "acknowledge",
-    "annotate",
-    "skip",
-)
 
 
 class ReceiverFilter(admin.SimpleListFilter):

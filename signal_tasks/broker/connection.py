@@ -10,7 +10,7 @@ from typing import Any
 
 from celery import current_app
 
-from signal_tasks import signals
+from signal_tasks import signals, spans
 from signal_tasks.broker.messages import Message, PublishRequest, messages_for
 from signal_tasks.conf import settings
 from signal_tasks.exceptions import BrokerUnavailable
@@ -73,6 +73,22 @@ class BrokerConnection:
 
         Where that fails, each receiver is tried by itself, over a new connection.
         """
+        if spans.active is None:
+            return self._publish(requests)
+        requests = list(requests)
+        traces = [request.trace for request in requests if request.trace]
+        if not traces:
+            return self._publish(requests)
+        receivers = {request.receiver for request in requests}
+        number = sum(len(request.ids) for request in requests)
+        facts = {"messaging.batch.message_count": number}
+        with spans.active.publish(receivers, traces, facts) as fail:
+            done = self._publish(requests)
+            for error in filter(None, (done.error, *done.refused.values())):
+                fail(error)
+        return done
+
+    def _publish(self, requests: Iterable[PublishRequest]) -> Publication:
         refused: dict[str, BaseException] = {}
         messages = dict(self._make(requests, refused))
         try:

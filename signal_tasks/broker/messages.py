@@ -21,12 +21,16 @@ MAX_SHOWN_IDS = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublishRequest:
-    """Deliveries of one receiver that are to be published, ``chunk`` to a message."""
+    """Deliveries of one receiver that are to be published, ``chunk`` to a message.
+
+    ``trace`` is that of their send, if it is recorded.
+    """
 
     receiver: str
     database: str
     ids: Sequence[str]
     chunk: int | None = None
+    trace: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

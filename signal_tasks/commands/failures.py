@@ -125,7 +125,8 @@ def _say_group(out: Output, group: FailureGroup) -> None:
     number = f"{group.dead}+" if group.dead_is_capped else str(group.dead)
     seen = times.shown(group.last_seen)
     out.say(f"{group.fingerprint:<16}  {number:>8}  {group.failures:>8}  {seen}")
-    where = f" in {group.location}" if group.location else ""
+    is_elsewhere = group.location not in ("", group.receiver)
+    where = f" in {group.location}" if is_elsewhere else ""
     note = f"note: {group.note}" if group.note else ""
     out.details(f"{group.receiver}{where}", f"{group.error_type}: {group.sample}", note)
 

@@ -75,8 +75,24 @@ def end(out: Output, operation: Operation, *, as_json: bool) -> None:
         out.json(described(operation))
     else:
         out.say(result(operation))
+    if sentence := _how_to_go_on(operation):
+        out.warn(sentence)
     if operation.state != OperationState.DONE or operation.failed:
         raise SystemExit(1)
+
+
+def _how_to_go_on(operation: Operation) -> str:
+    """Return a sentence about what is left to do, or nothing."""
+    if operation.state == OperationState.STOPPED:
+        command = f"{COMMAND} operations {operation.id}"
+        return f"Once that is mended: {command} --resume; or end it: {command} --cancel"
+    if operation.state == OperationState.DONE and operation.failed:
+        those = "It was" if operation.failed == 1 else "They were"
+        return (
+            f"{deliveries(operation.failed)} failed. {those} not changed, or failed "
+            "again: once the cause is mended, give the same command again"
+        )
+    return ""
 
 
 def missing_relay(operation: Operation) -> str:

@@ -16,6 +16,7 @@ from signal_tasks.db.aliases import outbox_aliases
 from signal_tasks.relay.pruning import prune as prune_database
 from signal_tasks.relay.publishing import PassResult
 from signal_tasks.relay.relay import Relay
+from signal_tasks.telemetry import recording
 
 
 def _once(parser: ArgumentParser) -> None:
@@ -30,6 +31,7 @@ def relay(out: Output, given: Given) -> None:
         _say(out, running.run_once(), as_json=given["json"])
         running.close()
         return
+    recording.start()
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

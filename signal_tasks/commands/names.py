@@ -16,9 +16,10 @@ from django.core.management.base import CommandError
 from django.db.models import QuerySet
 
 from signal_tasks import operations
+from signal_tasks.audit import VERBS
 from signal_tasks.broker.config import queue_of
 from signal_tasks.db.aliases import outbox_aliases
-from signal_tasks.models import Delivery, Event, FailureGroup, Worker
+from signal_tasks.models import AuditEntry, Delivery, Event, FailureGroup, Worker
 from signal_tasks.registry.registry import registry
 from signal_tasks.selection import Selection
 
@@ -86,6 +87,13 @@ def check_group(fingerprint: str) -> None:
     rows = [FailureGroup.objects.using(each) for each in outbox_aliases()]
     if not _has(rows, pk=fingerprint):
         raise _unknown("failure group", fingerprint, _values(rows, "fingerprint"))
+
+
+def check_act(verb: str) -> None:
+    """Refuse what is no verb of an operator's act; the trail may have more of them."""
+    rows = [AuditEntry.objects.using(each) for each in outbox_aliases()]
+    if verb not in VERBS and not _has(rows, verb=verb):
+        raise _unknown("act", verb, {*VERBS} | _values(rows, "verb"))
 
 
 def check_subject(subject: str) -> None:

@@ -62,13 +62,17 @@ def pause(out: Output, given: Given) -> None:
     "resume",
     "let what is paused start again",
     _target,
-    arguments.signed,
+    arguments.explained,
     arguments.as_json,
 )
 def resume(out: Output, given: Given) -> None:
     """Resume a target."""
     with arguments.refusals():
-        target = operations.resume(given["target"], by=arguments.author(given))
+        target = operations.resume(
+            given["target"],
+            reason=given["because"],
+            by=arguments.author(given),
+        )
     _say(out, given, "pause", target, "is resumed")
 
 
@@ -103,13 +107,17 @@ def limit(out: Output, given: Given) -> None:
     "clear",
     "end a limit; what the code says holds again",
     _target,
-    arguments.signed,
+    arguments.explained,
     arguments.as_json,
 )
 def clear(out: Output, given: Given) -> None:
     """Clear the limit of a target."""
     with arguments.refusals():
-        target = operations.clear(given["target"], by=arguments.author(given))
+        target = operations.clear(
+            given["target"],
+            reason=given["because"],
+            by=arguments.author(given),
+        )
     _say(out, given, "limit", target, "is not limited any more")
 
 

@@ -9,11 +9,14 @@ from typing import Any
 from django.core.management.base import CommandError
 
 from signal_tasks import operations
-from signal_tasks.commands import arguments, following, times
+from signal_tasks.commands import arguments, following, names, times
 from signal_tasks.commands.output import Output
 from signal_tasks.commands.verb import Given, verb
 from signal_tasks.models import AuditEntry
 from signal_tasks.operations import Operation
+
+#: Verbs of the command that the audit trail has under another name.
+ACTS = {"note": "annotate"}
 
 
 def _operation(parser: ArgumentParser) -> None:
@@ -112,9 +115,12 @@ def _entries(parser: ArgumentParser) -> None:
 )
 def log(out: Output, given: Given) -> None:
     """Print the audit trail."""
+    act = ACTS.get(given["act"], given["act"])
+    if act is not None:
+        names.check_act(act)
     entries = operations.log(
         limit=given["limit"],
-        verb=given["act"],
+        verb=act,
         by=given["by"],
         operation=given["operation"],
         since=times.moment(given["since"]),

@@ -23,6 +23,7 @@ from django.db import connections, transaction
 from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
+from signal_tasks.db import turns
 from signal_tasks.db.clock import DatabaseNow, from_now
 from signal_tasks.db.sql import array, array_of_ids, skip_locked
 from signal_tasks.states import State
@@ -50,6 +51,38 @@ RETURNING delivery.id, delivery.event_id, delivery.receiver, delivery.run,
     CAST(EXTRACT(EPOCH FROM STATEMENT_TIMESTAMP() - event.sent_at) AS float8)
 """
 
+#: The same for receivers whose deliveries are ordered: of what is due, only those which
+#: no turn of their sequence comes before but those that are claimed with them.
+CLAIM_ORDERED = """
+WITH due AS MATERIALIZED (
+    SELECT id, event_id, available_at FROM signal_tasks_delivery
+    WHERE id = ANY(%s::uuid[]) AND receiver = ANY(%s::text[])
+        AND (%s OR NOT isolated)
+        AND state = 'pending' AND available_at <= STATEMENT_TIMESTAMP()
+    FOR UPDATE SKIP LOCKED
+), wanted AS MATERIALIZED (
+    SELECT turn.delivery_id, turn.sequence_id, turn.position, COALESCE(
+        LAG(turn.position) OVER (PARTITION BY turn.sequence_id ORDER BY turn.position), 0
+    ) AS previous
+    FROM due JOIN signal_tasks_turn AS turn ON turn.delivery_id = due.id
+), turn AS MATERIALIZED ({gaps}), unsynced AS MATERIALIZED (
+    SELECT set_config('synchronous_commit', 'off', TRUE)
+)
+UPDATE signal_tasks_delivery AS delivery
+SET state = 'running', attempts = delivery.attempts + 1, lease = %s, claimed_by = %s,
+    next_check_at = STATEMENT_TIMESTAMP() + %s * INTERVAL '1 second',
+    publish_count = 0, isolated = %s, orphaned = FALSE, parked = ''
+FROM unsynced, due LEFT JOIN turn ON turn.delivery_id = due.id
+    LEFT JOIN signal_tasks_event AS event ON event.id = due.event_id
+WHERE delivery.id = due.id AND COALESCE(turn.gaps, 0) = 0
+RETURNING delivery.id, delivery.event_id, delivery.receiver, delivery.run,
+    delivery.attempts,
+    CAST(EXTRACT(EPOCH FROM STATEMENT_TIMESTAMP() - due.available_at) AS float8),
+    event.signal, event.payload, event.headers, event.cause_id, event.sent_at,
+    CAST(EXTRACT(EPOCH FROM STATEMENT_TIMESTAMP() - event.sent_at) AS float8),
+    COALESCE(turn.sequence_id, 0), COALESCE(turn.position, 0)
+""".format(gaps=turns.GAPS.format(wanted="SELECT * FROM wanted"))
+
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
@@ -58,7 +91,8 @@ class Claimed:
     An event that somebody deleted by hand has no payload. Times are in seconds by
     the database's clock: ``waited`` from the due time to the claim, ``age`` from the
     send to the claim. A ``probe`` finds out whether a receiver works again whose
-    breaker is open.
+    breaker is open. ``sequence`` and ``position`` are those of its turn; zero for a
+    receiver that is not ordered, and for a delivery that has given its turn up.
     """
 
     lease: int
@@ -75,7 +109,14 @@ class Claimed:
     cause_id: uuid.UUID | None
     sent_at: datetime
     age: float
+    sequence: int = 0
+    position: int = 0
     probe: bool = False
+
+    @property
+    def is_first(self) -> bool:
+        """True for the first attempt since the send."""
+        return self.run == 1 and self.attempt == 1
 
     def __str__(self) -> str:
         return f"{self.receiver} {self.id}"
@@ -88,6 +129,7 @@ class Claim(NamedTuple):
     receivers: Collection[str]
     lease_seconds: float
     worker: uuid.UUID | None
+    ordered: bool = False
 
     @property
     def isolated(self) -> bool:
@@ -101,7 +143,8 @@ def claim(
     """Claim those of the wanted deliveries that are pending and due.
 
     Committed before this returns. The querysets are plain ones of the two tables; a
-    delivery that is to run isolated is claimed as the only one or not at all.
+    delivery that is to run isolated is claimed as the only one or not at all. What is
+    ordered is returned in that order.
     """
     lease = secrets.randbits(63) or 1
     if connections[deliveries.db].vendor == "postgresql":
@@ -111,7 +154,7 @@ def claim(
     rows = _with_new_events(list(rows), events)
     won = [_claimed(row, lease, deliveries.db) for row in rows]
     order = {pk: place for place, pk in enumerate(wanted.ids)}
-    return sorted(won, key=lambda claimed: order[claimed.id])
+    return sorted(won, key=lambda claimed: (claimed.position, order[claimed.id]))
 
 
 def _claim_on_postgresql(
@@ -119,7 +162,7 @@ def _claim_on_postgresql(
 ) -> Iterable[Sequence[Any]]:
     with connections[database].cursor() as cursor:
         cursor.execute(
-            CLAIM,
+            CLAIM_ORDERED if wanted.ordered else CLAIM,
             (
                 array_of_ids(str(pk) for pk in wanted.ids),
                 array(wanted.receivers),
@@ -143,6 +186,10 @@ def _claim_portably(
         rows = rows.filter(isolated=False)
     with transaction.atomic(using=deliveries.db):
         won = list(skip_locked(rows).annotate(claimed_at=DatabaseNow()))
+        places: dict[uuid.UUID, turns.Place] = {}
+        if wanted.ordered:
+            places = turns.startable([each.pk for each in won], deliveries.db)
+            won = [each for each in won if each.pk in places]
         deliveries.filter(pk__in=[delivery.pk for delivery in won]).update(
             state=State.RUNNING,
             attempts=F("attempts") + 1,
@@ -157,7 +204,13 @@ def _claim_portably(
     if not won:
         _refuse_read_only(deliveries)
     by_id = events.in_bulk([delivery.event_id for delivery in won])
-    return [_row(delivery, by_id.get(delivery.event_id)) for delivery in won]
+    return [
+        (
+            *_row(delivery, by_id.get(delivery.event_id)),
+            *places.get(delivery.pk, turns.NOWHERE),
+        )
+        for delivery in won
+    ]
 
 
 def _refuse_read_only(deliveries: QuerySet[Any]) -> None:
@@ -170,7 +223,7 @@ def _refuse_read_only(deliveries: QuerySet[Any]) -> None:
     if connection.vendor == "mysql":
         table = connection.ops.quote_name(deliveries.model._meta.db_table)
         with connection.cursor() as cursor:
-            cursor.execute(f"UPDATE {table} SET lease = lease WHERE 1 = 0")  # noqa: S608
+            cursor.execute(f"UPDATE {table} SET lease = lease WHERE 1 = 0")
 
 
 def _row(delivery: Any, event: Any) -> Sequence[Any]:
@@ -205,10 +258,10 @@ def _with_new_events(
 
 
 def _with_event(row: Sequence[Any], event: Any) -> Sequence[Any]:
-    return row if event is None else (*row[:6], *_body(event, event.now))
+    return row if event is None else (*row[:6], *_body(event, event.now), *row[12:])
 
 
 def _claimed(row: Sequence[Any], lease: int, database: str) -> Claimed:
     if row[6] is None:
-        row = (*row[:6], "", "", "", None, timezone.now(), 0.0)
+        row = (*row[:6], "", "", "", None, timezone.now(), 0.0, *row[12:])
     return Claimed(lease, database, *row)

@@ -12,6 +12,10 @@ SAVEPOINT_TRANSACTIONS. So a failure costs its neighbours a second run now and t
 never an attempt, and no effect in the database. When the transaction itself is lost
 (deadlock, serialization failure, broken connection, a lease that was over), each is
 run again in a transaction of its own; see Note [Faults of the database].
+
+Deliveries of one key run in the order in which they were claimed, and those behind one
+that has not succeeded do not run at all: they are given back without an attempt.
+Outside of a transaction each is finished before the next one of its key begins.
 """
 
 from __future__ import annotations
@@ -67,12 +71,15 @@ Run = Callable[[Job], Outcome | None]
 class BatchResult:
     """The result of a batch: what is written, and what was not run.
 
-    ``error`` is what has to be raised once the rest is released.
+    ``behind`` are those that may not run yet, because one that comes before them in
+    their sequence has not succeeded. ``error`` is what has to be raised once the rest is
+    released.
     """
 
     outcomes: list[Outcome] = field(default_factory=list)
     fenced: int = 0
     not_run: deque[Job] = field(default_factory=deque)
+    behind: list[Job] = field(default_factory=list)
     error: BaseException | None = None
 
 
@@ -86,6 +93,7 @@ class Batch:
         self._size = process.size_of(receiver.name)
         self._is_probe = any(job.claimed.probe for job in jobs)
         self._result = BatchResult(not_run=self._jobs)
+        self._stuck: dict[int, int] = {}  # sequences, and the positions they stand at
 
     def run(self, *, until: float, started: bool) -> BatchResult:
         """Run deliveries until all are done, the time is up or the process must stop.
@@ -102,6 +110,10 @@ class Batch:
         # The caller releases what was not run, then raises this again.
         except BaseException as error:  # noqa: BLE001
             self._result.error = error
+        self._result.behind += [job for job in self._jobs if self._is_behind(job)]
+        self._result.not_run = deque(
+            job for job in self._jobs if not self._is_behind(job)
+        )
         return self._result
 
     @property
@@ -126,6 +138,27 @@ class Batch:
             self._run_together()
         else:
             self._run_singly(self._jobs)
+
+    # -- order --------------------------------------------------------------------
+
+    def _stop_at(self, job: Job) -> None:
+        """Run nothing more that comes behind this job in its sequence."""
+        sequence, position = job.claimed.sequence, job.claimed.position
+        if sequence:
+            before = self._stuck.get(sequence, position)
+            self._stuck[sequence] = min(before, position)
+
+    def _is_behind(self, job: Job) -> bool:
+        """Return True if a job may not run because of one that comes before it."""
+        stuck = self._stuck.get(job.claimed.sequence) if self._stuck else None
+        return stuck is not None and job.claimed.position > stuck
+
+    def _set_aside(self, job: Job) -> bool:
+        """Keep a job from running if it has to wait; return True then."""
+        if not self._is_behind(job):
+            return False
+        self._result.behind.append(job)
+        return True
 
     # -- outside of any transaction -----------------------------------------------
 
@@ -213,13 +246,19 @@ class Batch:
         self._open()
         until = time.monotonic() + seconds
         while self._jobs and not self._jobs[0].is_late and not process.must_stop:
+            if run is attempt and _has_predecessor(self._jobs[0], ran):
+                break  # whose outcome has to be written first
             job = self._jobs.popleft()
+            if self._set_aside(job):
+                continue
             ran.append(job)
             outcome = run(job)
             if outcome is None:
                 self._jobs.appendleft(ran.pop())
                 return run is attempt_in_savepoint
             outcomes.append(outcome)
+            if not outcome.succeeded:
+                self._stop_at(job)
             fails = run is attempt_in_transaction and not outcome.succeeded
             if fails or outcome.spoilt:
                 return False
@@ -256,6 +295,8 @@ class Batch:
     def _run_singly(self, jobs: deque[Job]) -> None:
         """Run the first job in a transaction that also holds its outcome."""
         job = jobs.popleft()
+        if self._set_aside(job):
+            return
         if job.is_late:
             self._fenced(job)
             return
@@ -273,6 +314,7 @@ class Batch:
         elif outcome.succeeded:
             self._written([outcome])
         else:
+            self._stop_at(job)
             if outcome.spoilt:
                 self._drop_connection()
             self._write(job, outcome)
@@ -316,6 +358,7 @@ class Batch:
         send_signals(outcomes)
 
     def _fenced(self, job: Job) -> None:
+        self._stop_at(job)
         self._result.fenced += 1
         details = signals.DeliveryFenced(
             delivery_id=job.claimed.id,
@@ -338,6 +381,12 @@ class Batch:
 
 def _fault(error: BaseException) -> Fault | None:
     return error.fault if isinstance(error, TransactionLost) else fault_of(error)
+
+
+def _has_predecessor(job: Job, ran: Sequence[Job]) -> bool:
+    """Return True if one of these comes before the job in its sequence."""
+    sequence = job.claimed.sequence
+    return bool(sequence) and any(each.claimed.sequence == sequence for each in ran)
 
 
 def _of_fault(job: Job, error: BaseException) -> Outcome:

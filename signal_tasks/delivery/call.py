@@ -14,7 +14,7 @@ from typing import Any
 from asgiref.sync import async_to_sync
 from django.db import connections
 
-from signal_tasks import codec, context
+from signal_tasks import codec, context, spans
 from signal_tasks.db.claim import Claimed
 from signal_tasks.db.errors import Fault, fault_of, is_retryable
 from signal_tasks.db.session import leave_pool
@@ -22,6 +22,7 @@ from signal_tasks.delivery.interrupt import SoftTimeLimitExceeded, interruptible
 from signal_tasks.exceptions import DecodeError, LeaseLost, Reject, Retry
 from signal_tasks.models import Delivery
 from signal_tasks.registry.registry import Receiver, registry
+from signal_tasks.spans import TRACEPARENT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,19 +50,38 @@ def call(job: Job) -> None:
     Both happen in the context of the sender, or not at all: Note [Context].
     """
     headers, carried = context.split_headers(job.claimed.headers)
+    if spans.active is None:
+        _call_in_context(job, headers, carried)
+        return
+    claimed = job.claimed
+    facts = {
+        "messaging.message.id": str(claimed.event_id),
+        "signal_tasks.delivery_id": str(claimed.id),
+        "signal_tasks.signal": claimed.signal,
+        "signal_tasks.attempt": claimed.attempt,
+    }
+    trace, first = carried.get(TRACEPARENT), claimed.is_first
+    with spans.active.run(job.receiver.name, trace, facts, first=first):
+        _call_in_context(job, headers, carried)
+
+
+def _call_in_context(
+    job: Job, headers: Mapping[str, Any], carried: dict[str, Any]
+) -> None:
     causes = carried.pop(context.CAUSES, ())
     if not carried:
         _call(job, headers, causes)
         return
     with ExitStack() as stack:
         _restore(carried, stack)
-        _call(job, headers, causes)
+        correlation = context.carried_correlation(carried)
+        _call(job, headers, causes, correlation)
 
 
 def _restore(carried: Mapping[str, Any], stack: ExitStack) -> None:
     """Enter the context of the sender; raise ``DecodeError`` if that cannot be."""
     hooks = context.hooks()
-    unknown = carried.keys() - {hook.name for hook in hooks}
+    unknown = carried.keys() - {hook.name for hook in hooks} - context.OWN_NAMES
     if unknown:
         raise DecodeError(
             f"this worker restores no context {', '.join(map(repr, sorted(unknown)))}; "
@@ -86,7 +106,10 @@ def _enter(hook: context.ContextHook, value: object, stack: ExitStack) -> None:
 
 
 def _call(
-    job: Job, headers: Mapping[str, Any], causes: Sequence[Sequence[str]]
+    job: Job,
+    headers: Mapping[str, Any],
+    causes: Sequence[Sequence[str]],
+    correlation: str = "",
 ) -> None:
     claimed = job.claimed
     function = job.receiver.function()
@@ -97,7 +120,7 @@ def _call(
     on_missing = job.receiver.options.on_missing
     payload = codec.decode(claimed.payload, on_missing=on_missing)
     signal = registry.signal(claimed.signal)
-    current = _current(job, headers, causes, payload)
+    current = _current(job, headers, payload, causes, correlation)
     with context.delivering(current), interruptible:
         result = function(signal=signal, sender=payload.sender, **payload.kwargs)
         if result is not None:
@@ -143,8 +166,9 @@ def _await(result: Awaitable[Any]) -> None:
 def _current(
     job: Job,
     headers: Mapping[str, Any],
-    causes: Sequence[Sequence[str]],
     payload: codec.Payload,
+    causes: Sequence[Sequence[str]],
+    correlation: str,
 ) -> context.CurrentDelivery:
     claimed = job.claimed
     return context.CurrentDelivery(
@@ -157,9 +181,11 @@ def _current(
         sent_at=claimed.sent_at,
         headers=headers,
         database=claimed.database,
+        cause_id=claimed.cause_id,
         _extend=lambda seconds: _extend(job, seconds),
-        _causes=causes,
         _payload=payload,
+        _causes=causes,
+        _correlation=correlation,
     )
 
 

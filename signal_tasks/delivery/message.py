@@ -13,27 +13,32 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from django.db import Error, connections
 
-from signal_tasks import signals
+from signal_tasks import signals, spans
 from signal_tasks.broker.config import is_eager
 from signal_tasks.broker.messages import PublishRequest
 from signal_tasks.broker.publisher import publisher
 from signal_tasks.conf import settings
+from signal_tasks.context import split_headers
 from signal_tasks.db.aliases import outbox_aliases
 from signal_tasks.db.claim import Claimed
 from signal_tasks.db.errors import is_retryable
 from signal_tasks.db.session import DropIfLost
 from signal_tasks.delivery.batch import Batch
 from signal_tasks.delivery.call import Job
+from signal_tasks.delivery.order import Order
 from signal_tasks.delivery.outcome import Outcome, persist
 from signal_tasks.delivery.process import process
+from signal_tasks.exceptions import DecodeError
 from signal_tasks.models import Delivery
 from signal_tasks.querysets import DeliveryQuerySet
 from signal_tasks.registry.registry import Receiver, registry
+from signal_tasks.spans import TRACEPARENT
 from signal_tasks.states import Hold, State
 from signal_tasks.steering import breaker
 from signal_tasks.steering.gates import Permit, at_gates_of_signals, permit
@@ -80,13 +85,19 @@ class MessageResult:
 
 
 def process_message(
-    name: str, ids: object, database: object, *, seconds: float | None = None
+    name: str,
+    ids: object,
+    database: object,
+    *,
+    seconds: float | None = None,
+    follows: bool = True,
 ) -> MessageResult:
     """Run those of ``ids`` that are due for receiver ``name``.
 
     The body of every receiver's task. Whatever is not a due delivery of this receiver
     is ignored, so any message may arrive any number of times. After ``seconds``
-    (MESSAGE_SECONDS) the rest is published anew.
+    (MESSAGE_SECONDS) the rest is published anew. Where the receiver is ordered, a
+    message that ``follows`` goes on with what waits behind the deliveries that it ran.
     """
     wanted = _delivery_ids(ids)
     receiver = registry.receiver(name)
@@ -95,7 +106,10 @@ def process_message(
     if seconds is None:
         seconds = math.inf if is_eager() else settings().MESSAGE_SECONDS
     with process.message():
-        return MessageRun(receiver, str(database), seconds).run(wanted)
+        run = MessageRun(receiver, str(database), seconds)
+        if receiver.options.ordered:
+            run.order = Order(str(database), follows=follows)
+        return run.run(wanted)
 
 
 def _delivery_ids(ids: object) -> list[uuid.UUID]:
@@ -118,6 +132,7 @@ class MessageRun:
         self.receiver = receiver
         self.database = database
         self.result = MessageResult()
+        self.order: Order | None = None
         self._until = time.monotonic() + seconds
         self._size = process.size_of(receiver.name)
 
@@ -125,16 +140,33 @@ class MessageRun:
         """Claim and run batch after batch until all is done or the time is up."""
         rest = deque(ids)
         try:
-            while rest and not self._is_over():
+            while self._has_more(rest) and not self._is_over():
                 self._advance(rest)
         except Error:
             raise  # publishing is of no use before the relay can read the rows again
         # An ``on_commit`` hook of a receiver failed, after the commit.
         except Exception:
-            self.publish(rest)
+            self._leave(rest)
             raise
-        self.publish(rest)
+        self._leave(rest)
         return self.result
+
+    def _has_more(self, rest: deque[uuid.UUID]) -> bool:
+        """Return True if something is left to claim; add what follows in its order."""
+        if not rest and self.order is not None and not self._is_over():
+            rest.extend(self.order.more())
+        return bool(rest)
+
+    def _leave(self, rest: deque[uuid.UUID]) -> None:
+        """Publish what this message has not come to."""
+        self._add_next(rest)
+        self.publish(rest)
+
+    def _add_next(self, rest: deque[uuid.UUID]) -> None:
+        """Add what would come next in its order, had this message gone on."""
+        if self.order is not None:
+            known = set(rest)
+            rest.extend(pk for pk in self.order.close() if pk not in known)
 
     def _is_over(self) -> bool:
         time_is_up = time.monotonic() >= self._until and bool(self.result.outcomes)
@@ -143,6 +175,8 @@ class MessageRun:
     def _advance(self, rest: deque[uuid.UUID]) -> None:
         """Run a batch of the rest; or hold all of it, if nothing may start now."""
         wanted = min(self._size.deliveries, len(rest))
+        if self.order is not None:
+            wanted = self.order.size(rest, wanted)
         before = len(self.result.outcomes)
         permitted = self._permit(wanted)
         size = min(permitted.count, wanted)
@@ -155,6 +189,7 @@ class MessageRun:
             self._size.deliveries = _next_size(size, seconds)
         else:
             why = permitted.why or Hold.LIMITED
+            self._add_next(rest)
             self._hold([*ids, *rest], self.receiver.name, why)
             rest.clear()
         if permitted.probe and len(self.result.outcomes) == before:
@@ -188,6 +223,10 @@ class MessageRun:
         done = batch.run(until=self._until, started=started)
         self.result.outcomes += done.outcomes
         self.result.fenced += done.fenced
+        if self.order is not None:
+            self.order.note(done.outcomes)
+            self.order.leave(set(ids) - {job.claimed.id for job in jobs})
+            self.order.leave(self.release(done.behind))
         released = self.release(done.not_run)
         if batch.is_broken and done.error is None:
             return released
@@ -214,7 +253,7 @@ class MessageRun:
             return ask()
 
     def _claim(self, ids: Sequence[uuid.UUID], permitted: Permit) -> list[Job] | None:
-        claimed_at = time.monotonic()
+        claimed_at, started = time.monotonic(), time.time_ns()
         name, places = self.receiver.name, permitted.places
         if places is None:
             won: list[Claimed] | None = self._claim_rows(ids)
@@ -224,6 +263,8 @@ class MessageRun:
             )
         if won is None:
             return None
+        if won and spans.active is not None:
+            _trace_claim(name, won, started)
         if won and process.leases is not None:
             leased = [claimed.id for claimed in won]
             process.leases.record(self.database, won[0].lease, leased)
@@ -241,6 +282,7 @@ class MessageRun:
             names=self.receiver.names,
             lease=self.receiver.lease_seconds,
             worker=process.worker_id,
+            ordered=self.receiver.options.ordered,
         )
 
     def release(self, jobs: Sequence[Job] | deque[Job]) -> list[uuid.UUID]:
@@ -273,6 +315,23 @@ class MessageRun:
             receiver=self.receiver.name, database=self.database, count=len(ids)
         )
         signals.deliveries_released.send_robust(Delivery, details=details)
+
+
+def _trace_claim(receiver: str, won: Sequence[Claimed], started: int) -> None:
+    """Record a claim; of what is retried, the trace of the send is long over."""
+    traces = [trace for each in won if (trace := _trace_of(each))]
+    if spans.active is not None:
+        facts = {"messaging.batch.message_count": len(won)}
+        spans.active.claimed(receiver, traces, facts, started=started)
+
+
+def _trace_of(claimed: Claimed) -> str | None:
+    if not claimed.is_first:
+        return None
+    with suppress(DecodeError):  # told when it is run
+        trace = split_headers(claimed.headers)[1].get(TRACEPARENT)
+        return trace if isinstance(trace, str) else None
+    return None
 
 
 def _next_size(ran: int, seconds: float) -> int:

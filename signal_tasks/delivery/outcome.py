@@ -38,6 +38,8 @@ FREE_RUNS = 3
 #: Waits until a write is tried again after a fault of the database, the last one over
 #: and over (seconds).
 WRITE_AGAIN = (0.1, 0.5, 2.0)
+#: When relays publish what a worker that gave a turn up has not gone on with (seconds).
+FOLLOW_AFTER = 3.0
 #: How long a process waits for a database that is away (seconds).
 OUTAGE_SECONDS = 600.0
 
@@ -72,13 +74,24 @@ class Outcome:
         """True if the receiver returned."""
         return self.state is State.SUCCEEDED
 
+    @property
+    def gives_up_turn(self) -> bool:
+        """True if what waits behind this delivery may run, once this is written."""
+        if self.state is not State.DEAD:
+            return self.state is not State.PENDING
+        receiver = registry.receiver(self.claimed.receiver)
+        return receiver is not None and receiver.skips_dead
+
 
 def write(outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
     """Write outcomes of one claim in the transaction that is open.
 
-    Return them as they were written: what was deferred too often is dead. Raises ``LeaseLost`` when this worker no longer holds one of the deliveries: then
+    Turns are given up with them. Return them as they were written: what was deferred
+    too often is dead. Raises ``LeaseLost`` when this worker no longer holds one of the deliveries: then
     nothing of the transaction may stand.
     """
+    if not outcomes:
+        return outcomes
     done = [outcome.claimed.id for outcome in outcomes if outcome.succeeded]
     if done:
         claimed = outcomes[0].claimed
@@ -86,10 +99,12 @@ def write(outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
             raise LeaseLost("a lease was over before its receiver had finished")
     if len(done) < len(outcomes):
         outcomes = _write_failures(outcomes)
+    _give_up_turns(outcomes)
     return _noted(outcomes)
 
 
 def _write_failures(outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
+    """Write the failures among these outcomes; return all as they were written."""
     written, recorded = [], []
     for outcome in outcomes:
         if not outcome.succeeded:
@@ -98,6 +113,18 @@ def _write_failures(outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
         written.append(outcome)
     failures.count(recorded, database=outcomes[0].claimed.database)
     return written
+
+
+def _give_up_turns(outcomes: Sequence[Outcome]) -> None:
+    """Let those that wait behind what has finished run.
+
+    This worker goes on with them. Should it die first, relays publish them.
+    """
+    ordered = [each for each in outcomes if each.claimed.sequence]
+    if ordered:
+        ids = [each.claimed.id for each in ordered if each.gives_up_turn]
+        rows = Delivery.objects.using(ordered[0].claimed.database)
+        rows.give_up_turns(ids, after=FOLLOW_AFTER)
 
 
 def _noted(outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
@@ -125,7 +152,8 @@ def write_apart(outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
     and needs no more of a transaction than that.
     """
     database = outcomes[0].claimed.database
-    single = len(outcomes) == 1 and outcomes[0].succeeded
+    (first, *others) = outcomes
+    single = first.succeeded and not others and not first.claimed.sequence
     with nullcontext() if single else transaction.atomic(using=database):
         return write(outcomes)
 

@@ -38,6 +38,7 @@ from signal_tasks.dispatch.sending import InlineSavepoint
 from signal_tasks.outbox.handles import Responses, duplicate_responses, responses
 from signal_tasks.outbox.merge import coalesce_keys
 from signal_tasks.outbox.options import DAY, PLAIN, Dedupe, OnDuplicate, SendOptions
+from signal_tasks.outbox.ordering import KeyFunction, with_key
 from signal_tasks.outbox.write import EncodedEvent, prepare, write, write_once
 from signal_tasks.registry.naming import (
     ReceiverFunction,
@@ -69,6 +70,12 @@ class AsyncSignal(Signal):
             of the signal, found when first needed. ``ImproperlyConfigured`` is raised
             then for a signal that no module holds.
         aliases: its former names, under which events may still be stored.
+        key: function of ``sender`` and keywords that returns the key of a send for
+            ordered receivers, as ``using(key=...)`` takes it; None leaves it to the
+            subject. Called only if a receiver is ordered.
+
+    Raises:
+        TypeError: ``key`` is no function.
     """
 
     def __init__(
@@ -77,8 +84,12 @@ class AsyncSignal(Signal):
         *,
         name: str | None = None,
         aliases: Iterable[str] = (),
+        key: KeyFunction | None = None,
     ) -> None:
         super().__init__(use_caching)
+        if key is not None and not callable(key):
+            raise TypeError(f"AsyncSignal: key is {key!r}; give a function")
+        self._key = key
         self._given_name = name
         self._aliases = as_names(aliases)
         self._module = calling_module(self) if name is None else ""
@@ -279,6 +290,7 @@ class AsyncSignal(Signal):
         Raises:
             PayloadError: a value cannot travel, or there is too much of it; before
                 anything is called or written, so the transaction stays usable.
+            ValueError, TypeError: a receiver is ordered, and the send has no key.
             ImproperlyConfigured: the signal has no name.
         """
         return self._send(sender, named, PLAIN)
@@ -329,6 +341,7 @@ class AsyncSignal(Signal):
         database: str | None = None,
         headers: Mapping[str, Any] | None = None,
         subject: Any = None,
+        key: Any = None,
         dedupe_key: Any = None,
         dedupe_for: float | timedelta = DAY,
         on_duplicate: OnDuplicate = "skip",
@@ -345,6 +358,9 @@ class AsyncSignal(Signal):
                 instance, or a string of at most 255 characters. By default the sender
                 if it is a model instance, else the only one among the arguments; ``""``
                 for none.
+            key: a str, int, UUID or model instance; each ordered receiver runs the
+                deliveries of a key one at a time, in the order of the commits. By
+                default that of the signal, else the subject.
             dedupe_key: a str, int, UUID or model instance. While the signal was sent
                 under it already, in this database, a send does nothing.
             dedupe_for: seconds or a timedelta; how long that holds after a send.
@@ -363,6 +379,7 @@ class AsyncSignal(Signal):
             database=database,
             headers=headers,
             subject=subject,
+            key=key,
             dedupe=Dedupe.checked(dedupe_key, dedupe_for, on_duplicate),
         )
         return BoundSignal(self, options)
@@ -445,6 +462,7 @@ class AsyncSignal(Signal):
         event = None
         if receivers:
             keys = coalesce_keys(receivers, sender, named)
+            options = with_key(options, self._key, receivers, sender, named)
             event = prepare(self.name, sender, named, receivers, options, keys)
         details = signals.SignalSending(signal=self, sender=sender, kwargs=named)
         signals.signal_sending.send(self, details=details)

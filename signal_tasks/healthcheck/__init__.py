@@ -16,7 +16,7 @@ from signal_tasks.conf import settings
 from signal_tasks.db.aliases import outbox_aliases
 from signal_tasks.db.clock import from_now
 from signal_tasks.health_report import HealthReport
-from signal_tasks.healthcheck.problems import notices, paused, problems
+from signal_tasks.healthcheck.problems import notices, paused, problems, reporters
 from signal_tasks.models import Delivery, Worker
 from signal_tasks.registry.registry import registry
 from signal_tasks.states import State
@@ -33,11 +33,13 @@ def health() -> HealthReport:
     pending and as orphaned, likewise what is parked.
 
     ``rescued`` is the number of deliveries that relays have published late in the last
-    five minutes, ``broker_errors`` what relays had to do with the broker meanwhile.
+    five minutes, ``broker_errors`` what relays had to do with the broker meanwhile;
+    if no worker is alive, what the last ones had.
     """
     receivers = {receiver.name: _no_counts() for receiver in registry.receivers()}
     ages: list[float] = []
     workers: list[Worker] = []
+    errors: set[str] = set()
     wrong: list[str] = []
     told: list[str] = []
     for database in outbox_aliases():
@@ -45,6 +47,7 @@ def health() -> HealthReport:
         ages += _oldest_age(database)
         live = _live_workers(database)
         workers += live
+        errors |= {worker.broker_error for worker in reporters(database, live)}
         wrong += problems(database, live)
         told += notices(database)
     oldest = max(ages, default=None)
@@ -61,7 +64,7 @@ def health() -> HealthReport:
         "oldest_pending_age_s": oldest,
         "workers": sorted({worker.name for worker in workers}),
         "rescued": sum(worker.rescued for worker in workers),
-        "broker_errors": sorted({w.broker_error for w in workers if w.broker_error}),
+        "broker_errors": sorted(errors - {""}),
         "receivers": receivers,
         "healthy": not wrong,
         "problems": [*wrong, *told],

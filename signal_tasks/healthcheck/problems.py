@@ -31,6 +31,8 @@ from signal_tasks.states import OPEN, Breaker, OperationState
 UNSERVED_SECONDS = 30.0
 #: An operation that no relay has moved for so long is stuck (seconds).
 STUCK_SECONDS = 60.0
+#: Without a live worker, the last report of the broker is told of for so long (seconds).
+REPORTED_SECONDS = 300.0
 #: A stopped operation is told of for so long (seconds).
 STOPPED_SECONDS = 7 * 86400.0
 #: Rows beyond which a sentence says "more than".
@@ -51,7 +53,8 @@ def problems(database: str, live: Collection[Worker]) -> Iterator[str]:
             "start one: celery -A <app> worker"
         )
     yield from _unserved(database, live)
-    yield from _broker(live)
+    when = "in the last five minutes" if live else "before its last report"
+    yield from _broker(reporters(database, live), when)
     yield from _new_dead(database)
     yield from _orphans(database)
     yield from _parked(database)
@@ -65,12 +68,24 @@ def notices(database: str) -> Iterator[str]:
     yield from _stopped(database)
 
 
-def _broker(live: Collection[Worker]) -> Iterator[str]:
-    for error in sorted({worker.broker_error for worker in live} - {""}):
-        names = ", ".join(sorted(w.name for w in live if w.broker_error == error))
+def reporters(database: str, live: Collection[Worker]) -> Collection[Worker]:
+    """Return the workers whose reports tell of the broker.
+
+    These are the live ones. If there is none, those that were seen last: nobody knows
+    anything later of the broker.
+    """
+    if live:
+        return live
+    lately = from_now(-REPORTED_SECONDS)
+    return list(Worker.objects.using(database).filter(seen_at__gte=lately))
+
+
+def _broker(reporting: Collection[Worker], when: str) -> Iterator[str]:
+    for error in sorted({worker.broker_error for worker in reporting} - {""}):
+        names = ", ".join(sorted(w.name for w in reporting if w.broker_error == error))
         yield (
-            f"the broker failed or was not reached by {names} in the last five "
-            f"minutes: {error}. Deliveries wait in the database until it answers"
+            f"the broker failed or was not reached by {names} {when}: {error}. "
+            "Deliveries wait in the database until it answers"
         )
 
 

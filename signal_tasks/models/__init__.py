@@ -9,6 +9,7 @@ from signal_tasks.models.deliveries import (
     Event,
     Extension,
 )
+from signal_tasks.models.history import History
 from signal_tasks.models.operations import AuditEntry, Operation, OperationItem
 from signal_tasks.models.ordering import Coalesced, DedupeKey, Sequence, Turn
 from signal_tasks.models.steering import (
@@ -33,6 +34,7 @@ __all__ = [
     "FailureGroup",
     "Gate",
     "HeldDelivery",
+    "History",
     "Operation",
     "OperationItem",
     "Sequence",

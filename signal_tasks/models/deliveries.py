@@ -204,7 +204,11 @@ class Attempt(models.Model):
         indexes = [
             models.Index(
                 fields=["fingerprint", "consequence"], name="signal_tasks_group"
-            )
+            ),
+            # Dead letters are counted by it: see docs/decisions/metrics.md.
+            models.Index(
+                fields=["consequence", "delivery"], name="signal_tasks_consequence"
+            ),
         ]
 
     def __str__(self) -> str:

@@ -16,10 +16,13 @@ from signal_tasks.operations.groups import FailureGroup, annotate, failure_group
 from signal_tasks.operations.handle import Operation, find, recent
 from signal_tasks.operations.inspection import describe, describe_signals
 from signal_tasks.operations.looks import acknowledge
+from signal_tasks.operations.ordering import skip
 from signal_tasks.operations.trail import log
 from signal_tasks.selection import Selection
+from signal_tasks.steering.keys import BlockedKey, blocked_keys
 
 __all__ = [
+    "BlockedKey",
     "BreakerState",
     "ControlInForce",
     "FailureGroup",
@@ -29,6 +32,7 @@ __all__ = [
     "acknowledge",
     "annotate",
     "backfill",
+    "blocked_keys",
     "breakers",
     "clear",
     "controls",
@@ -44,4 +48,5 @@ __all__ = [
     "recent",
     "replay",
     "resume",
+    "skip",
 ]

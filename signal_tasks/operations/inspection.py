@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 from signal_tasks.db.aliases import outbox_aliases
 from signal_tasks.dispatch.connection import Connection
 from signal_tasks.dispatch.signal import all_signals
 from signal_tasks.models import Attempt, Delivery, Event
-from signal_tasks.registry.options import Options
-from signal_tasks.retry import RetryPolicy
+from signal_tasks.steering.keys import place_of
 from signal_tasks.stored_json import shown
 
 
@@ -26,25 +25,17 @@ def describe_signals() -> dict[str, list[dict[str, Any]]]:
 
 def _receiver(connection: Connection) -> dict[str, Any]:
     receiver = connection.receiver
-    options = {each.name: getattr(receiver.options, each.name) for each in _OPTIONS}
-    return {
-        "name": receiver.name,
-        "aliases": list(receiver.aliases),
-        **options,
-        "retry": _policy(receiver.options.retry),
-    }
+    options: dict[str, Any] = _plain(receiver.options)
+    return {"name": receiver.name, "aliases": list(receiver.aliases), **options}
 
 
-_OPTIONS = fields(Options)
-
-
-def _policy(policy: RetryPolicy | None) -> dict[str, Any] | None:
-    if policy is None:
-        return None
-    facts = {field.name: getattr(policy, field.name) for field in fields(policy)}
-    for name in ("retry_on", "give_up_on"):
-        facts[name] = [kind.__qualname__ for kind in facts[name]]
-    return facts
+def _plain(value: Any) -> Any:
+    """Return an option, or a policy in it, as JSON has it; code by its name."""
+    if is_dataclass(value):
+        return {each.name: _plain(getattr(value, each.name)) for each in fields(value)}
+    if isinstance(value, tuple):
+        return [_plain(each) for each in value]
+    return getattr(value, "__qualname__", value)
 
 
 def describe(pk: uuid.UUID) -> dict[str, Any] | None:
@@ -71,11 +62,11 @@ def _event(event: Event, database: str) -> dict[str, Any]:
         "cause": event.cause_id and str(event.cause_id),
         "headers": shown(event.headers) if event.headers else {},
         "payload": shown(event.payload),
-        "deliveries": [_delivery(delivery) for delivery in deliveries],
+        "deliveries": [_delivery(each, database) for each in deliveries],
     }
 
 
-def _delivery(delivery: Delivery) -> dict[str, Any]:
+def _delivery(delivery: Delivery, database: str) -> dict[str, Any]:
     finished = delivery.finished_at
     return {
         "delivery": str(delivery.pk),
@@ -84,8 +75,10 @@ def _delivery(delivery: Delivery) -> dict[str, Any]:
         "reason": delivery.reason,
         "run": delivery.run,
         "attempts": delivery.attempts,
+        "merged": delivery.merged,
         "orphaned": delivery.orphaned,
         "parked": delivery.parked,
+        **place_of(delivery.pk, database),
         "available_at": delivery.available_at.isoformat(),
         "finished_at": finished and finished.isoformat(),
         "failures": [_failure(attempt) for attempt in delivery.failures.all()],

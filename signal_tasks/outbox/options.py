@@ -47,17 +47,18 @@ class Dedupe:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SendOptions:
-    """The options of a send; ``delay`` is in seconds."""
+    """The options of a send; ``delay`` is in seconds, ``key`` empty if there is none."""
 
     delay: float = 0.0
     at: datetime | None = None
     database: str | None = None
     headers: Mapping[str, Any] | None = None
     subject: str | None = None
+    key: str = ""
     dedupe: Dedupe | None = None
 
     @classmethod
-    def checked(
+    def checked(  # noqa: PLR0913 - one keyword per option
         cls,
         *,
         delay: float | timedelta | None,
@@ -65,6 +66,7 @@ class SendOptions:
         database: str | None,
         headers: Mapping[str, Any] | None,
         subject: Any = None,
+        key: Any = None,
         dedupe: Dedupe | None = None,
     ) -> SendOptions:
         """Check the arguments of ``using()``.
@@ -72,7 +74,7 @@ class SendOptions:
         Raises:
             TypeError, ValueError: for a naive datetime, one more than a hundred years
                 away, both of ``delay`` and ``at``, headers that are not JSON, or a
-                subject that cannot be one.
+                subject or key that cannot be one.
         """
         if delay is not None and at is not None:
             raise ValueError("using(): give delay or at, not both")
@@ -82,6 +84,7 @@ class SendOptions:
             database=database,
             headers=_json_headers(headers),
             subject=subjects.checked(subject),
+            key="" if key is None else key_text(key, "using(): key"),
             dedupe=dedupe,
         )
 

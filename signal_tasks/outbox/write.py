@@ -7,7 +7,8 @@ to the publisher; whatever becomes of them there, the rows stay pending.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -15,21 +16,23 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 from django.db import transaction
 
-from signal_tasks import codec, context
+from signal_tasks import codec, context, spans
 from signal_tasks.broker.config import is_eager
 from signal_tasks.broker.messages import PublishRequest, messages_for, run_eagerly
 from signal_tasks.broker.publisher import publisher
 from signal_tasks.conf import settings
-from signal_tasks.db import schemas
+from signal_tasks.db import schemas, sequences
 from signal_tasks.db.aliases import alias_for
 from signal_tasks.db.clock import uuid7
 from signal_tasks.db.dedupe import Key, claim
 from signal_tasks.db.insert import NewEvent, NewRows, insert, insert_once
+from signal_tasks.db.sequences import NewTurn
 from signal_tasks.db.session import DropIfLost
 from signal_tasks.outbox import subjects
 from signal_tasks.outbox.causes import causes, check_depth
 from signal_tasks.outbox.merge import NOTHING, merge_events
 from signal_tasks.outbox.options import Dedupe, SendOptions
+from signal_tasks.outbox.ordering import ordering_key, turns_of
 from signal_tasks.registry.registry import Receiver
 
 #: Events that one statement of ``send_many`` writes.
@@ -40,7 +43,8 @@ BATCH = 1000
 class EncodedEvent:
     """An event ready to be written to ``database``, and its receivers.
 
-    ``subject`` is the object that it is about, as ``app.model:pk``, or empty;
+    ``subject`` is the object that it is about, as ``app.model:pk``, or empty; ``key`` is
+    that of its ordered receivers, if it has any;
     ``coalesced`` holds the key of each receiver that coalesces.
     """
 
@@ -50,6 +54,7 @@ class EncodedEvent:
     options: SendOptions
     database: str
     subject: str = ""
+    key: str = ""
     coalesced: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -65,7 +70,7 @@ def prepare(
 
     Raises:
         PayloadError: a value cannot travel, or there is too much of it.
-        ValueError: ``delay`` or ``at`` for a receiver that coalesces.
+        ValueError: a receiver is ordered, and there is no key; or ``delay`` or ``at`` for a receiver that coalesces.
         SignalLoop: its chain of causes is too long.
         ImproperlyConfigured: the database of the options holds no outbox.
     """
@@ -80,8 +85,9 @@ def prepare(
     subject = options.subject
     if subject is None:
         subject = subjects.default(sender, named)
+    key = ordering_key(signal, options.key or subject, receivers)
     return EncodedEvent(
-        signal, payload, receivers, options, database, subject, coalesced
+        signal, payload, receivers, options, database, subject, key, coalesced
     )
 
 
@@ -103,16 +109,35 @@ def write(events: Iterable[EncodedEvent]) -> list[NewEvent]:
         ImproperlyConfigured: workers would read other rows, or another outbox: Note
             [Schemas]. Nothing is written, and the caller's transaction is usable.
     """
-    remaining = iter(events)
+    if spans.active is None:
+        return _write_all(iter(events))
+    every = list(events)
+    if not every:
+        return []
+    with _traced(every):
+        return _write_all(iter(every))
+
+
+def _traced(events: Sequence[EncodedEvent]) -> AbstractContextManager[Any]:
+    """Return the span of a send, if sends are traced."""
+    if spans.active is None:
+        return nullcontext()
+    facts = {"messaging.batch.message_count": len(events)}
+    return spans.active.send(events[0].signal, facts)
+
+
+def _write_all(remaining: Iterator[EncodedEvent]) -> list[NewEvent]:
     written: list[NewEvent] = []
     if not (batch := list(islice(remaining, BATCH))):
         return written
     database = batch[0].database
     headers = context.stored_headers(batch[0].options.headers, causes())
     with DropIfLost(database), transaction.atomic(using=database, savepoint=False):
-        while batch and (new := _write(batch, headers)):
+        turns: list[NewTurn] = []
+        while batch and (new := _insert(batch, _rows(batch, headers), turns)):
             written += new
             batch = list(islice(remaining, BATCH))
+        sequences.join(turns, database=database)
     if batch:  # not raised inside of the block, which would break the transaction
         raise ImproperlyConfigured(_unreadable(batch[0]))
     return written
@@ -127,19 +152,27 @@ def write_once(event: EncodedEvent, dedupe: Dedupe) -> NewEvent | uuid.UUID:
     Raises:
         ImproperlyConfigured: as ``write`` does.
     """
+    with _traced([event]):
+        return _write_once(event, dedupe)
+
+
+def _write_once(event: EncodedEvent, dedupe: Dedupe) -> NewEvent | uuid.UUID:
     headers = context.stored_headers(event.options.headers, causes())
     database = event.database
     with DropIfLost(database), transaction.atomic(using=database, savepoint=False):
         rows = _rows([event], headers)
+        turns: list[NewTurn] = []
         (new,) = rows.events
         key = Key(event.signal, dedupe.key, dedupe.seconds, rows.anywhere)
         if event.coalesced:
             holder = claim(key, new.id, database=database)
-            written = _insert([event], rows) if holder == new.id else []
+            written = _insert([event], rows, turns) if holder == new.id else []
         else:
             holder = insert_once(rows, key, database=database)
             written = [new] if holder == new.id else []
+            turns += turns_of([event], written, rows)
             _publish_after_commit(written, event)
+        sequences.join(turns, database=database)
     if holder is None:  # as above
         raise ImproperlyConfigured(_unreadable(event))
     return written[0] if written else holder
@@ -161,15 +194,16 @@ def _unreadable(event: EncodedEvent) -> str:
     )
 
 
-def _write(batch: Sequence[EncodedEvent], headers: str) -> list[NewEvent]:
-    """Write one batch; return nothing if workers could not read it."""
-    return _insert(batch, _rows(batch, headers))
+def _insert(
+    batch: Sequence[EncodedEvent], rows: NewRows, turns: list[NewTurn]
+) -> list[NewEvent]:
+    """Insert the events of a batch; return them with the deliveries that they have.
 
-
-def _insert(batch: Sequence[EncodedEvent], rows: NewRows) -> list[NewEvent]:
-    """Insert the events of a batch; return them with the deliveries that they have."""
+    Nothing is returned if workers could not read them. ``turns`` gets the places in line
+    that ordered deliveries are to take.
+    """
     database = batch[0].database
-    written = list(rows.events)
+    written, all_of_them = list(rows.events), rows
     if any(each.coalesced for each in batch):
         if not schemas.are_readable(database, anywhere=rows.anywhere):
             return []
@@ -177,6 +211,7 @@ def _insert(batch: Sequence[EncodedEvent], rows: NewRows) -> list[NewEvent]:
         rows, written = rows._replace(events=merged.to_insert), merged.written
     if not insert(rows, database=database):
         return []
+    turns += turns_of(batch, rows.events, all_of_them)
     _publish_after_commit(rows.events, batch[0])
     return written
 
@@ -216,8 +251,9 @@ def _publish_after_commit(events: Iterable[NewEvent], first: EncodedEvent) -> No
             grouped.setdefault(receiver, []).append(str(pk))
     if not grouped:
         return
+    trace = spans.traceparent()
     requests = [
-        PublishRequest(receiver=receiver, database=database, ids=ids)
+        PublishRequest(receiver=receiver, database=database, ids=ids, trace=trace)
         for receiver, ids in grouped.items()
     ]
 

@@ -54,6 +54,19 @@ class Receiver:
         return self.options.queue or settings().QUEUE
 
     @property
+    def sequence_name(self) -> str:
+        """The name under which its sequences are kept: the oldest, which does not change.
+
+        So what a former name has sent is not overtaken.
+        """
+        return self.aliases[0] if self.aliases else self.name
+
+    @property
+    def skips_dead(self) -> bool:
+        """True if a dead letter lets those behind it run."""
+        return self.options.ordered and self.options.on_dead == "skip"
+
+    @property
     def lease_seconds(self) -> float:
         """Seconds for which a worker may hold one of its deliveries."""
         timeout = self.options.timeout
@@ -165,6 +178,13 @@ class Registry:
         for name, entry in sorted(self._entries.copy().items()):
             if name == entry.receiver.name and entry.is_live:
                 yield entry.receiver
+
+    def signal_names(self, receiver: Receiver) -> list[str]:
+        """Return the names of the signals that a receiver is connected to."""
+        entry = self._entries.get(receiver.name)
+        signals = [signal() for signal, _ in list(entry.holders)] if entry else []
+        names = {getattr(signal, "name", "") for signal in signals}
+        return sorted(names - {""})
 
     def known_names(self) -> list[str]:
         """Return every name and alias under which this process can run a delivery."""

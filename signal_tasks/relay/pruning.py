@@ -23,6 +23,7 @@ from signal_tasks.models import (
     DedupeKey,
     Delivery,
     FailureGroup,
+    History,
     Operation,
     OperationItem,
 )
@@ -52,6 +53,12 @@ def prune_batch(database: str) -> int:
             rows = Delivery.objects.using(database)
             pruned += rows.prune(state, older_than=age, limit=BATCH - pruned)
     return pruned
+
+
+def prune_history(database: str) -> int:
+    """Delete a batch of the counts that were kept long enough; return their number."""
+    rows = History.objects.using(database)
+    return rows.prune(keep=settings().KEEP_HISTORY)
 
 
 def prune_trail(database: str) -> None:

@@ -114,6 +114,9 @@ def _apply(decision: RetryDecision, delivery: Delivery, database: str) -> None:
     ids, lease = [delivery.pk], delivery.lease
     if decision.reason:
         rows.finish(ids, lease, State.DEAD, decision.reason)
+        receiver = registry.receiver(delivery.receiver)
+        if receiver is not None and receiver.skips_dead:
+            rows.give_up_turns(ids)
     else:
         rows.schedule_retry(ids, lease, delay=decision.delay, isolated=True)
 

@@ -39,6 +39,7 @@ from signal_tasks.relay.publishing import (
 from signal_tasks.relay.recovery import recover
 from signal_tasks.relay.releasing import is_hurried, release_due
 from signal_tasks.steering.holding import prune_held
+from signal_tasks.steering.turns import Sweep, sweep
 
 PRUNE_EVERY = 60.0
 #: Time from a pass to the next while receivers with limits have held deliveries.
@@ -60,6 +61,7 @@ class DatabaseState:
     held_up_to: uuid.UUID | None = None  # pruning of held deliveries goes on behind it
     watch: Watch = field(default_factory=Watch)
     publishing: PublishingState = field(default_factory=PublishingState)
+    turns: Sweep = field(default_factory=Sweep)
 
 
 class Relay:
@@ -171,7 +173,9 @@ class Relay:
         pruning.prune_trail(database)
         pruning.prune_groups(database)
         Delivery.objects.using(database).forget_extensions()
+        pruning.prune_history(database)
         state.held_up_to = prune_held(state.held_up_to, database=database)
+        sweep(state.turns, database=database)
         more = max(result.pruned, forgotten) >= pruning.BATCH
         state.prune_at = pruning.next_run_at(now) if more else now + PRUNE_EVERY
 

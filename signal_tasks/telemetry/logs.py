@@ -3,6 +3,9 @@
 Each record has a constant event name as its message, and the facts as ``extra``
 fields and in the text behind the name: one line of bounded length, whatever an error
 says. No argument of a receiver is among them.
+
+``CorrelationFilter`` is for the records of the project itself: it says for which
+delivery they were made.
 """
 
 from __future__ import annotations
@@ -11,7 +14,9 @@ import logging
 from typing import Any
 
 from signal_tasks import signals
+from signal_tasks.context import current_delivery
 from signal_tasks.error_text import line_of, one_line
+from signal_tasks.exceptions import NoCurrentDelivery
 from signal_tasks.states import Breaker, OperationState, Reason, State
 
 logger = logging.getLogger("signal_tasks")
@@ -19,6 +24,36 @@ ON_MISSING = (
     'connect the receiver with on_missing="skip" to discard what is about a deleted '
     'row, or with "none" to be called with None'
 )
+
+
+def correlation() -> dict[str, str]:
+    """Return delivery, event, receiver and correlation id of the code that calls.
+
+    Each is a short text of one line, and empty outside of receivers.
+    """
+    try:
+        delivery = current_delivery()
+    except NoCurrentDelivery:
+        return dict.fromkeys(CORRELATION_FIELDS, "")
+    texts = (delivery.id, delivery.event_id, delivery.receiver, delivery.correlation_id)
+    return {
+        field: one_line(str(text))
+        for field, text in zip(CORRELATION_FIELDS, texts, strict=True)
+    }
+
+
+CORRELATION_FIELDS = ("delivery_id", "event_id", "receiver", "correlation_id")
+
+
+class CorrelationFilter(logging.Filter):
+    """Add the fields of ``correlation()`` to each log record."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Add the fields that the record does not have; keep the record."""
+        for field, text in correlation().items():
+            if not hasattr(record, field):
+                setattr(record, field, text)
+        return True
 
 
 def start() -> None:

@@ -21,6 +21,7 @@ from signal_tasks.conf import settings
 from signal_tasks.delivery.leases import LeaseTable
 from signal_tasks.delivery.process import process
 from signal_tasks.registry.registry import registry
+from signal_tasks.telemetry import recording
 from signal_tasks.worker.connections import keep_connections
 from signal_tasks.worker.consumer import STOCK_CONSUMERS, ResilientConsumer
 from signal_tasks.worker.pools import forks, prepare_pool
@@ -63,6 +64,7 @@ def _worker_init(sender: Any, **_: object) -> None:
         sender.pool_cls = ReleasingSoloPool
     process.worker_id = uuid.uuid4()
     sender.app.steps["worker"].add(RelayStep)
+    recording.start()
     if settings().RELAY_IN_WORKER and forks(sender):
         process.leases = LeaseTable()
     _share_memory()

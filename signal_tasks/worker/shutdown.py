@@ -22,6 +22,7 @@ from signal_tasks.delivery.interrupt import (
     in_receiver,
 )
 from signal_tasks.delivery.process import process
+from signal_tasks.telemetry.recording import recorder
 
 #: Signals that stop a child of the prefork pool; Celery ignores one of them when
 #: ``REMAP_SIGTERM`` is set.
@@ -59,9 +60,10 @@ overdue_processes = PidTable()
 def worker_process_shutdown(**_: object) -> None:
     """Publish what a child of the prefork pool has sent before the pool recycles it.
 
-    The pool ends such a child without ``atexit``.
+    Likewise write what it has counted. The pool ends such a child without ``atexit``.
     """
     publisher.close()
+    recorder.close()
 
 
 def worker_process_init(**_: object) -> None:
@@ -117,6 +119,7 @@ def _exit_if_stopping(**_: object) -> None:
     """Exit as the pool would have, once the message is processed."""
     if process.stopping:
         publisher.flush(FLUSH_SECONDS)
+        recorder.close(FLUSH_SECONDS)
         number, stock = next(iter(_stock_handlers.items()))
         stock(number, None)
 

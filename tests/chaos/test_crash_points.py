@@ -38,6 +38,7 @@ def test_a_target_that_its_owner_does_not_use_is_refused() -> None:
 def test_there_is_a_crash_point_in_each_window_from_commit_to_acknowledgement() -> None:
     assert [point.name for point in CrashPoint if point.value.role == WEB] == [
         "WRITTEN",
+        "JOINED",
         "COMMITTED",
         "SUBMITTED",
         "PUBLISHED",
@@ -48,7 +49,11 @@ def test_there_is_a_crash_point_in_each_window_from_commit_to_acknowledgement() 
         "IN_RECEIVER",
         "RETURNED",
         "FINISHED",
+        "TURN_GIVEN_UP",
         "FINISH_COMMITTED",
+        "NEXT_FOUND",
+        "NOT_RUN",
+        "MOVED_AWAY",
         "UNACKNOWLEDGED",
         "RELEASING",
         "RELEASED",

@@ -13,3 +13,13 @@ DATABASES["default"] |= json.loads(os.environ.get("DEFAULT_DATABASE", "{}"))
 SIGNAL_TASKS = {**COMMON, **json.loads(os.environ.get("SIGNAL_TASKS", "{}"))}
 for _name, _value in json.loads(os.environ.get("CELERY", "{}")).items():
     globals()[f"CELERY_{_name}"] = _value
+
+if "TEST_TRACES" in os.environ:
+    from tests.traces import record_in
+
+    record_in(os.environ["TEST_TRACES"])
+    SIGNAL_TASKS["TRACING"] = True
+if "TEST_CELERY_TRACES" in os.environ:
+    from opentelemetry.instrumentation.celery import CeleryInstrumentor
+
+    CeleryInstrumentor().instrument()

@@ -120,12 +120,13 @@ def spans(killed: dict[int, float]) -> Iterator[tuple[float, float]]:
                 yield one.at.timestamp(), killed[int(pid)]
 
 
+@pytest.mark.timeout(240)
 def test_an_outage_of_the_mail_server_leaves_no_dead_letters_and_drains_by_itself(
     start_worker: StartWorker,
 ) -> None:
     number = 2000
     for _ in range(2):
-        start_worker("-c", "2", TEST_RELAY_INTERVAL="1")
+        start_worker("-c", "2", TEST_RELAY_INTERVAL="1", TEST_REPUBLISH_AFTER="5")
     outage = folder() / "mail server is down"
     outage.touch()
     mailed.send_many(sender=None, items=[{"key": key} for key in range(number)])
@@ -140,7 +141,7 @@ def test_an_outage_of_the_mail_server_leaves_no_dead_letters_and_drains_by_itsel
     spent = Counter(Delivery.objects.values_list("attempts", flat=True))
     assert spent[0] >= number - 20
     outage.unlink()
-    eventually(all_finished, seconds=60)
+    eventually(all_finished, seconds=120)
     assert states() == {"succeeded": number}
     assert len(runs("mailed")) == number
     assert breaker_states() == {Breaker.CLOSED}

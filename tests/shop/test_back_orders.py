@@ -91,7 +91,9 @@ def test_a_long_queue_is_served_in_several_transactions(candle, waiting, monkeyp
     receive_stock(product=candle, quantity=10)
     runs = [one.receiver for one in run_pending()]
     assert set(statuses(orders)) == {Status.CONFIRMED}
-    assert runs.count("orders.receivers.serve_back_orders_of") == 3
+    assert runs.count("orders.receivers.serve_back_orders_of") == 1
+    keys = StockMovement.objects.filter(kind="served").values_list("key", flat=True)
+    assert len(set(keys)) == 3  # a key for each transaction
 
 
 def test_the_ledger_agrees_with_the_shelf(candle, waiting):

@@ -40,6 +40,28 @@ def test_a_receiver_that_fails_is_an_answer_and_the_mail_goes_out(client, ada):
     assert "Hello Ada," in message.body
 
 
+def test_a_double_click_sends_one_mail(client, ada):
+    once = client.get("/notify/").context["form"]["once"].value()
+    answers = [
+        client.post("/notify/", {**OWN, "once": once}).context["answers"]
+        for _ in range(2)
+    ]
+    assert dict(answers[1]) == {
+        "send_notification": dict(answers[0])["send_notification"]
+    }
+    run_pending()
+    assert len(mail.outbox) == 1
+
+
+def test_a_page_that_has_sent_can_send_again(client, ada):
+    page = client.get("/notify/")
+    for _ in range(2):
+        once = page.context["form"]["once"].value()
+        page = client.post("/notify/", {**OWN, "once": once})
+    run_pending()
+    assert len(mail.outbox) == 2
+
+
 def test_an_address_that_is_not_proved_gets_a_link_first(client, ada, link_to):
     AddressProof.objects.all().delete()
     response = client.post("/notify/", OWN, follow=True)

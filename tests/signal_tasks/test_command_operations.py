@@ -245,9 +245,21 @@ def test_progress_is_printed_until_a_relay_has_done_it(many: AsyncSignal) -> Non
 
 def test_who_waits_for_a_stopped_operation_gets_status_1(many: AsyncSignal) -> None:
     operation = stopped()
-    said = command("operations", operation.pk, "--wait", status=1)
+    said, warned = both("operations", operation.pk, "--wait", status=1)
     assert "is stopped" in said
     assert "too many have failed" in said
+    assert f"signal_tasks operations {operation.pk} --resume" in warned
+
+
+def test_what_failed_though_all_was_done_is_told_with_what_to_do(
+    many: AsyncSignal,
+) -> None:
+    operation = stopped()
+    Operation.objects.update(state="done", total=101, done=100, failed=1)
+    said, warned = both("operations", operation.pk, "--wait", status=1)
+    assert said == "100 deliveries replayed, 1 failed\n"
+    assert "1 delivery failed. It was not changed, or failed again" in warned
+    assert "give the same command again" in warned
 
 
 # -- listing and steering ---------------------------------------------------------
@@ -334,6 +346,22 @@ def test_the_log_is_filtered(
     send(failing)
     command("discard", "--all", "--by", "ada")
     assert len(told("log", *wanted)) == number
+
+
+def test_a_note_is_found_in_the_log_by_the_verb_of_the_command(
+    failing: AsyncSignal,
+) -> None:
+    send(failing)
+    run_pending()
+    group = operations.failure_groups()[0].fingerprint
+    command("note", group, "ask the bank")
+    (entry,) = told("log", "--verb", "note")
+    assert (entry["verb"], entry["reason"]) == ("annotate", "ask the bank")
+
+
+def test_a_verb_that_nobody_knows_is_an_error_with_similar_ones(db: None) -> None:
+    with pytest.raises(CommandError, match=r"no act paus.* Did you mean pause"):
+        command("log", "--verb", "paus")
 
 
 def test_the_command_of_an_entry_does_the_same_again(failing: AsyncSignal) -> None:

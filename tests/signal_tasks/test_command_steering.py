@@ -53,6 +53,16 @@ def test_a_pause_has_a_reason_an_author_and_an_end(
     assert AuditEntry.objects.get().by == "ada"
 
 
+def test_why_it_goes_on_is_in_the_audit_trail(calls: list[object]) -> None:
+    command("pause", "t.steered")
+    command("limit", "t.steered", "--rate", "1/m")
+    for verb in ("resume", "clear"):
+        command(verb, "t.steered", "--because", "mail is back", "--by", "ada")
+        entry = AuditEntry.objects.get(verb=verb)
+        assert (entry.by, entry.reason) == ("ada", "mail is back")
+        assert "--reason 'mail is back' --by ada" in entry.command
+
+
 def test_pauses_are_listed(calls: list[object]) -> None:
     assert command("pause") == "nothing is paused\n"
     command("pause", "*", "--reason", "deploy", "--by", "ada")

@@ -15,7 +15,7 @@ from django.db import connection
 from django.db.models import F
 from django.test.utils import CaptureQueriesContext
 
-from signal_tasks import AsyncSignal
+from signal_tasks import AsyncSignal, Coalesce
 from signal_tasks.db.clock import from_now
 from signal_tasks.delivery.message import process_message
 from signal_tasks.models import Delivery
@@ -26,6 +26,7 @@ from signal_tasks.relay.relay import Relay
 from signal_tasks.states import Hold
 from signal_tasks.steering.holding import hold
 from signal_tasks.steering.snapshot import forget, fresh, snapshot
+from signal_tasks.telemetry import gauges
 from tests.signal_tasks.conftest import finish, listen
 
 postgres = connection.vendor == "postgresql"
@@ -236,7 +237,7 @@ class Plans:
 
     def read_whole(self) -> set[str]:
         """Return the large tables that were read from end to end."""
-        large = {"signal_tasks_delivery", "signal_tasks_event"}
+        large = {"signal_tasks_delivery", "signal_tasks_event", "signal_tasks_turn"}
         scans = [node for node in self.nodes if node["Node Type"] == "Seq Scan"]
         return large & {node["Relation Name"] for node in scans}
 
@@ -274,6 +275,20 @@ class TestPlansOnFullTables:
         listen(signal)
         with explained(most=events):
             send_many(signal, events)
+
+    def test_sending_once(self, signal: AsyncSignal) -> None:
+        listen(signal)
+        once = signal.using(dedupe_key="k")
+        with explained(most=2):
+            first = once.send(sender=None)
+            assert once.send(sender=None) == first
+
+    def test_merging_sends(self, signal: AsyncSignal) -> None:
+        listen(signal, coalesce=Coalesce(key=lambda sender, **_: "k"))
+        with explained(most=4):  # an index also knows former versions
+            for _ in range(3):
+                signal.send(sender=None)
+        assert Delivery.objects.get(event__signal=signal.name).merged == 2
 
     @pytest.mark.parametrize("events", [1, 100])
     @pytest.mark.parametrize("atomic", [True, False])
@@ -332,6 +347,12 @@ class TestPlansOnFullTables:
         live = Delivery.objects.live().count()
         with explained(most=live + 20):  # an index also knows former versions
             assert Delivery.objects.expire_leases_of(gone) == 20
+
+    def test_counting_for_metrics(self) -> None:
+        live = Delivery.objects.live().count()
+        with explained(most=3 * live):
+            counted = gauges.read("default")
+        assert counted.receivers["tests.old"].pending == live
 
     def test_pruning(self, signal: AsyncSignal, settings: Any) -> None:
         settings.SIGNAL_TASKS = {"KEEP_SUCCEEDED": timedelta(seconds=19_900)}

@@ -16,7 +16,13 @@ ROOT = Path(__file__).resolve().parents[2]
 PINNED = re.compile(r"^[\w/.-]+:v?\d+\.\d+(\.\d+)?(-\w+)*(@sha256:[0-9a-f]{64})?$")
 #: Files of pins; each holds what the one before it does.
 REQUIREMENTS = ("requirements.txt", "requirements-run.txt", "requirements-dev.txt")
-SECRETS = ("SECRET_KEY", "POSTGRES_PASSWORD", "REDIS_PASSWORD", "FLOWER_BASIC_AUTH")
+SECRETS = (
+    "SECRET_KEY",
+    "POSTGRES_PASSWORD",
+    "REDIS_PASSWORD",
+    "FLOWER_BASIC_AUTH",
+    "GRAFANA_PASSWORD",
+)
 PRODUCTION = {
     "SECRET_KEY": "".join(map(chr, range(48, 123))),
     "ALLOWED_HOSTS": "shop.example.com",

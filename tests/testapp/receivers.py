@@ -36,6 +36,8 @@ from tests.testapp.signals import (
     happened,
     inside,
     limited,
+    lined_inside,
+    lined_outside,
     mailed,
     met,
     narrow,
@@ -168,6 +170,27 @@ def work_outside(
     """Leave an effect and do the task of the event, outside of any transaction."""
     leave("outside", key)
     TASKS[task](seconds)
+
+
+@receiver(lined_inside, retry=SOON, ordered=True)
+def work_in_line(
+    sender: object, line: str, key: object, task: str = "", **kwargs: Any
+) -> None:
+    """Leave an effect and do the task of the event; the next of its line comes later."""
+    mark(f"begun {line}", key)
+    Effect.objects.create(what=f"line {line}", key=str(key), worker=os.getpid())
+    TASKS[task](kwargs.get("seconds", 0.0))
+
+
+@receiver(lined_outside, retry=SOON, ordered=True, atomic=False)
+def work_in_line_outside(
+    sender: object, line: str, key: object, task: str = "", **kwargs: Any
+) -> None:
+    """Do the same outside of any transaction, and leave a mark of the end."""
+    mark(f"begun {line}", key)
+    Effect.objects.create(what=f"line {line}", key=str(key), worker=os.getpid())
+    TASKS[task](kwargs.get("seconds", 0.0))
+    mark(f"ended {line}", key)
 
 
 @receiver(failed, retry=SOON)

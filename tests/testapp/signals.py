@@ -23,3 +23,7 @@ narrow = AsyncSignal()  # by one with places for two
 mailed = AsyncSignal()  # by one with a breaker
 novel = AsyncSignal()  # heard only where TEST_KNOWS_NOVEL is set
 typed = AsyncSignal()  # heard by a receiver that coalesces
+#: Heard by an ordered receiver, atomic or not, that does the task of the event; the key is
+#: the line that it names.
+lined_inside = AsyncSignal(key=lambda sender, line, **kwargs: line)
+lined_outside = AsyncSignal(key=lambda sender, line, **kwargs: line)

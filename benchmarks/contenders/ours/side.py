@@ -13,10 +13,16 @@ from benchmarks.project.models import Order
 from signal_tasks import AsyncSignal
 from signal_tasks.broker.publisher import publisher
 
+KEYS = 10_000
+
 order_placed = AsyncSignal()
 order_placed_singly = AsyncSignal()
 order_placed_outside = AsyncSignal()
 order_placed_thrice = AsyncSignal()
+
+#: All orders under one key, and each under one of KEYS.
+order_placed_hot = AsyncSignal(key=lambda sender, **kwargs: "hot")
+order_placed_keyed = AsyncSignal(key=lambda sender, order_id, **_: order_id % KEYS)
 
 
 @receiver(order_placed)
@@ -49,11 +55,23 @@ def third(sender: object, order_id: int, **kwargs: Any) -> None:
     work.tell_outside(order_id)
 
 
+@receiver(order_placed_hot, ordered=True)
+def take_hot(sender: object, order_id: int, stock_id: int, **kwargs: Any) -> None:
+    work.take_stock(order_id, stock_id)
+
+
+@receiver(order_placed_keyed, ordered=True)
+def take_keyed(sender: object, order_id: int, stock_id: int, **kwargs: Any) -> None:
+    work.take_stock(order_id, stock_id)
+
+
 SIGNALS = {
     "atomic": order_placed,
     "single": order_placed_singly,
     "outside": order_placed_outside,
     "thrice": order_placed_thrice,
+    "hot": order_placed_hot,
+    "keyed": order_placed_keyed,
 }
 
 

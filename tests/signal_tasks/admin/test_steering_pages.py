@@ -12,13 +12,14 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from signal_tasks import AsyncSignal, operations
+from signal_tasks import AsyncSignal, RetryPolicy, operations
 from signal_tasks.models import (
     Attempt,
     AuditEntry,
     Control,
     Delivery,
     FailureGroup,
+    HeldDelivery,
     Operation,
 )
 from signal_tasks.operations import Selection
@@ -263,6 +264,27 @@ def test_the_last_error_of_each_delivery_is_listed_in_one_statement(
     failing.send_many(sender=None, items=[{}] * 20)
     run_pending()
     assert statements() == one
+
+
+def test_what_waits_says_what_holds_it_back(
+    admin_client: Client, signal: AsyncSignal
+) -> None:
+    def fail(sender: object, **kwargs: Any) -> None:
+        raise ValueError("on purpose")
+
+    once = RetryPolicy(max_attempts=1)
+    signal.connect(fail, name="t.ordered", weak=False, ordered=True, retry=once)
+    for _ in range(2):
+        signal.using(key="order 5").send(sender=None)
+    run_pending()
+    first, second = Delivery.objects.order_by("pk")
+    HeldDelivery.objects.create(pk=second.pk, receiver="t.ordered", why="paused")
+    page = text(admin_client.get(url("delivery", "change", second.pk)))
+    link = url("delivery", "change", first.pk)
+    behind = f'key order 5, <a href="{link}">waits behind a delivery that is dead</a>'
+    assert behind in page
+    assert "<div>Paused</div>" in page
+    assert "key order 5, the first one" in text(admin_client.get(link))
 
 
 def test_runs_are_told_apart(admin_client: Client, dead: Delivery) -> None:

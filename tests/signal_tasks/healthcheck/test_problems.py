@@ -25,6 +25,7 @@ from tests.signal_tasks.conftest import listen
 pytestmark = pytest.mark.django_db
 
 HOUR = timedelta(hours=1)
+MINUTE = timedelta(minutes=1)
 
 
 @pytest.fixture(autouse=True)
@@ -90,6 +91,26 @@ def test_a_broker_that_failed_is_a_problem_with_the_name_of_who_said_so(
     assert health()["healthy"] is False
     assert "not reached by celery@here" in only_problem()
     assert "connection refused" in only_problem()
+
+
+def test_without_a_live_worker_the_last_report_of_the_broker_is_told(
+    worker: Worker,
+) -> None:
+    rows = Worker.objects.filter(pk=worker.pk)
+    rows.update(broker_error="connection refused", seen_at=F("seen_at") - MINUTE)
+    told = health()
+    assert told["broker_errors"] == ["connection refused"]
+    (sentence,) = [each for each in told["problems"] if "broker" in each]
+    assert "not reached by celery@here before its last report" in sentence
+    rows.update(seen_at=F("seen_at") - HOUR)
+    assert health()["broker_errors"] == []
+
+
+def test_a_live_worker_knows_better_of_the_broker_than_a_dead_one() -> None:
+    ago = timezone.now() - MINUTE
+    Worker.objects.create(name="celery@gone", broker_error="refused", seen_at=ago)
+    assert health()["broker_errors"] == []
+    assert health()["problems"] == []
 
 
 @pytest.mark.parametrize("target", ["*", "receiver:t.paused", "signal:{signal}"])

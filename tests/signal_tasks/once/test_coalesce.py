@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import uuid
 from datetime import datetime, timedelta
+from io import StringIO
 from typing import Any
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
+from django.core.management import call_command
 from django.db import connection, transaction
 from django.db.models import F
 from django.db.models.signals import post_delete, post_save
@@ -581,6 +584,21 @@ def test_a_send_takes_few_statements(signal: AsyncSignal) -> None:
             send(signal)
         made = [query["sql"].split()[0] for query in queries.captured_queries]
         assert made == expected[connection.vendor]
+
+
+def test_a_merged_delivery_is_seen_as_such(signal: AsyncSignal) -> None:
+    coalesced(signal)
+    for _ in range(3):
+        handle = send(signal)
+    out = StringIO()
+    call_command("signal_tasks", "inspect", str(handle.id), stdout=out)
+    (delivery,) = json.loads(out.getvalue())["deliveries"]
+    assert delivery["merged"] == 2
+    out = StringIO()
+    call_command("signal_tasks", "list", "--json", stdout=out)
+    (receiver,) = json.loads(out.getvalue())[signal.name]
+    how = {"key": "by_key", "within": WITHIN, "max_wait": MAX_WAIT}
+    assert receiver["coalesce"] == how
 
 
 def test_rows_of_keys_that_take_no_more_sends_are_pruned(signal: AsyncSignal) -> None:

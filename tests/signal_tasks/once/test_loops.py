@@ -170,9 +170,11 @@ def test_a_send_with_a_cause_stores_the_chain_beside_its_headers(
     run_pending()
     event = Event.objects.get(signal=other.name)
     step = [signal.name, "tests.loops.go_on", f"testapp.thing:{thing.pk}"]
-    assert json.loads(event.headers) == [{"a": 1}, {"signal_tasks.causes": [step]}]
+    chain = {"correlation_id": str(Event.objects.get(signal=signal.name).pk)}
+    stored = {"signal_tasks.causes": [step], **chain}
+    assert json.loads(event.headers) == [{"a": 1}, stored]
     assert event.header_mapping() == {"a": 1}
-    assert event.context_mapping() == {}
+    assert event.context_mapping() == chain
     call_command("signal_tasks", "inspect", str(event.pk))
 
 

@@ -12,10 +12,11 @@ from typing import Any
 from django.db.models import F
 
 from signal_tasks import AsyncSignal, RetryPolicy
+from signal_tasks.db.aliases import outbox_aliases
 from signal_tasks.delivery.message import process_message
 from signal_tasks.models import Attempt, Delivery, Operation
 from signal_tasks.operations import Operation as Handle
-from signal_tasks.relay.relay import Relay
+from signal_tasks.relay import operating
 from tests.signal_tasks.conftest import finish
 
 
@@ -68,13 +69,15 @@ def fail(pk: uuid.UUID, error_type: str, error: str, fingerprint: str = "") -> N
 
 
 def run_pass(number: int = 1) -> None:
-    """Let a relay make passes, each after a while."""
+    """Work at operations as a relay does in a pass, each time after a while.
+
+    For as long as it takes, on however busy a machine.
+    """
     for _ in range(number):
         past = F("next_step_at") - timedelta(minutes=1)
         Operation.objects.filter(finished_at=None).update(next_step_at=past)
-        relay = Relay("relay@test")
-        relay.run_once()
-        relay.close()
+        for database in outbox_aliases():
+            operating.work_off(database, seconds=60)
 
 
 def deliver(machine: Machine) -> int:

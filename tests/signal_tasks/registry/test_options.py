@@ -58,7 +58,7 @@ def test_an_unknown_option_is_a_type_error(signal: AsyncSignal) -> None:
         signal.connect(module_receiver, prioritty=1)  # type: ignore[call-arg]
 
 
-@pytest.mark.parametrize("option", ["key", "dedupe_key", "priority"])
+@pytest.mark.parametrize("option", ["priority"])
 def test_an_option_of_the_future_is_not_accepted_in_silence(
     option: str, signal: AsyncSignal
 ) -> None:

@@ -1,0 +1,37 @@
+"""What holds a delivery back, as its page says it."""
+
+from __future__ import annotations
+
+from django.urls import reverse
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext_lazy as _
+
+from signal_tasks.models import Delivery, HeldDelivery
+from signal_tasks.states import Hold, State
+from signal_tasks.steering.keys import place_of
+
+
+def held_back_by(delivery: Delivery) -> SafeString:
+    """Return why a delivery does not start, or what waits for it, or a dash."""
+    database = delivery._state.db or "default"
+    texts = [_place(delivery, database)]
+    if delivery.state == State.PENDING:
+        rows = HeldDelivery.objects.using(database).filter(pk=delivery.pk)
+        texts += [format_html("{}", Hold(row.why).label) for row in rows]
+    found = [(text,) for text in texts if text]
+    return format_html_join("", "<div>{}</div>", found or [("-",)])
+
+
+def _place(delivery: Delivery, database: str) -> SafeString | None:
+    """Return the key of an ordered delivery, and the one that it waits behind."""
+    place = place_of(delivery.pk, database)
+    if not place:
+        return None
+    key = _("key %s") % place["key"]
+    first = place["waits_behind"]
+    if first is None:
+        return format_html("{}, {}", key, _("the first one"))
+    page = reverse("admin:signal_tasks_delivery_change", args=[first["delivery"]])
+    behind = _("waits behind a delivery that is %s") % first["state"]
+    return format_html('{}, <a href="{}">{}</a>', key, page, behind)

@@ -1,0 +1,187 @@
+"""Turns: which deliveries of a sequence may run, and which ones are next.
+
+A turn is never put between others, so one that a statement does not see, because its
+transaction has not committed, comes after all those that it does see.
+
+Each of these looks at the index of sequence and position, at one place for each delivery
+or sequence: how many wait behind them does not matter.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from operator import itemgetter
+from typing import Any, NamedTuple
+
+from django.db import connections, transaction
+from django.db.models import F, QuerySet
+from django.db.models.functions import Greatest, Least
+
+from signal_tasks.db.clock import from_now
+from signal_tasks.db.sql import array_of_ids, skip_locked, stored_id
+from signal_tasks.states import State
+
+#: Sequences that one statement looks at, where each needs a part of its own.
+BATCH = 100
+
+#: Of turns that could start: how many of their sequence come before each and could not.
+GAPS = """
+SELECT delivery_id, sequence_id, position, SUM(gap) OVER (
+    PARTITION BY sequence_id ORDER BY position
+) AS gaps FROM (
+    SELECT delivery_id, sequence_id, position, CASE WHEN EXISTS (
+        SELECT 1 FROM signal_tasks_turn AS other
+        WHERE other.sequence_id = wanted.sequence_id
+            AND other.position > wanted.previous AND other.position < wanted.position
+    ) THEN 1 ELSE 0 END AS gap FROM ({wanted}) AS wanted
+) AS seen
+"""
+WANTED = """
+SELECT delivery_id, sequence_id, position,
+    COALESCE(LAG(position) OVER (PARTITION BY sequence_id ORDER BY position), 0)
+        AS previous
+FROM signal_tasks_turn WHERE delivery_id IN ({ids})
+"""
+NEXT = """
+SELECT turn.delivery_id, COALESCE(delivery.isolated, FALSE), turn.sequence_id, turn.position FROM (
+    SELECT delivery_id, sequence_id, position FROM signal_tasks_turn
+    WHERE sequence_id = %s ORDER BY position LIMIT %s
+) AS turn LEFT JOIN signal_tasks_delivery AS delivery ON delivery.id = turn.delivery_id
+"""
+NEXT_ON_POSTGRESQL = """
+SELECT turn.delivery_id, COALESCE(delivery.isolated, FALSE), turn.sequence_id, turn.position
+FROM unnest(%s::bigint[]) AS given(sequence_id)
+CROSS JOIN LATERAL (
+    SELECT delivery_id, sequence_id, position FROM signal_tasks_turn AS turn
+    WHERE turn.sequence_id = given.sequence_id ORDER BY position LIMIT %s
+) AS turn LEFT JOIN signal_tasks_delivery AS delivery ON delivery.id = turn.delivery_id
+"""
+
+
+class Place(NamedTuple):
+    """The sequence and position of a delivery; zeros if it has no turn."""
+
+    sequence: int = 0
+    position: int = 0
+
+
+NOWHERE = Place()
+
+
+def startable(ids: Collection[uuid.UUID], database: str) -> dict[uuid.UUID, Place]:
+    """Return those of the deliveries, which could all start now, whose turn it is.
+
+    A delivery without a turn has given it up, and is not kept from starting.
+    """
+    places = dict.fromkeys(ids, NOWHERE)
+    if not places:
+        return places
+    sql = GAPS.format(wanted=WANTED.format(ids=_marks(places)))
+    for pk, sequence, position, gaps in _rows(sql, _stored(places, database), database):
+        if gaps:
+            del places[pk]
+        else:
+            places[pk] = Place(sequence, position)
+    return places
+
+
+class Next(NamedTuple):
+    """A delivery whose turn comes next in its sequence."""
+
+    id: uuid.UUID
+    isolated: bool
+    sequence: int = 0
+
+
+def following(
+    sequences: Collection[int], database: str, *, each: int = 1
+) -> list[Next]:
+    """Return the first deliveries of each sequence, ``each`` at most, in their order."""
+    rows = sorted(_following(sorted(sequences), each, database), key=itemgetter(2, 3))
+    return [Next(pk, bool(isolated), sequence) for pk, isolated, sequence, _ in rows]
+
+
+def _following(
+    sequences: Sequence[int], each: int, database: str
+) -> Iterator[tuple[Any, ...]]:
+    if sequences and connections[database].vendor == "postgresql":
+        params = [array_of_ids(map(str, sequences)), each]
+        yield from _rows(NEXT_ON_POSTGRESQL, params, database)
+        return
+    for start in range(0, len(sequences), BATCH):
+        some = sequences[start : start + BATCH]
+        parts = [f"SELECT * FROM ({NEXT}) AS part"] * len(some)
+        params = [value for sequence in some for value in (sequence, each)]
+        yield from _rows(" UNION ALL ".join(parts), params, database)
+
+
+def give_up(
+    ids: Collection[uuid.UUID], deliveries: QuerySet[Any], *, after: float = 0.0
+) -> list[int]:
+    """Delete the turns of these deliveries; relays look at the next ones soon.
+
+    In the transaction that is open. ``deliveries`` is a plain queryset of the table.
+    Return the sequences that have moved.
+    """
+    if not ids:
+        return []
+    sequences = _delete(ids, deliveries.db)
+    wake(sequences, deliveries, after=after)
+    return sequences
+
+
+def wake(
+    sequences: Collection[int], deliveries: QuerySet[Any], *, after: float = 0.0
+) -> None:
+    """Have relays look at the next delivery of each sequence in ``after`` seconds.
+
+    One that is locked is left out: whoever holds that lock wakes the sequence too.
+    """
+    ids = [each.id for each in following(sequences, deliveries.db)]
+    if not ids:
+        return
+    soon = Greatest(F("available_at"), from_now(after))
+    with transaction.atomic(using=deliveries.db, savepoint=False):
+        pending = skip_locked(deliveries.filter(pk__in=ids, state=State.PENDING))
+        locked = list(pending.values_list("pk", flat=True))
+        if locked:
+            deliveries.filter(pk__in=locked, state=State.PENDING).update(
+                next_check_at=Least(F("next_check_at"), soon), publish_count=1
+            )
+
+
+def _delete(ids: Collection[uuid.UUID], database: str) -> list[int]:
+    """Delete turns; return their sequences."""
+    marks, params = _marks(ids), _stored(ids, database)
+    doomed = f"FROM signal_tasks_turn WHERE delivery_id IN ({marks})"
+    connection = connections[database]
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            cursor.execute(f"DELETE {doomed} RETURNING sequence_id", params)
+            return sorted({sequence for (sequence,) in cursor.fetchall()})
+        cursor.execute(f"SELECT DISTINCT sequence_id {doomed}", params)
+        sequences = sorted(sequence for (sequence,) in cursor.fetchall())
+        if sequences:
+            cursor.execute(f"DELETE {doomed}", params)
+        return sequences
+
+
+def _marks(ids: Collection[uuid.UUID]) -> str:
+    return ", ".join(["%s"] * len(ids))
+
+
+def _stored(ids: Iterable[uuid.UUID], database: str) -> list[str]:
+    native = connections[database].features.has_native_uuid_field
+    return [stored_id(pk, native=native) for pk in ids]
+
+
+def _rows(sql: str, params: Sequence[Any], database: str) -> list[tuple[Any, ...]]:
+    """Return rows that begin with an id, as a UUID on every database."""
+    with connections[database].cursor() as cursor:
+        cursor.execute(sql, params)
+        rows = cursor.fetchall()
+    return [
+        (pk if isinstance(pk, uuid.UUID) else uuid.UUID(pk), *rest)
+        for pk, *rest in rows
+    ]

@@ -1,0 +1,84 @@
+"""Go on with the deliveries whose turn comes next, and leave those that have to wait.
+
+A message of an ordered receiver does not end with the ids that it names: finishing a
+delivery makes it the turn of another one, which would otherwise need a message of its
+own.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Collection, Iterable, Sequence
+
+from signal_tasks.conf import settings
+from signal_tasks.db.turns import Next, following
+from signal_tasks.delivery.outcome import Outcome, persist
+from signal_tasks.steering.turns import keep_waiting
+
+#: How often a message looks again at what it could not claim.
+LOOKS = 3
+
+
+class Order:
+    """The order in which one message runs its deliveries.
+
+    ``follows`` says whether it goes on with deliveries that it does not name.
+    """
+
+    def __init__(self, database: str, *, follows: bool) -> None:
+        self._database = database
+        self._follows = follows
+        self._moved: set[int] = set()
+        self._waiting: set[uuid.UUID] = set()
+        self._isolated: set[uuid.UUID] = set()
+        self._looks = 0
+
+    def size(self, ids: Sequence[uuid.UUID], most: int) -> int:
+        """Return how many of the first ids to claim at once: an isolated one alone."""
+        if not self._isolated:
+            return most
+        for place, pk in enumerate(ids):
+            if place < most and pk in self._isolated:
+                return max(place, 1)
+        return most
+
+    def note(self, outcomes: Iterable[Outcome]) -> None:
+        """Note which sequences have moved on."""
+        self._moved |= {
+            outcome.claimed.sequence
+            for outcome in outcomes
+            if outcome.claimed.sequence and outcome.gives_up_turn
+        }
+
+    def leave(self, ids: Collection[uuid.UUID]) -> None:
+        """Note what could not be claimed, or was not run because of its turn."""
+        self._waiting.update(ids)
+
+    def more(self) -> list[uuid.UUID]:
+        """Return what may be claimed next, beyond what the message has named."""
+        found = self._next() if self._follows else []
+        if not found and self._waiting and self._looks < LOOKS:
+            self._looks += 1
+            found = self._keep_waiting()
+        self._isolated |= {each.id for each in found if each.isolated}
+        return [each.id for each in found]
+
+    def close(self) -> list[uuid.UUID]:
+        """Return what has to be published, since this message does not go on."""
+        found = self._next() if self._follows else []
+        if self._waiting:
+            found += self._keep_waiting()
+        return list(dict.fromkeys(each.id for each in found))
+
+    def _next(self) -> list[Next]:
+        moved, self._moved = self._moved, set()
+        if not moved:
+            return []
+        each = max(settings().CHUNK_SIZE // len(moved), 1)
+        return following(moved, self._database, each=each)
+
+    def _keep_waiting(self) -> list[Next]:
+        waiting, self._waiting = self._waiting, set()
+        return persist(
+            self._database, lambda: keep_waiting(waiting, database=self._database)
+        )

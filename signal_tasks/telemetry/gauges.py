@@ -1,0 +1,229 @@
+"""Read from a database what waits, runs, is dead or is held: numbers of this moment.
+
+# Note [Gauges]
+No statement here reads finished deliveries that are well. What is live is found by the
+index of ``next_check_at``; dead letters by the index of the attempts that were the last
+ones. Each reads at most MAX_COUNTED rows, so it takes a fraction of a second however
+much there is; beyond that numbers are too low, and ``complete`` says so.
+
+What is read then is what relays look at next. They look at a delivery again after as long
+as it has waited, so these rows are of all ages, the oldest ones too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.db import connections, transaction
+from django.db.models import Q
+
+from signal_tasks.conf import settings
+from signal_tasks.db.clock import DatabaseNow, from_now
+from signal_tasks.db.sql import from_now_sql
+from signal_tasks.models import Control, Gate, HeldDelivery, Worker
+from signal_tasks.registry.registry import Receiver, registry
+from signal_tasks.states import Breaker
+from signal_tasks.steering.targets import targets_of
+
+#: Rows that one statement reads.
+MAX_COUNTED = 100_000
+#: No statement may take longer, where the database can end it (seconds).
+MAX_SECONDS = 5
+
+#: Seconds from a column to now, by the database's clock.
+SINCE = {
+    "postgresql": "EXTRACT(EPOCH FROM STATEMENT_TIMESTAMP() - {})",
+    "mysql": "TIMESTAMPDIFF(MICROSECOND, {}, UTC_TIMESTAMP(6)) / 1000000.0",
+    "sqlite": "(JULIANDAY('now') - JULIANDAY({})) * 86400.0",
+}
+LIVE = """
+SELECT receiver, state, COUNT(*), SUM(is_due), MAX(CASE WHEN is_due = 1 THEN wait END),
+    SUM(CASE WHEN orphaned THEN 1 ELSE 0 END),
+    SUM(CASE WHEN parked = '' THEN 0 ELSE 1 END)
+FROM (
+    SELECT live.receiver, state, orphaned, parked, {wait} AS wait,
+        CASE WHEN state = 'pending' AND available_at <= {now} {and_not_held}
+            THEN 1 ELSE 0 END AS is_due
+    FROM (
+        SELECT id, receiver, state, orphaned, parked, available_at
+        FROM signal_tasks_delivery WHERE next_check_at IS NOT NULL
+        ORDER BY next_check_at LIMIT {limit}
+    ) AS live {held}
+) AS seen
+GROUP BY receiver, state
+"""
+HELD = (
+    "LEFT JOIN signal_tasks_helddelivery AS held ON held.delivery_id = live.id",
+    "AND held.delivery_id IS NULL",
+)
+DEAD = """
+SELECT delivery.receiver, COUNT(*), COUNT(DISTINCT turn.sequence_id)
+FROM (
+    SELECT delivery_id, run FROM signal_tasks_attempt
+    WHERE consequence = 'dead' LIMIT {limit}
+) AS last
+JOIN signal_tasks_delivery AS delivery
+    ON delivery.id = last.delivery_id AND delivery.run = last.run
+LEFT JOIN signal_tasks_turn AS turn ON turn.delivery_id = delivery.id
+WHERE delivery.state = 'dead'
+GROUP BY delivery.receiver
+"""
+HELD_COUNTS = """
+SELECT receiver, why, COUNT(*)
+FROM (SELECT receiver, why FROM signal_tasks_helddelivery LIMIT {limit}) AS counted
+GROUP BY receiver, why
+"""
+
+
+@dataclass(slots=True, kw_only=True)
+class Load:
+    """The deliveries of one receiver.
+
+    Attributes:
+        pending, running, dead: deliveries in that state.
+        due: pending ones that a worker may start now.
+        oldest_wait: seconds for which the oldest of those has been due.
+        orphaned: pending ones whose receiver no relay knows.
+        parked: pending ones that cannot be published.
+        held: pending ones that are held, by the reason.
+        blocked_keys: keys whose next delivery is dead.
+    """
+
+    pending: int = 0
+    running: int = 0
+    dead: int = 0
+    due: int = 0
+    oldest_wait: float = 0.0
+    orphaned: int = 0
+    parked: int = 0
+    held: dict[str, int] = field(default_factory=dict)
+    blocked_keys: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
+class Gauges:
+    """What a database holds at this moment; see Note [Gauges].
+
+    Attributes:
+        receivers: the load of each receiver that is known or has any.
+        complete: False if there was more than is counted.
+        workers: workers and relays that have reported lately.
+        relays: those of them that run a relay.
+        broker_failures: those that had to do with a broker that failed lately.
+        paused: receivers that an operator has paused.
+        breakers: the receivers whose breaker is not closed.
+    """
+
+    receivers: dict[str, Load] = field(default_factory=dict)
+    complete: bool = True
+    workers: int = 0
+    relays: int = 0
+    broker_failures: int = 0
+    paused: list[str] = field(default_factory=list)
+    breakers: list[str] = field(default_factory=list)
+
+    def of(self, receiver: str) -> Load:
+        """Return the load of a receiver."""
+        return self.receivers.setdefault(receiver, Load())
+
+
+def read(database: str, *, limit: int = MAX_COUNTED) -> Gauges:
+    """Return the gauges of one database; a fixed number of bounded statements."""
+    gauges = Gauges()
+    for receiver in registry.receivers():
+        gauges.of(receiver.name)
+    with _bounded(database) as cursor:
+        _count_live(gauges, cursor, database, limit)
+        _count_dead(gauges, cursor, limit)
+    _count_workers(gauges, database)
+    gates = Gate.objects.using(database).exclude(breaker=Breaker.CLOSED)
+    gauges.breakers = sorted(gates.values_list("receiver", flat=True)[:limit])
+    gauges.paused = _paused(database)
+    return gauges
+
+
+@contextmanager
+def _bounded(database: str) -> Iterator[Any]:
+    """Yield a cursor whose statements are ended when they take too long."""
+    connection = connections[database]
+    with transaction.atomic(using=database), connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            cursor.execute(f"SET LOCAL statement_timeout TO '{MAX_SECONDS}s'")
+        yield cursor
+
+
+def _count_live(gauges: Gauges, cursor: Any, database: str, limit: int) -> None:
+    has_held = HeldDelivery.objects.using(database).exists()
+    held, and_not_held = HELD if has_held else ("", "")
+    now, _ = from_now_sql(0.0, database)
+    waited = SINCE[connections[database].vendor].format("available_at")
+    counted = 0
+    for receiver, state, number, *more in _rows(
+        cursor,
+        LIVE,
+        limit=limit,
+        now=now,
+        wait=waited,
+        held=held,
+        and_not_held=and_not_held,
+    ):
+        counted += number
+        load = gauges.of(receiver)
+        if state == "running":
+            load.running += number
+            continue
+        due, wait, orphaned, parked = more
+        load.pending += number
+        load.due += int(due)
+        load.oldest_wait = max(load.oldest_wait, float(wait or 0))
+        load.orphaned += int(orphaned)
+        load.parked += int(parked)
+    gauges.complete = counted < limit
+    if has_held:
+        for receiver, why, number in _rows(cursor, HELD_COUNTS, limit=limit):
+            gauges.of(receiver).held[why] = number
+
+
+def _count_dead(gauges: Gauges, cursor: Any, limit: int) -> None:
+    dead = 0
+    for receiver, number, blocked in _rows(cursor, DEAD, limit=limit):
+        load = gauges.of(receiver)
+        load.dead, load.blocked_keys = number, blocked
+        dead += number
+    gauges.complete = gauges.complete and dead < limit
+
+
+def _rows(cursor: Any, sql: str, **parts: object) -> Sequence[Any]:
+    cursor.execute(sql.format(**parts), ())  # parameters: so %% is one percent sign
+    rows: Sequence[Any] = cursor.fetchall()
+    return rows
+
+
+def _count_workers(gauges: Gauges, database: str) -> None:
+    recently = from_now(-settings().WORKER_TTL)
+    live = Worker.objects.using(database).filter(seen_at__gte=recently)
+    for runs_relay, error in live.values_list("runs_relay", "broker_error"):
+        gauges.workers += 1
+        gauges.relays += runs_relay
+        gauges.broker_failures += bool(error)
+
+
+def _paused(database: str) -> list[str]:
+    """Return the receivers that are known here and paused."""
+    in_force = Q(until__isnull=True) | Q(until__gt=DatabaseNow())
+    rows = Control.objects.using(database).filter(in_force, kind=Control.Kind.PAUSE)
+    targets = set(rows.values_list("target", flat=True))
+    if not targets:
+        return []
+    return [
+        receiver.name
+        for receiver in registry.receivers()
+        if targets & {*targets_of(receiver), *_signals_of(receiver)}
+    ]
+
+
+def _signals_of(receiver: Receiver) -> Iterator[str]:
+    return (f"signal:{name}" for name in registry.signal_names(receiver))

@@ -1,0 +1,159 @@
+"""The statements that order costs, and what they read however many wait behind a key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from signal_tasks.delivery.process import process
+from signal_tasks.models import Delivery
+from signal_tasks.steering.snapshot import snapshot
+from signal_tasks.steering.turns import Sweep, sweep
+from signal_tasks.testing import run_pending
+from tests.signal_tasks.ordering.steps import LATER, ONCE, Ordered
+from tests.signal_tasks.test_statements import explained, on_postgres, postgres
+
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.usefixtures("_no_hurry"),
+]
+sqlite = connection.vendor == "sqlite"
+
+#: Deliveries that wait behind the first one of a key.
+WAITING = """
+WITH given AS (
+    SELECT gen_random_uuid() AS event, gen_random_uuid() AS delivery, n
+    FROM generate_series(1, %s) AS n
+), event AS (
+    INSERT INTO signal_tasks_event (id, signal, payload, headers, sent_at)
+    SELECT event, %s, '{"v": 1}', '', now() FROM given
+), delivery AS (
+    INSERT INTO signal_tasks_delivery (id, event_id, receiver, state, reason, run,
+        attempts, lease, available_at, next_check_at, publish_count, isolated, orphaned)
+    SELECT delivery, event, %s, 'pending', '', 1, 0, 0, now(),
+        now() + interval '1 hour', 1, false, false FROM given
+), sequence AS (
+    UPDATE signal_tasks_sequence SET last = last + %s WHERE receiver = %s
+    RETURNING id, last
+)
+INSERT INTO signal_tasks_turn (delivery_id, sequence_id, position)
+SELECT delivery, sequence.id, 1 + n FROM given, sequence
+"""
+
+
+def made(call: Callable[[], object]) -> list[str]:
+    """Return the first words of the statements that a call makes."""
+    snapshot("default")  # which every process reads now and then
+    with CaptureQueriesContext(connection) as queries:
+        call()
+    return [query["sql"].split()[0] for query in queries.captured_queries]
+
+
+def test_a_send_under_a_key_takes_its_place_by_one_statement_more() -> None:
+    ordered = Ordered()
+    ordered.send(0)
+    statements = made(lambda: ordered.send(1))
+    place = {
+        "postgresql": ["WITH"],
+        "sqlite": ["INSERT", "SELECT", "INSERT"],
+        "mysql": ["SELECT", "SELECT", "UPDATE", "INSERT"],
+    }[connection.vendor]
+    rows = ["WITH"] if postgres else ["INSERT", "INSERT"]
+    assert statements == ["BEGIN", *rows, *place, "COMMIT"]
+
+
+def test_many_sends_take_their_places_by_the_same_statements() -> None:
+    ordered = Ordered()
+    keyed = ordered.signal.using(key="k")
+    counts = []
+    for number in (2, 150):
+        items = [{"n": n} for n in range(number)]
+        counts.append(made(partial(keyed.send_many, sender=None, items=items)))
+    if connection.vendor == "mysql":
+        counts[0].remove("INSERT")  # the counter, which is new
+        counts[0].remove("SELECT")
+        counts[1].remove("SELECT")
+    assert counts[0] == counts[1]
+
+
+def test_a_batch_gives_its_turns_up_by_two_statements_and_looks_once() -> None:
+    ordered = Ordered()
+    handles = ordered.send_all(range(8))
+    statements = made(lambda: ordered.run(*handles))
+    if postgres:
+        claimed, finished = ["WITH"], ["BEGIN", "UPDATE", "DELETE", "SELECT", "COMMIT"]
+        assert statements == [*claimed, *finished, "SELECT"]
+    else:
+        claim = ["BEGIN", "SELECT", "SELECT", "UPDATE", "COMMIT", "SELECT"]
+        finish = ["BEGIN", "UPDATE", "SELECT", "DELETE", "SELECT", "COMMIT"]
+        assert statements == [*claim, *finish, "SELECT"]
+
+
+def test_waiting_takes_the_same_statements_whatever_the_number() -> None:
+    ordered = Ordered(retry=LATER)
+    ordered.failing = {0}
+    handles = ordered.send_all(range(60))
+    ordered.run(handles[0])
+    process.size_of(ordered.name).deliveries = 100
+    few = made(lambda: ordered.run(*handles[1:3]))
+    process.size_of(ordered.name).deliveries = 100
+    many = made(lambda: ordered.run(*handles[3:]))
+    assert few == many
+
+
+def test_without_an_ordered_receiver_nothing_is_asked_of_turns() -> None:
+    plain = Ordered(ordered=False)
+    with CaptureQueriesContext(connection) as queries:
+        plain.send_all(range(3), key="k")
+        run_pending()
+    assert plain.calls == [0, 1, 2]
+    text = " ".join(query["sql"] for query in queries.captured_queries)
+    assert "signal_tasks_turn" not in text
+    assert "signal_tasks_sequence" not in text
+
+
+@on_postgres
+@pytest.mark.django_db
+class TestPlansBehindOneKey:
+    """A hundred thousand that wait make nothing slower."""
+
+    @pytest.fixture
+    def ordered(self) -> Ordered:
+        ordered = Ordered(retry=ONCE)
+        ordered.first = ordered.send(0)  # type: ignore[attr-defined]
+        number = 100_000
+        name = ordered.name
+        params: list[Any] = [number, ordered.signal.name, name, number, name]
+        with connection.cursor() as cursor:
+            cursor.execute(WAITING, params)
+            cursor.execute(
+                "ANALYZE signal_tasks_turn, signal_tasks_sequence, "
+                "signal_tasks_delivery, signal_tasks_event"
+            )
+        return ordered
+
+    def test_each_step_reads_a_few_rows(self, ordered: Any) -> None:
+        with explained(most=6):
+            ordered.send(1)
+        rows = Delivery.objects.filter(receiver=ordered.name).order_by("-pk")
+        some = list(rows.exclude(pk=ordered.first.id)[:100])
+        with explained(most=600):  # a hundred that wait; some steps see them thrice
+            ordered.run(*[Handle(row.pk) for row in some])
+        assert ordered.calls == []
+        ordered.rejected = {0}
+        with explained(most=6):
+            ordered.run(ordered.first, follows=False)
+        with explained(most=6):
+            Delivery.objects.filter(pk=ordered.first.id).discard()
+        with explained(most=15_100):  # three looks at five thousand, and what is idle
+            sweep(Sweep(), database="default")
+
+
+class Handle:
+    def __init__(self, pk: Any) -> None:
+        self.id = pk
