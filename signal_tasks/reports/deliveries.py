@@ -149,9 +149,10 @@ def _steps(
 
 def _is_told(row: Delivery, attempts: list[Attempt]) -> bool:
     """Return True if the last failed attempt tells that the delivery is dead."""
-    last = attempts[0] if attempts else None
-    told = last is not None and last.consequence == Attempt.Consequence.DEAD
-    return row.state == State.DEAD and told and last.run == row.run
+    if row.state != State.DEAD or not attempts:
+        return False
+    last = attempts[0]
+    return last.consequence == Attempt.Consequence.DEAD and last.run == row.run
 
 
 def _failed(attempt: Attempt) -> Step:

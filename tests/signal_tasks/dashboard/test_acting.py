@@ -19,6 +19,7 @@ from signal_tasks.models import (
     Operation,
 )
 from signal_tasks.operations import Selection
+from signal_tasks.states import OperationState
 from signal_tasks.testing import run_pending
 from tests.signal_tasks.admin.conftest import Fields
 from tests.signal_tasks.conftest import listen
@@ -202,7 +203,7 @@ def test_a_stopped_operation_goes_on(
     operator: Client, operation: operations.Operation
 ) -> None:
     row = Operation.objects.get()
-    row.finish("stopped", "the canary failed")
+    row.finish(OperationState.STOPPED, "the canary failed")
     row.save()
     page = f"/signals/operations/{operation.id}/"
     assert "the canary failed" in text(operator.get(page))
