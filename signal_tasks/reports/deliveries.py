@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -20,13 +20,13 @@ from signal_tasks.models import (
     HeldDelivery,
     Operation,
     OperationItem,
-    Turn,
     Worker,
 )
 from signal_tasks.registry.registry import registry
 from signal_tasks.reports import bounds
 from signal_tasks.reports.payloads import ShownPayload, show
 from signal_tasks.states import Hold, State
+from signal_tasks.steering.keys import place_of
 from signal_tasks.steering.targets import targets_of
 
 #: Attempts and siblings that one page shows.
@@ -61,12 +61,10 @@ class Waiting:
     Attributes:
         text: one sentence.
         control: the pause or the limit that holds it, if there is one.
-        behind: the earlier delivery of its key that it waits for.
     """
 
     text: str
     control: Control | None = None
-    behind: uuid.UUID | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +80,7 @@ class DeliveryReport:
     group: FailureGroup | None
     others: bounds.Count
     waiting: Waiting | None
+    place: Mapping[str, Any]
     worker: str
 
     @property
@@ -94,11 +93,16 @@ class DeliveryReport:
         """True if a discard changes it."""
         return self.row.state in (State.PENDING, State.DEAD)
 
+    @property
+    def can_be_skipped(self) -> bool:
+        """True if others of its key may wait behind it, and it is dead."""
+        return self.row.state == State.DEAD and bool(self.place)
+
 
 def delivery(database: str, pk: uuid.UUID) -> DeliveryReport | None:
     """Return everything about one delivery; None if there is none.
 
-    At most fifteen statements, whatever it has gone through.
+    At most sixteen statements, whatever it has gone through.
     """
     rows = Delivery.objects.using(database).select_related("event")
     row = rows.filter(pk=pk).first()
@@ -121,6 +125,7 @@ def delivery(database: str, pk: uuid.UUID) -> DeliveryReport | None:
         group=group,
         others=others,
         waiting=_waiting(database, row),
+        place=place_of(pk, database),
         worker=worker,
     )
 
@@ -230,8 +235,8 @@ def _waiting(database: str, row: Delivery) -> Waiting | None:
     held = HeldDelivery.objects.using(database).filter(pk=row.pk).first()
     if held is None:
         return None
-    if held.why == Hold.BLOCKED:
-        return Waiting(text=HELD[Hold.BLOCKED], behind=_before(database, row.pk))
+    if held.why in (Hold.BLOCKED, Hold.BREAKER):
+        return Waiting(text=HELD[held.why])
     return Waiting(text=HELD[held.why], control=_control(database, row, held.why))
 
 
@@ -252,16 +257,3 @@ def _control(database: str, row: Delivery, why: str) -> Control | None:
     controls = Control.objects.using(database).filter(kind=kind, target__in=names)
     in_force = Q(until=None) | Q(until__gt=DatabaseNow())
     return controls.filter(in_force).first()
-
-
-def _before(database: str, pk: uuid.UUID) -> uuid.UUID | None:
-    """Return the delivery whose turn it is in the sequence of this one."""
-    turns: Any = Turn.objects.using(database)
-    mine = turns.filter(pk=pk).first()
-    if mine is None:
-        return None
-    first = turns.filter(sequence_id=mine.sequence_id, position__lt=mine.position)
-    found: uuid.UUID | None = (
-        first.order_by("position").values_list("pk", flat=True).first()
-    )
-    return found

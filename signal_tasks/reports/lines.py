@@ -28,6 +28,11 @@ def noting(fingerprint: str) -> str:
     return command_line("note", fingerprint, "TEXT")
 
 
+def skipping(pk: object) -> str:
+    """Return the command that lets those run that wait behind a dead letter."""
+    return command_line("skip", str(pk))
+
+
 def inspecting(pk: object) -> str:
     """Return the command that prints an event or a delivery."""
     return command_line("inspect", str(pk))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import fields, is_dataclass
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
@@ -72,11 +71,9 @@ PLAIN = {
 
 
 def _text(value: object) -> str:
-    """Return the value of an option as text; of several values, those that say much."""
-    if is_dataclass(value):
-        facts = {each.name: getattr(value, each.name) for each in fields(value)}
-        said = (f"{name} {fact}" for name, fact in facts.items() if not callable(fact))
-        return ", ".join(said)
+    """Return the value of an option as text."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {fact}" for name, fact in value.items())
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 

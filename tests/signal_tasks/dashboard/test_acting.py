@@ -22,7 +22,7 @@ from signal_tasks.operations import Selection
 from signal_tasks.states import OperationState
 from signal_tasks.testing import run_pending
 from tests.signal_tasks.admin.conftest import Fields
-from tests.signal_tasks.conftest import listen
+from tests.signal_tasks.conftest import finish, listen
 from tests.signal_tasks.dashboard.conftest import die, text
 
 pytestmark = pytest.mark.django_db
@@ -313,3 +313,24 @@ def test_forms_are_refused_without_their_token(
     for path in (NEW, CONTROL, f"/signals/dead/{group.pk}/note/"):
         assert strict.post(path, {"note": "known"}).status_code == 403
     run_pending()
+
+
+def test_a_dead_letter_is_skipped_for_those_behind_it(
+    operator: Client, pages: Client, signal: AsyncSignal
+) -> None:
+    calls = listen(signal, name="t.ordered", ordered=True)
+    for number in range(2):
+        signal.using(key="k").send(sender=None, number=number)
+    first = Delivery.objects.order_by("pk")[0]
+    finish(Delivery.objects.filter(pk=first.pk), "dead")
+    page = f"/signals/deliveries/{first.pk}/"
+    assert "let the others of its key run" in text(operator.get(page))
+    assert pages.post(f"{page}skip/").status_code == 403
+    operator.post(f"{page}skip/", {"reason": "a duplicate"})
+    run_pending()
+    assert [call["number"] for call in calls] == [1]
+
+
+def test_what_blocks_nothing_is_not_skipped(operator: Client, dead: Delivery) -> None:
+    answer = operator.post(f"/signals/deliveries/{dead.pk}/skip/")
+    assert "nothing waits behind it" in text(answer, 400)

@@ -22,14 +22,12 @@ from signal_tasks.models import (
     FailureGroup,
     HeldDelivery,
     Operation,
-    Sequence,
-    Turn,
     Worker,
 )
 from signal_tasks.operations import Selection
 from signal_tasks.states import Hold
 from signal_tasks.testing import run_pending
-from tests.signal_tasks.conftest import listen, send
+from tests.signal_tasks.conftest import finish, listen, send
 from tests.signal_tasks.dashboard.conftest import (
     MARKUP,
     OPERATOR,
@@ -45,6 +43,7 @@ LISTS = (
     "",
     "events/",
     "dead/",
+    "blocked/",
     "receivers/",
     "operations/",
     "workers/",
@@ -213,21 +212,18 @@ def test_a_paused_delivery_tells_by_whom_and_why(
 def test_a_blocked_delivery_names_the_one_before_it(
     pages: Client, signal: AsyncSignal
 ) -> None:
-    listen(signal, name="t.ordered")
-    sequence = Sequence.objects.create(receiver="t.ordered", key="k", last=2)
+    listen(signal, name="t.ordered", ordered=True)
     for _ in range(2):
-        signal.send(sender=None)
+        signal.using(key="k").send(sender=None)
     first, second = Delivery.objects.order_by("pk")
-    for position, each in enumerate((first, second), start=1):
-        Turn.objects.create(
-            delivery_id=each.pk, sequence_id=sequence.pk, position=position
-        )
-    HeldDelivery.objects.create(
-        delivery_id=second.pk, receiver="t.ordered", why=Hold.BLOCKED
-    )
+    finish(Delivery.objects.filter(pk=first.pk), "dead")
     seen = text(pages.get(f"/signals/deliveries/{second.pk}/"))
-    assert "An earlier delivery of its key has to finish first." in seen
+    assert "waits behind" in seen
     assert f"/signals/deliveries/{first.pk}/" in seen
+    assert "1 behind it" in text(pages.get("/signals/blocked/"))
+    assert "No key is blocked." in text(
+        pages.get("/signals/blocked/", {"receiver": "t.other"})
+    )
 
 
 # -- the other pages ----------------------------------------------------------------
