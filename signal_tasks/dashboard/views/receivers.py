@@ -13,7 +13,7 @@ from signal_tasks.dashboard.access import changing, demand, page
 from signal_tasks.dashboard.forms import ControlForm
 from signal_tasks.dashboard.rendering import address, refused, show
 from signal_tasks.operations import ControlInForce
-from signal_tasks.reports import groups, lines
+from signal_tasks.reports import groups, history, lines
 from signal_tasks.reports import receivers as reports
 from signal_tasks.selection import Selection
 from signal_tasks.steering.targets import targets_of
@@ -84,10 +84,14 @@ def receiver(request: HttpRequest, name: str) -> HttpResponse:
     def read(database: str) -> Mapping[str, Any]:
         found = reports.receiver(database, name)
         wanted = groups.GroupFilter(receiver=name)
+        span = history.span_of(request.GET)
         return {
             "section": "receivers",
             "receiver": found,
             "groups": groups.groups(database, wanted),
+            "chart": history.chart(database, span, name),
+            "figures": history.figures_of(database, name, span),
+            "spans": list(history.SPANS),
             "controls": list(_controls_of(found)),
             "target": f"receiver:{name}",
             "commands": _commands(name),
