@@ -31,7 +31,7 @@ VERBS = {
     "pause": "signal_tasks.pause_target",
     "limit": "signal_tasks.limit_target",
     "note": "signal_tasks.annotate_failuregroup",
-    "acknowledge": "signal_tasks.view_delivery",
+    "acknowledge": "signal_tasks.annotate_failuregroup",
 }
 
 

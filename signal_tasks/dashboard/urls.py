@@ -24,6 +24,7 @@ urlpatterns = [
     path("deliveries/<uuid:pk>/skip/", deliveries.skip, name="skip"),
     path("blocked/", deliveries.blocked, name="blocked"),
     path("dead/", groups.groups, name="groups"),
+    path("acknowledge/", groups.acknowledge, name="acknowledge"),
     path("dead/<str:fingerprint>/", groups.group, name="group"),
     path("dead/<str:fingerprint>/note/", groups.note, name="note"),
     path("operations/", operations.operation_list, name="operations"),

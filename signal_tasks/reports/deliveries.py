@@ -188,8 +188,8 @@ def _finished(row: Delivery, at: datetime) -> Step:
 
 
 def _running(row: Delivery, worker: str) -> Step:
-    by = f" by {worker}" if worker else ""
-    title = f"run {row.run}, attempt {row.attempts} is running{by}"
+    on = f" on {worker}" if worker else ""
+    title = f"run {row.run}, attempt {row.attempts} runs{on}"
     text = "its lease ends then, unless the worker extends it"
     at = row.next_check_at or row.available_at
     return Step(at=at, title=title, tone="busy", text=text)

@@ -33,6 +33,11 @@ def skipping(pk: object) -> str:
     return command_line("skip", str(pk))
 
 
+def acknowledging() -> str:
+    """Return the command that says that the dead letters were seen."""
+    return command_line("acknowledge")
+
+
 def inspecting(pk: object) -> str:
     """Return the command that prints an event or a delivery."""
     return command_line("inspect", str(pk))

@@ -10,7 +10,7 @@ from django.shortcuts import redirect
 
 from signal_tasks import operations
 from signal_tasks.dashboard.access import changing, demand, page
-from signal_tasks.dashboard.forms import NoteForm
+from signal_tasks.dashboard.forms import NoteForm, ReasonForm
 from signal_tasks.dashboard.rendering import address, refused, show
 from signal_tasks.reports import groups as reports
 from signal_tasks.reports import lines
@@ -24,7 +24,12 @@ def groups(request: HttpRequest) -> HttpResponse:
 
     def read(database: str) -> Mapping[str, Any]:
         found = reports.groups(database, wanted)
-        return {"section": "groups", "page": found, "filter": wanted}
+        return {
+            "section": "groups",
+            "page": found,
+            "filter": wanted,
+            "acknowledge": lines.acknowledging(),
+        }
 
     return show(request, "groups.html", read)
 
@@ -59,4 +64,16 @@ def note(request: HttpRequest, fingerprint: str) -> HttpResponse:
         operations.annotate(fingerprint, form.cleaned_data["note"], by=request.user)
     except LookupError as error:
         raise Http404(str(error)) from error
+    return redirect(back)
+
+
+@changing
+def acknowledge(request: HttpRequest) -> HttpResponse:
+    """Say that the dead letters of now, in all outboxes, were seen."""
+    demand(request, "acknowledge")
+    back = address(request, "groups")
+    form = ReasonForm(request.POST)
+    if not form.is_valid():
+        return refused(request, form, back)
+    operations.acknowledge(by=request.user, reason=form.cleaned_data["reason"])
     return redirect(back)

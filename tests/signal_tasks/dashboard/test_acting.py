@@ -310,7 +310,8 @@ def test_forms_are_refused_without_their_token(
     strict = Client(enforce_csrf_checks=True)
     strict.cookies = operator.cookies
     group = FailureGroup.objects.get()
-    for path in (NEW, CONTROL, f"/signals/dead/{group.pk}/note/"):
+    paths = (NEW, CONTROL, f"/signals/dead/{group.pk}/note/", "/signals/acknowledge/")
+    for path in paths:
         assert strict.post(path, {"note": "known"}).status_code == 403
     run_pending()
 
@@ -334,3 +335,14 @@ def test_a_dead_letter_is_skipped_for_those_behind_it(
 def test_what_blocks_nothing_is_not_skipped(operator: Client, dead: Delivery) -> None:
     answer = operator.post(f"/signals/deliveries/{dead.pk}/skip/")
     assert "nothing waits behind it" in text(answer, 400)
+
+
+def test_dead_letters_are_acknowledged_by_who_may_write_notes(
+    operator: Client, pages: Client, dead: Delivery
+) -> None:
+    assert "died and nobody has looked" in text(pages.get("/signals/"))
+    assert pages.post("/signals/acknowledge/").status_code == 403
+    operator.post("/signals/acknowledge/", {"reason": "known"})
+    assert "died and nobody has looked" not in text(pages.get("/signals/"))
+    entry = AuditEntry.objects.get(verb="acknowledge")
+    assert (entry.by, entry.reason) == ("operator", "known")
