@@ -35,7 +35,7 @@ from orders.signals import (
     order_confirmed,
 )
 from products.models import Review
-from signal_tasks import RetryPolicy, async_receiver, current_delivery
+from signal_tasks import Coalesce, RetryPolicy, async_receiver, current_delivery
 
 RETRIES = RetryPolicy(max_attempts=8)
 
@@ -180,9 +180,17 @@ def is_news_to_vendor(
     retry=RETRIES,
     timeout=30,
     on_missing="skip",  # a review that was taken back is no news
+    coalesce=Coalesce(
+        key=lambda sender, instance, **kwargs: instance.product_id,
+        within=settings.REVIEW_DIGEST_SECONDS,
+        max_wait=15 * settings.REVIEW_DIGEST_SECONDS,
+    ),
 )
 def send_review_to_vendor(sender: object, instance: Review, **kwargs: object) -> None:
-    """Tell the vendor that there is a review: its text stays on the page."""
+    """Tell the vendor of new reviews of a product: their texts stay on the page.
+
+    One email for all that come in quick succession, about the newest of them.
+    """
     vendor = instance.product.vendor
     if vendor is None or not vendor.email:
         return
@@ -194,6 +202,7 @@ def send_review_to_vendor(sender: object, instance: Review, **kwargs: object) ->
             context={
                 "review": instance,
                 "product": instance.product,
+                "reviews": instance.product.reviews.count(),
                 "vendor": vendor,
                 "site": settings.SITE_URL,
             },

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import uuid
+from collections.abc import Collection
 
 from chaos.crash_points import CrashPoint
 from chaos.environment import Environment, PromiseBroken
@@ -36,8 +38,9 @@ def ordered_crash(env: Environment) -> None:
     env.wait_for_deliveries()
     line = f"line-{env.rng.getrandbits(64)}"
     keys = [f"{line}-{number}" for number in range(NUMBER)]
-    lined.using(key=line).send_many(None, [{"key": key, "line": line} for key in keys])
-    env.wait_until(lambda: _moved_away() >= NUMBER - 1, "deliveries moved away", 20)
+    items = [{"key": key, "line": line} for key in keys]
+    sent = lined.using(key=line).send_many(None, items)
+    env.wait_until(lambda: _moved_away(sent) == NUMBER - 1, "deliveries moved away", 20)
     CrashPoint.NEXT_FOUND.arm()
     permission(line).touch()
     env.wait_for_crash(CrashPoint.NEXT_FOUND)
@@ -46,10 +49,10 @@ def ordered_crash(env: Environment) -> None:
         raise PromiseBroken(f"out of order: {_effects(keys)}")
 
 
-def _moved_away() -> int:
-    """Return how many deliveries no relay looks at for half a minute."""
-    rows = Delivery.objects.filter(state="pending", next_check_at__gt=from_now(30))
-    return int(rows.count())
+def _moved_away(events: Collection[uuid.UUID]) -> int:
+    """Return how many deliveries of these no relay looks at for half a minute."""
+    rows = Delivery.objects.filter(event_id__in=events, state="pending")
+    return int(rows.filter(next_check_at__gt=from_now(30)).count())
 
 
 def _effects(keys: list[str]) -> list[str]:

@@ -24,8 +24,10 @@ from typing import Any
 
 from django.db import Error
 
-#: After this long whoever waits for the lock goes on without it (seconds).
-PATIENCE = 10
+#: After this long whoever waits for the lock goes on without it (seconds). The server
+#: sees no deadlock between such a lock and rows: it has to end well before a wait for a
+#: row does, even several times in a row.
+PATIENCE = 3
 
 
 @contextmanager

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from django.contrib.auth.models import User
 from django.core import mail
 from django.db import IntegrityError, transaction
+from django.utils import timezone
 
 from products.models import Product, Review
 from products.reviews import review_product
+from signal_tasks.models import Delivery
+from signal_tasks.registry.registry import registry
 from signal_tasks.testing import run_pending
 from tests.shop.outgoing import written
 
@@ -54,6 +57,32 @@ def test_a_vendor_hears_of_a_new_review(client, pot, ada):
     assert message.subject == "A review of Teapot"
     assert "a customer has reviewed your Teapot: 4 of 5." in message.body
     assert "http://localhost:8000/products/teapot/" in message.body
+
+
+@pytest.fixture
+def slow_digest() -> Iterator[None]:
+    """Let the vendor wait for a minute, as tests otherwise do not."""
+    receiver = registry.receiver("notifications.receivers.send_review_to_vendor")
+    assert receiver is not None
+    coalesce = receiver.options.coalesce
+    usual = {name: getattr(coalesce, name) for name in ("within", "max_wait")}
+    for name in usual:
+        object.__setattr__(coalesce, name, 60.0)
+    yield
+    for name, seconds in usual.items():
+        object.__setattr__(coalesce, name, seconds)
+
+
+def test_reviews_that_come_together_are_told_in_one_email(pot, ada, slow_digest):
+    bob = user("bob")
+    review_product(product=pot, author=ada, rating=4, text="It pours well.")
+    review_product(product=pot, author=bob, rating=2, text="It drips.")
+    assert run_pending() == []  # there may be more
+    Delivery.objects.update(available_at=timezone.now())
+    run_pending()
+    [message] = mail.outbox
+    assert "a customer has reviewed your Teapot: 2 of 5." in message.body
+    assert "2 reviews now" in message.body
 
 
 def test_what_a_stranger_writes_goes_into_no_email_to_the_vendor(client, pot, ada):
