@@ -10,7 +10,12 @@ from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_safe
+from django.views.decorators.csrf import csrf_protect
+from django.views.decorators.http import (
+    require_http_methods,
+    require_POST,
+    require_safe,
+)
 
 View = Callable[..., HttpResponse]
 
@@ -26,7 +31,7 @@ VERBS = {
     "pause": "signal_tasks.pause_target",
     "limit": "signal_tasks.limit_target",
     "note": "signal_tasks.annotate_failuregroup",
-    "acknowledge": "signal_tasks.view_delivery",
+    "acknowledge": "signal_tasks.annotate_failuregroup",
 }
 
 
@@ -63,3 +68,15 @@ def for_viewers(view: View) -> View:
 def page(view: View) -> View:
     """Make a page that changes nothing, for who may view deliveries."""
     return for_viewers(require_safe(view))
+
+
+def asking(view: View) -> View:
+    """Make a page that asks, and whose form comes back to it."""
+    return for_viewers(
+        csrf_protect(require_http_methods(["GET", "HEAD", "POST"])(view))
+    )
+
+
+def changing(view: View) -> View:
+    """Make the target of a form; the view asks for the permission that it needs."""
+    return for_viewers(csrf_protect(require_POST(view)))

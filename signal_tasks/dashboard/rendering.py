@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import urlencode
 
+from django import forms
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.urls import reverse
 
 from signal_tasks.dashboard.access import verbs_of
 from signal_tasks.db.aliases import outbox_aliases
@@ -39,14 +42,47 @@ def show(
     database = database_of(request)
     try:
         with bounded_statements(database):
-            context = {**read(database)}
+            context = read(database)
     except TooSlow:
         template, context = "too_slow.html", {"seconds": STATEMENT_SECONDS}
-    context |= {
-        "database": database,
+    return _render(request, template, context, live=live)
+
+
+def refused(
+    request: HttpRequest, why: forms.Form | Exception, back: str
+) -> HttpResponse:
+    """Say why what a form asked for was not done."""
+    if isinstance(why, forms.Form):
+        errors = [
+            f"{name}: {text}" for name, each in why.errors.items() for text in each
+        ]
+    else:
+        errors = [str(why)]
+    context = {"errors": errors, "back": back}
+    return _render(request, "refused.html", context, status=400)
+
+
+def address(request: HttpRequest, name: str, *args: object) -> str:
+    """Return the address of a page of the same outbox."""
+    path = reverse(f"signal_tasks:{name}", args=args)
+    given = request.GET.get("database")
+    return f"{path}?{urlencode({'database': given})}" if given else path
+
+
+def _render(
+    request: HttpRequest,
+    template: str,
+    context: Mapping[str, Any],
+    *,
+    live: bool = False,
+    status: int = 200,
+) -> HttpResponse:
+    frame = {
+        "database": database_of(request),
         "databases": outbox_aliases(),
         "is_live": live,
         "may": verbs_of(request),
         "section": context.get("section", ""),
     }
-    return render(request, f"{FOLDER}{template}", context)
+    context = {**context, **frame}
+    return render(request, f"{FOLDER}{template}", context, status=status)

@@ -5,15 +5,25 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Self
 from urllib.parse import urlencode
 
+from django.utils import timezone
+from django.utils.dateparse import parse_datetime
+
+from signal_tasks.db.clock import id_at
 from signal_tasks.models import Attempt, Delivery, Event
+from signal_tasks.reports import waterfall
 from signal_tasks.reports.payloads import ShownPayload, show
 
 #: Events of one page, deliveries of one event, and steps of a chain that are shown.
 PAGE, MAX_DELIVERIES, MAX_CHAIN = 50, 100, 50
+#: Effects are looked for among the events that were sent so long after an event: there
+#: is no index of causes.
+EFFECTS_WITHIN = timedelta(hours=1)
+#: The ids of events are made by the clocks of their senders, which may differ by this.
+CLOCKS_DIFFER = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,11 +33,15 @@ class EventFilter:
     Attributes:
         subject: ``app.model:pk``.
         signal: the full name.
+        since: only events sent at this time or later.
+        until: only events sent before.
         before: id of an event; only older ones are listed.
     """
 
     subject: str = ""
     signal: str = ""
+    since: datetime | None = None
+    until: datetime | None = None
     before: uuid.UUID | None = None
 
     @classmethod
@@ -37,15 +51,27 @@ class EventFilter:
             before = uuid.UUID(str(query.get("before", "")))
         except ValueError:
             before = None
-        texts = {
-            name: str(query.get(name, "")).strip() for name in ("subject", "signal")
-        }
-        return cls(before=before, **texts)
+        subject, signal = (
+            str(query.get(name, "")).strip().replace("\0", "")
+            for name in ("subject", "signal")
+        )
+        return cls(
+            subject=subject,
+            signal=signal,
+            since=_moment(query.get("since")),
+            until=_moment(query.get("until")),
+            before=before,
+        )
 
     def query(self, **changes: Any) -> str:
         """Return the filters, with changes, as a query of a URL."""
         given = {each.name: getattr(self, each.name) for each in fields(self)} | changes
-        return urlencode({name: value for name, value in given.items() if value})
+        texts = {
+            name: value.isoformat() if isinstance(value, datetime) else value
+            for name, value in given.items()
+            if value
+        }
+        return urlencode(texts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,8 +103,12 @@ class EventReport:
     headers: Mapping[str, Any]
     deliveries: Sequence[Delivery]
     failures: Mapping[uuid.UUID, Sequence[Attempt]]
+    deliveries_are_cut: bool
     causes: Sequence[Event]
     effects: Sequence[Event]
+    effects_are_cut: bool
+    effects_until: datetime | None
+    waterfall: waterfall.Waterfall
 
 
 def events(database: str, wanted: EventFilter) -> EventPage:
@@ -88,6 +118,12 @@ def events(database: str, wanted: EventFilter) -> EventPage:
         rows = rows.filter(subject=wanted.subject)
     if wanted.signal:
         rows = rows.filter(signal=wanted.signal)
+    if wanted.since is not None:
+        first = id_at(wanted.since - CLOCKS_DIFFER)
+        rows = rows.filter(pk__gte=first, sent_at__gte=wanted.since)
+    if wanted.until is not None:
+        last = id_at(wanted.until + CLOCKS_DIFFER)
+        rows = rows.filter(pk__lt=last, sent_at__lt=wanted.until)
     if wanted.before is not None:
         rows = rows.filter(pk__lt=wanted.before)
     found = list(rows[: PAGE + 1])
@@ -124,24 +160,47 @@ def event(database: str, pk: uuid.UUID) -> EventReport | None:
     row = Event.objects.using(database).filter(pk=pk).first()
     if row is None:
         return None
-    deliveries = list(
-        Delivery.objects.using(database)
-        .filter(event_id=pk)
-        .order_by("receiver")[:MAX_DELIVERIES]
-    )
+    rows = Delivery.objects.using(database).filter(event_id=pk).order_by("receiver")
+    deliveries = list(rows[: MAX_DELIVERIES + 1])
+    is_cut, deliveries = len(deliveries) > MAX_DELIVERIES, deliveries[:MAX_DELIVERIES]
+    failures = _failures(database, [each.pk for each in deliveries])
+    now = timezone.now()
+    until, is_all = _effects_until(row, deliveries, now)
+    effects = _effects(database, row, until)
     return EventReport(
         row=row,
         payload=show(row.payload),
         headers=_headers(row),
         deliveries=deliveries,
-        failures=_failures(database, [each.pk for each in deliveries]),
+        deliveries_are_cut=is_cut,
+        failures=failures,
         causes=_causes(database, row),
-        effects=list(
-            Event.objects.using(database)
-            .filter(cause_id=pk, pk__gt=pk)
-            .order_by("pk")[:MAX_CHAIN]
-        ),
+        effects=effects[:MAX_CHAIN],
+        effects_are_cut=len(effects) > MAX_CHAIN,
+        effects_until=None if is_all else until,
+        waterfall=waterfall.waterfall(row.sent_at, deliveries, failures, now),
     )
+
+
+def _effects(database: str, row: Event, until: datetime) -> list[Event]:
+    """Return the events that its receivers have sent, up to a moment."""
+    sent = Event.objects.using(database).filter(
+        cause_id=row.pk, pk__gt=row.pk, pk__lt=id_at(until)
+    )
+    return list(sent.order_by("pk")[: MAX_CHAIN + 1])
+
+
+def _effects_until(
+    row: Event, deliveries: Sequence[Delivery], now: datetime
+) -> tuple[datetime, bool]:
+    """Return up to when effects are looked for, and whether none can be later.
+
+    A delivery that has finished sends nothing any more.
+    """
+    last = max((each.finished_at or now for each in deliveries), default=row.sent_at)
+    until = last + CLOCKS_DIFFER
+    longest = row.sent_at + EFFECTS_WITHIN
+    return min(until, longest), until <= longest
 
 
 def _headers(row: Event) -> Mapping[str, Any]:
@@ -173,3 +232,14 @@ def _causes(database: str, row: Event) -> Sequence[Event]:
         chain.append(found)
         cause = found.cause_id
     return chain[::-1]
+
+
+def _moment(text: object) -> datetime | None:
+    """Return a moment from a URL, in the time zone of the page unless it has one."""
+    try:
+        found = parse_datetime(str(text or ""))
+    except ValueError:
+        return None
+    if found is not None and timezone.is_naive(found):
+        return timezone.make_aware(found)
+    return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -14,11 +14,13 @@ from signal_tasks.conf import settings
 from signal_tasks.db.clock import DatabaseNow, from_now
 from signal_tasks.healthcheck.problems import notices, problems
 from signal_tasks.models import Delivery, Gate, Worker
+from signal_tasks.models.history import ALL
 from signal_tasks.registry.registry import registry
-from signal_tasks.reports import bounds
+from signal_tasks.reports import bounds, history
 from signal_tasks.states import Breaker, State
 
 NONE = bounds.Count(0)
+NO_FIGURES = history.Figures()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +37,7 @@ class ReceiverLine:
     oldest_due_at: datetime | None = None
     breaker: str = Breaker.CLOSED
     holding: bool = False
+    figures: history.Figures = NO_FIGURES
 
     @property
     def severity(self) -> tuple[int, int, int]:
@@ -58,14 +61,17 @@ class Overview:
     receivers: Sequence[ReceiverLine]
     workers: int
     now: datetime
+    figures: history.Figures
+    chart: history.Chart
 
 
-def overview(database: str) -> Overview:
+def overview(database: str, span: history.Span = history.SPANS["1h"]) -> Overview:
     """Return the state of one outbox; a constant number of statements."""
     recently = from_now(-settings().WORKER_TTL)
     workers = list(Worker.objects.using(database).filter(seen_at__gte=recently))
     wrong = list(problems(database, workers))
-    lines = _lines(database)
+    figures = history.figures(database, span)
+    lines = _lines(database, figures)
     return Overview(
         healthy=not wrong,
         problems=wrong,
@@ -73,10 +79,12 @@ def overview(database: str) -> Overview:
         receivers=sorted(lines, key=lambda line: (line.severity, line.name)),
         workers=len(workers),
         now=timezone.now(),
+        figures=figures.get(ALL, NO_FIGURES),
+        chart=history.chart(database, span),
     )
 
 
-def _lines(database: str) -> list[ReceiverLine]:
+def _lines(database: str, figures: Mapping[str, history.Figures]) -> list[ReceiverLine]:
     is_due = Q(state=State.PENDING, available_at__lte=DatabaseNow())
     pending = Q(state=State.PENDING)
     live = Delivery.objects.using(database).live().values("receiver")
@@ -98,7 +106,10 @@ def _lines(database: str) -> list[ReceiverLine]:
         facts.setdefault(name, {})["dead"] = number
     for receiver in registry.receivers():
         facts.setdefault(receiver.name, {})
-    return [ReceiverLine(name=name, **line) for name, line in facts.items()]
+    return [
+        ReceiverLine(name=name, figures=figures.get(name, NO_FIGURES), **line)
+        for name, line in facts.items()
+    ]
 
 
 def _dead(database: str) -> dict[str, bounds.Count]:

@@ -9,8 +9,10 @@ from typing import Any
 from django.http import Http404, HttpRequest, HttpResponse
 
 from signal_tasks.dashboard.access import page
+from signal_tasks.dashboard.objects import with_pages
 from signal_tasks.dashboard.rendering import show
 from signal_tasks.reports import events as reports
+from signal_tasks.reports import lines
 
 
 @page
@@ -33,6 +35,11 @@ def event(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
         found = reports.event(database, pk)
         if found is None:
             raise Http404(f"There is no event {pk}.")
-        return {"section": "events", "event": found}
+        return {
+            "section": "events",
+            "event": found,
+            "objects": with_pages(request, found.payload.references),
+            "inspect": lines.inspecting(pk),
+        }
 
     return show(request, "event.html", read)

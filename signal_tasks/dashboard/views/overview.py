@@ -9,6 +9,7 @@ from django.http import HttpRequest, HttpResponse
 
 from signal_tasks.dashboard.access import page
 from signal_tasks.dashboard.rendering import show
+from signal_tasks.reports import history
 from signal_tasks.reports import overview as reports
 
 
@@ -17,6 +18,13 @@ def overview(request: HttpRequest) -> HttpResponse:
     """Show health, and the receivers, those with problems first."""
 
     def read(database: str) -> Mapping[str, Any]:
-        return {"section": "overview", "overview": reports.overview(database)}
+        found = reports.overview(database, history.span_of(request.GET))
+        return {
+            "section": "overview",
+            "overview": found,
+            "chart": found.chart,
+            "figures": found.figures,
+            "spans": list(history.SPANS),
+        }
 
     return show(request, "overview.html", read)

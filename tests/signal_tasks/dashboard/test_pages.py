@@ -2,39 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
-from django.contrib.auth.models import Permission, User
+from django.contrib.auth.models import User
 from django.test import Client
 
 from signal_tasks import AsyncSignal
 from tests.signal_tasks.conftest import listen
+from tests.signal_tasks.dashboard.conftest import text
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def viewer() -> User:
-    """Somebody who may view deliveries, and nothing else."""
-    user = User.objects.create_user("viewer")
-    may = Permission.objects.get(
-        content_type__app_label="signal_tasks", codename="view_delivery"
-    )
-    user.user_permissions.add(may)
-    return user
-
-
-@pytest.fixture
-def pages(client: Client, viewer: User) -> Client:
-    """A viewer's browser."""
-    client.force_login(viewer)
-    return client
-
-
-def text(answer: Any) -> str:
-    assert answer.status_code == 200, answer
-    return str(answer.content.decode())
 
 
 def test_who_is_not_logged_in_is_asked_to(client: Client) -> None:

@@ -1,0 +1,32 @@
+"""Pages of the admin for the objects that events are about."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from django.apps import apps
+from django.http import HttpRequest
+from django.urls import NoReverseMatch, reverse
+
+from signal_tasks.reports.payloads import Reference
+
+
+def with_pages(
+    request: HttpRequest, references: Iterable[Reference]
+) -> list[tuple[Reference, str]]:
+    """Return the references, each with its page in the admin, or an empty text.
+
+    Without the database: the object of a page may be gone.
+    """
+    return [(each, _page(request, each)) for each in references]
+
+
+def _page(request: HttpRequest, reference: Reference) -> str:
+    try:
+        meta = apps.get_model(reference.model)._meta
+        path = f"admin:{meta.app_label}_{meta.model_name}_change"
+        address = reverse(path, args=[reference.pk])
+    except (LookupError, ValueError, NoReverseMatch):
+        return ""
+    sees = request.user.has_perm(f"{meta.app_label}.view_{meta.model_name}")
+    return address if sees and getattr(request.user, "is_staff", False) else ""

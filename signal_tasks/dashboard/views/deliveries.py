@@ -1,0 +1,79 @@
+"""The page of one delivery, and the keys that dead letters block."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect
+
+from signal_tasks import operations
+from signal_tasks.dashboard.access import changing, demand, page
+from signal_tasks.dashboard.forms import ReasonForm
+from signal_tasks.dashboard.objects import with_pages
+from signal_tasks.dashboard.rendering import address, refused, show
+from signal_tasks.reports import deliveries as reports
+from signal_tasks.reports import lines
+from signal_tasks.selection import Selection
+
+
+@page
+def delivery(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
+    """Show what a delivery went through, why it waits, and what can be done."""
+
+    def read(database: str) -> Mapping[str, Any]:
+        found = reports.delivery(database, pk)
+        if found is None:
+            raise Http404(f"There is no delivery {pk}.")
+        only = Selection(ids=(pk,))
+        return {
+            "section": "events",
+            "delivery": found,
+            "objects": with_pages(request, found.payload.references),
+            "commands": {
+                "replay": lines.changing("replay", only),
+                "discard": lines.changing("discard", only),
+                "skip": lines.skipping(pk),
+            },
+            "inspect": lines.inspecting(pk),
+        }
+
+    return show(request, "delivery.html", read)
+
+
+#: Keys of the page, each of which takes a few statements.
+MAX_KEYS = 20
+
+
+@page
+def blocked(request: HttpRequest) -> HttpResponse:
+    """Show the keys of ordered receivers in which nothing runs, of all outboxes."""
+    name = str(request.GET.get("receiver", "")).strip().replace("\0", "")
+
+    def read(_: str) -> Mapping[str, Any]:
+        keys = operations.blocked_keys(receiver=name or None, limit=MAX_KEYS + 1)
+        return {
+            "section": "blocked",
+            "keys": keys[:MAX_KEYS],
+            "is_cut": len(keys) > MAX_KEYS,
+            "receiver": name,
+        }
+
+    return show(request, "blocked.html", read)
+
+
+@changing
+def skip(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
+    """Let those run that wait behind a dead letter."""
+    demand(request, "skip")
+    back = address(request, "delivery", pk)
+    form = ReasonForm(request.POST)
+    if not form.is_valid():
+        return refused(request, form, back)
+    try:
+        operations.skip(pk, by=request.user, reason=form.cleaned_data["reason"])
+    except ValueError as error:
+        return refused(request, error, back)
+    return redirect(back)

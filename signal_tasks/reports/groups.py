@@ -1,0 +1,131 @@
+"""Dead letters in groups of the same error, a page of them in few statements."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlencode
+
+from django.db.models import Exists, OuterRef
+from django.utils.dateparse import parse_datetime
+from django.utils.timezone import is_aware
+
+from signal_tasks.models import Attempt, Delivery, FailureGroup
+from signal_tasks.reports import bounds
+
+#: Groups of one page, each of which is counted; dead letters that a group shows.
+PAGE, MAX_LETTERS = 20, 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupFilter:
+    """The filters of the list, as the URL has them.
+
+    Attributes:
+        receiver: name of the receiver, or empty.
+        every: also groups of which nothing is dead.
+        before: only groups that were last seen earlier.
+    """
+
+    receiver: str = ""
+    every: bool = False
+    before: datetime | None = None
+
+    @classmethod
+    def from_query(cls, query: Mapping[str, Any]) -> GroupFilter:
+        """Read the filters from a URL; what makes no sense is left out."""
+        receiver = str(query.get("receiver", "")).strip().replace("\0", "")
+        before = moment(str(query.get("before", "")))
+        return cls(receiver=receiver, every=bool(query.get("every")), before=before)
+
+    def query(self, before: datetime) -> str:
+        """Return the query of the next page."""
+        given = {"receiver": self.receiver, "every": "1" if self.every else ""}
+        given["before"] = before.isoformat()
+        return urlencode({name: value for name, value in given.items() if value})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupLine:
+    """A failure group, and how many dead letters it has now."""
+
+    row: FailureGroup
+    dead: bounds.Count
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupPage:
+    """A page of groups; ``older`` is the query of the next one, if there is one."""
+
+    lines: Sequence[GroupLine]
+    dead: bounds.Count
+    older: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupReport:
+    """A group with its last dead letters and the last failure."""
+
+    row: FailureGroup
+    dead: bounds.Count
+    letters: Sequence[Delivery]
+    sample: Attempt | None
+
+
+def moment(text: str) -> datetime | None:
+    """Return a moment from a URL; None if it is none, or has no time zone."""
+    try:
+        found = parse_datetime(text)
+    except ValueError:
+        return None
+    return found if found is not None and is_aware(found) else None
+
+
+def groups(database: str, wanted: GroupFilter) -> GroupPage:
+    """Return the groups that were seen last; most dead letters first.
+
+    At most two statements, and one for each group of the page.
+    """
+    rows: Any = FailureGroup.objects.using(database).order_by("-last_seen_at", "pk")
+    if wanted.receiver:
+        rows = rows.filter(receiver=wanted.receiver)
+    if wanted.before is not None:
+        rows = rows.filter(last_seen_at__lt=wanted.before)
+    if not wanted.every:
+        dead = Attempt.objects.using(database).filter(
+            fingerprint=OuterRef("pk"), consequence=Attempt.Consequence.DEAD
+        )
+        rows = rows.filter(Exists(dead))
+    found = list(rows[: PAGE + 1])
+    more, found = len(found) > PAGE, found[:PAGE]
+    lines = [GroupLine(row=row, dead=dead_of(database, row.pk)) for row in found]
+    letters = Delivery.objects.using(database).dead()
+    if wanted.receiver:
+        letters = letters.filter(receiver=wanted.receiver)
+    return GroupPage(
+        lines=sorted(lines, key=lambda line: line.dead.number, reverse=True),
+        dead=bounds.count(letters),
+        older=wanted.query(found[-1].last_seen_at) if more else "",
+    )
+
+
+def group(database: str, fingerprint: str) -> GroupReport | None:
+    """Return one group; None if there is none. Four statements."""
+    row = FailureGroup.objects.using(database).filter(pk=fingerprint).first()
+    if row is None:
+        return None
+    letters = Delivery.objects.using(database).of_group(fingerprint)
+    last = Attempt.objects.using(database).filter(fingerprint=fingerprint)
+    return GroupReport(
+        row=row,
+        dead=bounds.count(letters),
+        letters=list(letters.order_by("-finished_at")[:MAX_LETTERS]),
+        sample=last.order_by("-pk").first(),
+    )
+
+
+def dead_of(database: str, fingerprint: str) -> bounds.Count:
+    """Count the dead letters of a group."""
+    return bounds.count(Delivery.objects.using(database).of_group(fingerprint))

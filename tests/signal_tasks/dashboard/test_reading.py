@@ -1,0 +1,429 @@
+"""Each page, with and without data: what it tells, to whom, in how many statements."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from signal_tasks import AsyncSignal, operations
+from signal_tasks.models import (
+    Attempt,
+    AuditEntry,
+    Delivery,
+    Event,
+    FailureGroup,
+    HeldDelivery,
+    Operation,
+    Worker,
+)
+from signal_tasks.operations import Selection
+from signal_tasks.states import Hold
+from signal_tasks.testing import run_pending
+from tests.signal_tasks.conftest import finish, listen, send
+from tests.signal_tasks.dashboard.conftest import (
+    MARKUP,
+    OPERATOR,
+    die,
+    logged_in,
+    text,
+    user,
+)
+
+pytestmark = pytest.mark.django_db
+
+LISTS = (
+    "",
+    "events/",
+    "dead/",
+    "blocked/",
+    "receivers/",
+    "operations/",
+    "workers/",
+    "log/",
+)
+
+
+@pytest.fixture
+def group(dead: Delivery) -> FailureGroup:
+    return FailureGroup.objects.get()
+
+
+@pytest.fixture
+def details(dead: Delivery, group: FailureGroup) -> list[str]:
+    """The pages of one thing each."""
+    operations.replay(Selection(receiver="t.failing"), reason=MARKUP, by=MARKUP)
+    return [
+        f"events/{dead.event_id}/",
+        f"deliveries/{dead.pk}/",
+        f"dead/{group.pk}/",
+        f"receivers/{dead.receiver}/",
+        f"operations/{Operation.objects.get().pk}/",
+    ]
+
+
+# -- for whom -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page", LISTS)
+def test_each_list_can_be_empty(pages: Client, page: str) -> None:
+    text(pages.get(f"/signals/{page}"))
+
+
+def test_each_page_is_for_viewers_only(details: list[str], client: Client) -> None:
+    nobody = logged_in(User.objects.create_user("nobody"))
+    viewer = logged_in(user("viewer", "view_delivery"))
+    for page in (*LISTS, *details):
+        assert client.get(f"/signals/{page}").status_code == 302
+        assert nobody.get(f"/signals/{page}").status_code == 403
+        text(viewer.get(f"/signals/{page}"))
+
+
+def test_a_viewer_is_offered_nothing_to_press(
+    pages: Client, details: list[str]
+) -> None:
+    for page in details:
+        seen = text(pages.get(f"/signals/{page}"))
+        assert 'method="post"' not in seen, page
+        assert "operations/new/" not in seen
+
+
+def test_pages_are_not_changed_by_posts(operator: Client, details: list[str]) -> None:
+    for page in (*LISTS, *details):
+        assert operator.post(f"/signals/{page}").status_code == 405
+
+
+def test_no_page_lets_markup_through(operator: Client, details: list[str]) -> None:
+    operations.annotate(FailureGroup.objects.get().pk, MARKUP, by=MARKUP)
+    Worker.objects.create(name=MARKUP, queues=MARKUP, broker_error=MARKUP)
+    Attempt.objects.update(error=MARKUP, traceback=MARKUP, worker=MARKUP)
+    for page in (*LISTS, *details):
+        assert "<script>alert" not in text(operator.get(f"/signals/{page}"))
+
+
+def test_no_page_needs_an_exception_from_a_strict_policy(
+    operator: Client, details: list[str]
+) -> None:
+    for page in (*LISTS, *details):
+        seen = text(operator.get(f"/signals/{page}"))
+        assert " style=" not in seen
+        assert "<style" not in seen
+        assert " onclick=" not in seen
+        assert "<script>" not in seen
+
+
+@pytest.mark.parametrize("page", ["events", "deliveries", "operations"])
+def test_what_does_not_exist_is_not_found(pages: Client, page: str) -> None:
+    nothing = "00000000-0000-7000-8000-000000000000"
+    assert pages.get(f"/signals/{page}/{nothing}/").status_code == 404
+
+
+def test_a_group_that_does_not_exist_is_not_found(pages: Client) -> None:
+    assert pages.get("/signals/dead/nothing/").status_code == 404
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "?before=x&since=x&until=2026-13-45",
+        "?before=" + "9" * 40,
+        "?before=%00&subject=%00&signal=%00&receiver=%00&by=%00&verb=%00",
+        "?operation=x&search=%00",
+    ],
+)
+def test_filters_that_make_no_sense_are_left_out(pages: Client, query: str) -> None:
+    for page in LISTS:
+        text(pages.get(f"/signals/{page}{query}"))
+
+
+# -- a delivery ---------------------------------------------------------------------
+
+
+def test_a_delivery_tells_its_life(pages: Client, dead: Delivery) -> None:
+    seen = text(pages.get(f"/signals/deliveries/{dead.pk}/"))
+    assert "run 1, attempt 1 failed for good" in seen
+    assert "<code>ValueError</code>: on purpose" in seen
+    assert "Traceback (most recent call last)" in seen
+    assert f"manage.py signal_tasks replay {dead.pk}" in seen
+    assert "0 more dead" in seen
+
+
+def test_a_delivery_tells_who_replayed_it(pages: Client, dead: Delivery) -> None:
+    selection = Selection(ids=[dead.pk])
+    operations.replay(selection, reason="mended", by="ada").work_off()
+    run_pending()
+    seen = text(pages.get(f"/signals/deliveries/{dead.pk}/"))
+    assert "replay asked for by ada" in seen
+    assert "run 2, attempt 1 failed for good" in seen
+
+
+def test_a_delivery_counts_those_that_died_alike(
+    pages: Client, failing: AsyncSignal
+) -> None:
+    die(failing, 3)
+    some = Delivery.objects.order_by("pk")[0]
+    assert "2 more dead" in text(pages.get(f"/signals/deliveries/{some.pk}/"))
+
+
+def test_a_delivery_tells_that_it_succeeded(pages: Client, signal: AsyncSignal) -> None:
+    listen(signal, name="t.first")
+    listen(signal, name="t.second")
+    signal.send(sender=None)
+    run_pending()
+    first, second = Delivery.objects.order_by("receiver")
+    seen = text(pages.get(f"/signals/deliveries/{first.pk}/"))
+    assert "run 1, attempt 1" in seen
+    assert f"/signals/deliveries/{second.pk}/" in seen
+
+
+def test_a_running_delivery_tells_who_runs_it(
+    pages: Client, signal: AsyncSignal
+) -> None:
+    listen(signal, name="t.running")
+    pk = send(signal).id
+    worker = Worker.objects.create(name="celery@here")
+    Delivery.objects.claim([pk], names=["t.running"], lease=60, worker=worker.pk)
+    seen = text(pages.get(f"/signals/deliveries/{pk}/"))
+    assert "runs on celery@here" in seen
+    seen = text(pages.get("/signals/workers/"))
+    assert "Holds 1 delivery" in seen
+
+
+def test_a_paused_delivery_tells_by_whom_and_why(
+    pages: Client, signal: AsyncSignal
+) -> None:
+    listen(signal, name="t.paused")
+    pk = send(signal).id
+    operations.pause("receiver:t.paused", reason="stocktaking", by="ada")
+    HeldDelivery.objects.create(delivery_id=pk, receiver="t.paused", why=Hold.PAUSED)
+    seen = text(pages.get(f"/signals/deliveries/{pk}/"))
+    assert "It is paused." in seen
+    assert "stocktaking" in seen
+    assert "by ada" in seen
+
+
+def test_a_blocked_delivery_names_the_one_before_it(
+    pages: Client, signal: AsyncSignal
+) -> None:
+    listen(signal, name="t.ordered", ordered=True)
+    for _ in range(2):
+        signal.using(key="k").send(sender=None)
+    first, second = Delivery.objects.order_by("pk")
+    finish(Delivery.objects.filter(pk=first.pk), "dead")
+    seen = text(pages.get(f"/signals/deliveries/{second.pk}/"))
+    assert "waits behind" in seen
+    assert f"/signals/deliveries/{first.pk}/" in seen
+    assert "1 behind it" in text(pages.get("/signals/blocked/"))
+    assert "No key is blocked." in text(
+        pages.get("/signals/blocked/", {"receiver": "t.other"})
+    )
+
+
+# -- the other pages ----------------------------------------------------------------
+
+
+def test_dead_letters_are_listed_by_their_error(
+    pages: Client, failing: AsyncSignal
+) -> None:
+    die(failing, 3)
+    seen = text(pages.get("/signals/dead/"))
+    assert "3 dead letters" in seen
+    assert "on purpose" in seen
+    other = text(pages.get("/signals/dead/", {"receiver": "t.other"}))
+    assert "No group has dead letters." in other
+
+
+def test_a_group_shows_a_sample_and_its_note(
+    pages: Client, group: FailureGroup
+) -> None:
+    operations.annotate(group.pk, "the mail server is down", by="ada")
+    seen = text(pages.get(f"/signals/dead/{group.pk}/"))
+    assert "the mail server is down" in seen
+    assert "Traceback (most recent call last)" in seen
+    assert f"manage.py signal_tasks replay --group {group.pk}" in seen
+
+
+def test_the_catalogue_says_who_listens_and_where(
+    pages: Client, signal: AsyncSignal
+) -> None:
+    listen(signal, name="t.listed", rate_limit="100/m")
+    seen = text(pages.get("/signals/receivers/", {"search": signal.name}))
+    assert "t.listed" in seen
+    assert "rate_limit: 100/m" in seen
+    assert "tests.signal_tasks.conftest, line" in seen
+    assert "t.listed" not in text(
+        pages.get("/signals/receivers/", {"search": "no such name"})
+    )
+
+
+def test_a_receiver_tells_what_it_has_to_do(
+    pages: Client, failing: AsyncSignal
+) -> None:
+    die(failing, 2)
+    failing.send(sender=None)
+    operations.pause("receiver:t.failing", reason="calm", by="ada")
+    seen = text(pages.get("/signals/receivers/t.failing/"))
+    assert "<b>1</b> due" in seen
+    assert "<b>2</b> dead" in seen
+    assert "calm" in seen
+    assert "manage.py signal_tasks pause receiver:t.failing" in seen
+
+
+def test_a_receiver_of_other_code_is_shown(pages: Client, dead: Delivery) -> None:
+    Delivery.objects.update(receiver="t.renamed")
+    seen = text(pages.get("/signals/receivers/t.renamed/"))
+    assert "This web process does not know it" in seen
+    assert "<b>1</b> dead" in seen
+
+
+def test_a_worker_that_is_silent_is_gone(pages: Client) -> None:
+    long_ago = timezone.now() - timedelta(hours=1)
+    Worker.objects.create(name="celery@old", seen_at=long_ago, queues="email")
+    Worker.objects.create(name="celery@new")
+    seen = text(pages.get("/signals/workers/"))
+    assert "1 live worker" in seen
+    assert seen.index("celery@new") < seen.index("gone")
+
+
+def test_the_log_is_filtered_by_what_and_by_whom(pages: Client, dead: Delivery) -> None:
+    operations.pause("receiver:t.failing", reason="calm", by="ada")
+    operations.resume("receiver:t.failing", by="grace")
+    seen = text(pages.get("/signals/log/", {"by": "grace"}))
+    assert "manage.py signal_tasks resume receiver:t.failing --by grace" in seen
+    assert "calm" not in seen
+
+
+def test_long_lists_go_on_with_older_rows(pages: Client) -> None:
+    for number in range(51):
+        AuditEntry.objects.create(verb="pause", target=f"receiver:t{number}.")
+    seen = text(pages.get("/signals/log/"))
+    assert "receiver:t50." in seen
+    assert "receiver:t0." not in seen
+    oldest_shown = AuditEntry.objects.order_by("pk")[1].pk
+    older = text(pages.get("/signals/log/", {"before": oldest_shown}))
+    assert "receiver:t0." in older
+    assert "receiver:t1." not in older
+
+
+def test_an_event_shows_what_caused_it_and_what_it_caused(
+    pages: Client, signal: AsyncSignal
+) -> None:
+    effect = AsyncSignal(name=f"{signal.name}.effect")
+    listen(effect, name="t.effect")
+
+    def react(sender: object, **kwargs: Any) -> None:
+        effect.send(sender=None)
+
+    signal.connect(react, name="t.react", weak=False)
+    signal.send(sender=None)
+    run_pending()
+    cause, caused = Event.objects.order_by("pk")
+    assert f"/signals/events/{caused.pk}/" in text(
+        pages.get(f"/signals/events/{cause.pk}/")
+    )
+    seen = text(pages.get(f"/signals/events/{caused.pk}/"))
+    assert f"/signals/events/{cause.pk}/" in seen
+    assert "<svg" in seen
+
+
+def test_events_are_searched_by_time(pages: Client, signal: AsyncSignal) -> None:
+    listen(signal)
+    signal.send(sender=None)
+    link = f"/signals/events/{Event.objects.get().pk}/"
+    now = timezone.now()
+    soon, before = now + timedelta(minutes=1), now - timedelta(minutes=1)
+    for query, is_found in (
+        ({"since": before.isoformat()}, True),
+        ({"since": soon.isoformat()}, False),
+        ({"until": soon.isoformat()}, True),
+        ({"until": before.isoformat()}, False),
+    ):
+        assert (link in text(pages.get("/signals/events/", query))) is is_found
+
+
+def test_objects_are_linked_to_the_admin_for_who_may_see_them(
+    pages: Client, signal: AsyncSignal
+) -> None:
+    listen(signal)
+    about = User.objects.create_user("about")
+    signal.send(sender=None, user=about)
+    page = f"/signals/events/{Event.objects.get().pk}/"
+    link = f"/admin/auth/user/{about.pk}/change/"
+    assert link not in text(pages.get(page))
+    root = logged_in(User.objects.create_superuser("root"))
+    assert link in text(root.get(page))
+
+
+# -- statements ---------------------------------------------------------------------
+
+#: The most statements of each page besides its session, user and permissions.
+MOST = {
+    "": 18,
+    "events/": 2,
+    "dead/": 4,
+    "receivers/": 1,
+    "operations/": 1,
+    "workers/": 2,
+    "log/": 1,
+    "events/{event}/": 4,
+    "deliveries/{delivery}/": 9,
+    "dead/{group}/": 4,
+    "receivers/t.failing/": 12,
+    "operations/{operation}/": 1,
+    "operations/new/?verb=replay&group={group}": 1,
+}
+
+
+@pytest.mark.parametrize("page", MOST)
+def test_a_page_has_the_same_statements_for_much_and_for_little(
+    page: str, may: Callable[..., Client], failing: AsyncSignal
+) -> None:
+    client = may(*OPERATOR)
+    fill(failing, 2)
+    few = statements(client, page)
+    fill(failing, 15)
+    many = statements(client, page)
+    assert len(many) == len(few), "\n".join(many)
+    assert len(many) <= MOST[page], "\n".join(many)
+
+
+def fill(failing: AsyncSignal, number: int) -> None:
+    """Make so many rows of each kind."""
+    die(failing, number)
+    for each in range(number):
+        operations.pause(f"receiver:t{each}", by="ada")
+        Worker.objects.create(name="celery@host")
+    every = Selection(receiver="t.failing", state="dead")
+    operations.replay(every, by="ada", canary=False).work_off()
+    run_pending()
+
+
+def statements(client: Client, page: str) -> list[str]:
+    """Return the statements of a page, without those that all pages have."""
+    operation = operations.replay(Selection(receiver="t.failing"), by="ada")
+    some = Delivery.objects.order_by("pk")[0]
+    address = page.format(
+        event=some.event_id,
+        delivery=some.pk,
+        group=FailureGroup.objects.get().pk,
+        operation=operation.id,
+    )
+    with CaptureQueriesContext(connection) as queries:
+        text(client.get(f"/signals/{address}"))
+    found = [query["sql"] for query in queries]
+    apart = ("SAVEPOINT", "RELEASE", "SET ", "BEGIN", "COMMIT")
+    return [
+        each
+        for each in found
+        if not each.startswith(apart)
+        and "django_session" not in each
+        and '"auth_' not in each
+        and "`auth_" not in each
+    ]
