@@ -56,7 +56,10 @@ def test_every_error_is_one_of_ours() -> None:
 
 
 SIGNATURES: dict[str, tuple[Callable[..., Any], str]] = {
-    "AsyncSignal": (AsyncSignal, "use_caching=False, *, name=None, aliases=()"),
+    "AsyncSignal": (
+        AsyncSignal,
+        "use_caching=False, *, name=None, aliases=(), key=None",
+    ),
     "connect": (
         AsyncSignal.connect,
         "self, receiver, sender=None, weak=True, dispatch_uid=None, *, inline=False, "
@@ -68,7 +71,7 @@ SIGNATURES: dict[str, tuple[Callable[..., Any], str]] = {
     "using": (
         AsyncSignal.using,
         "self, *, delay=None, at=None, database=None, headers=None, subject=None, "
-        "dedupe_key=None, dedupe_for=datetime.timedelta(days=1), on_duplicate='skip'",
+        "key=None, dedupe_key=None, dedupe_for=datetime.timedelta(days=1), on_duplicate='skip'",
     ),
     "send": (AsyncSignal.send, "self, sender, **named"),
     "send_many": (AsyncSignal.send_many, "self, sender, items"),
