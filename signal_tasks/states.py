@@ -34,7 +34,6 @@ class Hold(TextChoices):
     PAUSED = "paused"  # an operator has paused its receiver, signal or queue
     LIMITED = "limited"  # its receiver is at its rate, or runs as often as it may
     BREAKER = "breaker"  # the breaker of its receiver is open
-    BLOCKED = "blocked"  # an earlier delivery of its key has not given its turn up
 
 
 class Breaker(TextChoices):

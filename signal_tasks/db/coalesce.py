@@ -9,10 +9,17 @@ not due yet. That is a guard of the UPDATE. A delivery that someone else has loc
 about to be claimed, published or discarded: senders neither wait for it nor change it.
 Nor do they change one whose ``due_by`` has passed, so a storm cannot put it off. In
 all these cases the send starts a new delivery, to which the row points from then on.
+
+# Note [Versions]
+Each merge leaves an old version of the delivery behind, which PostgreSQL cannot clean up
+before the transaction ends: by its id it is found among all of them. So a transaction
+that sends thousands of times remembers where the newest version is. What it remembers
+may be wrong, after a rollback say: then nothing is found there.
 """
 
 from __future__ import annotations
 
+import threading
 import uuid
 from collections.abc import Collection
 from typing import Any, NamedTuple
@@ -35,14 +42,19 @@ RENEW = (
     "WHERE receiver = %s AND {key} = %s"
 )
 OPEN = "state = 'pending' AND run = 1 AND attempts = 0 AND lease = 0"
-LOCK = "SELECT event_id FROM signal_tasks_delivery WHERE id = %s AND {open}"
+LOCK = "SELECT event_id, {place} FROM signal_tasks_delivery WHERE {at} AND {open}"
 #: A delivery that is held keeps the time of its next check.
 MERGE = (
     "UPDATE signal_tasks_delivery SET event_id = %s, available_at = {due}, "
     "next_check_at = CASE WHEN {held} THEN next_check_at ELSE {due} END, "
     "publish_count = CASE WHEN {held} THEN publish_count ELSE 0 END, "
-    "merged = merged + %s WHERE id = %s AND {open}"
+    "merged = merged + %s WHERE {at} AND {open}{returning}"
 )
+#: Where a version of a row is, on PostgreSQL; nothing elsewhere.
+PLACE, NO_PLACE = "ctid::text", "NULL"
+BY_ID, BY_PLACE = "id = %s", "ctid = %s::tid AND id = %s"
+#: Deliveries of which a thread remembers the place.
+MAX_REMEMBERED = 100
 HELD = (
     "EXISTS (SELECT 1 FROM signal_tasks_helddelivery AS held "
     "WHERE held.delivery_id = signal_tasks_delivery.id)"
@@ -128,6 +140,22 @@ def _for_ids(
     return sql.format(ids=", ".join(["%s"] * len(stored))), stored
 
 
+class _Remembered(threading.local):
+    """Where the deliveries are that this thread has merged into: Note [Versions]."""
+
+    def __init__(self) -> None:
+        self.places: dict[tuple[str, uuid.UUID], str] = {}
+
+    def note(self, database: str, delivery_id: uuid.UUID, place: str) -> None:
+        """Remember the place of a delivery; forget all others if they are many."""
+        if len(self.places) >= MAX_REMEMBERED:
+            self.places.clear()
+        self.places[database, delivery_id] = place
+
+
+_remembered = _Remembered()
+
+
 class _Row:
     """The row of a receiver and key, and the statements of one send."""
 
@@ -170,13 +198,30 @@ class _Row:
 
     def event_of(self, delivery_id: uuid.UUID) -> uuid.UUID | None:
         """Lock the delivery, if it takes sends; return the event that it has now."""
+        place = _remembered.places.get((self.database, delivery_id))
+        row = self._lock(delivery_id, place) if place else None
+        row = row or self._lock(delivery_id, None)
+        if row is None:
+            return None
+        if row[1] is not None:
+            _remembered.note(self.database, delivery_id, row[1])
+        return uuid.UUID(str(row[0]))
+
+    def _lock(self, delivery_id: uuid.UUID, place: str | None) -> Any:
         features = self.connection.features
-        sql = LOCK.format(open=OPEN)
+        known = PLACE if self.connection.vendor == "postgresql" else NO_PLACE
+        at, params = self._at(delivery_id, place)
+        sql = LOCK.format(place=known, at=at, open=OPEN)
         if features.has_select_for_update:
             skip = features.has_select_for_update_skip_locked
             sql += " FOR UPDATE SKIP LOCKED" if skip else " FOR UPDATE"
-        row = self._execute(sql, self._id(delivery_id)).fetchone()
-        return uuid.UUID(str(row[0])) if row else None
+        return self._execute(sql, *params).fetchone()
+
+    def _at(
+        self, delivery_id: uuid.UUID, place: str | None
+    ) -> tuple[str, tuple[str, ...]]:
+        pk = self._id(delivery_id)
+        return (BY_PLACE, (place, pk)) if place else (BY_ID, (pk,))
 
     def merge(self, delivery_id: uuid.UUID) -> bool:
         """Give the delivery the new event, and put it off; return True if it did."""
@@ -184,15 +229,22 @@ class _Row:
         least = "MIN" if self.connection.vendor == "sqlite" else "LEAST"
         due = DUE.format(least=least, key=self._key, later=later)
         due_params = (self.send.receiver, self.send.key, *params)
+        place = _remembered.places.get((self.database, delivery_id))
+        at, at_params = self._at(delivery_id, place)
+        returning = f" RETURNING {PLACE}" if place else ""
         changed = self._execute(
-            MERGE.format(due=due, held=HELD, open=OPEN),
+            MERGE.format(due=due, held=HELD, open=OPEN, at=at, returning=returning),
             self._id(self.send.event_id),
             *due_params,
             *due_params,
             self.send.sends,
-            self._id(delivery_id),
+            *at_params,
         )
-        return bool(changed.rowcount)
+        if not changed.rowcount:
+            return False
+        if place:
+            _remembered.note(self.database, delivery_id, changed.fetchone()[0])
+        return True
 
     def start(self, *, is_new: bool) -> None:
         """Insert a new delivery, to which the row points from now on."""

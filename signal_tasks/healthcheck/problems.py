@@ -21,10 +21,12 @@ from signal_tasks.models import (
     Delivery,
     Gate,
     Operation,
+    Turn,
     Worker,
 )
 from signal_tasks.registry.registry import registry
-from signal_tasks.states import OPEN, Breaker, OperationState
+from signal_tasks.states import OPEN, Breaker, OperationState, State
+from signal_tasks.steering.keys import blocked_keys
 
 #: Deliveries that have been due for this long show that nobody consumes their queue,
 #: or knows their receiver.
@@ -60,6 +62,7 @@ def problems(database: str, live: Collection[Worker]) -> Iterator[str]:
     yield from _parked(database)
     yield from _breakers(database)
     yield from _stuck(database)
+    yield from _blocked(database)
 
 
 def notices(database: str) -> Iterator[str]:
@@ -154,6 +157,20 @@ def _stuck(database: str) -> Iterator[str]:
             f"that knows its receiver? See: {COMMAND} operations {operation.pk}; or end "
             f"it: {COMMAND} operations {operation.pk} --cancel"
         )
+
+
+def _blocked(database: str) -> Iterator[str]:
+    if not Turn.objects.using(database).exists():
+        return  # nothing is ordered
+    for key in blocked_keys(limit=MAX_NAMES):
+        if key.database == database and key.state == State.DEAD and key.waiting:
+            more = "or more " if key.waiting >= MAX_COUNTED else ""
+            yield (
+                f"{key.waiting} {more}{_deliveries(key.waiting)} of {key.receiver} for "
+                f"the key {key.key!r} wait behind a dead letter: {key.error}. Have it "
+                f"run again: {COMMAND} replay {key.delivery_id}; or let the others run: "
+                f"{COMMAND} skip {key.delivery_id}"
+            )
 
 
 def _stopped(database: str) -> Iterator[str]:

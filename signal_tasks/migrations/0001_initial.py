@@ -305,7 +305,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('delivery_id', models.UUIDField(editable=False, primary_key=True, serialize=False)),
                 ('receiver', models.CharField(max_length=264)),
-                ('why', models.CharField(choices=[('paused', 'Paused'), ('limited', 'Limited'), ('breaker', 'Breaker'), ('blocked', 'Blocked')], max_length=7)),
+                ('why', models.CharField(choices=[('paused', 'Paused'), ('limited', 'Limited'), ('breaker', 'Breaker')], max_length=7)),
             ],
             options={
                 'verbose_name': 'held delivery',

@@ -22,4 +22,4 @@ if "TEST_TRACES" in os.environ:
 if "TEST_CELERY_TRACES" in os.environ:
     from opentelemetry.instrumentation.celery import CeleryInstrumentor
 
-    CeleryInstrumentor().instrument()
+    CeleryInstrumentor().instrument()  # type: ignore[no-untyped-call]

@@ -78,13 +78,14 @@ def test_the_instrumentation_of_celery_beside_it_does_no_harm(
     start_worker: StartWorker, recorded: Recorded, path: Path
 ) -> None:
     start_worker(TEST_TRACES=str(path), TEST_CELERY_TRACES="1")
-    CeleryInstrumentor().instrument()
+    instrumentor = CeleryInstrumentor()  # type: ignore[no-untyped-call]
+    instrumentor.instrument()
     try:
         for key in range(20):
             happened.send(sender=None, key=key)
         runs = ran(path, 40)
     finally:
-        CeleryInstrumentor().uninstrument()
+        instrumentor.uninstrument()
     eventually(all_finished)
     assert len(effects("atomic")) == len(effects("outside")) == 20
     sends = {place_of(send) for send in recorded.named("send")}

@@ -112,11 +112,11 @@ def browser(who: str) -> Client:
 
 
 def names(patterns: list[URLPattern | URLResolver]) -> Iterator[str]:
-    """The names of all pages but those of the admin."""
+    """The names of all pages but those of the admin and of the dashboard."""
     for pattern in patterns:
         if isinstance(pattern, URLPattern):
             yield str(pattern.name)
-        elif pattern.namespace != "admin":
+        elif pattern.namespace not in ("admin", "signal_tasks"):
             yield from names(pattern.url_patterns)
 
 

@@ -181,14 +181,14 @@ class TestRunPending:
     def test_receivers_that_send_without_end_are_found_out(
         self, signal: AsyncSignal, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("signal_tasks.testing.MAX_ROUNDS", 20)
+        monkeypatch.setattr("signal_tasks.testing.MAX_ROUNDS", 10)
 
         def again(sender: object, **kwargs: Any) -> None:
             signal.send(sender=None)
 
         signal.connect(again, name="t.without_end")
         signal.send(sender=None)
-        with pytest.raises(AssertionError, match="20 rounds"):
+        with pytest.raises(AssertionError, match="10 rounds"):
             run_pending()
 
     def test_an_error_of_a_receiver_does_not_reach_the_test(

@@ -167,6 +167,20 @@ def test_orphans_that_wait_for_long_are_a_problem(signal: AsyncSignal) -> None:
     assert "signal_tasks discard --receiver" in only_problem()
 
 
+def test_a_dead_letter_that_others_wait_behind_is_a_problem(
+    signal: AsyncSignal, settings: Any
+) -> None:
+    settings.SIGNAL_TASKS = {**settings.SIGNAL_TASKS, "MAX_NEW_DEAD": 9}
+    signal.connect(refuse, name="t.ordered", ordered=True)
+    for _ in range(3):
+        signal.using(key="order 5").send(sender=None)
+    run_pending()
+    assert health()["healthy"] is False
+    assert "2 deliveries of t.ordered for the key 'order 5' wait" in only_problem()
+    dead = Delivery.objects.get(state="dead")
+    assert f"skip {dead.pk}" in only_problem()
+
+
 def test_an_operation_that_does_not_move_is_a_problem() -> None:
     ago = timezone.now() - HOUR
     operation = Operation.objects.create(kind="replay", next_step_at=ago)

@@ -306,6 +306,24 @@ def test_a_claim_that_sees_the_delivery_before_its_new_event_looks_again(
 # -- transactions -----------------------------------------------------------------
 
 
+def test_a_savepoint_that_is_rolled_back_takes_back_its_sends_alone(
+    signal: AsyncSignal,
+) -> None:
+    calls = coalesced(signal)
+    with transaction.atomic():
+        send(signal, n=1)
+        send(signal, n=2)
+        with transaction.atomic():
+            send(signal, n=3)
+            send(signal, n=4)
+            transaction.set_rollback(True)
+        send(signal, n=5)
+    assert Delivery.objects.get().merged == 2
+    let_pass(WITHIN)
+    run_pending()
+    assert [call["n"] for call in calls] == [5]
+
+
 def test_a_rolled_back_send_leaves_no_trace(signal: AsyncSignal) -> None:
     calls = coalesced(signal)
     with undone():
