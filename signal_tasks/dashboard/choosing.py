@@ -19,6 +19,7 @@ from django.http import QueryDict
 from django.utils import timezone
 
 from signal_tasks.commands import times
+from signal_tasks.reports.moments import YEARS
 from signal_tasks.selection import Selection
 
 SALT = "signal_tasks.dashboard.operation"
@@ -72,9 +73,7 @@ def selection_of(query: QueryDict) -> Selection:
         field: query[name] for name, field in TEXTS.items() if query.get(name)
     }
     try:
-        given |= {
-            name: times.ago(str(query[name])) for name in TIMES if query.get(name)
-        }
+        given |= {name: _time(str(query[name])) for name in TIMES if query.get(name)}
         if ids := query.getlist("id")[:MAX_IDS]:
             given["ids"] = tuple(ids)
         selection = Selection(**given)
@@ -83,6 +82,13 @@ def selection_of(query: QueryDict) -> Selection:
     if selection.is_empty:
         raise BadRequest("This selects nothing: name a receiver, a group or ids.")
     return _until_now(selection)
+
+
+def _time(text: str) -> datetime | timedelta:
+    time = times.ago(text)
+    if isinstance(time, datetime) and time.year not in YEARS:
+        raise ValueError(f"{text!r} is too long ago, or too far away")
+    return time
 
 
 def _until_now(selection: Selection) -> Selection:

@@ -234,17 +234,29 @@ def _waiting(database: str, row: Delivery) -> Waiting | None:
         return Waiting(text=f"No worker that was seen knows {row.receiver}.")
     held = HeldDelivery.objects.using(database).filter(pk=row.pk).first()
     if held is None:
-        return None
-    if held.why in (Hold.BLOCKED, Hold.BREAKER):
+        return _behind(database, row)
+    if held.why == Hold.BREAKER:
         return Waiting(text=HELD[held.why])
     return Waiting(text=HELD[held.why], control=_control(database, row, held.why))
+
+
+def _behind(database: str, row: Delivery) -> Waiting | None:
+    """Return what an ordered delivery waits behind; None if its turn has come."""
+    place = place_of(row.pk, database)
+    first = place.get("waits_behind")
+    if first is None:
+        return None
+    state = f"{first['state']} {first['reason']}".rstrip()
+    return Waiting(
+        text=f"It waits behind {first['delivery']} ({state}), "
+        f"which is the first of the key {place['key']!r}."
+    )
 
 
 HELD: dict[str, str] = {
     Hold.PAUSED: "It is paused.",
     Hold.LIMITED: "Its receiver is at its limit.",
     Hold.BREAKER: "The breaker of its receiver is open: it failed too often.",
-    Hold.BLOCKED: "An earlier delivery of its key has to finish first.",
 }
 
 

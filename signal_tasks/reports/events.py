@@ -10,11 +10,11 @@ from typing import Any, Self
 from urllib.parse import urlencode
 
 from django.utils import timezone
-from django.utils.dateparse import parse_datetime
 
 from signal_tasks.db.clock import id_at
 from signal_tasks.models import Attempt, Delivery, Event
 from signal_tasks.reports import waterfall
+from signal_tasks.reports.moments import id_of, moment, word
 from signal_tasks.reports.payloads import ShownPayload, show
 
 #: Events of one page, deliveries of one event, and steps of a chain that are shown.
@@ -47,20 +47,12 @@ class EventFilter:
     @classmethod
     def from_query(cls, query: Mapping[str, Any]) -> Self:
         """Read the filters from a URL; what makes no sense is left out."""
-        try:
-            before = uuid.UUID(str(query.get("before", "")))
-        except ValueError:
-            before = None
-        subject, signal = (
-            str(query.get(name, "")).strip().replace("\0", "")
-            for name in ("subject", "signal")
-        )
         return cls(
-            subject=subject,
-            signal=signal,
-            since=_moment(query.get("since")),
-            until=_moment(query.get("until")),
-            before=before,
+            subject=word(query.get("subject")),
+            signal=word(query.get("signal")),
+            since=moment(query.get("since")),
+            until=moment(query.get("until")),
+            before=id_of(query.get("before")),
         )
 
     def query(self, **changes: Any) -> str:
@@ -232,14 +224,3 @@ def _causes(database: str, row: Event) -> Sequence[Event]:
         chain.append(found)
         cause = found.cause_id
     return chain[::-1]
-
-
-def _moment(text: object) -> datetime | None:
-    """Return a moment from a URL, in the time zone of the page unless it has one."""
-    try:
-        found = parse_datetime(str(text or ""))
-    except ValueError:
-        return None
-    if found is not None and timezone.is_naive(found):
-        return timezone.make_aware(found)
-    return found

@@ -9,11 +9,10 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django.db.models import Exists, OuterRef
-from django.utils.dateparse import parse_datetime
-from django.utils.timezone import is_aware
 
 from signal_tasks.models import Attempt, Delivery, FailureGroup
 from signal_tasks.reports import bounds
+from signal_tasks.reports.moments import moment, word
 
 #: Groups of one page, each of which is counted; dead letters that a group shows.
 PAGE, MAX_LETTERS = 20, 20
@@ -36,9 +35,11 @@ class GroupFilter:
     @classmethod
     def from_query(cls, query: Mapping[str, Any]) -> GroupFilter:
         """Read the filters from a URL; what makes no sense is left out."""
-        receiver = str(query.get("receiver", "")).strip().replace("\0", "")
-        before = moment(str(query.get("before", "")))
-        return cls(receiver=receiver, every=bool(query.get("every")), before=before)
+        return cls(
+            receiver=word(query.get("receiver")),
+            every=bool(query.get("every")),
+            before=moment(query.get("before")),
+        )
 
     def query(self, before: datetime) -> str:
         """Return the query of the next page."""
@@ -72,15 +73,6 @@ class GroupReport:
     dead: bounds.Count
     letters: Sequence[Delivery]
     sample: Attempt | None
-
-
-def moment(text: str) -> datetime | None:
-    """Return a moment from a URL; None if it is none, or has no time zone."""
-    try:
-        found = parse_datetime(text)
-    except ValueError:
-        return None
-    return found if found is not None and is_aware(found) else None
 
 
 def groups(database: str, wanted: GroupFilter) -> GroupPage:

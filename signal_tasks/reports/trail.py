@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 
 from signal_tasks.models import AuditEntry, Operation
 from signal_tasks.relay.changes import selection_of
+from signal_tasks.reports.moments import id_of, word
 from signal_tasks.states import OPEN
 
 #: Rows of one page.
@@ -61,16 +62,12 @@ class TrailFilter:
     @classmethod
     def from_query(cls, query: Mapping[str, Any]) -> Self:
         """Read the filters from a URL; what makes no sense is left out."""
-        verb, by = (
-            str(query.get(name, "")).strip().replace("\0", "")
-            for name in ("verb", "by")
-        )
         before = str(query.get("before", ""))
         is_key = before.isascii() and before.isdecimal() and len(before) < MAX_DIGITS
         return cls(
-            verb=verb,
-            by=by,
-            operation=id_from(query.get("operation")),
+            verb=word(query.get("verb")),
+            by=word(query.get("by")),
+            operation=id_of(query.get("operation")),
             before=int(before) if is_key else None,
         )
 
@@ -117,14 +114,6 @@ def trail(database: str, wanted: TrailFilter) -> TrailPage:
     found = list(rows[: PAGE + 1])
     more, found = len(found) > PAGE, found[:PAGE]
     return TrailPage(entries=found, older=wanted.query(found[-1].pk) if more else "")
-
-
-def id_from(text: object) -> uuid.UUID | None:
-    """Return an id from a URL; None if it is none."""
-    try:
-        return uuid.UUID(str(text or ""))
-    except ValueError:
-        return None
 
 
 def _words(row: Operation) -> str:

@@ -16,6 +16,7 @@ from signal_tasks.dashboard.objects import with_pages
 from signal_tasks.dashboard.rendering import address, refused, show
 from signal_tasks.reports import deliveries as reports
 from signal_tasks.reports import lines
+from signal_tasks.reports.moments import word
 from signal_tasks.selection import Selection
 
 
@@ -50,7 +51,7 @@ MAX_KEYS = 20
 @page
 def blocked(request: HttpRequest) -> HttpResponse:
     """Show the keys of ordered receivers in which nothing runs, of all outboxes."""
-    name = str(request.GET.get("receiver", "")).strip().replace("\0", "")
+    name = word(request.GET.get("receiver"))
 
     def read(_: str) -> Mapping[str, Any]:
         keys = operations.blocked_keys(receiver=name or None, limit=MAX_KEYS + 1)

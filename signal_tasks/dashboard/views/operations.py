@@ -19,6 +19,7 @@ from signal_tasks.operations import Operation
 from signal_tasks.reports import lines
 from signal_tasks.reports import trail as reports
 from signal_tasks.reports.bounds import MAX_COUNTED, Count
+from signal_tasks.reports.moments import id_of
 
 #: What each verb does, as the dialogue says it.
 EFFECTS = {
@@ -83,7 +84,7 @@ def _confirmed(request: HttpRequest) -> HttpResponse:
 @page
 def operation_list(request: HttpRequest) -> HttpResponse:
     """Show the latest operations."""
-    before = reports.id_from(request.GET.get("before"))
+    before = id_of(request.GET.get("before"))
 
     def read(database: str) -> Mapping[str, Any]:
         found = reports.operations(database, before)

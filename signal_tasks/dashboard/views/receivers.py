@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
 from signal_tasks import operations
@@ -80,6 +80,8 @@ def _text(value: object) -> str:
 @page
 def receiver(request: HttpRequest, name: str) -> HttpResponse:
     """Show what a receiver has to do, what fails, and what holds it."""
+    if "\0" in name:
+        raise Http404("No receiver has such a name.")
 
     def read(database: str) -> Mapping[str, Any]:
         found = reports.receiver(database, name)

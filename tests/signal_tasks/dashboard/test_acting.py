@@ -134,6 +134,8 @@ def test_a_selection_that_was_not_made_here_is_refused(operator: Client) -> None
         {"verb": "replay", "id": "x"},
         {"verb": "replay", "state": "deaf"},
         {"verb": "replay", "receiver": "t", "since": "yesterday"},
+        {"verb": "replay", "receiver": "t", "since": "0001-01-01T00:00+10:00"},
+        {"verb": "replay", "receiver": "a\0b"},
     ],
 )
 def test_a_selection_that_makes_no_sense_is_refused(

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django import template
 from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
@@ -14,6 +15,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from signal_tasks import AsyncSignal, operations
+from signal_tasks.dashboard.templatetags.signal_tasks_dashboard import link
 from signal_tasks.models import (
     Attempt,
     AuditEntry,
@@ -125,8 +127,28 @@ def test_what_does_not_exist_is_not_found(pages: Client, page: str) -> None:
     assert pages.get(f"/signals/{page}/{nothing}/").status_code == 404
 
 
-def test_a_group_that_does_not_exist_is_not_found(pages: Client) -> None:
-    assert pages.get("/signals/dead/nothing/").status_code == 404
+@pytest.mark.parametrize("page", ["dead/nothing", "dead/a%00b", "receivers/a%00b"])
+def test_names_that_nothing_can_have_are_not_found(pages: Client, page: str) -> None:
+    assert pages.get(f"/signals/{page}/").status_code == 404
+
+
+def test_many_groups_take_a_bounded_number_of_statements(pages: Client) -> None:
+    for number in range(30):
+        FailureGroup.objects.create(
+            fingerprint=f"{number:016x}", receiver="t.many", error_type="ValueError"
+        )
+    found = statements_of(pages, "dead/?every=1")
+    assert len(found) == 22  # the groups, all dead letters, and those of 20 groups
+    assert "Groups that were seen earlier" in text(pages.get("/signals/dead/?every=1"))
+
+
+def test_links_stay_in_the_outbox_of_the_page() -> None:
+    context = template.Context({"database": "b", "databases": ["a", "b"]})
+    assert link(context, "groups", receiver="t") == (
+        "/signals/dead/?receiver=t&database=b"
+    )
+    context["database"] = "a"
+    assert link(context, "groups", receiver="") == "/signals/dead/"
 
 
 @pytest.mark.parametrize(
@@ -136,6 +158,7 @@ def test_a_group_that_does_not_exist_is_not_found(pages: Client) -> None:
         "?before=" + "9" * 40,
         "?before=%00&subject=%00&signal=%00&receiver=%00&by=%00&verb=%00",
         "?operation=x&search=%00",
+        "?since=0001-01-01T00:00&until=9999-12-31T23:59&before=0001-01-01T00:00%2B10:00",
     ],
 )
 def test_filters_that_make_no_sense_are_left_out(pages: Client, query: str) -> None:
@@ -415,6 +438,10 @@ def statements(client: Client, page: str) -> list[str]:
         group=FailureGroup.objects.get().pk,
         operation=operation.id,
     )
+    return statements_of(client, address)
+
+
+def statements_of(client: Client, address: str) -> list[str]:
     with CaptureQueriesContext(connection) as queries:
         text(client.get(f"/signals/{address}"))
     found = [query["sql"] for query in queries]
