@@ -23,7 +23,7 @@ from django.db.models import Q
 from signal_tasks.conf import settings
 from signal_tasks.db.clock import DatabaseNow, from_now
 from signal_tasks.db.sql import from_now_sql
-from signal_tasks.models import Control, Gate, HeldDelivery, Worker
+from signal_tasks.models import Control, Gate, HeldDelivery, Turn, Worker
 from signal_tasks.registry.registry import Receiver, registry
 from signal_tasks.states import Breaker
 from signal_tasks.steering.targets import targets_of
@@ -45,19 +45,25 @@ SELECT receiver, state, COUNT(*), SUM(is_due), MAX(CASE WHEN is_due = 1 THEN wai
     SUM(CASE WHEN parked = '' THEN 0 ELSE 1 END)
 FROM (
     SELECT live.receiver, state, orphaned, parked, {wait} AS wait,
-        CASE WHEN state = 'pending' AND available_at <= {now} {and_not_held}
+        CASE WHEN state = 'pending' AND available_at <= {now} {and_may_start}
             THEN 1 ELSE 0 END AS is_due
     FROM (
         SELECT id, receiver, state, orphaned, parked, available_at
         FROM signal_tasks_delivery WHERE next_check_at IS NOT NULL
         ORDER BY next_check_at LIMIT {limit}
-    ) AS live {held}
+    ) AS live {joins}
 ) AS seen
 GROUP BY receiver, state
 """
 HELD = (
     "LEFT JOIN signal_tasks_helddelivery AS held ON held.delivery_id = live.id",
     "AND held.delivery_id IS NULL",
+)
+#: Behind another delivery of its key, which no worker more would help.
+BEHIND = (
+    "LEFT JOIN signal_tasks_turn AS own ON own.delivery_id = live.id",
+    "AND NOT EXISTS (SELECT 1 FROM signal_tasks_turn AS other "
+    "WHERE other.sequence_id = own.sequence_id AND other.position < own.position)",
 )
 DEAD = """
 SELECT delivery.receiver, COUNT(*), COUNT(DISTINCT turn.sequence_id)
@@ -157,7 +163,8 @@ def _bounded(database: str) -> Iterator[Any]:
 
 def _count_live(gauges: Gauges, cursor: Any, database: str, limit: int) -> None:
     has_held = HeldDelivery.objects.using(database).exists()
-    held, and_not_held = HELD if has_held else ("", "")
+    has_turns = Turn.objects.using(database).exists()
+    kept = [each for each, some in ((HELD, has_held), (BEHIND, has_turns)) if some]
     now, _ = from_now_sql(0.0, database)
     waited = SINCE[connections[database].vendor].format("available_at")
     counted = 0
@@ -167,8 +174,8 @@ def _count_live(gauges: Gauges, cursor: Any, database: str, limit: int) -> None:
         limit=limit,
         now=now,
         wait=waited,
-        held=held,
-        and_not_held=and_not_held,
+        joins=" ".join(join for join, _ in kept),
+        and_may_start=" ".join(condition for _, condition in kept),
     ):
         counted += number
         load = gauges.of(receiver)

@@ -186,6 +186,16 @@ def test_what_is_held_is_not_due(sent: Any) -> None:
     assert (held, due) == (1, 2)
 
 
+def test_what_waits_behind_another_of_its_key_is_not_due(sent: Any) -> None:
+    rows = sent("t.behind", 4)
+    for position, delivery in enumerate(rows[:3]):
+        Turn.objects.create(
+            delivery_id=delivery.pk, sequence_id=1, position=position + 1
+        )
+    load = gauges.read("default").receivers["t.behind"]
+    assert (load.pending, load.due) == (4, 2)
+
+
 @pytest.mark.parametrize(
     "target", ["*", "receiver:t.paused", "queue:slow", "signal:{signal}.t.paused"]
 )
