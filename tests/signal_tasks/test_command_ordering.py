@@ -17,14 +17,14 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def dead(signal: AsyncSignal) -> Delivery:
-    """A dead letter of the ordered receiver t.ordered, with one delivery behind it."""
+    """A dead letter of the ordered receiver t.blocked_key, with one delivery behind it."""
 
     def fail(sender: object, number: int, **kwargs: object) -> None:
         if number == 1:
             raise ValueError("on purpose")
 
     policy = RetryPolicy(max_attempts=1)
-    signal.connect(fail, name="t.ordered", weak=False, retry=policy, ordered=True)
+    signal.connect(fail, name="t.blocked_key", weak=False, retry=policy, ordered=True)
     for number in (1, 2):
         signal.using(key="order 5").send(sender=None, number=number)
     run_pending()
@@ -36,10 +36,10 @@ def test_a_blocked_key_is_listed_with_what_waits_and_why(dead: Delivery) -> None
     first, key, waiting, error, how = command("blocked").splitlines()
     assert first.startswith(f"{dead.pk}  ")
     assert first.endswith("  dead exhausted")
-    assert (key, waiting) == ("  t.ordered order 5", "  1 delivery behind it")
+    assert (key, waiting) == ("  t.blocked_key order 5", "  1 delivery behind it")
     assert error == "  ValueError: on purpose"
     assert how.endswith("manage.py signal_tasks skip ID")
-    (shown,) = told("blocked", "--receiver", "t.ordered")
+    (shown,) = told("blocked", "--receiver", "t.blocked_key")
     assert (shown["key"], shown["waiting"]) == ("order 5", 1)
     assert shown["delivery_id"] == str(dead.pk)
 

@@ -273,12 +273,12 @@ def test_what_waits_says_what_holds_it_back(
         raise ValueError("on purpose")
 
     once = RetryPolicy(max_attempts=1)
-    signal.connect(fail, name="t.ordered", weak=False, ordered=True, retry=once)
+    signal.connect(fail, name="t.held_in_line", weak=False, ordered=True, retry=once)
     for _ in range(2):
         signal.using(key="order 5").send(sender=None)
     run_pending()
     first, second = Delivery.objects.order_by("pk")
-    HeldDelivery.objects.create(pk=second.pk, receiver="t.ordered", why="paused")
+    HeldDelivery.objects.create(pk=second.pk, receiver="t.held_in_line", why="paused")
     page = text(admin_client.get(url("delivery", "change", second.pk)))
     link = url("delivery", "change", first.pk)
     behind = f'key order 5, <a href="{link}">waits behind a delivery that is dead</a>'

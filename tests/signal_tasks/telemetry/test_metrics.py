@@ -213,16 +213,16 @@ def test_a_paused_receiver_is_seen(target: str, sent: Any, signal: AsyncSignal) 
 def test_breakers_and_blocked_keys_are_seen(
     signal: AsyncSignal, failing: Callable[..., None], db: None
 ) -> None:
-    failing("t.ordered", Reject("no"))
+    failing("t.gauged", Reject("no"))
     signal.send(sender=None)
     run_pending()
     Turn.objects.create(
         delivery_id=Delivery.objects.get().pk, sequence_id=1, position=1
     )
-    Gate.objects.create(receiver="t.ordered", breaker="open")
+    Gate.objects.create(receiver="t.gauged", breaker="open")
     samples = scrape()
-    assert value(samples, "blocked_keys", receiver="t.ordered") == 1
-    assert value(samples, "breaker_open", receiver="t.ordered") == 1
+    assert value(samples, "blocked_keys", receiver="t.gauged") == 1
+    assert value(samples, "breaker_open", receiver="t.gauged") == 1
 
 
 def test_live_workers_and_their_broker_are_seen(db: None) -> None:
