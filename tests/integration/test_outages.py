@@ -177,7 +177,7 @@ def test_a_process_that_ends_does_not_wait_for_a_silent_broker(
         redis.resume()
     assert done.returncode == 0
     assert states() == {"pending": 2}
-    assert took < 6  # two of these seconds go into the start
+    assert took < 8  # two of these seconds go into the start, more on a busy machine
 
 
 def test_what_a_process_publishes_as_it_ends_arrives(
