@@ -16,12 +16,19 @@ def emails_to(recipient: str, folder: Path) -> list[EmailMessage]:
     return [email for email in messages_in(folder) if email["To"] == recipient]
 
 
-def wait_for_email(recipient: str, subject: str, folder: Path) -> EmailMessage:
-    """Return the newest email to this address with this subject, once there is one."""
+def wait_for_email(
+    recipient: str, subject: str, text: str = "", *, folder: Path
+) -> EmailMessage:
+    """Return the newest email to this address with this subject and text in it.
+
+    Wait until there is one.
+    """
     deadline = time.monotonic() + TIMEOUT
     while time.monotonic() < deadline:
         found = [
-            each for each in emails_to(recipient, folder) if each["Subject"] == subject
+            each
+            for each in emails_to(recipient, folder)
+            if each["Subject"] == subject and text in text_of(each)
         ]
         if found:
             return found[-1]
