@@ -42,7 +42,7 @@ def _timed() -> float:
 
     time.sleep(random.uniform(0.002, 0.006))  # noqa: S311 - no secret
     started = time.perf_counter()
-    write_and_send(f"request-{uuid.uuid4()}", 0.0, rollback=False)
+    write_and_send(f"request-{uuid.uuid4().int}", 0.0, rollback=False)
     return time.perf_counter() - started
 
 
