@@ -141,7 +141,7 @@ MUTATIONS = {
         give_up_nothing,
         "copies",
     ),
-    "no-wake": Mutation(Target(turns, turns.wake), wake_nobody, "crash-turn-given-up"),
+    "no-wake": Mutation(Target(turns, turns.wake), wake_nobody, "ordered-crash"),
 }
 
 
