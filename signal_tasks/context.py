@@ -126,7 +126,7 @@ def current_delivery() -> CurrentDelivery:
 
 
 class Running(NamedTuple):
-    """What an event that is sent now is caused by.
+    """The causes of an event that is sent now.
 
     ``causes`` are those of the event that is delivered, as it has stored them.
     """

@@ -18,7 +18,7 @@ class Counts(TypedDict):
 
 
 class HealthReport(Counts):
-    """What ``health()`` returns; the counts are of all receivers together."""
+    """The report of ``health()``; the counts are of all receivers together."""
 
     oldest_pending_age_s: float | None
     workers: list[str]

@@ -28,7 +28,7 @@ LOOK_SECONDS = 0.2
 
 @dataclass(frozen=True, kw_only=True)
 class Numbers:
-    """How many of each kind are sent; ``late``: mails sent while the broker is frozen."""
+    """The numbers that are sent; ``late``: mails sent while the broker is frozen."""
 
     mails: int = 300
     late: int = 100

@@ -114,7 +114,7 @@ class FailureGroupAdmin(ConfirmedActions, WindowAdmin):
 
     @admin.display(description=_("dead letters"))
     def shown_dead(self, group: FailureGroup) -> SafeString:
-        """How many there are, with a link to them."""
+        """The number of dead letters, with a link to them."""
         selection = Selection(fingerprint=group.fingerprint)
         page = reverse("admin:signal_tasks_delivery_changelist")
         number = counted(selection.count(MAX_COUNTED))

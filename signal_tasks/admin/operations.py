@@ -106,7 +106,7 @@ class OperationAdmin(WindowAdmin):
 
     @admin.display(description=_("progress"))
     def shown_progress(self, operation: models.Operation) -> str:
-        """How many are done, of how many, and how many are not."""
+        """The numbers of deliveries that are done, that there are, and that are not done."""
         total = "?" if operation.total is None else operation.total
         parts = [_("%(done)s of %(total)s") % {"done": operation.done, "total": total}]
         if operation.failed:

@@ -41,7 +41,7 @@ MAX_IDS = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """What somebody is asked to confirm: a verb, for whom, and how many they are.
+    """The change that somebody is asked to confirm: a verb, a selection, its number.
 
     ``number`` is one more than ``bounds.MAX_COUNTED`` if there are more.
     """

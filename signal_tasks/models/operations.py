@@ -131,7 +131,7 @@ class OperationItem(models.Model):
     """
 
     class State(models.TextChoices):
-        """What the operation has done with the delivery."""
+        """The result of the operation for the delivery."""
 
         SELECTED = "selected"  # not yet anything
         CHANGED = "changed"  # replayed, discarded

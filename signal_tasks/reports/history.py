@@ -18,7 +18,7 @@ WIDTH, HEIGHT = 1000, 60
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Span:
-    """How far a page looks back, in rows of so many seconds."""
+    """The time that a page looks back, in rows of so many seconds."""
 
     name: str
     words: str

@@ -41,7 +41,7 @@ class ReceiverLine:
 
     @property
     def severity(self) -> tuple[int, int, int]:
-        """What sorts the receivers, the worst first."""
+        """The sort key of the receivers, the worst first."""
         broken = self.breaker != Breaker.CLOSED
         return (-int(broken), -self.dead.number, -self.due)
 
@@ -53,7 +53,7 @@ class ReceiverLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overview:
-    """What the first page shows."""
+    """The contents of the first page."""
 
     healthy: bool
     problems: Sequence[str]

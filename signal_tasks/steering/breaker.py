@@ -33,7 +33,7 @@ from signal_tasks.steering.locking import locked_gate
 
 
 class Admission(Enum):
-    """What a breaker lets a worker claim."""
+    """The deliveries that a breaker lets a worker claim."""
 
     ALL = auto()
     PROBE = auto()

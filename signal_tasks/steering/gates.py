@@ -24,7 +24,7 @@ SIGNAL = "signal:"
 
 @dataclass(frozen=True, slots=True)
 class Permit:
-    """How many deliveries of a receiver may start now, and why none.
+    """The number of deliveries of a receiver that may start now, and why none may.
 
     A ``probe`` is to be given back if it is not run. ``places`` is the number of batches
     that may run at a time.

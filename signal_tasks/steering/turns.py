@@ -111,7 +111,7 @@ def _due(places: Mapping[uuid.UUID, Turn], database: str) -> list[Next]:
 
 @dataclass(slots=True)
 class Sweep:
-    """How far a relay has looked for turns and sequences that nobody needs.
+    """The progress of a relay's search for turns and sequences that nobody needs.
 
     ``idle`` are sequences without turns, with the last position that each has given.
     """

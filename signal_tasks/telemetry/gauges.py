@@ -111,7 +111,7 @@ class Load:
 
 @dataclass(slots=True, kw_only=True)
 class Gauges:
-    """What a database holds at this moment; see Note [Gauges].
+    """The contents of a database at this moment; see Note [Gauges].
 
     Attributes:
         receivers: the load of each receiver that is known or has any.

@@ -32,7 +32,7 @@ Counts = Mapping[str, float]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """What was done in a span of time.
+    """The work done in a span of time.
 
     Attributes:
         start: begin of the span.
