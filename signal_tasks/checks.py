@@ -5,6 +5,8 @@ One function per ID; each yields its messages.
 
 from __future__ import annotations
 
+import difflib
+import inspect
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from typing import Any
@@ -21,7 +23,7 @@ from signal_tasks.context import carries_schemas, hooks
 from signal_tasks.db.aliases import outbox_aliases
 from signal_tasks.delivery.tasks import not_taken_over, owns_task
 from signal_tasks.dispatch.forwarding import ForwardedSignal
-from signal_tasks.dispatch.signal import all_signals
+from signal_tasks.dispatch.signal import AsyncSignal, all_signals
 from signal_tasks.registry.registry import registry
 
 Messages = Iterator[checks.CheckMessage]
@@ -324,6 +326,30 @@ def task_class_leaves_receivers_alone() -> Messages:
         )
 
 
+def sensitive_names_are_known() -> Messages:
+    """W014: a sensitive argument is misspelt, so its value would be shown."""
+    for signal in all_signals():
+        known = _parameters(signal) if signal.sensitive else set()
+        for name in sorted({*signal.sensitive} - known):
+            for close in difflib.get_close_matches(name, known, n=1):
+                yield checks.Warning(
+                    f"{signal.name} is sensitive about {name!r}, which no receiver "
+                    f"names; the value of {close!r} is shown.",
+                    hint=f"Did you mean AsyncSignal(sensitive=({close!r},))? If not, "
+                    "silence this check.",
+                    id="signal_tasks.W014",
+                )
+
+
+def _parameters(signal: AsyncSignal) -> set[str]:
+    """Return the arguments that the receivers of a signal name."""
+    names = {"sender"}
+    for connection in signal.durable_connections:
+        if function := connection.receiver.function():
+            names |= inspect.signature(function).parameters.keys()
+    return names
+
+
 ALL: tuple[Callable[[], Messages], ...] = (
     settings_are_valid,
     times_are_aware,
@@ -345,4 +371,5 @@ ALL: tuple[Callable[[], Messages], ...] = (
     worker_consumer_survives,
     receivers_are_held,
     task_class_leaves_receivers_alone,
+    sensitive_names_are_known,
 )

@@ -10,7 +10,7 @@ import uuid
 import weakref
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -42,6 +42,7 @@ from signal_tasks.outbox.ordering import KeyFunction, with_key
 from signal_tasks.outbox.write import EncodedEvent, prepare, write, write_once
 from signal_tasks.registry.naming import (
     ReceiverFunction,
+    as_arguments,
     as_names,
     receiver_name,
     signal_name,
@@ -73,9 +74,11 @@ class AsyncSignal(Signal):
         key: function of ``sender`` and keywords that returns the key of a send for
             ordered receivers, as ``using(key=...)`` takes it; None leaves it to the
             subject. Called only if a receiver is ordered.
+        sensitive: names of arguments (``"sender"`` is one) whose values are shown
+            nowhere: ``(redacted)`` stands in their place. They are no default subject.
 
     Raises:
-        TypeError: ``key`` is no function.
+        TypeError: ``key`` is no function, or a sensitive name is no string.
     """
 
     def __init__(
@@ -85,11 +88,13 @@ class AsyncSignal(Signal):
         name: str | None = None,
         aliases: Iterable[str] = (),
         key: KeyFunction | None = None,
+        sensitive: Iterable[str] = (),
     ) -> None:
         super().__init__(use_caching)
         if key is not None and not callable(key):
             raise TypeError(f"AsyncSignal: key is {key!r}; give a function")
         self._key = key
+        self.sensitive = as_arguments(sensitive)
         self._given_name = name
         self._aliases = as_names(aliases)
         self._module = calling_module(self) if name is None else ""
@@ -463,6 +468,8 @@ class AsyncSignal(Signal):
         if receivers:
             keys = coalesce_keys(receivers, sender, named)
             options = with_key(options, self._key, receivers, sender, named)
+            if self.sensitive:
+                options = replace(options, sensitive=self.sensitive)
             event = prepare(self.name, sender, named, receivers, options, keys)
         details = signals.SignalSending(signal=self, sender=sender, kwargs=named)
         signals.signal_sending.send(self, details=details)

@@ -78,13 +78,14 @@ def prepare(
         raise TypeError("'signal' is handed to receivers by Django; rename it")
     check_depth(signal)
     limit = settings().MAX_PAYLOAD_BYTES
-    payload = codec.encode(signal, sender, named, max_bytes=limit)
+    hidden = options.sensitive
+    payload = codec.encode(signal, sender, named, max_bytes=limit, sensitive=hidden)
     database = alias_for(options.database, sender)
     if coalesced and not options.immediate:
         raise ValueError(_delayed(signal, next(iter(coalesced))))
     subject = options.subject
     if subject is None:
-        subject = subjects.default(sender, named)
+        subject = subjects.default(sender, named, hidden)
     key = ordering_key(signal, options.key or subject, receivers)
     return EncodedEvent(
         signal, payload, receivers, options, database, subject, key, coalesced

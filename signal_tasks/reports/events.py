@@ -127,7 +127,7 @@ def events(database: str, wanted: EventFilter) -> EventPage:
             signal=event.signal,
             subject=event.subject,
             sent_at=event.sent_at,
-            payload=show(event.payload),
+            payload=show(event.signal, event.payload),
             states=states.get(event.pk, {}),
         )
         for event in found
@@ -161,7 +161,7 @@ def event(database: str, pk: uuid.UUID) -> EventReport | None:
     effects = _effects(database, row, until)
     return EventReport(
         row=row,
-        payload=show(row.payload),
+        payload=show(row.signal, row.payload),
         headers=_headers(row),
         deliveries=deliveries,
         deliveries_are_cut=is_cut,
