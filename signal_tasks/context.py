@@ -30,6 +30,7 @@ from django.utils.module_loading import import_string
 
 from signal_tasks import spans, stored_json
 from signal_tasks.conf import settings
+from signal_tasks.error_text import printable
 from signal_tasks.exceptions import DecodeError, NoCurrentDelivery
 from signal_tasks.spans import TRACEPARENT
 
@@ -247,10 +248,22 @@ def carries_schemas() -> bool:
     return any(getattr(hook, "carries_schemas", False) for hook in hooks())
 
 
-def stored_headers(
+class StoredContext(NamedTuple):
+    """The context of a send in the columns of its event.
+
+    Attributes:
+        headers: the headers together with the captured context and causes, as text.
+        correlation: the correlation id, to search by; None if it is the event's id.
+    """
+
+    headers: str
+    correlation: str | None
+
+
+def stored_context(
     headers: Mapping[str, Any] | None, causes: Sequence[Sequence[str]] = ()
-) -> str:
-    """Return the text of the headers together with the captured context and causes.
+) -> StoredContext:
+    """Return the headers, and whatever is carried with them, as they are stored.
 
     Raises:
         TypeError: a hook captures something else than a JSON value.
@@ -260,10 +273,18 @@ def stored_headers(
         if (value := hook.capture()) is not None:
             _check_json(hook.name, value)
             carried[hook.name] = value
-    carried |= _own_context(headers or {}, carried)
-    if carried:
-        return json.dumps([headers or {}, carried])
-    return json.dumps(headers) if headers else ""
+    headers = headers or {}
+    carried |= _own_context(headers, carried)
+    if not headers and not carried:
+        return StoredContext("", None)
+    text = json.dumps([headers, carried] if carried else headers)
+    found = headers.get(CORRELATION) or carried_correlation(carried)
+    return StoredContext(text, stored_correlation(found) if found else None)
+
+
+def stored_correlation(text: object) -> str:
+    """Return a correlation id as the column holds it."""
+    return printable(str(text)[:MAX_CORRELATION])[:MAX_CORRELATION]
 
 
 def _own_context(
@@ -292,7 +313,7 @@ def _check_json(name: str, value: object) -> None:
 
 
 def split_headers(text: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the headers and the context that ``stored_headers`` has put together.
+    """Return the headers and the context that ``stored_context`` has put together.
 
     Raises:
         DecodeError: somebody has damaged the text since.
