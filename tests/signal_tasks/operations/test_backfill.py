@@ -15,6 +15,7 @@ from django.utils import timezone
 from signal_tasks import AsyncSignal, async_receiver, operations
 from signal_tasks.models import Delivery, Event, Operation
 from signal_tasks.registry.registry import registry
+from signal_tasks.testing import run_pending
 from tests.signal_tasks.conftest import listen
 from tests.signal_tasks.operations.steps import (
     Machine,
@@ -48,6 +49,23 @@ def late(signal: AsyncSignal) -> Machine:
 def heard(machine: Machine) -> list[int]:
     deliver(machine)
     return [kwargs["n"] for kwargs in machine.calls]
+
+
+def test_what_a_receiver_has_sent_is_a_past_event_too(signal: AsyncSignal) -> None:
+    caused = AsyncSignal(name="t.caused")
+    listen(caused)
+
+    def cause(sender: object, **kwargs: Any) -> None:
+        caused.send(sender=None, n=7)
+
+    signal.connect(cause, name="t.causing", weak=False)
+    signal.send(sender=None)
+    run_pending()
+    machine = connect(caused)
+    operation = operations.backfill(machine.name, since=DAY)
+    run_pass()
+    assert counts(operation) == (1, 1, 0, 0)
+    assert heard(machine) == [7]
 
 
 def test_past_events_are_delivered_in_the_order_of_their_sends(late: Machine) -> None:
