@@ -27,11 +27,14 @@ from shop.servers import HOST, ServerError, claim_port
 from shop.terminal import Screen, frame, show
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-# A file with which the fault demo asks for kill -9 of a worker.
-KILL_A_WORKER = "kill-a-worker"
+# A file with which the page /incident/ asks for kill -9 of a worker, and one whose time
+# says when that was done.
+KILL_A_WORKER, WORKER_KILLED = "kill-a-worker", "worker-killed"
 # Seconds after which the deliveries of a killed worker run again: short, because
 # people kill one and watch.
 LEASE = "10"
+# The longest pause between two attempts at an email: people watch them fail.
+EMAIL_MAX_DELAY = "8"
 START_TIMEOUT = 90.0  # seconds that the web may take to answer the first time
 # What manage.py in another terminal needs to use the same services.
 SHARED = (
@@ -67,6 +70,7 @@ class Stack:
             "DEBUG": "1",
             "HEALTH_TOKEN": secrets.token_urlsafe(),
             "SIGNAL_TASKS_LEASE": LEASE,
+            "EMAIL_MAX_DELAY": EMAIL_MAX_DELAY,
             "SITE_URL": self.url,
             **os.environ,
             "SHOP_VAR": str(var),
@@ -113,6 +117,7 @@ class Stack:
         request = self.var / KILL_A_WORKER
         if request.exists():
             self.supervisor.programs["worker"].kill()
+            (self.var / WORKER_KILLED).touch()
             request.unlink(missing_ok=True)
 
     def stop(self) -> None:

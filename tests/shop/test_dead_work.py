@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 import pytest
 from django.urls import reverse
 
@@ -23,7 +25,7 @@ def order(post_office, confirmed, mug):
     return order
 
 
-def delivery_page(event_id, receiver):
+def delivery_page(event_id: UUID, receiver: str) -> str:
     found = {each.receiver: each.id for each in deliveries_of(event_id)}
     return reverse("signal_tasks:delivery", args=[found[receiver]])
 
