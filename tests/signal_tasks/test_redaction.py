@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from signal_tasks import AsyncSignal, RetryPolicy, checks, codec, operations
+from signal_tasks import AsyncSignal, RetryPolicy, codec, operations
+from signal_tasks.checks import receivers as checks
 from signal_tasks.models import Delivery, Event
 from signal_tasks.redaction import REDACTED, redacted
 from signal_tasks.testing import run_pending
