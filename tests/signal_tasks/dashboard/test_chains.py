@@ -23,6 +23,8 @@ from tests.signal_tasks.dashboard.conftest import text
 
 pytestmark = pytest.mark.django_db
 
+HEADERS = {"correlation_id": "import-7"}
+
 
 def correlated(correlation: object) -> list[uuid.UUID]:
     wanted = reports.EventFilter.from_query({"correlation": str(correlation)})
@@ -111,9 +113,6 @@ def test_each_way_of_sending_stores_it(
     listen(signal)
     sent(signal)
     assert set(Event.objects.values_list("correlation", flat=True)) == {"import-7"}
-
-
-HEADERS = {"correlation_id": "import-7"}
 
 
 def test_a_plain_send_writes_no_correlation_id(signal: AsyncSignal) -> None:
