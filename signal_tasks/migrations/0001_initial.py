@@ -267,6 +267,7 @@ class Migration(migrations.Migration):
                 ('error', models.TextField()),
                 ('traceback', models.TextField(blank=True)),
                 ('worker', models.CharField(blank=True, max_length=255)),
+                ('task_id', models.UUIDField(blank=True, null=True)),
                 ('seconds', models.FloatField(blank=True, null=True)),
                 ('failed_at', models.DateTimeField(default=signal_tasks.db.clock.DatabaseNow)),
                 ('fingerprint', models.CharField(blank=True, db_default='', default='', max_length=16)),

@@ -173,7 +173,7 @@ class Attempt(models.Model):
     """One attempt that failed, kept for the people who have to find out why.
 
     An attempt that was deferred any number of ``times`` is one row, of the last time.
-    ``fingerprint`` is that of its ``FailureGroup``.
+    ``fingerprint`` is that of its ``FailureGroup``, ``task_id`` that of its Celery task.
     """
 
     class Consequence(models.TextChoices):
@@ -195,6 +195,7 @@ class Attempt(models.Model):
     error = models.TextField()
     traceback = models.TextField(blank=True)
     worker = models.CharField(max_length=255, blank=True)
+    task_id = models.UUIDField(null=True, blank=True)
     seconds = models.FloatField(null=True, blank=True)
     failed_at = models.DateTimeField(default=DatabaseNow)
     fingerprint = models.CharField(max_length=16, blank=True, default="", db_default="")

@@ -97,6 +97,7 @@ def _failure(attempt: Attempt) -> dict[str, Any]:
         "error": attempt.error,
         "fingerprint": attempt.fingerprint,
         "worker": attempt.worker,
+        "task_id": attempt.task_id and str(attempt.task_id),
         "seconds": attempt.seconds,
         "traceback": attempt.traceback,
     }
