@@ -45,7 +45,7 @@ def health() -> HealthReport:
     for database in outbox_aliases():
         _count(receivers, Delivery.objects.using(database).counts())
         ages += _oldest_age(database)
-        live = _live_workers(database)
+        live = live_workers(database)
         workers += live
         errors |= {worker.broker_error for worker in reporters(database, live)}
         wrong += problems(database, live)
@@ -77,7 +77,7 @@ def without_relay() -> list[str]:
     return [
         database
         for database in outbox_aliases()
-        if not any(worker.runs_relay for worker in _live_workers(database))
+        if not any(worker.runs_relay for worker in live_workers(database))
     ]
 
 
@@ -106,6 +106,7 @@ def _oldest_age(database: str) -> list[float]:
     return [max((timezone.now() - since).total_seconds(), 0.0)]
 
 
-def _live_workers(database: str) -> list[Worker]:
+def live_workers(database: str) -> list[Worker]:
+    """Return the workers and relays that have reported to this database lately."""
     recently = from_now(-settings().WORKER_TTL)
     return list(Worker.objects.using(database).filter(seen_at__gte=recently))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import gc
 import os
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 from celery import signals as celery_signals
@@ -33,10 +34,18 @@ from signal_tasks.worker.shutdown import (
 )
 
 
-def prepare() -> None:
-    """Listen for the start of a Celery worker in this process."""
+def prepare(connect: Callable[[], None]) -> None:
+    """Listen for the start of a Celery worker in this process.
+
+    The worker then calls ``connect``, for receivers that only workers know.
+    """
     uid = "signal_tasks.worker"
-    celery_signals.worker_init.connect(_worker_init, weak=False, dispatch_uid=uid)
+
+    def worker_init(sender: Any, **_: object) -> None:
+        connect()
+        _worker_init(sender)
+
+    celery_signals.worker_init.connect(worker_init, weak=False, dispatch_uid=uid)
     celery_signals.worker_process_init.connect(
         worker_process_init, weak=False, dispatch_uid=uid
     )
@@ -48,7 +57,7 @@ def prepare() -> None:
     )
 
 
-def _worker_init(sender: Any, **_: object) -> None:
+def _worker_init(sender: Any) -> None:
     prepare_pool(sender)
     process.name = sender.hostname
     process.main_pid = os.getpid()
