@@ -8,6 +8,7 @@ from typing import Any
 
 import celery
 from celery import current_app
+from celery.app import app_or_default
 from django.core.signals import setting_changed
 from kombu.compression import get_encoder
 from kombu.serialization import registry as serializers
@@ -15,6 +16,9 @@ from kombu.utils.url import maybe_sanitize_url
 
 from signal_tasks.conf import settings
 from signal_tasks.registry.registry import Receiver, registry
+
+#: The names under which modules hold a Celery app.
+APP_NAMES = ("celery_app", "app", "celery")
 
 
 def app_is_missing() -> bool:
@@ -44,14 +48,12 @@ def app_module() -> str | None:
 
     It is what ``celery -A`` takes. None if no module that was imported holds it.
     """
-    app = current_app._get_current_object()  # noqa: SLF001 - celery documents it
+    app = app_or_default()
     names = [
         name
         for name, module in sys.modules.copy().items()
         if name.partition(".")[0] not in ("celery", "__main__", "__mp_main__")
-        and any(
-            value is app for value in list(getattr(module, "__dict__", {}).values())
-        )
+        and any(getattr(module, "__dict__", {}).get(key) is app for key in APP_NAMES)
     ]
     return min(names, key=lambda name: (len(name), name), default=None)
 

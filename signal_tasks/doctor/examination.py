@@ -9,7 +9,6 @@ from signal_tasks.db.aliases import outbox_aliases
 from signal_tasks.doctor import setup, trial, workers
 from signal_tasks.doctor.findings import Finding, Verdict, skipped
 
-
 NEEDS_THE_APP = "needs the Celery app, which reads CELERY_BROKER_URL"
 
 
@@ -38,7 +37,7 @@ def _processes(
 ) -> Iterator[Finding]:
     live = workers.live_when_started(alias, timeout)
     if not config.is_eager():
-        yield from workers.workers(alias, live, broker_answers=broker_answers)
+        yield from workers.workers(alias, live, timeout, broker_answers=broker_answers)
     if any(worker.queues for worker in live) or config.is_eager():
         yield trial.send_test_event(alias, live, timeout)
     else:

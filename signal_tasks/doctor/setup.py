@@ -113,12 +113,13 @@ def broker(timeout: float) -> Finding:
     if config.broker_is_unnamed():
         text = "no broker is named, so Celery takes amqp://guest@localhost"
         return problem("broker", text, NAME_A_BROKER)
+    address = config.broker_address()
     try:
+        config.load_transport()  # which takes its time, and needs no answer
         error = within(timeout + 1, partial(reach, timeout))
-        address = config.broker_address()
-    # Among them the names of transports that do not exist, for which there is no address.
+    # Addresses are the project's own, and so is what they raise.
     except Exception as raised:  # noqa: BLE001
-        error, address = raised, "CELERY_BROKER_URL"
+        error = raised
     if error is None:
         return ok("broker", f"{address} answers")
     return problem("broker", f"{address}: {line_of(error)}", _remedy(error, address))

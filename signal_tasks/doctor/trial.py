@@ -11,6 +11,7 @@ from typing import Any
 from signal_tasks import signals
 from signal_tasks.broker import config
 from signal_tasks.broker.publisher import publisher
+from signal_tasks.conf import settings
 from signal_tasks.doctor import probe
 from signal_tasks.doctor.findings import Finding, ok, problem
 from signal_tasks.doctor.workers import queues_of, strangers
@@ -38,6 +39,11 @@ class Trial:
     finish: float | None = None
     worker: str = ""
     errors: list[BaseException] = field(default_factory=list)
+
+    @property
+    def is_late(self) -> bool:
+        """True if a relay had to publish it before a worker took it."""
+        return self.start is None or self.start >= settings().REPUBLISH_AFTER
 
     @property
     def times(self) -> dict[str, float | None]:
@@ -121,7 +127,7 @@ def _told(trial: Trial, live: Collection[Worker], timeout: float) -> Finding:
         text = f"{trial.database}: {text}"
         return problem("test event", text, remedy, times=trial.times)
     text = f"{trial.database}: {_shown(trial)}"
-    if trial.row.publish_count and not config.is_eager():
+    if trial.is_late and not config.is_eager():
         return problem(
             "test event",
             f"{text}; only a relay has published it so that a worker took it",
@@ -197,7 +203,9 @@ def _not_taken(
             "Mend what the lines above say; a relay then publishes what waits."
         )
     takers = [
-        name for name, one in strangers(live).items() if trial.queue in one.queues
+        name
+        for name, one in strangers(live, timeout).items()
+        if trial.queue in one.queues
     ]
     if takers:
         names = ", ".join(sorted(takers))

@@ -44,12 +44,13 @@ def live_when_started(alias: str, timeout: float) -> list[Worker]:
 
 
 def workers(
-    alias: str, live: Collection[Worker], *, broker_answers: bool
+    alias: str, live: Collection[Worker], timeout: float, *, broker_answers: bool
 ) -> Iterator[Finding]:
     """Yield whether workers are alive, consume the queues of receivers, run a relay."""
     consuming = [worker for worker in live if worker.queues]
     if not consuming:
-        yield _idle(alias, live) or _missing(alias, broker_answers=broker_answers)
+        others = strangers(live, timeout) if broker_answers else {}
+        yield _idle(alias, live) or _missing(alias, others)
     else:
         names = ", ".join(sorted(worker.name for worker in consuming))
         queues = ", ".join(sorted(queues_of(consuming)))
@@ -102,8 +103,7 @@ def _idle(alias: str, live: Collection[Worker]) -> Finding | None:
     )
 
 
-def _missing(alias: str, *, broker_answers: bool) -> Finding:
-    found = strangers(()) if broker_answers else {}
+def _missing(alias: str, found: Mapping[str, Answer]) -> Finding:
     if not found:
         text = f"{alias}: no worker is alive{_last_seen(alias)}"
         remedy = f"Start one in another terminal: {start_command()}"
@@ -136,11 +136,12 @@ def _last_seen(alias: str) -> str:
     return f"; {last.name} was seen {seconds:.0f} s ago"
 
 
-def strangers(live: Collection[Worker]) -> Mapping[str, Answer]:
+def strangers(live: Collection[Worker], timeout: float) -> Mapping[str, Answer]:
     """Return the workers on this broker that do not report to this database."""
     ours = {worker.name for worker in live}
+    seconds = min(timeout, ANSWER_SECONDS)
     try:
-        answers = within(ANSWER_SECONDS * 4, partial(ask_workers, ANSWER_SECONDS))
+        answers = within(seconds * 4, partial(ask_workers, seconds))
     # They are asked only to explain a problem; the explanation must not be another.
     except Exception:  # noqa: BLE001
         return {}

@@ -23,6 +23,7 @@ from signal_tasks.delivery.leases import LeaseTable
 from signal_tasks.delivery.process import process
 from signal_tasks.registry.registry import registry
 from signal_tasks.telemetry import recording
+from signal_tasks.worker.announcement import announce
 from signal_tasks.worker.connections import keep_connections
 from signal_tasks.worker.consumer import STOCK_CONSUMERS, ResilientConsumer
 from signal_tasks.worker.pools import forks, prepare_pool
@@ -74,6 +75,7 @@ def _worker_init(sender: Any) -> None:
     process.worker_id = uuid.uuid4()
     sender.app.steps["worker"].add(RelayStep)
     recording.start()
+    announce(sender)
     if settings().RELAY_IN_WORKER and forks(sender):
         process.leases = LeaseTable()
     _share_memory()
