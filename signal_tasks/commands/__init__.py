@@ -6,6 +6,7 @@ Each verb reads its arguments, calls ``operations`` or ``health``, and prints.
 from __future__ import annotations
 
 from signal_tasks.commands import (
+    develop,
     diagnose,
     export,
     failures,
@@ -23,6 +24,7 @@ __all__ = ["VERBS", "Output", "Verb"]
 
 FAMILIES = (
     diagnose,
+    develop,
     show,
     failures,
     steer,
