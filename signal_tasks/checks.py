@@ -14,7 +14,9 @@ from django.conf import settings as django_settings
 from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
+from django.utils.module_loading import import_string
 
+from signal_tasks import conf
 from signal_tasks.broker import config
 from signal_tasks.conf import NAME, setting_errors
 from signal_tasks.context import carries_schemas, hooks
@@ -43,7 +45,7 @@ def run_all(**_: Any) -> list[checks.CheckMessage]:
 def settings_are_valid() -> Messages:
     """E001: a key that is unknown, or a value that makes no sense."""
     found = list(setting_errors(getattr(django_settings, NAME, {})))
-    for error in found or _hook_errors():
+    for error in found or (*_hook_errors(), *_alert_errors()):
         yield checks.Error(error, id="signal_tasks.E001")
 
 
@@ -52,6 +54,19 @@ def _hook_errors() -> Iterator[str]:
         hooks()
     except ImproperlyConfigured as error:
         yield str(error)
+
+
+def _alert_errors() -> Iterator[str]:
+    options = conf.settings().ALERTS
+    for path in options.CALL if options is not None else ():
+        label = f"{NAME}['ALERTS']['CALL'] names {path!r}"
+        try:
+            found = import_string(path)
+        except ImportError as error:
+            yield f"{label}, which cannot be imported: {error}."
+        else:
+            if not callable(found):
+                yield f"{label}, which cannot be called."
 
 
 def times_are_aware() -> Messages:
