@@ -195,7 +195,8 @@ def test_what_was_sent_by_a_process_that_died_then_is_sent_again() -> None:
 @pytest.mark.usefixtures("broken")
 def test_of_many_at_once_one_tells() -> None:
     for _ in range(3):
-        at_once(12, lambda _: tell())
+        _, errors = at_once(12, lambda _: tell())
+        assert errors == []
         pass_time(rounds.LOOK_EVERY)
     assert told() == [BREAKER]
 
