@@ -14,6 +14,7 @@ from signal_tasks import conf
 from signal_tasks.checks.messages import Messages
 from signal_tasks.conf import NAME, setting_errors
 from signal_tasks.context import carries_schemas, hooks
+from signal_tasks.error_text import line_of
 
 
 def settings_are_valid() -> Messages:
@@ -36,8 +37,9 @@ def _alert_errors() -> Iterator[str]:
         label = f"{NAME}['ALERTS']['CALL'] names {path!r}"
         try:
             found = import_string(path)
-        except ImportError as error:
-            yield f"{label}, which cannot be imported: {error}."
+        # A module of the project may raise anything while it is imported.
+        except Exception as error:  # noqa: BLE001
+            yield f"{label}, which cannot be imported: {line_of(error)}."
         else:
             if not callable(found):
                 yield f"{label}, which cannot be called."

@@ -75,7 +75,7 @@ def refuse(sender: object, **kwargs: object) -> None:
 
 def die(signal: AsyncSignal) -> None:
     """Leave a dead letter."""
-    signal.connect(refuse, name="t.refuse")
+    signal.connect(refuse, name="t.refuse_for_good")
     signal.send(sender=None)
     run_pending()
 

@@ -57,7 +57,10 @@ def test_what_is_wrong_ends_no_start(wrong: Any, settings: Any) -> None:
 @pytest.mark.parametrize(
     ("path", "error"),
     [
-        ("nowhere.at_all", "which cannot be imported: No module named 'nowhere'"),
+        (
+            "nowhere.at_all",
+            "which cannot be imported: ModuleNotFoundError: No module named 'nowhere'",
+        ),
         (f"{steps.HERE}.heard", "which cannot be called"),
     ],
 )
