@@ -6,6 +6,7 @@ Each verb reads its arguments, calls ``operations`` or ``health``, and prints.
 from __future__ import annotations
 
 from signal_tasks.commands import (
+    alerts,
     develop,
     diagnose,
     export,
@@ -32,6 +33,7 @@ FAMILIES = (
     repair,
     tracking,
     maintain,
+    alerts,
     export,
 )
 #: The verbs by their names, in the order in which ``--help`` lists them.
