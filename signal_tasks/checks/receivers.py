@@ -65,7 +65,7 @@ def receivers_are_held() -> Messages:
 
 
 def sensitive_names_are_known() -> Messages:
-    """W014: a sensitive argument is misspelt, so its value would be shown."""
+    """W015: a sensitive argument is misspelt, so its value would be shown."""
     for signal in all_signals():
         known = _parameters(signal) if signal.sensitive else set()
         for name in sorted({*signal.sensitive} - known):
@@ -75,7 +75,7 @@ def sensitive_names_are_known() -> Messages:
                     f"names; the value of {close!r} is shown.",
                     hint=f"Did you mean AsyncSignal(sensitive=({close!r},))? If not, "
                     "silence this check.",
-                    id="signal_tasks.W014",
+                    id="signal_tasks.W015",
                 )
 
 

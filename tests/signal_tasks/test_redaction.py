@@ -160,17 +160,17 @@ def test_what_is_no_name_of_an_argument_is_refused(names: Any) -> None:
         AsyncSignal(sensitive=names)
 
 
-def test_w014_a_misspelt_name_is_told() -> None:
+def test_w015_a_misspelt_name_is_told() -> None:
     signal = AsyncSignal(name="tests.misspelt", sensitive=("emial", "sender"))
 
     def receiver(sender: object, email: str, **kwargs: Any) -> None: ...
 
     signal.connect(receiver, name="t.reads", weak=False)
     (message,) = checks.sensitive_names_are_known()
-    assert message.id == "signal_tasks.W014"
+    assert message.id == "signal_tasks.W015"
     assert "'email' is shown" in message.msg
 
 
-def test_w014_what_no_receiver_names_may_be_meant(sensitive: AsyncSignal) -> None:
+def test_w015_what_no_receiver_names_may_be_meant(sensitive: AsyncSignal) -> None:
     listen(sensitive)
     assert list(checks.sensitive_names_are_known()) == []

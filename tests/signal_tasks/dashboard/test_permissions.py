@@ -53,7 +53,9 @@ def things(dead: Delivery) -> dict[str, list[Any]]:
 def addresses(things: dict[str, list[Any]]) -> Iterator[str]:
     """Yield every address of the dashboard."""
     for pattern in urls.urlpatterns:
-        yield reverse(f"signal_tasks:{pattern.name}", args=things.get(pattern.name, ()))
+        yield reverse(
+            f"signal_tasks:{pattern.name}", args=things.get(str(pattern.name), ())
+        )
 
 
 @pytest.fixture

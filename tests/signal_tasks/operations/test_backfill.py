@@ -238,6 +238,23 @@ def test_an_event_about_a_deleted_row_is_treated_as_the_receiver_says(
     assert counts(operation) == expected
 
 
+def test_events_that_a_receiver_has_sent_are_delivered(signal: AsyncSignal) -> None:
+    first, second = AsyncSignal(name="tests.first_of_a_chain"), signal
+    listen(second)
+
+    def reacts(sender: object, **kwargs: Any) -> None:
+        second.send(None, n=7)
+
+    first.connect(reacts, name="t.reacts", weak=False)
+    first.send(None)
+    run_pending()
+    machine = connect(signal)
+    operation = operations.backfill(machine.name, since=DAY)
+    run_pass()
+    assert counts(operation) == (1, 1, 0, 0)
+    assert heard(machine) == [7]
+
+
 def test_a_backfill_goes_on_behind_the_last_event_that_was_committed(
     signal: AsyncSignal,
 ) -> None:
