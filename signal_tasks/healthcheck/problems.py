@@ -87,7 +87,7 @@ def _broker(reporting: Collection[Worker], when: str) -> Iterator[str]:
     for error in sorted({worker.broker_error for worker in reporting} - {""}):
         names = ", ".join(sorted(w.name for w in reporting if w.broker_error == error))
         yield (
-            f"the broker failed or was not reached by {names} {when}: {error}. "
+            f"the broker failed or was not reached by {names} {when}: {_clause(error)}. "
             "Deliveries wait in the database until it answers"
         )
 
@@ -167,9 +167,9 @@ def _blocked(database: str) -> Iterator[str]:
             more = "or more " if key.waiting >= MAX_COUNTED else ""
             yield (
                 f"{key.waiting} {more}{_deliveries(key.waiting)} of {key.receiver} for "
-                f"the key {key.key!r} wait behind a dead letter: {key.error}. Have it "
-                f"run again: {COMMAND} replay {key.delivery_id}; or let the others run: "
-                f"{COMMAND} skip {key.delivery_id}"
+                f"the key {key.key!r} wait behind a dead letter: {_clause(key.error)}. "
+                f"Have it run again: {COMMAND} replay {key.delivery_id}; "
+                f"or let the others run: {COMMAND} skip {key.delivery_id}"
             )
 
 
@@ -180,8 +180,8 @@ def _stopped(database: str) -> Iterator[str]:
     )
     for operation in rows.order_by("created_at")[:MAX_NAMES]:
         yield (
-            f"the operation {operation} has stopped: {operation.note}. Go on: {COMMAND} "
-            f"operations {operation.pk} --resume, or end it: --cancel"
+            f"the operation {operation} has stopped: {_clause(operation.note)}. "
+            f"Go on: {COMMAND} operations {operation.pk} --resume, or end it: --cancel"
         )
 
 
@@ -206,7 +206,7 @@ def _controls(database: str) -> Iterator[str]:
 
 def _by(control: Control) -> str:
     by = f", by {control.by}" if control.by else ""
-    return f"{by}, because: {control.reason}" if control.reason else by
+    return f"{by}, because: {_clause(control.reason)}" if control.reason else by
 
 
 def _unserved(database: str, live: Collection[Worker]) -> Iterator[str]:
@@ -271,3 +271,8 @@ def _deliveries(number: int) -> str:
 
 def _time(when: datetime | None) -> str:
     return when.isoformat(sep=" ", timespec="seconds") if when else "an unknown time"
+
+
+def _clause(text: str) -> str:
+    """Return what somebody wrote so that a sentence can go on behind it."""
+    return text.strip().rstrip(".")

@@ -64,6 +64,23 @@ class Overview:
     figures: history.Figures
     chart: history.Chart
 
+    @property
+    def totals(self) -> ReceiverLine:
+        """The sums over all receivers."""
+        lines = self.receivers
+        waits = [line.oldest_due_at for line in lines if line.oldest_due_at]
+        return ReceiverLine(
+            name="",
+            due=sum(line.due for line in lines),
+            running=sum(line.running for line in lines),
+            retrying=sum(line.retrying for line in lines),
+            dead=bounds.Count(
+                sum(line.dead.number for line in lines),
+                any(line.dead.is_more for line in lines),
+            ),
+            oldest_due_at=min(waits, default=None),
+        )
+
 
 def overview(database: str, span: history.Span = history.SPANS["1h"]) -> Overview:
     """Return the state of one outbox; a constant number of statements."""

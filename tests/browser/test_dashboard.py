@@ -257,7 +257,7 @@ def confirm(page: Page) -> None:
 def test_a_group_is_replayed_in_steps_once_its_cause_is_mended(
     log_in: LogIn, stack: RunningShop
 ) -> None:
-    page = log_in("operator")
+    page = log_in("oncall")
     mail_is_broken = stack.var / MAIL_IS_BROKEN
     mail_is_broken.touch()
     open_group(page, CONFIRMATION)
@@ -278,13 +278,13 @@ def test_a_group_is_replayed_in_steps_once_its_cause_is_mended(
     state(page, "done")
     open_group(page, CONFIRMATION)
     expect(page.locator(".lead")).to_contain_text("0 dead letters")
-    page.goto("/signals/log/?by=operator")
+    page.goto("/signals/log/?by=oncall")
     expect(page.locator("[data-row]")).to_have_count(3)
     expect(page.locator("main")).to_contain_text("It is still down.")
 
 
 def test_an_operation_is_cancelled_and_leaves_the_rest_as_it_is(log_in: LogIn) -> None:
-    page = log_in("operator")
+    page = log_in("oncall")
     open_group(page, CANCELLATION)
     replay(page, "One, to see.", rate="1/h")
     confirm(page)
@@ -299,13 +299,13 @@ def test_an_operation_is_cancelled_and_leaves_the_rest_as_it_is(log_in: LogIn) -
 
 
 def test_each_role_sees_and_does_what_it_may(log_in: LogIn, said: list[str]) -> None:
-    operator, viewer, stranger = map(log_in, ("operator", "viewer", "stranger"))
+    operator, viewer, stranger = map(log_in, ("oncall", "viewer", "stranger"))
     page = f"/signals/receivers/{CANCELLATION}/"
     operator.goto(page)
     pause = operator.locator(".card", has=operator.get_by_role("heading", name="Pause"))
     pause.get_by_label("Why").fill("The text is wrong.")
     pause.get_by_role("button", name="Pause").click()
-    operator.get_by_text("by operator since").wait_for()
+    operator.get_by_text("by oncall since").wait_for()
     assert operator.get_by_role("button", name="Limit").count() == 0
     assert operator.get_by_role("link", name="Replay its dead letters").count() == 1
     assert operator.get_by_role("link", name="Discard its dead letters").count() == 0
@@ -329,7 +329,7 @@ def test_each_role_sees_and_does_what_it_may(log_in: LogIn, said: list[str]) -> 
 
 
 def test_the_keyboard_is_enough(log_in: LogIn) -> None:
-    page = log_in("operator")
+    page = log_in("oncall")
     page.goto(GROUPS)
     keys, chosen = page.keyboard, page.locator(".chosen")
     keys.press("/")
@@ -359,7 +359,7 @@ def test_the_keyboard_is_enough(log_in: LogIn) -> None:
 def test_the_focus_goes_through_the_page_in_its_order_and_is_seen(
     log_in: LogIn,
 ) -> None:
-    page = log_in("operator")
+    page = log_in("oncall")
     page.goto("/signals/receivers/notifications.receivers.send_order_cancellation/")
     page.get_by_role("button", name="Live").click()
     inside = page.locator(

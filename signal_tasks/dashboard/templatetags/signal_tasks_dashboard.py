@@ -1,14 +1,25 @@
-"""Links that stay in the outbox of the page."""
+"""Links that stay in the outbox of the page; names and times as people read them."""
 
 from __future__ import annotations
 
+import re
+from datetime import datetime
+from itertools import zip_longest
 from typing import Any
 from urllib.parse import urlencode
 
 from django import template
 from django.urls import reverse
+from django.utils import timezone
+from django.utils.html import escape, format_html, format_html_join
+from django.utils.safestring import SafeString, mark_safe
 
 register = template.Library()
+
+#: A command in a sentence: up to a semicolon, or to another choice.
+COMMAND = re.compile(r"((?:manage\.py signal_tasks|celery -A) .+?)(?=;|, or |$)")
+#: Units of an age, the longest first, in seconds.
+UNITS = (("d", 86400), ("h", 3600), ("min", 60))
 
 
 @register.simple_tag(takes_context=True)
@@ -24,3 +35,34 @@ def link(context: template.Context, name: str, *args: Any, **query: Any) -> str:
         given["database"] = database
     path = reverse(f"signal_tasks:{name}", args=args)
     return f"{path}?{urlencode(given)}" if given else path
+
+
+@register.filter
+def breakable(name: object) -> SafeString:
+    """Return a dotted name that a narrow screen breaks at its dots and underscores."""
+    return mark_safe(re.sub("([._:])", r"\1<wbr>", escape(name)))  # noqa: S308 - escaped
+
+
+@register.filter
+def age(moment: datetime) -> str:
+    """Return the time since a moment in its longest unit, as ``3 min``."""
+    seconds = max(0, int((timezone.now() - moment).total_seconds()))
+    for unit, length in UNITS:
+        if seconds >= length:
+            return f"{seconds // length} {unit}"
+    return f"{seconds} s"
+
+
+@register.filter
+def precise(moment: datetime) -> str:
+    """Return a moment with its milliseconds, in the time zone of the page."""
+    shown = timezone.localtime(moment) if timezone.is_aware(moment) else moment
+    return shown.replace(tzinfo=None).isoformat(" ", "milliseconds")
+
+
+@register.filter
+def commands(sentence: str) -> SafeString:
+    """Return a sentence whose commands stand out."""
+    parts = COMMAND.split(sentence)
+    shown = [format_html("<code>{}</code>", part) for part in parts[1::2]]
+    return format_html_join("", "{}{}", zip_longest(parts[::2], shown, fillvalue=""))
