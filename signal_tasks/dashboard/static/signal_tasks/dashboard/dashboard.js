@@ -40,7 +40,7 @@
   // What a person has opened, focused or scrolled stays so when the page refreshes.
   let kept = null;
   const path = (element) => element.id ? `#${CSS.escape(element.id)}`
-    : element.getAttribute("href") ? `a[href="${CSS.escape(element.getAttribute("href"))}"]` : null;
+    : element.hasAttribute("href") ? `a[href="${CSS.escape(element.getAttribute("href"))}"]` : element.localName;
   const keep = () => {
     const focused = live().contains(document.activeElement) ? document.activeElement : null;
     const selector = focused && path(focused);
