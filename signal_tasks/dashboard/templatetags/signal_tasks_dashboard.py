@@ -6,7 +6,7 @@ import re
 from datetime import datetime
 from itertools import zip_longest
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from django import template
 from django.urls import reverse
@@ -30,10 +30,20 @@ def link(context: template.Context, name: str, *args: Any, **query: Any) -> str:
     Empty values are left out.
     """
     given = {key: str(value) for key, value in query.items() if value}
+    return _with(context, reverse(f"signal_tasks:{name}", args=args), given)
+
+
+@register.simple_tag(takes_context=True)
+def place(context: template.Context, page: str) -> str:
+    """Return the address of a page that is given below that of the dashboard."""
+    return _with(context, reverse("signal_tasks:overview") + quote(page), {})
+
+
+def _with(context: template.Context, path: str, given: dict[str, str]) -> str:
+    """Add a query to an address, and the outbox of the page if it has to be named."""
     database, known = context.get("database", ""), context.get("databases", ())
     if database and known and database != known[0]:
         given["database"] = database
-    path = reverse(f"signal_tasks:{name}", args=args)
     return f"{path}?{urlencode(given)}" if given else path
 
 
