@@ -118,6 +118,14 @@ class DeliveryQuerySet(QuerySet[D]):
         """
         turns.give_up(ids, self._unfiltered(), after=after)
 
+    def wake_behind(self, positions: Mapping[int, int], *, after: float) -> None:
+        """Have relays see to what comes next in these sequences ``after`` seconds.
+
+        For deliveries that give up their turns in the same transaction. They stand at
+        these positions, and nothing waits before them.
+        """
+        turns.wake(positions, self._unfiltered(), after=after)
+
     def schedule_retry(
         self,
         ids: Collection[uuid.UUID],
@@ -386,7 +394,10 @@ class DeliveryQuerySet(QuerySet[D]):
         # committed meanwhile, or else looks for what comes next itself.
         if moved:
             rows = self._unfiltered()
-            transaction.on_commit(lambda: turns.wake(moved, rows), self.db, robust=True)
+            places = dict.fromkeys(moved, 0)
+            transaction.on_commit(
+                lambda: turns.wake(places, rows), self.db, robust=True
+            )
         return changed
 
     def _change(

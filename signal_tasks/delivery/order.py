@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 from signal_tasks.conf import settings
 from signal_tasks.db.turns import Next, following
-from signal_tasks.delivery.outcome import Outcome, persist
+from signal_tasks.delivery.outcome import Outcome, persist, positions_given_up
 from signal_tasks.steering.turns import keep_waiting
 
 #: How often a message looks again at what it could not claim.
@@ -28,7 +28,7 @@ class Order:
     def __init__(self, database: str, *, follows: bool) -> None:
         self._database = database
         self._follows = follows
-        self._moved: set[int] = set()
+        self._moved: dict[int, int] = {}
         self._waiting: set[uuid.UUID] = set()
         self._isolated: set[uuid.UUID] = set()
         self._looks = 0
@@ -43,12 +43,8 @@ class Order:
         return most
 
     def note(self, outcomes: Iterable[Outcome]) -> None:
-        """Note which sequences have moved on."""
-        self._moved |= {
-            outcome.claimed.sequence
-            for outcome in outcomes
-            if outcome.claimed.sequence and outcome.gives_up_turn
-        }
+        """Note which sequences have moved on, and how far."""
+        self._moved |= positions_given_up(outcomes)
 
     def leave(self, ids: Collection[uuid.UUID]) -> None:
         """Note what could not be claimed, or was not run because of its turn."""
@@ -71,7 +67,7 @@ class Order:
         return list(dict.fromkeys(each.id for each in found))
 
     def _next(self) -> list[Next]:
-        moved, self._moved = self._moved, set()
+        moved, self._moved = self._moved, {}
         if not moved:
             return []
         each = max(settings().CHUNK_SIZE // len(moved), 1)
