@@ -91,6 +91,12 @@ class DeliveryQuerySet(QuerySet[D]):
             events=_rows("Event", self.db),
         )
 
+    def ready(self, ids: Collection[uuid.UUID]) -> Collection[uuid.UUID]:
+        """Return those of ``ids`` that are due, and whose turn it is; lock nothing."""
+        due = Q(state=State.PENDING, available_at__lte=DatabaseNow())
+        rows = self._unfiltered().filter(due, pk__in=ids)
+        return turns.startable(list(rows.values_list("pk", flat=True)), self.db)
+
     def leased(self, ids: Collection[uuid.UUID], lease: int) -> DeliveryQuerySet[D]:
         """Return those of ``ids`` that run under this lease."""
         rows = self._unfiltered()

@@ -8,11 +8,13 @@ own.
 from __future__ import annotations
 
 import uuid
+from collections import deque
 from collections.abc import Collection, Iterable, Sequence
 
 from signal_tasks.conf import settings
 from signal_tasks.db.turns import Next, following
 from signal_tasks.delivery.outcome import Outcome, persist, positions_given_up
+from signal_tasks.models import Delivery
 from signal_tasks.steering.turns import keep_waiting
 
 #: How often a message looks again at what it could not claim.
@@ -45,6 +47,18 @@ class Order:
     def note(self, outcomes: Iterable[Outcome]) -> None:
         """Note which sequences have moved on, and how far."""
         self._moved |= positions_given_up(outcomes)
+
+    def set_aside(self, rest: deque[uuid.UUID]) -> int:
+        """Leave out of the rest what could not be claimed now; return its number.
+
+        What waits behind others must not use up what is limited.
+        """
+        ready = Delivery.objects.using(self._database).ready(rest)
+        waiting = [pk for pk in rest if pk not in ready]
+        self.leave(waiting)
+        for pk in waiting:
+            rest.remove(pk)
+        return len(waiting)
 
     def leave(self, ids: Collection[uuid.UUID]) -> None:
         """Note what could not be claimed, or was not run because of its turn."""
