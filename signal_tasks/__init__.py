@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import uuid
 
+from signal_tasks.alert import Alert
 from signal_tasks.broker.publisher import publisher
 from signal_tasks.codec import Snapshot, register_type
 from signal_tasks.context import CurrentDelivery, current_delivery
-from signal_tasks.dispatch.decorators import receiver
-from signal_tasks.dispatch.forwarding import async_receiver
+from signal_tasks.dispatch.decorators import async_receiver, receiver
 from signal_tasks.dispatch.signal import AsyncSignal
 from signal_tasks.exceptions import (
     DecodeError,
@@ -32,6 +32,7 @@ from signal_tasks.registry.options import Breaker, Coalesce
 from signal_tasks.retry import RetryPolicy
 
 __all__ = [
+    "Alert",
     "AsyncSignal",
     "Breaker",
     "Coalesce",

@@ -19,6 +19,7 @@ from signal_tasks.commands.verb import Given
 from signal_tasks.operations import Selection
 from signal_tasks.registry.naming import check_name
 from signal_tasks.states import Reason, State
+from signal_tasks.validation import MAX_SECONDS
 
 #: Most rows that a list prints, unless ``--limit`` says otherwise.
 LIMIT = 50
@@ -118,10 +119,26 @@ def name(text: str) -> str:
     return text
 
 
+def seconds(text: str) -> float:
+    """Return a number of seconds above 0."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < MAX_SECONDS:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds above 0")
+    return number
+
+
 def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no number of 1 or more")
     return int(text)
+
+
+def act(given: Given) -> dict[str, str]:
+    """Return who acts and why, as ``operations`` takes them."""
+    return {"by": author(given), "reason": given["because"]}
 
 
 def author(given: Given) -> str:

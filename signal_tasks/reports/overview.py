@@ -12,7 +12,12 @@ from django.utils import timezone
 
 from signal_tasks.conf import settings
 from signal_tasks.db.clock import DatabaseNow, from_now
-from signal_tasks.healthcheck.problems import notices, problems
+from signal_tasks.healthcheck.problems import (
+    notices,
+    oldest_waits,
+    overdue,
+    problems,
+)
 from signal_tasks.models import Delivery, Gate, Worker
 from signal_tasks.models.history import ALL
 from signal_tasks.registry.registry import registry
@@ -69,12 +74,12 @@ def overview(database: str, span: history.Span = history.SPANS["1h"]) -> Overvie
     """Return the state of one outbox; a constant number of statements."""
     recently = from_now(-settings().WORKER_TTL)
     workers = list(Worker.objects.using(database).filter(seen_at__gte=recently))
-    wrong = list(problems(database, workers))
+    found = [*problems(database, workers), *overdue(oldest_waits(database))]
     figures = history.figures(database, span)
     lines = _lines(database, figures)
     return Overview(
-        healthy=not wrong,
-        problems=wrong,
+        healthy=not found,
+        problems=[problem.text for problem in found],
         notices=list(notices(database)),
         receivers=sorted(lines, key=lambda line: (line.severity, line.name)),
         workers=len(workers),
