@@ -23,18 +23,17 @@ from django.db import connection
 from chaos import journal, receiver_faults
 from chaos.hooks import Function, Target
 from signal_tasks.broker.publisher import Publisher
-from signal_tasks.db import sequences
+from signal_tasks.db import aside, sequences
 from signal_tasks.delivery import attempt, batch
 from signal_tasks.delivery.batch import Batch
 from signal_tasks.delivery.call import call
 from signal_tasks.delivery.message import MessageRun
 from signal_tasks.delivery.order import Order
 from signal_tasks.delivery.outcome import write
-from signal_tasks.dispatch import signal as dispatch
+from signal_tasks.dispatch import sending
 from signal_tasks.outbox.write import write as write_events
 from signal_tasks.querysets import DeliveryQuerySet
 from signal_tasks.relay import backfilling, changes, operating, publishing
-from signal_tasks.steering import turns
 
 WEB, WORKER = "web", "worker"
 
@@ -61,7 +60,7 @@ class CrashPoint(Enum):
     """Every crash point, in the order in which a delivery reaches them."""
 
     WRITTEN = Location(
-        WEB, "after", Target(dispatch, write_events), "rows written, not committed"
+        WEB, "after", Target(sending, write_events), "rows written, not committed"
     )
     JOINED = Location(
         WEB,
@@ -119,7 +118,7 @@ class CrashPoint(Enum):
     TURN_GIVEN_UP = Location(
         WORKER,
         "after",
-        Target(DeliveryQuerySet, DeliveryQuerySet.give_up_turns),
+        Target(DeliveryQuerySet, DeliveryQuerySet.wake_behind),
         "turns given up, not committed",
         even_if_empty=True,
     )
@@ -142,8 +141,8 @@ class CrashPoint(Enum):
     MOVED_AWAY = Location(
         WORKER,
         "after",
-        Target(turns, turns._move_away),
-        "what waits for its turn moved away, not committed",
+        Target(aside, aside.move_away),
+        "what waits for its turn moved away",
     )
     UNACKNOWLEDGED = Location(
         WORKER,

@@ -36,11 +36,6 @@ class Publication:
     error: BaseException | None
     refused: Mapping[str, BaseException]
 
-    @property
-    def is_taken(self) -> bool:
-        """True if the broker has what could be sent."""
-        return self.error is None
-
 
 class BrokerConnection:
     """A connection to the broker that never waits for long.
@@ -197,6 +192,21 @@ class BrokerConnection:
             self._connection = connection
             self._producer = current_app.amqp.Producer(connection, auto_declare=False)
         return self._producer
+
+
+def reach(timeout: float) -> Exception | None:
+    """Open a connection to the broker and close it; return the error if that fails."""
+    try:
+        connection = current_app.connection_for_write(
+            transport_options=_bounded_waits(timeout, confirm=False),
+            connect_timeout=timeout,
+        )
+        with connection:
+            connection.default_channel  # noqa: B018 - made when looked at
+    # The names of transports and their client libraries raise what they like.
+    except Exception as error:  # noqa: BLE001
+        return error
+    return None
 
 
 def _bounded_waits(timeout: float, *, confirm: bool) -> dict[str, Any]:

@@ -10,13 +10,17 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any, cast
 
-from django.utils import timezone
-
 from signal_tasks.conf import settings
 from signal_tasks.db.aliases import outbox_aliases
 from signal_tasks.db.clock import from_now
 from signal_tasks.health_report import HealthReport
-from signal_tasks.healthcheck.problems import notices, paused, problems, reporters
+from signal_tasks.healthcheck.problems import (
+    notices,
+    oldest_waits,
+    overdue,
+    problems,
+    reporters,
+)
 from signal_tasks.models import Delivery, Worker
 from signal_tasks.registry.registry import registry
 from signal_tasks.states import State
@@ -44,24 +48,20 @@ def health() -> HealthReport:
     told: list[str] = []
     for database in outbox_aliases():
         _count(receivers, Delivery.objects.using(database).counts())
-        ages += _oldest_age(database)
-        live = _live_workers(database)
+        waits = oldest_waits(database)
+        ages += waits.values()
+        live = live_workers(database)
         workers += live
         errors |= {worker.broker_error for worker in reporters(database, live)}
-        wrong += problems(database, live)
+        found = [*problems(database, live), *overdue(waits)]
+        wrong += [problem.text for problem in found]
         told += notices(database)
-    oldest = max(ages, default=None)
-    if oldest is not None and oldest > settings().MAX_PENDING_AGE:
-        wrong.append(
-            f"the oldest due delivery has waited for {oldest:.0f} s: are there enough "
-            "workers for its queue, and does the receiver hang?"
-        )
     totals = Counter(_no_counts())
     for counts in receivers.values():
         totals.update(counts)
     report = {
         **totals,
-        "oldest_pending_age_s": oldest,
+        "oldest_pending_age_s": max(ages, default=None),
         "workers": sorted({worker.name for worker in workers}),
         "rescued": sum(worker.rescued for worker in workers),
         "broker_errors": sorted(errors - {""}),
@@ -77,7 +77,7 @@ def without_relay() -> list[str]:
     return [
         database
         for database in outbox_aliases()
-        if not any(worker.runs_relay for worker in _live_workers(database))
+        if not any(worker.runs_relay for worker in live_workers(database))
     ]
 
 
@@ -98,14 +98,7 @@ def _count(
             counts["parked"] += row["n"]
 
 
-def _oldest_age(database: str) -> list[float]:
-    """Return the longest wait of what is due and not paused (seconds), if any is."""
-    since = Delivery.objects.using(database).exclude(paused(database)).oldest_due()
-    if since is None:
-        return []
-    return [max((timezone.now() - since).total_seconds(), 0.0)]
-
-
-def _live_workers(database: str) -> list[Worker]:
+def live_workers(database: str) -> list[Worker]:
+    """Return the workers and relays that have reported lately."""
     recently = from_now(-settings().WORKER_TTL)
     return list(Worker.objects.using(database).filter(seen_at__gte=recently))

@@ -48,8 +48,8 @@ class Figures(DeliveryRows[D]):
         rows = self.live().filter(old).values("receiver").annotate(n=Count("pk"))
         return dict(rows.order_by("receiver").values_list("receiver", "n"))
 
-    def oldest_due(self) -> datetime | None:
-        """Return since when the longest waiting due delivery has been due."""
+    def oldest_due(self) -> dict[str, datetime]:
+        """Return since when the longest waiting due delivery of each receiver is due."""
         due = self.live().filter(state=State.PENDING, available_at__lte=DatabaseNow())
-        oldest: datetime | None = due.aggregate(oldest=Min("available_at"))["oldest"]
-        return oldest
+        rows = due.values("receiver").annotate(oldest=Min("available_at"))
+        return dict(rows.order_by().values_list("receiver", "oldest"))

@@ -13,6 +13,8 @@ from django.dispatch import Signal
 ReceiverFunction = Callable[..., Any]
 #: Characters of a name that a row can hold.
 MAX_NAME_LENGTH = 255
+#: The signal and the receiver of ``doctor``'s test event.
+PROBE = "signal_tasks.doctor"
 
 
 def origin(function: object) -> str:

@@ -12,7 +12,13 @@ from django.utils import timezone
 
 from signal_tasks.conf import settings
 from signal_tasks.db.clock import DatabaseNow, from_now
-from signal_tasks.healthcheck.problems import notices, problems
+from signal_tasks.healthcheck.problem import Problem
+from signal_tasks.healthcheck.problems import (
+    notices,
+    oldest_waits,
+    overdue,
+    problems,
+)
 from signal_tasks.models import Delivery, Gate, Worker
 from signal_tasks.models.history import ALL
 from signal_tasks.registry.registry import registry
@@ -56,7 +62,7 @@ class Overview:
     """The contents of the first page."""
 
     healthy: bool
-    problems: Sequence[str]
+    problems: Sequence[Problem]
     notices: Sequence[str]
     receivers: Sequence[ReceiverLine]
     workers: int
@@ -64,17 +70,34 @@ class Overview:
     figures: history.Figures
     chart: history.Chart
 
+    @property
+    def totals(self) -> ReceiverLine:
+        """The sums over all receivers."""
+        lines = self.receivers
+        waits = [line.oldest_due_at for line in lines if line.oldest_due_at]
+        return ReceiverLine(
+            name="",
+            due=sum(line.due for line in lines),
+            running=sum(line.running for line in lines),
+            retrying=sum(line.retrying for line in lines),
+            dead=bounds.Count(
+                sum(line.dead.number for line in lines),
+                any(line.dead.is_more for line in lines),
+            ),
+            oldest_due_at=min(waits, default=None),
+        )
+
 
 def overview(database: str, span: history.Span = history.SPANS["1h"]) -> Overview:
     """Return the state of one outbox; a constant number of statements."""
     recently = from_now(-settings().WORKER_TTL)
     workers = list(Worker.objects.using(database).filter(seen_at__gte=recently))
-    wrong = list(problems(database, workers))
+    found = [*problems(database, workers), *overdue(oldest_waits(database))]
     figures = history.figures(database, span)
     lines = _lines(database, figures)
     return Overview(
-        healthy=not wrong,
-        problems=wrong,
+        healthy=not found,
+        problems=found,
         notices=list(notices(database)),
         receivers=sorted(lines, key=lambda line: (line.severity, line.name)),
         workers=len(workers),
