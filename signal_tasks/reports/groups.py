@@ -109,11 +109,12 @@ def group(database: str, fingerprint: str) -> GroupReport | None:
     if row is None:
         return None
     letters = Delivery.objects.using(database).of_group(fingerprint)
+    last_letters = letters.order_by("-finished_at").select_related("event")
     last = Attempt.objects.using(database).filter(fingerprint=fingerprint)
     return GroupReport(
         row=row,
         dead=bounds.count(letters),
-        letters=list(letters.order_by("-finished_at")[:MAX_LETTERS]),
+        letters=list(last_letters[:MAX_LETTERS]),
         sample=last.order_by("-pk").first(),
     )
 
