@@ -50,10 +50,12 @@ def recover_nothing(*_: object) -> int:
 
 
 def finish_without_lease(
-    ids: Collection[uuid.UUID], *, lease: int, database: str
+    ids: Collection[uuid.UUID], *, lease: int, database: str, ordered: bool = False
 ) -> int:
     """Finish the deliveries even if another process holds their lease."""
     rows = Delivery.objects.using(database).filter(pk__in=ids)
+    if ordered:
+        rows.give_up_turns(ids)
     return rows.update(state="succeeded", next_check_at=None, finished_at=DatabaseNow())
 
 
@@ -108,8 +110,11 @@ def join_without_a_lock(turns: Iterable[NewTurn], *, database: str) -> None:
     time.sleep(random.choice((0.0, 1.0)))  # noqa: S311 - others commit meanwhile
 
 
-def give_up_nothing(*_: object, **__: object) -> None:
+def finish_and_keep_the_turn(
+    ids: Collection[uuid.UUID], *, lease: int, database: str, ordered: bool = False
+) -> int:
     """Finish deliveries, and keep their turns."""
+    return complete(ids, lease=lease, database=database)
 
 
 def wake_nobody(*_: object, **__: object) -> None:
@@ -137,9 +142,7 @@ MUTATIONS = {
         Target(sequences, sequences.join), join_without_a_lock, "ordered-backlog"
     ),
     "no-give-up": Mutation(
-        Target(DeliveryQuerySet, DeliveryQuerySet.give_up_turns),
-        give_up_nothing,
-        "copies",
+        Target(outcome, complete), finish_and_keep_the_turn, "copies"
     ),
     "no-wake": Mutation(Target(turns, turns.wake), wake_nobody, "ordered-crash"),
 }

@@ -8,11 +8,13 @@ own.
 from __future__ import annotations
 
 import uuid
+from collections import deque
 from collections.abc import Collection, Iterable, Sequence
 
 from signal_tasks.conf import settings
 from signal_tasks.db.turns import Next, following
-from signal_tasks.delivery.outcome import Outcome, persist
+from signal_tasks.delivery.outcome import Outcome, persist, positions_given_up
+from signal_tasks.models import Delivery
 from signal_tasks.steering.turns import keep_waiting
 
 #: How often a message looks again at what it could not claim.
@@ -28,7 +30,7 @@ class Order:
     def __init__(self, database: str, *, follows: bool) -> None:
         self._database = database
         self._follows = follows
-        self._moved: set[int] = set()
+        self._moved: dict[int, int] = {}
         self._waiting: set[uuid.UUID] = set()
         self._isolated: set[uuid.UUID] = set()
         self._looks = 0
@@ -43,12 +45,20 @@ class Order:
         return most
 
     def note(self, outcomes: Iterable[Outcome]) -> None:
-        """Note which sequences have moved on."""
-        self._moved |= {
-            outcome.claimed.sequence
-            for outcome in outcomes
-            if outcome.claimed.sequence and outcome.gives_up_turn
-        }
+        """Note which sequences have moved on, and how far."""
+        self._moved |= positions_given_up(outcomes)
+
+    def set_aside(self, rest: deque[uuid.UUID]) -> int:
+        """Leave out of the rest what could not be claimed now; return its number.
+
+        What waits behind others must not use up what is limited.
+        """
+        ready = Delivery.objects.using(self._database).ready(rest)
+        waiting = [pk for pk in rest if pk not in ready]
+        self.leave(waiting)
+        for pk in waiting:
+            rest.remove(pk)
+        return len(waiting)
 
     def leave(self, ids: Collection[uuid.UUID]) -> None:
         """Note what could not be claimed, or was not run because of its turn."""
@@ -71,7 +81,7 @@ class Order:
         return list(dict.fromkeys(each.id for each in found))
 
     def _next(self) -> list[Next]:
-        moved, self._moved = self._moved, set()
+        moved, self._moved = self._moved, {}
         if not moved:
             return []
         each = max(settings().CHUNK_SIZE // len(moved), 1)

@@ -126,7 +126,7 @@ def _broker(reporting: Collection[Worker], when: str) -> Iterator[Problem]:
         yield Problem(
             kind=Kind.BROKER,
             page="workers/",
-            text=f"the broker failed or was not reached by {names} {when}: {error}. "
+            text=f"the broker failed or was not reached by {names} {when}: {_clause(error)}. "
             "Deliveries wait in the database until it answers",
         )
 
@@ -229,7 +229,8 @@ def _blocked(database: str) -> Iterator[Problem]:
                 page=f"deliveries/{key.delivery_id}/",
                 text=f"{key.waiting} {more}{_deliveries(key.waiting)} of "
                 f"{key.receiver} for the key {key.key!r} wait behind a dead letter: "
-                f"{key.error}. Have it run again: {COMMAND} replay {key.delivery_id}; "
+                f"{_clause(key.error)}. "
+                f"Have it run again: {COMMAND} replay {key.delivery_id}; "
                 f"or let the others run: {COMMAND} skip {key.delivery_id}",
             )
 
@@ -241,8 +242,8 @@ def _stopped(database: str) -> Iterator[str]:
     )
     for operation in rows.order_by("created_at")[:MAX_NAMES]:
         yield (
-            f"the operation {operation} has stopped: {operation.note}. Go on: {COMMAND} "
-            f"operations {operation.pk} --resume, or end it: --cancel"
+            f"the operation {operation} has stopped: {_clause(operation.note)}. "
+            f"Go on: {COMMAND} operations {operation.pk} --resume, or end it: --cancel"
         )
 
 
@@ -267,7 +268,7 @@ def _controls(database: str) -> Iterator[str]:
 
 def _by(control: Control) -> str:
     by = f", by {control.by}" if control.by else ""
-    return f"{by}, because: {control.reason}" if control.reason else by
+    return f"{by}, because: {_clause(control.reason)}" if control.reason else by
 
 
 def _unserved(database: str, live: Collection[Worker]) -> Iterator[Problem]:
@@ -335,3 +336,8 @@ def _deliveries(number: int) -> str:
 
 def _time(when: datetime | None) -> str:
     return when.isoformat(sep=" ", timespec="seconds") if when else "an unknown time"
+
+
+def _clause(text: str) -> str:
+    """Return what somebody wrote so that a sentence can go on behind it."""
+    return text.strip().rstrip(".")

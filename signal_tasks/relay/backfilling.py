@@ -225,7 +225,7 @@ def _context_of(event: Event) -> Iterator[None]:
     """Decode, and call the project's code, in the context of the sender."""
     carried = event.context_mapping()
     hooks = context.hooks()
-    unknown = carried.keys() - {hook.name for hook in hooks}
+    unknown = carried.keys() - {hook.name for hook in hooks} - context.OWN_NAMES
     if unknown:
         raise DecodeError(f"this relay restores no context {sorted(unknown)}")
     with ExitStack() as stack:

@@ -92,7 +92,9 @@ def groups(database: str, wanted: GroupFilter) -> GroupPage:
         rows = rows.filter(Exists(dead))
     found = list(rows[: PAGE + 1])
     more, found = len(found) > PAGE, found[:PAGE]
-    lines = [GroupLine(row=row, dead=dead_of(database, row.pk)) for row in found]
+    counted = [GroupLine(row=row, dead=dead_of(database, row.pk)) for row in found]
+    # What has died may have been replayed since.
+    lines = [line for line in counted if line.dead or wanted.every]
     letters = Delivery.objects.using(database).dead()
     if wanted.receiver:
         letters = letters.filter(receiver=wanted.receiver)
@@ -109,11 +111,12 @@ def group(database: str, fingerprint: str) -> GroupReport | None:
     if row is None:
         return None
     letters = Delivery.objects.using(database).of_group(fingerprint)
+    last_letters = letters.order_by("-finished_at").select_related("event")
     last = Attempt.objects.using(database).filter(fingerprint=fingerprint)
     return GroupReport(
         row=row,
         dead=bounds.count(letters),
-        letters=list(letters.order_by("-finished_at")[:MAX_LETTERS]),
+        letters=list(last_letters[:MAX_LETTERS]),
         sample=last.order_by("-pk").first(),
     )
 

@@ -8,7 +8,11 @@ from itertools import count
 from playwright.sync_api import Page
 
 Links = Callable[[str], str]  # waits for the newest link that was sent to an address
-BOTH = ["Send order confirmation succeeded", "Update inventory succeeded"]
+ALL = [
+    "Send order confirmation succeeded",
+    "Send proof succeeded",
+    "Update inventory succeeded",
+]
 
 
 def accept(complaints: list[str], status: str) -> None:

@@ -111,7 +111,7 @@ def test_many_processes_together_keep_the_rate(name: str) -> None:
         connections.close_all()
 
     in_threads(consume, 4)
-    # A busy machine may take fewer. How near they come is measured in the fault suite.
+    # A busy machine may take fewer.
     assert rate * seconds * 0.3 <= len(taken) <= rate * (seconds + 1)
 
 
