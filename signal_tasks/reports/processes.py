@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from django.db.models import BooleanField, Case, Value, When
 
+from signal_tasks import counting
 from signal_tasks.conf import settings
 from signal_tasks.db.clock import from_now
 from signal_tasks.models import Delivery, Worker
@@ -83,11 +84,10 @@ def workers(database: str) -> WorkerPage:
 
 
 def _held(database: str) -> tuple[Mapping[uuid.UUID, list[Delivery]], bool]:
-    running = Delivery.objects.using(database).live().filter(state=State.RUNNING)
-    ordered = running.order_by("next_check_at")
     held: dict[uuid.UUID, list[Delivery]] = {}
-    rows = list(ordered[: bounds.MAX_COUNTED])
+    most = bounds.MAX_COUNTED
+    rows = counting.first_live(database, "state", State.RUNNING, limit=most)
     for delivery in rows:
         if delivery.claimed_by is not None:
             held.setdefault(delivery.claimed_by, []).append(delivery)
-    return held, len(rows) == bounds.MAX_COUNTED
+    return held, len(rows) == most
