@@ -2,8 +2,8 @@
 
 # Note [Bounded counts]
 What is live is found by the index of ``next_check_at``, dead letters by an index of theirs
-(where the database has partial indexes), and what has finished by the index of
-``finished_at``. Each statement reads at most MAX_COUNTED rows, so it takes a fraction of a
+(or by that of the attempts that were the last ones, where the database has no partial
+indexes), and what has finished by the index of ``finished_at``. Each statement reads at most MAX_COUNTED rows, so it takes a fraction of a
 second however much there is; beyond that numbers are too low, and ``is_capped`` says so.
 
 Of the live ones, those are read that relays look at next. They look at a delivery again
@@ -60,6 +60,18 @@ SELECT receiver, COUNT(*) FROM (
     ORDER BY finished_at DESC LIMIT {limit}
 ) AS latest
 GROUP BY receiver
+"""
+#: For a database without partial indexes: each dead letter has an attempt that was its last.
+DEAD_BY_ATTEMPTS = """
+SELECT delivery.receiver, COUNT(*)
+FROM (
+    SELECT delivery_id, run FROM signal_tasks_attempt
+    WHERE consequence = 'dead' LIMIT {limit}
+) AS last
+JOIN signal_tasks_delivery AS delivery
+    ON delivery.id = last.delivery_id AND delivery.run = last.run
+WHERE delivery.state = 'dead'
+GROUP BY delivery.receiver
 """
 FINISHED = """
 SELECT receiver, state, COUNT(*) FROM (
@@ -180,7 +192,9 @@ def first_live(database: str, column: str, value: str, *, limit: int) -> list[De
 
 def dead(database: str, *, limit: int = MAX_COUNTED) -> Counted:
     """Count the dead letters of each receiver, one statement."""
-    numbers = dict(_rows(database, DEAD, limit=limit))
+    has_index = connections[database].features.supports_partial_indexes
+    sql = DEAD if has_index else DEAD_BY_ATTEMPTS
+    numbers = dict(_rows(database, sql, limit=limit))
     return Counted(numbers=numbers, is_capped=sum(numbers.values()) >= limit)
 
 
