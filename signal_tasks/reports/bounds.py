@@ -11,10 +11,12 @@ from django.db.models import QuerySet
 
 from signal_tasks.db.timeouts import TooSlow, statements_within
 
-__all__ = ["Count", "TooSlow", "bounded_statements", "count"]
+__all__ = ["Count", "TooSlow", "bounded_statements", "count", "edge"]
 
 #: Rows that are counted; beyond it a page says "more than".
 MAX_COUNTED = 10_000
+#: Rows, the latest, among which a page looks for what no index finds.
+MAX_SEARCHED = 100_000
 #: Longest time of one statement of a page (seconds).
 STATEMENT_SECONDS = 2.0
 
@@ -42,6 +44,16 @@ def count(rows: QuerySet[Any], limit: int = MAX_COUNTED) -> Count:
     """Count rows up to ``limit``."""
     number = rows.order_by()[: limit + 1].count()
     return Count(min(number, limit), is_more=number > limit)
+
+
+def edge(rows: QuerySet[Any], column: str, limit: int | None = None) -> Any:
+    """Return the value of a column beyond which ``limit`` rows are, the latest ones.
+
+    None if there are no more than that. An index of the column has to find these rows.
+    """
+    most = MAX_SEARCHED if limit is None else limit
+    values = rows.order_by(f"-{column}").values_list(column, flat=True)
+    return next(iter(values[most : most + 1]), None)
 
 
 @contextmanager

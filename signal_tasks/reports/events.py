@@ -9,11 +9,12 @@ from datetime import datetime, timedelta
 from typing import Any, Self
 from urllib.parse import urlencode
 
+from django.db.models import QuerySet
 from django.utils import timezone
 
-from signal_tasks.db.clock import id_at
+from signal_tasks.db.clock import id_at, moment_of
 from signal_tasks.models import Attempt, Delivery, Event
-from signal_tasks.reports import waterfall
+from signal_tasks.reports import bounds, waterfall
 from signal_tasks.reports.moments import id_of, moment, word
 from signal_tasks.reports.payloads import ShownPayload, show
 
@@ -80,10 +81,18 @@ class EventLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventPage:
-    """A page of events; ``older`` is the query of the next one, if there is one."""
+    """A page of events.
+
+    Attributes:
+        lines: the events.
+        older: the query of the next page, if there is one.
+        searched_to: events of a signal were looked for among the latest ones, back to
+            this moment; the next page looks further. None if none is left.
+    """
 
     lines: Sequence[EventLine]
     older: str = ""
+    searched_to: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,21 +113,23 @@ class EventReport:
 
 
 def events(database: str, wanted: EventFilter) -> EventPage:
-    """Return the latest events that match; two statements."""
-    rows = Event.objects.using(database).order_by("-pk")
-    if wanted.subject:
-        rows = rows.filter(subject=wanted.subject)
-    if wanted.signal:
-        rows = rows.filter(signal=wanted.signal)
-    if wanted.since is not None:
-        first = id_at(wanted.since - CLOCKS_DIFFER)
-        rows = rows.filter(pk__gte=first, sent_at__gte=wanted.since)
-    if wanted.until is not None:
-        last = id_at(wanted.until + CLOCKS_DIFFER)
-        rows = rows.filter(pk__lt=last, sent_at__lt=wanted.until)
-    if wanted.before is not None:
-        rows = rows.filter(pk__lt=wanted.before)
-    found = list(rows[: PAGE + 1])
+    """Return the latest events that match; three statements.
+
+    No index finds the events of a signal: each page looks at so many of the latest.
+    """
+    rows, edge = _made(database, wanted), None
+    if wanted.signal and not wanted.subject:
+        edge = bounds.edge(rows, "pk")
+    if edge is not None:
+        rows = rows.filter(pk__gt=edge)
+    conditions = {
+        "subject": wanted.subject,
+        "signal": wanted.signal,
+        "sent_at__gte": wanted.since,
+        "sent_at__lt": wanted.until,
+    }
+    rows = rows.filter(**{key: value for key, value in conditions.items() if value})
+    found = list(rows.order_by("-pk")[: PAGE + 1])
     more, found = len(found) > PAGE, found[:PAGE]
     states = _states(database, [event.pk for event in found])
     lines = [
@@ -132,8 +143,27 @@ def events(database: str, wanted: EventFilter) -> EventPage:
         )
         for event in found
     ]
-    older = wanted.query(before=found[-1].pk) if more else ""
-    return EventPage(lines=lines, older=older)
+    if more:
+        return EventPage(lines=lines, older=wanted.query(before=found[-1].pk))
+    if edge is None:
+        return EventPage(lines=lines)
+    # The edge itself was not searched: the next page begins with it.
+    beyond = uuid.UUID(int=edge.int + 1)
+    return EventPage(
+        lines=lines, older=wanted.query(before=beyond), searched_to=moment_of(edge)
+    )
+
+
+def _made(database: str, wanted: EventFilter) -> QuerySet[Event]:
+    """Return the events whose ids are of the time that is wanted."""
+    rows: QuerySet[Event] = Event.objects.using(database)
+    if wanted.since is not None:
+        rows = rows.filter(pk__gte=id_at(wanted.since - CLOCKS_DIFFER))
+    if wanted.until is not None:
+        rows = rows.filter(pk__lt=id_at(wanted.until + CLOCKS_DIFFER))
+    if wanted.before is not None:
+        rows = rows.filter(pk__lt=wanted.before)
+    return rows
 
 
 def _states(
