@@ -57,6 +57,9 @@ ONCE_TESTS := $(addprefix tests/,browser chaos docs stack)
 
 PYTEST := $(BIN)/python -m pytest
 
+# What has nothing to do with the database is run on SQLite only.
+AGAIN := $(PYTEST) --only-database
+
 # Tests of real processes mostly wait, so they are run beside others, in two halves. On
 # SQLite those about brokers, pools and servers would only repeat what PostgreSQL shows.
 PROCESSES_1 := $(wildcard tests/integration/test_[a-l]*.py)
@@ -70,8 +73,8 @@ test: $(VENV)/dev.stamp ## the whole suite: on SQLite, then on PostgreSQL
 		'TEST_DATABASE=sqlite $(PYTEST) tests/signal_tasks $(PROCESSES_ON_SQLITE)'
 	@.ci/side-by-side 'TEST_DATABASE=postgres $(PYTEST) $(PROCESSES_1)' \
 		'TEST_DATABASE=postgres $(PYTEST) $(PROCESSES_2)' \
-		'TEST_DATABASE=postgres $(PYTEST) $(SHOP_TESTS)' \
-		'TEST_DATABASE=postgres $(PYTEST) tests/signal_tasks'
+		'TEST_DATABASE=postgres $(AGAIN) $(SHOP_TESTS)' \
+		'TEST_DATABASE=postgres $(AGAIN) tests/signal_tasks'
 
 check: $(VENV)/dev.stamp ## lint, types, layers, migrations, settings, package, docs
 	$(BIN)/ruff check $(CODE)

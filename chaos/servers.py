@@ -120,7 +120,7 @@ class MariaServer(PackagedServer):
             "bind-address": HOST,
             "socket": self.folder / "socket",
             "pid-file": self.folder / "pid",
-            "max-connections": 100,
+            "max-connections": 400,
             "innodb-flush-log-at-trx-commit": 2,
             "innodb-lock-wait-timeout": 5,
         }

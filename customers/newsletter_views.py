@@ -15,7 +15,7 @@ from customers.proof_views import claim_or_404, too_many
 from customers.proofs import Purpose, request_proof
 
 PAGE = "customers/newsletter.html"
-SUBSCRIBE = "We have sent a link to {}: open it to get the newsletter."
+SUBSCRIBE = "A link is on its way to {}: open it to get the newsletter."
 UNSUBSCRIBE = "If {} gets the newsletter, we have sent it the link by which to leave."
 
 

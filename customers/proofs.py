@@ -8,6 +8,7 @@ not let a stranger use it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Self
@@ -21,6 +22,7 @@ from customers.limits import Decision, spend
 from customers.models import AddressProof
 from customers.signals import proof_requested
 from customers.visitors import visitor_for
+from signal_tasks import DeliveryHandle
 
 MAX_AGE = 24 * 3600  # seconds that a link works
 
@@ -67,16 +69,27 @@ class Claim:
 
 
 @transaction.atomic
-def request_proof(request: HttpRequest, *, email: str, purpose: Purpose) -> bool:
+def request_proof(
+    request: HttpRequest,
+    *,
+    email: str,
+    purpose: Purpose,
+    note: Callable[[UUID], None] | None = None,
+) -> bool:
     """Have a link sent to this address; return False if they ask too often.
 
-    An address that got many links gets no more for a while. That is not told: it would
-    say what others do with it.
+    ``note`` gets the id of the event, in its transaction. An address that got many
+    links gets no more for a while. That is not told: it would say what others do with it.
     """
     decision = spend(request, email=email)
     if decision is Decision.SEND:
         claim = Claim.of(request, email)
-        proof_requested.send(sender=None, purpose=purpose.value, **asdict(claim))
+        responses = proof_requested.send(
+            sender=None, purpose=purpose.value, **asdict(claim)
+        )
+        for _, handle in responses[:1]:
+            if note and isinstance(handle, DeliveryHandle):
+                note(handle.event_id)
     return decision is not Decision.REFUSE
 
 

@@ -40,7 +40,7 @@ def register(request: HttpRequest) -> HttpResponse:
     if not request_proof(request, email=address, purpose=Purpose.ACCOUNT):
         return too_many(request)
     messages.success(
-        request, f"We have sent a link to {address}: open it to make your account."
+        request, f"A link is on its way to {address}: open it to make your account."
     )
     return redirect("register")
 
@@ -57,7 +57,9 @@ def register_account(request: HttpRequest, token: str) -> HttpResponse:
     form = RegistrationForm(data, instance=User(email=claim.email))
     if form.is_valid() and (user := _registered(form, claim)):
         login(request, user)
-        messages.success(request, f"Welcome, {_called(user)}! We have written to you.")
+        messages.success(
+            request, f"Welcome, {_called(user)}! A welcome is on its way to you."
+        )
         return redirect("profile")
     context, status = {"form": form, "claim": claim}, 422 if form.is_bound else 200
     return render(request, "customers/register_account.html", context, status=status)

@@ -37,7 +37,7 @@ from orders.signals import (
 from products.models import Review
 from signal_tasks import Coalesce, RetryPolicy, async_receiver, current_delivery
 
-RETRIES = RetryPolicy(max_attempts=8)
+RETRIES = RetryPolicy(max_attempts=8, max_delay=settings.EMAIL_MAX_DELAY)
 
 
 @receiver(order_confirmed, atomic=False, queue="email", retry=RETRIES, timeout=20)

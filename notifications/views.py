@@ -18,6 +18,7 @@ from customers.proof_views import too_many
 from customers.proofs import Purpose, is_proved, request_proof
 from notifications.forms import NotificationForm
 from notifications.signals import notification
+from signal_tasks import DeliveryHandle
 
 PAGE = "notifications/notify.html"
 
@@ -37,30 +38,36 @@ def notify(request: HttpRequest) -> HttpResponse:
         return _ask_for_proof(request, user.email)
     if spend(request, email=form.cleaned_data["email"]) is not Decision.SEND:
         return too_many(request)
-    answers = _send(**form.cleaned_data)
-    return render(request, PAGE, {"form": NotificationForm(user), "answers": answers})
+    responses = _send(**form.cleaned_data)
+    context = {
+        "form": NotificationForm(user),
+        "answers": [(_name(receiver), _text(answer)) for receiver, answer in responses],
+        "deliveries": [answer for _, answer in responses if _is_delivery(answer)],
+    }
+    return render(request, PAGE, context)
 
 
 def _ask_for_proof(request: HttpRequest, email: str) -> HttpResponse:
     if not request_proof(request, email=email, purpose=Purpose.ADDRESS):
         return too_many(request)
-    text = f"We have sent a link to {email}: open it, then come back here."
+    text = f"A link is on its way to {email}: open it, then come back here."
     messages.info(request, text)
     return redirect("notify")
 
 
-def _send(once: UUID | None, **arguments: Any) -> list[tuple[str, str]]:
-    """Send the signal ``notification``; return what each receiver answered.
+def _send(once: UUID | None, **arguments: Any) -> list[tuple[Any, Any]]:
+    """Send the signal ``notification``; return each receiver with what it answered.
 
     Of a form that is submitted twice, the second answer is the first one's delivery.
 
     ``send_robust``, because the receiver beside the durable one fails: its exception
     is an answer among others. ``send`` would raise it, and send no email.
     """
-    responses = notification.using(dedupe_key=once).send_robust(
-        sender=User, **arguments
-    )
-    return [(_name(receiver), _text(answer)) for receiver, answer in responses]
+    return notification.using(dedupe_key=once).send_robust(sender=User, **arguments)
+
+
+def _is_delivery(response: object) -> bool:
+    return isinstance(response, DeliveryHandle)
 
 
 def _text(response: object) -> str:

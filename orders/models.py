@@ -89,6 +89,7 @@ class Order(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
     confirmed_at = models.DateTimeField(null=True)
     cancelled_at = models.DateTimeField(null=True)
+    proof_event_id = models.UUIDField(null=True)
     confirmation_event_id = models.UUIDField(null=True)
     back_order_event_id = models.UUIDField(null=True)
     served_event_id = models.UUIDField(null=True)

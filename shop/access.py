@@ -21,18 +21,26 @@ def has_permission(request: HttpRequest, permission: str) -> bool:
     return request.user.has_perm(permission)
 
 
-def permission_only(permission: str) -> Callable[[View[P]], View[P]]:
-    """Answer 404 to everybody without this permission; being staff is not enough."""
-    return _only_if(lambda request: has_permission(request, permission))
-
-
-def demo_only(view: View[P]) -> View[P]:
-    """Answer 404 outside of development.
+def is_demo() -> bool:
+    """Return True where the shop is only tried out.
 
     Both settings are read with each request, and both are needed: forgetting one of
     them does no harm.
     """
-    return _only_if(lambda request: settings.DEBUG and settings.SHOP_DEMO)(view)
+    return bool(settings.DEBUG and settings.SHOP_DEMO)
+
+
+def permission_or_demo(permission: str) -> Callable[[View[P]], View[P]]:
+    """Answer 404 to everybody without this permission; being staff is not enough.
+
+    In a demo, everybody may see the page.
+    """
+    return _only_if(lambda request: is_demo() or has_permission(request, permission))
+
+
+def demo_only(view: View[P]) -> View[P]:
+    """Answer 404 outside of a demo."""
+    return _only_if(lambda request: is_demo())(view)
 
 
 def _only_if(allowed: Callable[[HttpRequest], bool]) -> Callable[[View[P]], View[P]]:

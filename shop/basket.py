@@ -38,6 +38,11 @@ class Basket:
         for product in Product.objects.filter(slug__in=self.quantities):
             yield Line(product=product, quantity=self.quantities[product.slug])
 
+    @property
+    def pieces(self) -> int:
+        """Return how many pieces are in it, of whatever product."""
+        return sum(self.quantities.values())
+
     def add(self, product: Product, quantity: int) -> None:
         """Add pieces of a product."""
         self.put(product, self.quantities.get(product.slug, 0) + quantity)

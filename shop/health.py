@@ -1,5 +1,7 @@
 """``/health/``: up or down for everybody, the full report for those who may see it.
 
+A monitor gets JSON, a browser a page; the status is the same.
+
 The full report counts all deliveries, so strangers must not be able to ask for it. Their
 answer costs one count per process and interval, however often they ask.
 """
@@ -14,26 +16,39 @@ from typing import Any
 
 from django.conf import settings
 from django.db import DatabaseError
-from django.http import HttpRequest, JsonResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
+from django.views.decorators.vary import vary_on_headers
 
 from shop.access import has_permission
 from shop.slow_requests import slow_requests
 from signal_tasks import health as signal_health
 
 INTERVAL = 10.0  # seconds
+JSON, HTML = "application/json", "text/html"
 
 
 @never_cache
 @require_safe
-def health(request: HttpRequest) -> JsonResponse:
+@vary_on_headers("Accept")
+def health(request: HttpRequest) -> HttpResponse:
     """Return 200 if deliveries are being worked on, else 503."""
+    report: Mapping[str, Any] = {"healthy": last_seen.healthy()}
     if _may_see_report(request):
         report = {**_report(), "slow_requests": slow_requests()}
-    else:
-        report = {"healthy": last_seen.healthy()}
-    return JsonResponse(report, status=200 if report["healthy"] else 503)
+    status = 200 if report["healthy"] else 503
+    if request.get_preferred_type([JSON, HTML]) == HTML:
+        return render(request, "shop/health.html", _words(report), status=status)
+    return JsonResponse(report, status=status)
+
+
+def _words(report: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what the page tells of a report; receivers without deliveries are idle."""
+    receivers = report.get("receivers", {})
+    busy = {name: each for name, each in receivers.items() if any(each.values())}
+    return {"report": report, "receivers": sorted(busy.items())}
 
 
 def _may_see_report(request: HttpRequest) -> bool:

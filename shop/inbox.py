@@ -1,7 +1,14 @@
-"""The inbox: every email that the shop has sent, for those who may view them."""
+"""The inbox: every email that the shop has sent, for those who may view them.
+
+In a demo everybody may, and reads the links too, which the record leaves out: an email
+is then shown as its file in the mail folder has it.
+"""
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from django.conf import settings
 from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
@@ -11,9 +18,10 @@ from django.views.decorators.clickjacking import xframe_options_sameorigin
 from django.views.decorators.http import require_safe
 
 from notifications.models import Notification
-from shop.access import permission_only
+from shop.access import is_demo, permission_or_demo
+from shop.mail_folder import html_of, message_with, text_of
 
-MAY_VIEW = permission_only("notifications.view_notification")
+MAY_VIEW = permission_or_demo("notifications.view_notification")
 # The HTML of an email may have styles and nothing else. It is a document of its own,
 # so that the policy of the page around it stays strict.
 SANDBOX_POLICY = (
@@ -40,7 +48,8 @@ def inbox(request: HttpRequest) -> HttpResponse:
 def mail(request: HttpRequest, pk: int) -> HttpResponse:
     """Show one email as it was sent, with a link to its delivery."""
     found = get_object_or_404(Notification.objects.select_related("order"), pk=pk)
-    delivery = reverse("admin:signal_tasks_delivery_change", args=[found.key])
+    _add_links(found)
+    delivery = reverse("signal_tasks:delivery", args=[found.key])
     return render(request, "shop/mail.html", {"mail": found, "delivery": delivery})
 
 
@@ -51,4 +60,14 @@ def mail(request: HttpRequest, pk: int) -> HttpResponse:
 def mail_html(request: HttpRequest, pk: int) -> HttpResponse:
     """Return the HTML part of an email, sandboxed."""
     found = get_object_or_404(Notification, pk=pk)
+    _add_links(found)
     return HttpResponse(found.html, headers={"Content-Security-Policy": SANDBOX_POLICY})
+
+
+def _add_links(mail: Notification) -> None:
+    """Replace the recorded texts by those of the mail folder, if there is one."""
+    folder = getattr(settings, "EMAIL_FILE_PATH", None)
+    if not (is_demo() and folder):
+        return
+    if message := message_with(mail.message_id, Path(folder)):
+        mail.text, mail.html = text_of(message), html_of(message)

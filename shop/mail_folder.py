@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from email import message_from_string, policy
 from email.message import EmailMessage
 from pathlib import Path
@@ -19,15 +19,22 @@ PAUSE = 0.1
 
 def messages_in(folder: Path) -> list[EmailMessage]:
     """Return all messages, the oldest file first."""
-    files = sorted(folder.glob("*"), key=lambda file: file.stat().st_mtime_ns)
-    texts = (
-        text for file in files for text in file.read_text().split(BETWEEN_MESSAGES)
-    )
-    return [
-        message_from_string(text.lstrip(), policy=policy.default)
-        for text in texts
-        if text.strip()
-    ]
+    return [_parsed(text) for text in _texts_in(folder)]
+
+
+def message_with(message_id: str, folder: Path) -> EmailMessage | None:
+    """Return the message of this Message-ID, or None."""
+    found = (text for text in _texts_in(folder) if message_id in text)
+    return next(map(_parsed, found), None)
+
+
+def _texts_in(folder: Path) -> Iterator[str]:
+    for file in sorted(folder.glob("*"), key=lambda file: file.stat().st_mtime_ns):
+        yield from filter(str.strip, file.read_text().split(BETWEEN_MESSAGES))
+
+
+def _parsed(text: str) -> EmailMessage:
+    return message_from_string(text.lstrip(), policy=policy.default)
 
 
 def links_from(folder: Path) -> Callable[[str], str]:
@@ -53,5 +60,14 @@ def link_in(message: EmailMessage) -> str | None:
 
 def text_of(message: EmailMessage) -> str:
     """Return the text part of a message."""
-    body = message.get_body(("plain",))
+    return _part(message, "plain")
+
+
+def html_of(message: EmailMessage) -> str:
+    """Return the HTML part of a message."""
+    return _part(message, "html")
+
+
+def _part(message: EmailMessage, kind: str) -> str:
+    body = message.get_body((kind,))
     return str(body.get_content()) if body else ""

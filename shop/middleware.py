@@ -6,8 +6,11 @@ from collections.abc import Callable, Iterator
 from urllib.parse import unquote_plus
 
 from django.core.exceptions import BadRequest
-from django.http import HttpRequest, HttpResponse, UnreadablePostError
+from django.http import Http404, HttpRequest, HttpResponse, UnreadablePostError
 from django.template.loader import render_to_string
+from django.views.defaults import page_not_found, server_error
+
+from shop.access import is_demo
 
 Respond = Callable[[HttpRequest], HttpResponse]
 
@@ -23,6 +26,24 @@ def alive(get_response: Respond) -> Respond:
         if request.path == "/alive/":
             return HttpResponse("alive\n", content_type="text/plain")
         return get_response(request)
+
+    return respond
+
+
+def own_error_pages(get_response: Respond) -> Respond:
+    """Show the shop's own pages of errors in a demo, in place of Django's for developers.
+
+    Those name settings and code. The error stands in the log; ``SHOP_DEMO=0`` shows
+    Django's pages again.
+    """
+
+    def respond(request: HttpRequest) -> HttpResponse:
+        response = get_response(request)
+        if not is_demo() or response.status_code not in (404, 500):
+            return response
+        if response.status_code == 404:
+            return page_not_found(request, Http404())
+        return server_error(request)
 
     return respond
 

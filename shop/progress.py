@@ -12,30 +12,52 @@ from signal_tasks import DeliveryHandle, deliveries_of
 
 # The events that may follow the confirmation, in the order of the page.
 LATER = ("back_order_event_id", "served_event_id", "cancellation_event_id")
+# What a customer is told of a dead delivery, by the name of its receiver's function.
+NOT_DONE = {
+    "send_proof": "We could not send you the link",
+    "send_order_confirmation": "We could not send the confirmation",
+    "send_back_order_notice": "We could not write to you about the back-order",
+    "send_back_order_served": "We could not write to you that the rest has come",
+    "send_order_cancellation": "We could not write to you about the cancellation",
+    "update_inventory": "We could not take your order from stock yet",
+    "give_back_inventory": "We could not book your order back into stock yet",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
     """One delivery, as a customer sees it."""
 
+    id: UUID
     title: str
     receiver: str
     state: str
     reason: str
     attempts: int
     ended: bool
+    trouble: str  # for the customer, if it is dead or discarded
 
     @classmethod
     def of(cls, delivery: DeliveryHandle) -> Step:
         """Describe one delivery."""
+        name = delivery.receiver.rpartition(".")[2]
         return cls(
-            title=delivery.receiver.rpartition(".")[2].replace("_", " ").capitalize(),
+            id=delivery.id,
+            title=name.replace("_", " ").capitalize(),
             receiver=delivery.receiver,
             state=delivery.state,
             reason=delivery.reason,
             attempts=delivery.attempts,
             ended=delivery.finished,
+            trouble=_trouble(name, delivery.state),
         )
+
+
+def _trouble(name: str, state: str) -> str:
+    if state not in ("dead", "discarded"):
+        return ""
+    found = NOT_DONE.get(name, "We could not do this")
+    return f"{found}. We look after it." if state == "dead" else f"{found}."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,9 +70,17 @@ class Progress:
     emails: Sequence[Notification]
 
     @property
-    def done(self) -> int:
-        """Return how many steps have finished."""
-        return sum(step.ended for step in self.steps)
+    def summary(self) -> str:
+        """Return how many steps are done, and how many have failed for good."""
+        done = sum(step.state == "succeeded" for step in self.steps)
+        failed = sum(bool(step.trouble) for step in self.steps)
+        told = f"{done} of {len(self.steps)} done"
+        return f"{told}, {failed} failed" if failed else told
+
+    @property
+    def failed(self) -> bool:
+        """Return True if something will not be done unless somebody acts."""
+        return any(step.trouble for step in self.steps)
 
     @property
     def ended(self) -> bool:
@@ -64,7 +94,7 @@ def progress_of(order: Order) -> Progress:
     Deliveries first, then what they wrote: the writes of a delivery that is seen as
     finished are committed and will be read.
     """
-    steps = _steps(order.confirmation_event_id)
+    steps = _steps(order.proof_event_id) + _steps(order.confirmation_event_id)
     order.refresh_from_db(fields=["status", *LATER])
     for event_id in LATER:
         steps += _steps(getattr(order, event_id))

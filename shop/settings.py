@@ -74,6 +74,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "shop.middleware.alive",
+    "shop.middleware.own_error_pages",
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",
     "shop.middleware.refuse_nul",
@@ -96,6 +97,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "shop.context.frame",
             ],
         },
     },
@@ -126,6 +128,9 @@ DATABASES = {
 globals().update(env.email_url("EMAIL_URL", default=f"filemail:///{VAR_DIR / 'mail'}"))
 EMAIL_TIMEOUT = 10
 
+# An email that fails is tried again after pauses that double, up to so many seconds.
+EMAIL_MAX_DELAY = env.float("EMAIL_MAX_DELAY", default=3600.0)
+
 # Emails that one address gets, and one visitor or network asks for, without having
 # proved the address: see customers/limits.py. Behind proxies, say how many.
 EMAILS_PER_HOUR = {
@@ -135,11 +140,12 @@ EMAILS_PER_HOUR = {
 }
 TRUSTED_PROXIES = env.int("TRUSTED_PROXIES", default=0)
 
-# /machine/, whose buttons break things: in development only.
+# /incident/, whose buttons break things, and an inbox that is open to everybody: in
+# development only.
 SHOP_DEMO = DEBUG and env.bool("SHOP_DEMO", default=True)
 if SHOP_DEMO:
     SHOP_MAIL_BACKEND = globals()["EMAIL_BACKEND"]
-    EMAIL_BACKEND = "shop.fault_demo.faults.BreakableBackend"
+    EMAIL_BACKEND = "shop.incident.faults.BreakableBackend"
 
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="shop@example.com")
 SERVER_EMAIL = DEFAULT_FROM_EMAIL

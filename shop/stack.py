@@ -27,15 +27,21 @@ from shop.servers import HOST, ServerError, claim_port
 from shop.terminal import Screen, frame, show
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-# A file with which the fault demo asks for kill -9 of a worker.
-KILL_A_WORKER = "kill-a-worker"
+# A file with which the page /incident/ asks for kill -9 of a worker, and one whose time
+# says when that was done.
+KILL_A_WORKER, WORKER_KILLED = "kill-a-worker", "worker-killed"
+# Who may use the dashboard, and a file with their password: see the command demo_login.
+OPERATOR, OPERATOR_PASSWORD = "operator", "operator-password"
 # Seconds after which the deliveries of a killed worker run again: short, because
 # people kill one and watch.
 LEASE = "10"
+# The longest pause between two attempts at an email: people watch them fail.
+EMAIL_MAX_DELAY = "8"
 START_TIMEOUT = 90.0  # seconds that the web may take to answer the first time
 # What manage.py in another terminal needs to use the same services.
 SHARED = (
     "DEBUG", "CELERY_BROKER_URL", "DATABASE_URL", "EMAIL_URL", "HEALTH_TOKEN",
+    "SITE_URL", "SIGNAL_TASKS_LEASE", "EMAIL_MAX_DELAY",
 )  # fmt: skip
 
 
@@ -67,6 +73,7 @@ class Stack:
             "DEBUG": "1",
             "HEALTH_TOKEN": secrets.token_urlsafe(),
             "SIGNAL_TASKS_LEASE": LEASE,
+            "EMAIL_MAX_DELAY": EMAIL_MAX_DELAY,
             "SITE_URL": self.url,
             **os.environ,
             "SHOP_VAR": str(var),
@@ -85,6 +92,14 @@ class Stack:
         """Return the address of Flower."""
         return f"http://{HOST}:{self.flower_port}"
 
+    @property
+    def login(self) -> str:
+        """Return how to sign in as the operator."""
+        file = self.var / OPERATOR_PASSWORD
+        if file.exists():
+            return f"{OPERATOR}, password {file.read_text()}"
+        return "a user of yours (make admin creates one)"
+
     def start(self) -> None:
         """Start all programs, and wait until the shop answers."""
         self.supervisor.start(stage=0)
@@ -92,6 +107,7 @@ class Stack:
             self.redis.wait_until_ready()
         self.manage("migrate", "--verbosity", "0")
         self.manage("seed")
+        self.manage("demo_login")
         self._write_run_env()
         self.supervisor.start(stage=1)
         deadline = time.monotonic() + START_TIMEOUT
@@ -113,6 +129,7 @@ class Stack:
         request = self.var / KILL_A_WORKER
         if request.exists():
             self.supervisor.programs["worker"].kill()
+            (self.var / WORKER_KILLED).touch()
             request.unlink(missing_ok=True)
 
     def stop(self) -> None:
@@ -225,11 +242,13 @@ def banner(stack: Stack) -> list[str]:
     return frame(
         [
             f"The shop      {stack.url}/",
-            f"Break it      {stack.url}/machine/",
-            f"Its admin     {stack.url}/admin/   (create a user: make admin)",
+            f"Its inbox     {stack.url}/inbox/   (emails: {emails})",
+            f"An incident   {stack.url}/incident/",
+            f"Dashboard     {stack.url}/signals/",
+            f"Admin         {stack.url}/admin/",
             f"Flower        {stack.flower_url}/",
-            f"Its emails    {stack.url}/machine/emails/   ({emails})",
             "",
+            f"Sign in as    {stack.login}",
             "Ctrl-C stops everything.",
         ]
     )

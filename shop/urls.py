@@ -8,7 +8,7 @@ from django.contrib import admin
 from django.urls import include, path
 
 from shop import health, inbox, views
-from shop.fault_demo import views as fault_demo
+from shop.incident import views as incident
 
 admin.site.site_header = admin.site.site_title = "Signal & Sons"
 
@@ -39,12 +39,12 @@ urlpatterns = [
 
 if settings.SHOP_DEMO:
     urlpatterns += [
-        path("machine/", fault_demo.page, name="fault-demo"),
-        path("machine/totals/", fault_demo.totals, name="fault-demo-totals"),
-        path("machine/emails/", fault_demo.emails, name="fault-demo-emails"),
-        path("machine/orders/", fault_demo.confirm_orders, name="fault-demo-orders"),
-        path("machine/mail/break/", fault_demo.break_mail, name="break-mail"),
-        path("machine/mail/repair/", fault_demo.repair_mail, name="repair-mail"),
-        path("machine/replay/", fault_demo.replay, name="replay"),
-        path("machine/kill/", fault_demo.kill_worker, name="kill-worker"),
+        path("incident/", incident.page, name="incident"),
+        path("incident/now/", incident.now, name="incident-now"),
+        path("incident/begin/", incident.begin, name="incident-begin"),
+        path("incident/orders/", incident.confirm_orders, name="incident-orders"),
+        path("incident/mail/break/", incident.break_mail, name="break-mail"),
+        path("incident/mail/repair/", incident.repair_mail, name="repair-mail"),
+        path("incident/replay/", incident.replay, name="replay"),
+        path("incident/kill/", incident.kill_worker, name="kill-worker"),
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from uuid import UUID
 
 from django.contrib import messages
 from django.contrib.auth.models import User
@@ -91,8 +92,12 @@ def _placed(
 def _ask_for_proof(request: HttpRequest, order: Order) -> None:
     """Have a link sent that proves the address of an order; say so on the next page."""
     email = order.customer_email
-    if request_proof(request, email=email, purpose=Purpose.ADDRESS):
-        messages.info(request, f"We have sent a link to {email}: open it to go on.")
+
+    def note(event_id: UUID) -> None:
+        order.note_event(proof_event_id=event_id)
+
+    if request_proof(request, email=email, purpose=Purpose.ADDRESS, note=note):
+        messages.info(request, f"A link is on its way to {email}: open it to go on.")
     else:
         messages.error(request, TOO_MANY)
 
@@ -203,7 +208,7 @@ def confirm(request: HttpRequest, pk: int) -> HttpResponse:
     try:
         confirmed = confirm_order(order=found)
     except AddressNotProved:
-        text = f"Please open the link that we sent to {found.customer_email} first."
+        text = f"Please open the link in our email to {found.customer_email} first."
         messages.error(request, text)
         return redirect(found)
     if confirmed:

@@ -11,8 +11,7 @@ import uuid
 from signal_tasks.broker.publisher import publisher
 from signal_tasks.codec import Snapshot, register_type
 from signal_tasks.context import CurrentDelivery, current_delivery
-from signal_tasks.dispatch.decorators import receiver
-from signal_tasks.dispatch.forwarding import async_receiver
+from signal_tasks.dispatch.decorators import async_receiver, receiver
 from signal_tasks.dispatch.signal import AsyncSignal
 from signal_tasks.exceptions import (
     DecodeError,

@@ -42,6 +42,19 @@ class Act:
     operation_id: uuid.UUID | None = None
     command: str = ""
 
+    @classmethod
+    def on(
+        cls, verb: str, target: str, *, by: Any, reason: str, **options: object
+    ) -> Act:
+        """Return the act of a command that takes a target, with these options.
+
+        Raises:
+            TypeError: ``by`` is neither a user nor a name.
+        """
+        who = name_of(by)
+        command = command_line(verb, target, **options, reason=reason, by=who)
+        return cls(verb=verb, target=target, by=who, reason=reason, command=command)
+
 
 def record(act: Act, *, database: str) -> None:
     """Write the entry of an act, in the transaction that is open on the database."""

@@ -21,11 +21,39 @@ settings.register_profile(
 settings.load_profile("busy")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--only-database",
+        action="store_true",
+        help="leave out what has nothing to do with the database, and was run on another",
+    )
+
+
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> None:
     """Run a test of real processes again when it fails; the summary says so."""
+    if config.getoption("only_database"):
+        others = [item for item in items if not uses_database(item)]
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if uses_database(item)]
     for item in items:
-        if RACES & set(item.path.relative_to(Path(__file__).parent).parts):
+        if starts_processes(item):
             item.add_marker(pytest.mark.flaky(reruns=2))
+
+
+def starts_processes(item: pytest.Item) -> bool:
+    return bool(RACES & set(item.path.relative_to(Path(__file__).parent).parts))
+
+
+def uses_database(item: pytest.Item) -> bool:
+    """Return True for a test that pytest-django gives a database, or that starts one."""
+    fixtures = set(getattr(item, "fixturenames", ()))
+    return (
+        item.get_closest_marker("django_db") is not None
+        or bool(fixtures & {"db", "transactional_db"})
+        or starts_processes(item)
+    )
 
 
 @pytest.fixture(autouse=True)

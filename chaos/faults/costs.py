@@ -18,7 +18,7 @@ from chaos.models import Effect
 from chaos.request_cost import MAX_EXIT, WebProcess, measure
 from chaos.signals import counted, doomed
 from signal_tasks import AsyncSignal
-from signal_tasks.dispatch.signal import BoundSignal
+from signal_tasks.dispatch.sending import BoundSignal
 from signal_tasks.models import Delivery
 
 #: Most that a median (share) and a p99 (ms) may be above the healthy broker's.

@@ -124,6 +124,11 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def act(given: Given) -> dict[str, str]:
+    """Return who acts and why, as ``operations`` takes them."""
+    return {"by": author(given), "reason": given["because"]}
+
+
 def author(given: Given) -> str:
     """Return who acts: ``--by``, or the user of the operating system."""
     if given["by"]:

@@ -68,7 +68,7 @@ def skip(out: Output, given: Given) -> None:
     names.check_ids(given["id"])
     for pk in given["id"]:
         with arguments.refusals():
-            operations.skip(pk, by=arguments.author(given), reason=given["because"])
+            operations.skip(pk, **arguments.act(given))
         if not given["json"]:
             out.say(f"{pk} is skipped; it stays dead")
     if given["json"]:

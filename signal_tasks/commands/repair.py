@@ -97,11 +97,7 @@ def backfill(out: Output, given: Given) -> None:
 def _run(out: Output, given: Given, order: Callable[..., Operation]) -> None:
     """Open an operation; work a small one off, leave a large one to relays."""
     out.is_silent = given["json"]
-    options = {
-        "rate": given["rate"],
-        "by": arguments.author(given),
-        "reason": given["because"],
-    }
+    options = {"rate": given["rate"], **arguments.act(given)}
     with arguments.refusals():
         plan = order(dry_run=True, **options)
         if given["dry_run"] or not plan.total:

@@ -52,8 +52,7 @@ def pause(out: Output, given: Given) -> None:
         target = operations.pause(
             given["target"],
             until=given["until"],
-            reason=given["because"],
-            by=arguments.author(given),
+            **arguments.act(given),
         )
     _say(out, given, "pause", target, "is paused; what runs finishes")
 
@@ -68,11 +67,7 @@ def pause(out: Output, given: Given) -> None:
 def resume(out: Output, given: Given) -> None:
     """Resume a target."""
     with arguments.refusals():
-        target = operations.resume(
-            given["target"],
-            reason=given["because"],
-            by=arguments.author(given),
-        )
+        target = operations.resume(given["target"], **arguments.act(given))
     _say(out, given, "pause", target, "is resumed")
 
 
@@ -97,8 +92,7 @@ def limit(out: Output, given: Given) -> None:
             rate=given["rate"],
             max_concurrency=given["max_concurrency"],
             until=given["until"],
-            reason=given["because"],
-            by=arguments.author(given),
+            **arguments.act(given),
         )
     _say(out, given, "limit", target, f"is limited to {_limits_of(given)}")
 
@@ -113,11 +107,7 @@ def limit(out: Output, given: Given) -> None:
 def clear(out: Output, given: Given) -> None:
     """Clear the limit of a target."""
     with arguments.refusals():
-        target = operations.clear(
-            given["target"],
-            reason=given["because"],
-            by=arguments.author(given),
-        )
+        target = operations.clear(given["target"], **arguments.act(given))
     _say(out, given, "limit", target, "is not limited any more")
 
 

@@ -74,10 +74,7 @@ def _found(pk: uuid.UUID) -> Operation:
 
 def _one(out: Output, given: Given, operation: Operation) -> None:
     out.is_silent = given["json"]
-    who: dict[str, Any] = {
-        "by": arguments.author(given),
-        "reason": given["because"],
-    }
+    who = arguments.act(given)
     with arguments.refusals():
         if given["cancel"]:
             operation.cancel(**who)

@@ -9,18 +9,11 @@ from __future__ import annotations
 import uuid
 import weakref
 from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from asgiref.sync import sync_to_async
 from django.core.exceptions import ImproperlyConfigured
-from django.db import transaction
-from django.dispatch import Signal
 
-from signal_tasks import signals
-from signal_tasks.db.insert import NewEvent
 from signal_tasks.dispatch.connection import (
     Connection,
     Connections,
@@ -34,12 +27,10 @@ from signal_tasks.dispatch.references import (
     receiver_reference,
     sender_reference,
 )
-from signal_tasks.dispatch.sending import InlineSavepoint
-from signal_tasks.outbox.handles import Responses, duplicate_responses, responses
-from signal_tasks.outbox.merge import coalesce_keys
+from signal_tasks.dispatch.sending import BoundSignal, SendPaths
+from signal_tasks.outbox.handles import Responses
 from signal_tasks.outbox.options import DAY, PLAIN, Dedupe, OnDuplicate, SendOptions
-from signal_tasks.outbox.ordering import KeyFunction, with_key
-from signal_tasks.outbox.write import EncodedEvent, prepare, write, write_once
+from signal_tasks.outbox.ordering import KeyFunction
 from signal_tasks.registry.naming import (
     ReceiverFunction,
     as_names,
@@ -57,7 +48,7 @@ from signal_tasks.registry.registry import Receiver, registry
 from signal_tasks.retry import RetryPolicy
 
 
-class AsyncSignal(Signal):
+class AsyncSignal(SendPaths):
     """A signal whose receivers run later, elsewhere, durably (not asyncio).
 
     ``send()`` writes an event and one delivery for each connected receiver into the
@@ -383,148 +374,6 @@ class AsyncSignal(Signal):
             dedupe=Dedupe.checked(dedupe_key, dedupe_for, on_duplicate),
         )
         return BoundSignal(self, options)
-
-    def _send(
-        self, sender: Any, named: dict[str, Any], options: SendOptions
-    ) -> Responses:
-        event = self._prepare(sender, named, options)
-        if event is not None and options.dedupe is not None:
-            return self._send_once(event, sender, named)
-        inline = super().send(sender, **named)
-        return [*inline, *_write(event)[0]]
-
-    def _send_once(
-        self, event: EncodedEvent, sender: Any, named: dict[str, Any]
-    ) -> Responses:
-        """Write the event, which decides whether inline receivers are called."""
-        has_inline = super().has_listeners(sender)
-        undo_if_one_raises: AbstractContextManager[None] = (
-            transaction.atomic(using=event.database) if has_inline else nullcontext()
-        )
-        with undo_if_one_raises:
-            durable, is_first = _write(event)
-            inline = super().send(sender, **named) if is_first else []
-        return [*inline, *durable]
-
-    def _send_robust(
-        self, sender: Any, named: dict[str, Any], options: SendOptions
-    ) -> Responses:
-        event = self._prepare(sender, named, options)
-        durable, is_first = _write(event)
-        if not is_first:
-            return durable
-        with InlineSavepoint(event.database if event else None) as savepoint:
-            savepoint.responses = super().send_robust(sender, **named)
-        return [*savepoint.responses, *durable]
-
-    async def _asend(
-        self, sender: Any, named: dict[str, Any], options: SendOptions
-    ) -> Responses:
-        event = await self._aprepare(sender, named, options)
-        if event is None or options.dedupe is None:
-            inline = await super().asend(sender, **named)
-            return [*inline, *(await _awrite(event))[0]]
-        durable, is_first = await _awrite(event)
-        return [*(await super().asend(sender, **named) if is_first else []), *durable]
-
-    async def _asend_robust(
-        self, sender: Any, named: dict[str, Any], options: SendOptions
-    ) -> Responses:
-        event = await self._aprepare(sender, named, options)
-        durable, is_first = await _awrite(event)
-        if not is_first:
-            return durable
-        async with InlineSavepoint(event.database if event else None) as savepoint:
-            savepoint.responses = await super().asend_robust(sender, **named)
-        return [*savepoint.responses, *durable]
-
-    def _send_many(
-        self, sender: Any, items: Iterable[Mapping[str, Any]], options: SendOptions
-    ) -> list[uuid.UUID]:
-        if options.dedupe is not None:
-            raise ValueError(
-                "send_many() would write one event of many under a single dedupe_key; "
-                "send each with using(dedupe_key=...).send()"
-            )
-        kwargs = [dict(item) for item in items]
-        events = [self._prepare(sender, named, options) for named in kwargs]
-        for named in kwargs:
-            super().send(sender, **named)
-        return [written.id for written in write(filter(None, events))]
-
-    def _prepare(
-        self, sender: Any, named: dict[str, Any], options: SendOptions
-    ) -> EncodedEvent | None:
-        """Encode the event for its durable receivers; None if it has none."""
-        receivers = [
-            each.receiver for each in self._durable.connections_for(sender, named)
-        ]
-        event = None
-        if receivers:
-            keys = coalesce_keys(receivers, sender, named)
-            options = with_key(options, self._key, receivers, sender, named)
-            event = prepare(self.name, sender, named, receivers, options, keys)
-        details = signals.SignalSending(signal=self, sender=sender, kwargs=named)
-        signals.signal_sending.send(self, details=details)
-        return event
-
-    async def _aprepare(
-        self, sender: Any, named: dict[str, Any], options: SendOptions
-    ) -> EncodedEvent | None:
-        if not self.durable_connections:
-            return self._prepare(sender, named, options)
-        return await sync_to_async(self._prepare)(sender, named, options)
-
-
-@dataclass(frozen=True, slots=True)
-class BoundSignal:
-    """A signal with the options of ``using()``; sends as the signal itself does."""
-
-    signal: AsyncSignal
-    options: SendOptions
-
-    def send(self, sender: Any, **named: Any) -> Responses:
-        """See ``AsyncSignal.send``."""
-        return self.signal._send(sender, named, self.options)
-
-    def send_robust(self, sender: Any, **named: Any) -> Responses:
-        """See ``AsyncSignal.send_robust``."""
-        return self.signal._send_robust(sender, named, self.options)
-
-    async def asend(self, sender: Any, **named: Any) -> Responses:
-        """See ``AsyncSignal.asend``."""
-        return await self.signal._asend(sender, named, self.options)
-
-    async def asend_robust(self, sender: Any, **named: Any) -> Responses:
-        """See ``AsyncSignal.asend_robust``."""
-        return await self.signal._asend_robust(sender, named, self.options)
-
-    def send_many(
-        self, sender: Any, items: Iterable[Mapping[str, Any]]
-    ) -> list[uuid.UUID]:
-        """See ``AsyncSignal.send_many``."""
-        return self.signal._send_many(sender, items, self.options)
-
-
-def _write(event: EncodedEvent | None) -> tuple[Responses, bool]:
-    """Write an event; return its receivers with the handles of their deliveries.
-
-    Also return True, or False for a duplicate, of which nothing is written: then the
-    receivers and handles are those of the first event.
-    """
-    if event is None:
-        return [], True
-    if event.options.dedupe is None:
-        (written,) = write([event])
-        return responses(event, written), True
-    result = write_once(event, event.options.dedupe)
-    if isinstance(result, NewEvent):
-        return responses(event, result), True
-    return duplicate_responses(event, event.options.dedupe, result), False
-
-
-async def _awrite(event: EncodedEvent | None) -> tuple[Responses, bool]:
-    return await sync_to_async(_write)(event) if event is not None else ([], True)
 
 
 _signals: weakref.WeakSet[AsyncSignal] = weakref.WeakSet()

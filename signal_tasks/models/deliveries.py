@@ -144,7 +144,7 @@ class Delivery(models.Model):
 
 
 class Extension(models.Model):
-    """A longer lease of a running delivery; see Note [Extensions] in ``querysets``.
+    """A longer lease of a running delivery; see Note [Extensions] in ``querysets.workers``.
 
     Void once ``next_check_at`` of the delivery is no longer ``lease_end``.
     """

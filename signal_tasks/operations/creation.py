@@ -1,84 +1,19 @@
-"""Open operations: a row in each outbox, and an entry in the audit trail."""
+"""Replay, discard and backfill: each opens an operation, which relays work off."""
 
 from __future__ import annotations
 
 import difflib
-import uuid
-from collections.abc import Callable, Collection, Mapping
-from contextlib import nullcontext
-from dataclasses import dataclass
 from typing import Any
 
-from django.db import IntegrityError, transaction
-from django.db.models import QuerySet
 from django.dispatch import Signal
 
-from signal_tasks import audit, models
-from signal_tasks.db.aliases import outbox_aliases
-from signal_tasks.db.clock import uuid7
-from signal_tasks.operations.handle import Operation, find, open_key
+from signal_tasks import audit
+from signal_tasks.operations.handle import Operation
+from signal_tasks.operations.plan import Kind, Plan, open_operation
 from signal_tasks.registry.naming import ReceiverFunction
-from signal_tasks.registry.options import per_second
 from signal_tasks.registry.registry import Receiver, registry
 from signal_tasks.relay import backfilling
 from signal_tasks.selection import Selection, Since
-
-Kind = models.Operation.Kind
-#: Above so many deliveries, replay and backfill go in the steps of a canary.
-CANARY_ABOVE = 100
-#: More ids than this do not fit on a command line.
-MAX_SHOWN_IDS = 20
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """An operation that somebody asks for."""
-
-    kind: str
-    selection: Selection
-    canary: bool | None = None
-    rate: str | int | float | None = None
-    reason: str = ""
-    by: str = ""
-
-    def __post_init__(self) -> None:
-        if self.rate is not None:
-            per_second(self.rate)
-
-    def row(self, pk: uuid.UUID, *, canary: bool) -> models.Operation:
-        """Return the row of the operation, which is not written yet."""
-        return models.Operation(
-            pk=pk,
-            kind=self.kind,
-            stored_selection=self.selection.to_json(),
-            open_key=open_key(self.kind, self.selection),
-            canary=canary,
-            rate="" if self.rate is None else str(self.rate),
-            reason=self.reason,
-            by=self.by,
-        )
-
-    def act(self, pk: uuid.UUID) -> audit.Act:
-        """Return the act, for the audit trail."""
-        return audit.Act(
-            verb=self.kind,
-            target=self.selection.words(),
-            by=self.by,
-            reason=self.reason,
-            operation_id=pk,
-            command=self._command(),
-        )
-
-    def _command(self) -> str:
-        ids = [str(pk) for pk in self.selection.ids]
-        if len(ids) > MAX_SHOWN_IDS:
-            return ""
-        options: dict[str, object] = {**self.selection.options()}
-        options |= {"rate": self.rate, "because": self.reason}
-        options["all"] = self.selection.is_empty
-        if self.kind != Kind.DISCARD and self.canary is not None:
-            options["canary" if self.canary else "no_canary"] = True
-        return audit.command_line(self.kind, *ids, **options)
 
 
 def replay(  # noqa: PLR0913 - one keyword per option
@@ -120,7 +55,7 @@ def replay(  # noqa: PLR0913 - one keyword per option
         reason=reason,
         by=audit.name_of(by),
     )
-    return _open(plan, selection.replayable, dry_run=dry_run)
+    return open_operation(plan, selection.replayable, dry_run=dry_run)
 
 
 def discard(
@@ -149,7 +84,7 @@ def discard(
         reason=reason,
         by=audit.name_of(by),
     )
-    return _open(plan, selection.discardable, dry_run=dry_run)
+    return open_operation(plan, selection.discardable, dry_run=dry_run)
 
 
 def backfill(  # noqa: PLR0913 - one keyword per option
@@ -196,7 +131,7 @@ def backfill(  # noqa: PLR0913 - one keyword per option
         by=audit.name_of(by),
     )
     fixed = selection.fixed()
-    return _open(
+    return open_operation(
         plan, lambda database: backfilling.events(fixed, database), dry_run=dry_run
     )
 
@@ -227,73 +162,3 @@ def _name_of(signal: Signal) -> str:
     if not names:
         raise ValueError(f"{signal!r} has no durable receivers in this process.")
     return names[0]
-
-
-def _open(
-    plan: Plan, rows: Callable[[str], QuerySet[Any]], *, dry_run: bool
-) -> Operation:
-    """Open the operation, in each outbox that has something for it."""
-    if dry_run:
-        return _rehearsed(plan, sum(rows(each).count() for each in outbox_aliases()))
-    most = CANARY_ABOVE + 1
-    counts = {each: rows(each).order_by()[:most].count() for each in outbox_aliases()}
-    canary = plan.canary
-    if canary is None:
-        canary = sum(counts.values()) > CANARY_ABOVE
-    concerned = [each for each, count in counts.items() if count]
-    pk = _write(plan, concerned or outbox_aliases()[:1], canary=canary)
-    operation = find(pk)
-    assert operation is not None  # noqa: S101 - in this transaction, or committed
-    return operation
-
-
-def _rehearsed(plan: Plan, total: int) -> Operation:
-    return Operation(
-        id=uuid7(),
-        kind=plan.kind,
-        selection=plan.selection,
-        total=total,
-        canary=plan.canary if plan.canary is not None else total > CANARY_ABOVE,
-        reason=plan.reason,
-        by=plan.by,
-    )
-
-
-def _write(plan: Plan, databases: Collection[str], *, canary: bool) -> uuid.UUID:
-    """Write what is missing of the operation; return its id.
-
-    A second call with the same plan completes what a crash between two outboxes has
-    left out.
-    """
-    found = _open_ids(plan)
-    pk = next(iter(found.values()), None) or uuid7()
-    is_new = not found
-    for database in databases:
-        if database in found:
-            continue
-        row = plan.row(pk, canary=canary)
-        try:
-            with transaction.atomic(using=database):
-                row.save(using=database, force_insert=True)
-                if is_new:
-                    audit.record(plan.act(pk), database=database)
-        except IntegrityError:  # somebody else was first
-            pk = _open_ids(plan, locked=True).get(database, pk)
-        is_new = False
-    return pk
-
-
-def _open_ids(plan: Plan, *, locked: bool = False) -> Mapping[str, uuid.UUID]:
-    """Return the id of the same open operation, by outbox.
-
-    ``locked`` finds what was committed after the caller's transaction has begun.
-    """
-    key = open_key(plan.kind, plan.selection)
-    found = {}
-    for database in outbox_aliases():
-        rows = models.Operation.objects.using(database).filter(open_key=key)
-        with transaction.atomic(using=database) if locked else nullcontext():
-            some = rows.select_for_update() if locked else rows
-            for pk in some.values_list("pk", flat=True):
-                found[database] = pk
-    return found

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.db import transaction
 
-from signal_tasks.audit import Act, command_line, name_of, record
+from signal_tasks.audit import Act, record
 from signal_tasks.db.aliases import outbox_aliases
 from signal_tasks.models import Delivery, Turn
 from signal_tasks.states import State
@@ -29,16 +29,12 @@ def skip(delivery_id: uuid.UUID | str, *, by: Any = None, reason: str = "") -> N
             behind it.
     """
     pk = uuid.UUID(str(delivery_id))
-    name = name_of(by)
+    act = Act.on("skip", str(pk), by=by, reason=reason)
     for database in outbox_aliases():
         with transaction.atomic(using=database):
             rows = Delivery.objects.using(database).filter(pk=pk)
             if delivery := rows.select_for_update().first():
                 _skip(delivery, database)
-                line = command_line("skip", str(pk), reason=reason, by=name)
-                act = Act(
-                    verb="skip", target=str(pk), by=name, reason=reason, command=line
-                )
                 record(act, database=database)
                 return
     raise ValueError(f"there is no delivery {pk}")

@@ -56,7 +56,7 @@ class Person:
         self.page.goto("/register/")
         self.page.get_by_label("Email address").fill(address)
         self.page.get_by_role("button", name="Send me the link").click()
-        self.see(f"We have sent a link to {address}")
+        self.see(f"A link is on its way to {address}")
         self.page.goto(self.links(address))
 
     def register(self, username: str) -> None:
@@ -84,7 +84,7 @@ class Person:
 
     def join(self, address: str) -> None:
         """Open the link that was sent to a reader, and press its button."""
-        self.see(f"We have sent a link to {address}")
+        self.see(f"A link is on its way to {address}")
         self.page.goto(self.links(address))
         self.page.get_by_role("button", name="Get the newsletter").click()
 

@@ -19,8 +19,8 @@ ADDRESSES = (
     "/products/enamel-camp-mug/reviews/",
     "/basket/",
     "/orders/",
-    "/machine/",
-    "/machine/emails/",
+    "/incident/",
+    "/inbox/",
     "/register/",
     "/login/",
     "/newsletter/",
@@ -35,7 +35,7 @@ FOR_STAFF = (
     "/orders/",
     "/inbox/",
     "/inbox/?to=nobody",
-    "/machine/",
+    "/incident/",
 )
 ADMIN = (
     "/admin/",

@@ -60,7 +60,7 @@ def form_page(client, link_to):
 
 def test_an_account_begins_with_a_link_to_its_address(client, link_to):
     page = client.post("/register/", ASK, follow=True)
-    assert "We have sent a link to ada@example.com" in page.text
+    assert "A link is on its way to ada@example.com" in page.text
     assert "ada@example.com" in client.get(link_to("ada@example.com")).text
     assert not User.objects.exists()
 

@@ -12,6 +12,7 @@ from shop.health import last_seen
 
 pytestmark = pytest.mark.django_db
 TOKEN = "a-long-secret"
+BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 COUNTS = {"pending", "running", "succeeded", "dead", "receivers", "workers"}
 
 
@@ -72,3 +73,21 @@ def test_asking_again_and_again_asks_the_database_nothing(client: Client) -> Non
         for _ in range(20):
             client.get("/health/")
     assert [query for query in asked if "signal_tasks" in query["sql"]] == []
+
+
+def test_a_person_reads_sentences_and_what_to_do(viewer: Client) -> None:
+    response = viewer.get("/health/", headers={"accept": BROWSER})
+    assert response.status_code == 503
+    assert "Accept" in response["Vary"]
+    assert "no live worker or relay was seen" in response.text
+    assert 'href="/signals/dead/"' in response.text
+
+
+def test_a_person_who_is_a_stranger_reads_no_more_than_a_monitor(
+    client: Client,
+) -> None:
+    page = client.get("/health/", headers={"accept": BROWSER}).text
+    assert "Not well" in page
+    assert "worker or relay" not in page
+    assert "/signals/" not in page
+    assert client.get("/health/", headers={"accept": "*/*"}).json()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from django.http import HttpResponse
 from django.test import Client
@@ -38,7 +40,7 @@ def test_a_message_is_shown_as_it_was_sent(admin_client, mail):
 
 
 def test_a_message_leads_to_its_delivery(admin_client, mail):
-    delivery = reverse("admin:signal_tasks_delivery_change", args=[mail.key])
+    delivery = reverse("signal_tasks:delivery", args=[mail.key])
     assert delivery in text(admin_client.get(f"/inbox/{mail.pk}/"))
     assert admin_client.get(delivery).status_code == 200
 
@@ -70,3 +72,38 @@ def test_it_comes_in_pages_at_a_constant_number_of_queries(
         )
     with django_assert_max_num_queries(4):
         assert "Page 1 of 2" in text(admin_client.get("/inbox/"))
+
+
+@pytest.fixture
+def demo(settings, tmp_path):
+    """A shop that is tried out, whose emails are files."""
+    settings.DEBUG = settings.SHOP_DEMO = True
+    settings.EMAIL_BACKEND = "django.core.mail.backends.filebased.EmailBackend"
+    settings.EMAIL_FILE_PATH = str(tmp_path)
+
+
+def test_whoever_tries_the_shop_out_finds_the_links_of_its_emails(client, demo, mug):
+    order = {"product": mug.slug, "quantity": 1, "name": "A", "email": "a@example.com"}
+    page = client.post("/orders/", order, follow=True).text
+    assert 'href="/inbox/?to=a%40example.com"' in page
+    run_pending()
+    sent = Notification.objects.get()
+    assert f'href="/inbox/{sent.pk}/"' in client.get("/inbox/?to=a@example.com").text
+    page = client.get(f"/inbox/{sent.pk}/").text
+    link = re.search(r'href="http://localhost:8000(/proof/[^"]+)"', page)
+    assert link is not None
+    assert client.get(link[1]).status_code == 200
+    assert link[1] in client.get(f"/inbox/{sent.pk}/html/").text
+
+
+def test_a_deployment_shows_no_link_to_whoever_may_read_the_inbox(
+    admin_client, client, mug, settings, tmp_path
+):
+    settings.EMAIL_BACKEND = "django.core.mail.backends.filebased.EmailBackend"
+    settings.EMAIL_FILE_PATH = str(tmp_path)
+    order = {"product": mug.slug, "quantity": 1, "name": "A", "email": "a@example.com"}
+    client.post("/orders/", order)
+    run_pending()
+    sent = Notification.objects.get()
+    assert "/proof/" not in admin_client.get(f"/inbox/{sent.pk}/").text
+    assert client.get(f"/inbox/{sent.pk}/").status_code == 404

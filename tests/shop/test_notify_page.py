@@ -65,7 +65,7 @@ def test_a_page_that_has_sent_can_send_again(client, ada):
 def test_an_address_that_is_not_proved_gets_a_link_first(client, ada, link_to):
     AddressProof.objects.all().delete()
     response = client.post("/notify/", OWN, follow=True)
-    assert "We have sent a link to ada@example.com" in response.text
+    assert "A link is on its way to ada@example.com" in response.text
     client.post(link_to("ada@example.com"))
     assert client.post("/notify/", OWN).context["answers"]
 

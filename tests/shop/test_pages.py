@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from uuid import uuid4
 
 import pytest
@@ -224,3 +225,22 @@ def test_a_cancelled_order_cannot_be_confirmed(client, mug, place):
     client.post(f"/orders/{order.pk}/cancel/")
     response = client.post(f"/orders/{order.pk}/confirm/", follow=True)
     assert "it cannot be confirmed" in text(response)
+
+
+def test_each_sample_product_has_a_picture_of_its_own_and_another_its_letter(
+    client, mug
+):
+    call_command("seed", verbosity=0)
+    page = text(client.get("/"))
+    drawn = re.findall(r'<svg class="picture".*?</svg>', page)
+    assert len(set(drawn)) == len(drawn) == Product.objects.count() - 1
+    assert page.count('<svg class="tile"') == 1
+
+
+def test_the_first_page_says_what_the_shop_shows_and_where_to_look(client, settings):
+    assert "shows durable signals" in text(client.get("/"))
+    assert "/incident/" not in text(client.get("/"))
+    settings.DEBUG = settings.SHOP_DEMO = True
+    page = text(client.get("/"))
+    for address in ("/inbox/", "/incident/", "/signals/"):
+        assert f'href="{address}"' in page

@@ -50,7 +50,7 @@ def test_a_stranger_can_have_only_links_sent_and_only_a_few(mug):
 
 def test_an_order_is_confirmed_when_its_address_is_proved(client, mug, link_to):
     page = client.post("/orders/", form_for(mug, "ada@example.com", "Ada"), follow=True)
-    assert "We have sent a link to ada@example.com" in page.text
+    assert "A link is on its way to ada@example.com" in page.text
     assert "Send the link again" in page.text
     assert "Confirm order" not in page.text
     order = Order.objects.get()

@@ -62,7 +62,7 @@ def test_each_check_is_registered_under_one_id_that_it_tells() -> None:
 
 def test_e001_a_misspelt_setting(settings: Any) -> None:
     settings.SIGNAL_TASKS = {"LEESE": 5}
-    (message,) = checks.settings_are_valid()
+    (message,) = checks.project.settings_are_valid()
     assert message.id == "signal_tasks.E001"
     assert "Did you mean 'LEASE'?" in message.msg
     assert message.is_serious()
@@ -108,7 +108,7 @@ def test_e003_another_task_has_the_name_of_a_receiver(signal: AsyncSignal) -> No
 
 def test_e003_is_silent_about_receivers_of_ours(signal: AsyncSignal) -> None:
     listen(signal, name="t.fine", aliases=["t.fine_once"])
-    assert list(checks.receivers_own_their_tasks()) == []
+    assert list(checks.receivers.receivers_own_their_tasks()) == []
     assert list(registry.receivers())
 
 
@@ -118,13 +118,13 @@ def test_e003_is_silent_about_receivers_of_ours(signal: AsyncSignal) -> None:
 def test_w001_no_celery_app(monkeypatch: pytest.MonkeyPatch) -> None:
     app = Celery("default", set_as_current=False)
     monkeypatch.setattr("signal_tasks.broker.config.current_app", app)
-    assert [m.id for m in checks.celery_app_is_set()] == ["signal_tasks.W001"]
+    assert [m.id for m in checks.celery.celery_app_is_set()] == ["signal_tasks.W001"]
 
 
 def test_w001_an_app_of_the_project_is_fine(monkeypatch: pytest.MonkeyPatch) -> None:
     app = Celery("shop", set_as_current=False)
     monkeypatch.setattr("signal_tasks.broker.config.current_app", app)
-    assert list(checks.celery_app_is_set()) == []
+    assert list(checks.celery.celery_app_is_set()) == []
 
 
 # -- W002: eager tasks ------------------------------------------------------------
@@ -274,7 +274,7 @@ def receiver(signal: AsyncSignal) -> None:
 @pytest.mark.usefixtures("receiver")
 def test_w009_json_is_refused(celery_conf: Callable[..., None]) -> None:
     celery_conf(accept_content=["msgpack"], task_serializer="msgpack")
-    (message,) = checks.messages_can_be_read()
+    (message,) = checks.celery.messages_can_be_read()
     assert message.id == "signal_tasks.W009"
     assert "has not json" in message.msg
     assert ids() == {"W009"}
@@ -324,7 +324,7 @@ def test_w012_a_queue_that_may_not_be_made(
 ) -> None:
     listen(signal, name="t.queued", queue="t.nowhere")
     celery_conf(task_create_missing_queues=False)
-    found = [each.msg for each in checks.messages_can_be_routed()]
+    found = [each.msg for each in checks.celery.messages_can_be_routed()]
     assert any("t.queued" in each and "QueueNotFound" in each for each in found)
 
 
@@ -361,11 +361,11 @@ def test_no_check_adds_a_queue_that_a_worker_would_serve(
 
 def test_two_signals_of_one_name_are_told() -> None:
     twins = [AsyncSignal(name="t.twin"), AsyncSignal(name="t.twin")]
-    (message,) = checks.signals_own_their_names()
+    (message,) = checks.receivers.signals_own_their_names()
     assert message.id == "signal_tasks.E004"
     assert "2 signals have the name 't.twin'" in message.msg
     twins.pop()
-    assert list(checks.signals_own_their_names()) == []
+    assert list(checks.receivers.signals_own_their_names()) == []
 
 
 # -- E005: times in a zone: see db/test_zones.py ------------------------------------
@@ -395,14 +395,14 @@ def test_w008_a_receiver_that_is_gone_before_the_start_is_over(
     signal.connect(Listener(), name="t.gone_object")
     del nested
     starting()
-    gone = list(checks.receivers_are_held())
+    gone = list(checks.receivers.receivers_are_held())
     for message, name in zip(gone, ("function", "method", "object"), strict=True):
         assert message.id == "signal_tasks.W008"
         assert f"'t.gone_{name}'" in message.msg
         assert "weak=False" in str(message.hint)
     for name in ("function", "method", "object"):
         listen(signal, name=f"t.gone_{name}")
-    assert list(checks.receivers_are_held()) == []
+    assert list(checks.receivers.receivers_are_held()) == []
 
 
 def test_w008_what_is_disconnected_or_held_or_gone_later_is_fine(
@@ -419,4 +419,4 @@ def test_w008_what_is_disconnected_or_held_or_gone_later_is_fine(
     del nested
     starting()
     del later
-    assert list(checks.receivers_are_held()) == []
+    assert list(checks.receivers.receivers_are_held()) == []

@@ -169,7 +169,7 @@ def test_development_is_asked_for_and_needs_no_key(tmp_path):
     assert settings("settings.DEBUG, settings.SHOP_DEMO", **env) == "True True"
 
 
-def test_a_deployment_has_no_fault_demo_even_on_request():
+def test_a_deployment_is_no_demo_even_on_request():
     assert settings("settings.SHOP_DEMO", SHOP_DEMO="1", **PRODUCTION) == "False"
 
 

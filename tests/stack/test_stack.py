@@ -137,7 +137,7 @@ def test_a_killed_worker_comes_back(run):
     eventually(lambda: any(map(is_worker, stack.programs())), stack.output)
 
 
-def test_it_kills_a_worker_when_the_machine_page_asks_and_starts_another(run):
+def test_it_kills_a_worker_when_the_page_of_the_incident_asks_and_starts_another(run):
     stack = run()
     stack.up()
     eventually(lambda: len(main_workers(stack)) == 1, stack.output)

@@ -299,7 +299,7 @@ def test_two_filtered_prunes_of_one_event_leave_nothing_of_it(
 def test_a_verb_for_many_rows_changes_all_of_them(
     signal: AsyncSignal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("signal_tasks.querysets.BATCH", 2)
+    monkeypatch.setattr("signal_tasks.querysets.rows.BATCH", 2)
     listen(signal)
     signal.send_many(sender=None, items=[{}] * 5)
     rows = Delivery.objects.filter(event__signal=signal.name)

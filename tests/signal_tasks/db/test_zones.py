@@ -36,7 +36,9 @@ def set_zone() -> Iterator[Callable[[str | None], None]]:
 
 
 def is_refused() -> bool:
-    return [m.id for m in checks.times_are_stored_in_utc()] == ["signal_tasks.E005"]
+    return [m.id for m in checks.databases.times_are_stored_in_utc()] == [
+        "signal_tasks.E005"
+    ]
 
 
 @pytest.mark.parametrize("zone", ["Asia/Kolkata", "America/St_Johns", "Europe/Berlin"])

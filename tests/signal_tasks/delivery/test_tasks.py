@@ -12,7 +12,7 @@ from celery import Celery, current_app
 from django.db import transaction
 
 from signal_tasks import AsyncSignal, Reject, RetryPolicy
-from signal_tasks.checks import task_class_leaves_receivers_alone
+from signal_tasks.checks.celery import task_class_leaves_receivers_alone
 from signal_tasks.delivery.tasks import owns_task
 from signal_tasks.models import Delivery
 from tests.signal_tasks.conftest import listen

@@ -19,7 +19,7 @@ from django.dispatch import Signal
 from django.http import HttpRequest, HttpResponse
 
 from signal_tasks import PayloadError, async_receiver
-from signal_tasks.checks import arguments_travel
+from signal_tasks.checks.receivers import arguments_travel
 from signal_tasks.models import Event
 from signal_tasks.testing import run_pending
 from tests.signal_tasks.dispatch.conftest import Forward

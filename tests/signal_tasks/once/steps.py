@@ -9,7 +9,7 @@ from typing import Any
 from django.db import connection
 
 #: Clients that the server of the tests lets in, with some to spare.
-SENDERS = {"postgresql": 80, "mysql": 100, "sqlite": 20}[connection.vendor]
+SENDERS = {"postgresql": 80, "mysql": 80, "sqlite": 20}[connection.vendor]
 
 
 def at_once(number: int, send: Callable[[int], Any]) -> tuple[list[Any], list[Any]]:

@@ -183,7 +183,7 @@ def test_a_depth_that_makes_no_sense_is_an_error_of_check(
     depth: Any, settings: Any
 ) -> None:
     settings.SIGNAL_TASKS = {"MAX_DEPTH": depth}
-    (error,) = checks.settings_are_valid()
+    (error,) = checks.project.settings_are_valid()
     assert "MAX_DEPTH" in error.msg
 
 

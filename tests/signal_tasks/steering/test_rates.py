@@ -58,12 +58,11 @@ def test_a_block_has_at_least_one_token(name: str) -> None:
 def test_tokens_of_a_long_time_ago_are_lost(name: str) -> None:
     assert take(name, "default", 8.0, 1) == 1
     pass_time(name, 3600)
-    taken = 0
+    taken, started = 0, time.monotonic()
     while granted := take(name, "default", 8.0, 1):
         taken += granted
-    assert (
-        7 <= taken <= 8
-    )  # of three quarters of a second, one more, and the test's time
+    passed = 0.75 + time.monotonic() - started
+    assert 7 <= taken <= 8.0 * passed + 1
 
 
 def test_receivers_have_rates_of_their_own(name: str) -> None:
@@ -129,12 +128,12 @@ def in_threads(function: Callable[[], None], number: int) -> None:
 
 
 def test_one_of_several_relays_releases_what_the_rate_allows(name: str) -> None:
-    rate = 100.0
+    rate, started = 100.0, time.monotonic()
     Gate.objects.create(receiver=name, released_at=timezone.now())
     pass_time(name, 0.4)
-    released = [releasable(name, "default", rate) for _ in range(3)]
-    assert 42 <= released[0] <= 53
-    assert released[1:] == [0, 0]
+    released = sum(releasable(name, "default", rate) for _ in range(3))
+    passed = 0.4 + time.monotonic() - started
+    assert 42 <= released <= rate * passed * 1.05 + 1
 
 
 def test_a_relay_that_was_away_does_not_release_all_of_that_time(name: str) -> None:

@@ -1,47 +1,18 @@
-"""Limits and breakers, as an operator sets and sees them: beside ``controls``."""
+"""Limit, and clear a limit."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
-from signal_tasks.audit import Act, command_line, name_of
-from signal_tasks.controls import Until, drop, expiry, put, shown
-from signal_tasks.db.aliases import outbox_aliases
-from signal_tasks.models import Control, Gate
+from signal_tasks.audit import Act
+from signal_tasks.models import Control
+from signal_tasks.operations.steering import Until, drop, expiry, put, shown
 from signal_tasks.registry.options import per_second
-from signal_tasks.registry.registry import registry
-from signal_tasks.states import Breaker
 from signal_tasks.steering.targets import resolve
 from signal_tasks.validation import COUNT
 
 #: Longest text of a rate, in characters.
 MAX_RATE = 32
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BreakerState:
-    """The breaker of a receiver, as it stands in one outbox.
-
-    Attributes:
-        receiver: name of the receiver.
-        database: alias of the outbox.
-        state: ``closed``, ``open`` or ``half_open``.
-        failures: consecutive failures so far.
-        failing_since: when the first of them was, within the window; or None.
-        changed_at: when it last opened, closed, or let a delivery probe; or None.
-        probe_at: when the next delivery may probe; while half open, when the probe
-            counts as lost; None if it is closed.
-    """
-
-    receiver: str
-    database: str
-    state: Breaker
-    failures: int
-    failing_since: datetime | None
-    changed_at: datetime | None
-    probe_at: datetime | None
 
 
 def limit(
@@ -81,23 +52,9 @@ def limit(
     stored, ends = resolve(target), expiry(until)
     _refuse_senseless(rate, max_concurrency)
     text = "" if rate is None else str(rate)
-    act = Act(
-        verb="limit",
-        target=stored,
-        by=name_of(by),
-        reason=reason,
-        command=command_line(
-            "limit",
-            stored,
-            rate=text,
-            max_concurrency=max_concurrency,
-            until=shown(until),
-            reason=reason,
-            by=name_of(by),
-        ),
-    )
-    values = {"rate": text, "max_concurrency": max_concurrency, "until": ends}
-    put(Control.Kind.LIMIT, act, **values)
+    limits = {"rate": text, "max_concurrency": max_concurrency}
+    act = Act.on("limit", stored, by=by, reason=reason, until=shown(until), **limits)
+    put(Control.Kind.LIMIT, act, until=ends, **limits)
     return stored
 
 
@@ -118,39 +75,9 @@ def clear(target: object, *, reason: str = "", by: Any = None) -> str:
         TypeError: ``by`` is something else.
     """
     stored = resolve(target)
-    act = Act(
-        verb="clear",
-        target=stored,
-        by=name_of(by),
-        reason=reason,
-        command=command_line("clear", stored, reason=reason, by=name_of(by)),
-    )
+    act = Act.on("clear", stored, by=by, reason=reason)
     drop(Control.Kind.LIMIT, act, what="limited")
     return stored
-
-
-def breakers() -> list[BreakerState]:
-    """Return the breaker of each receiver that has one here, by name and outbox."""
-    names = [each.name for each in registry.receivers() if each.options.breaker]
-    states = []
-    for database in outbox_aliases():
-        gates = Gate.objects.using(database).in_bulk(names)
-        states += [
-            _state(gates.get(name, Gate(receiver=name)), database) for name in names
-        ]
-    return sorted(states, key=lambda each: (each.receiver, each.database))
-
-
-def _state(gate: Gate, database: str) -> BreakerState:
-    return BreakerState(
-        receiver=gate.receiver,
-        database=database,
-        state=Breaker(gate.breaker),
-        failures=gate.failures,
-        failing_since=gate.failing_since,
-        changed_at=gate.changed_at,
-        probe_at=gate.probe_at,
-    )
 
 
 def _refuse_senseless(rate: str | float | None, max_concurrency: object) -> None:

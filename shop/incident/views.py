@@ -1,10 +1,10 @@
-"""The pages of the fault demo: buttons that break things, and the totals."""
+"""The tour of an incident: its page, and the buttons that break and mend things."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Mapping
+from typing import Any
 
-from django.conf import settings
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
@@ -13,44 +13,40 @@ from django.views.decorators.http import require_POST, require_safe
 
 from customers.visitors import visitor_for
 from shop.access import demo_only
-from shop.fault_demo import faults
-from shop.fault_demo.totals import count
-from shop.mail_folder import messages_in, text_of
+from shop.incident import faults
+from shop.incident.facts import read
+from shop.incident.tour import tour_of
 
 ORDERS = 100
-MAX_EMAILS = 20
 
 
 @never_cache
 @require_safe
 @demo_only
 def page(request: HttpRequest) -> HttpResponse:
-    """Show the buttons and the totals."""
-    context = {"totals": count(), "orders": ORDERS}
-    return render(request, "shop/fault_demo.html", context)
+    """Show the steps and the totals."""
+    return render(request, "shop/incident.html", _context())
 
 
 @never_cache
 @require_safe
 @demo_only
-def totals(request: HttpRequest) -> HttpResponse:
+def now(request: HttpRequest) -> HttpResponse:
     """Show the part of the page that refreshes itself."""
-    return render(request, "shop/_totals.html", {"totals": count()})
+    return render(request, "shop/_incident.html", _context())
 
 
-@never_cache
-@require_safe
+def _context() -> Mapping[str, Any]:
+    return {"tour": tour_of(read()), "orders": ORDERS}
+
+
+@require_POST
 @demo_only
-def emails(request: HttpRequest) -> HttpResponse:
-    """Show the newest emails of a development stack, with their links."""
-    folder = getattr(settings, "EMAIL_FILE_PATH", None)
-    found = messages_in(Path(folder)) if folder else []
-    newest = [
-        {"subject": m["Subject"], "recipient": m["To"], "text": text_of(m)}
-        for m in reversed(found[-MAX_EMAILS:])
-    ]
-    context = {"emails": newest, "folder": folder}
-    return render(request, "shop/fault_demo_emails.html", context)
+def begin(request: HttpRequest) -> HttpResponse:
+    """Begin the tour anew."""
+    faults.begin()
+    messages.success(request, "The tour begins anew, and the mail server answers.")
+    return redirect("incident")
 
 
 @require_POST
@@ -61,7 +57,7 @@ def confirm_orders(request: HttpRequest) -> HttpResponse:
     messages.success(
         request, f"{ORDERS} orders are confirmed. Watch the workers catch up."
     )
-    return redirect("fault-demo")
+    return redirect("incident")
 
 
 @require_POST
@@ -70,7 +66,7 @@ def break_mail(request: HttpRequest) -> HttpResponse:
     """Take the mail server down."""
     faults.break_mail()
     messages.warning(request, "The mail server is down. Confirm some orders now.")
-    return redirect("fault-demo")
+    return redirect("incident")
 
 
 @require_POST
@@ -79,18 +75,20 @@ def repair_mail(request: HttpRequest) -> HttpResponse:
     """Bring the mail server back."""
     faults.repair_mail()
     messages.success(
-        request, "The mail server is back. Waiting emails go out at their next attempt."
+        request,
+        "The mail server is back. Waiting emails go out at their next attempt; "
+        "dead ones wait for a replay.",
     )
-    return redirect("fault-demo")
+    return redirect("incident")
 
 
 @require_POST
 @demo_only
 def replay(request: HttpRequest) -> HttpResponse:
     """Replay the dead deliveries."""
-    faults.replay_dead_deliveries()
-    messages.success(request, "The dead deliveries are pending again.")
-    return redirect("fault-demo")
+    faults.replay_dead_deliveries(by=request.user.get_username() or "a visitor")
+    messages.success(request, "The replay is ordered: relays make it happen.")
+    return redirect("incident")
 
 
 @require_POST
@@ -105,4 +103,4 @@ def kill_worker(request: HttpRequest) -> HttpResponse:
         )
     else:
         messages.error(request, "Only “make run” has a worker that may be killed.")
-    return redirect("fault-demo")
+    return redirect("incident")

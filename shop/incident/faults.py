@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from io import StringIO
 from pathlib import Path
 from smtplib import SMTPServerDisconnected
@@ -25,15 +26,29 @@ from django.db import transaction
 from customers.proofs import Claim, accept
 from orders.services import confirm_order, place_order
 from products.models import Product
-from shop.stack import KILL_A_WORKER
+from shop.stack import KILL_A_WORKER, WORKER_KILLED
 
-NAME, EMAIL = "The machine", "machine@example.com"
+NAME, EMAIL = "A customer of the incident", "incident@example.com"
 MAIL_IS_BROKEN = "mail-is-broken"
+BEGAN = "incident-began"
 STACK_TIMEOUT = 3.0  # seconds that the stack may take to see the request for a kill
+
+
+def begin() -> None:
+    """Begin the tour anew: what is counted, is counted from now on; mails go out."""
+    repair_mail()
+    _file(WORKER_KILLED).unlink(missing_ok=True)
+    _file(BEGAN).touch()
+
+
+def began_at() -> datetime | None:
+    """Return when the tour began, or None if nobody has broken anything yet."""
+    return _time_of(BEGAN)
 
 
 def confirm_orders(count: int, visitor: UUID) -> None:
     """Place and confirm this many orders, each in a transaction of its own."""
+    _begin_if_needed()
     accept(Claim(email=EMAIL, visitor=str(visitor)))
     products = list(Product.objects.order_by("-stock")[:8])
     for number, product in zip(range(count), itertools.cycle(products), strict=False):
@@ -45,6 +60,7 @@ def confirm_orders(count: int, visitor: UUID) -> None:
 
 def break_mail() -> None:
     """Make every email fail from now on, in every worker."""
+    _begin_if_needed()
     _file(MAIL_IS_BROKEN).touch()
 
 
@@ -60,6 +76,7 @@ def mail_is_broken() -> bool:
 
 def kill_a_worker() -> bool:
     """Ask the stack to kill a worker; return False if no stack answered."""
+    _begin_if_needed()
     request = _file(KILL_A_WORKER)
     request.touch()
     deadline = time.monotonic() + STACK_TIMEOUT
@@ -70,9 +87,15 @@ def kill_a_worker() -> bool:
     return answered
 
 
-def replay_dead_deliveries() -> None:
+def killed_at() -> datetime | None:
+    """Return when the stack has last killed a worker on request, or None."""
+    return _time_of(WORKER_KILLED)
+
+
+def replay_dead_deliveries(by: str) -> None:
     """Replay all dead deliveries, with the command that an operator would use."""
-    call_command("signal_tasks", "replay", "--all", stdout=StringIO())
+    why = ("--because", "the page /incident/", "--by", by)
+    call_command("signal_tasks", "replay", "--all", *why, stdout=StringIO())
 
 
 class BreakableBackend(BaseEmailBackend):
@@ -86,8 +109,20 @@ class BreakableBackend(BaseEmailBackend):
 
     def send_messages(self, email_messages: Sequence[EmailMessage]) -> int:
         if mail_is_broken():
-            raise SMTPServerDisconnected("the mail server is down: see /machine/")
+            raise SMTPServerDisconnected("the mail server is down: see /incident/")
         return self.real.send_messages(email_messages) or 0
+
+
+def _begin_if_needed() -> None:
+    if began_at() is None:
+        _file(BEGAN).touch()
+
+
+def _time_of(name: str) -> datetime | None:
+    try:
+        return datetime.fromtimestamp(_file(name).stat().st_mtime, tz=UTC)
+    except FileNotFoundError:
+        return None
 
 
 def _file(name: str) -> Path:

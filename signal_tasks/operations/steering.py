@@ -1,6 +1,6 @@
-"""Pause and resume, and tell what is in force: the operator's side of steering.
+"""Controls that are in force, and how one is set and ended: for pauses and limits.
 
-Each verb writes to all databases that hold an outbox, one after the other, each with an
+Each change writes to all databases that hold an outbox, one after the other, each with an
 audit entry: in the transaction that the caller has open there, or in one of its own.
 """
 
@@ -16,13 +16,12 @@ from django.db.models import Q
 from django.db.models.expressions import Combinable
 from django.utils import timezone
 
-from signal_tasks.audit import Act, command_line, name_of, record
+from signal_tasks.audit import Act, record
 from signal_tasks.db.aliases import outbox_aliases
 from signal_tasks.db.clock import DatabaseNow, from_now
 from signal_tasks.exceptions import NotInForce
 from signal_tasks.models import Control
 from signal_tasks.steering.snapshot import forget
-from signal_tasks.steering.targets import resolve
 from signal_tasks.validation import MAX_SECONDS
 
 #: When a control expires: at a moment, or after so long by the database's clock.
@@ -56,74 +55,6 @@ class ControlInForce:
     databases: tuple[str, ...]
 
 
-def pause(
-    target: object, *, until: Until = None, reason: str = "", by: Any = None
-) -> str:
-    """Start nothing of the target any more, until it is resumed; what runs, finishes.
-
-    What is paused stays pending: it is not published, spends no attempt, and is held by
-    workers that get a message of it. All workers and relays know within two seconds.
-    Pausing what is paused replaces ``until``, ``reason`` and ``by``.
-
-    Args:
-        target: ``"*"``; a receiver's function, or a signal; the name of a receiver,
-            signal or queue; or a name with what it is in front: ``"queue:email"``.
-        until: when it is resumed by itself: a moment, or a time from now.
-        reason: for those who will ask.
-        by: the user who does it, or a name.
-
-    Returns:
-        The target as it is stored.
-
-    Raises:
-        ValueError: there is no such target, with the names of similar ones; or
-            ``until`` is over, has no time zone, or is a hundred years away.
-        TypeError: ``until`` or ``by`` is something else.
-    """
-    stored, ends = resolve(target), expiry(until)
-    act = Act(
-        verb="pause",
-        target=stored,
-        by=name_of(by),
-        reason=reason,
-        command=command_line(
-            "pause", stored, until=shown(until), reason=reason, by=name_of(by)
-        ),
-    )
-    put(Control.Kind.PAUSE, act, until=ends)
-    return stored
-
-
-def resume(target: object, *, reason: str = "", by: Any = None) -> str:
-    """Let what is paused start again: held deliveries are published within seconds.
-
-    Of a target that has expired by itself, this deletes the record.
-
-    Args:
-        target: as it was paused; what belongs to another paused target stays paused.
-        reason: for those who will ask.
-        by: the user who does it, or a name.
-
-    Returns:
-        The target as it is stored.
-
-    Raises:
-        NotInForce: it is not paused; with what is.
-        ValueError: there is no such target, with the names of similar ones.
-        TypeError: ``by`` is something else.
-    """
-    stored = resolve(target)
-    act = Act(
-        verb="resume",
-        target=stored,
-        by=name_of(by),
-        reason=reason,
-        command=command_line("resume", stored, reason=reason, by=name_of(by)),
-    )
-    drop(Control.Kind.PAUSE, act, what="paused")
-    return stored
-
-
 def controls() -> list[ControlInForce]:
     """Return the pauses and limits that are in force, by kind and target."""
     found: dict[tuple[str, str], ControlInForce] = {}
@@ -135,9 +66,6 @@ def controls() -> list[ControlInForce]:
             value = replace(value, databases=(*before, database))
             found[row.kind, row.target] = value
     return [found[key] for key in sorted(found)]
-
-
-# -- what limits share with pauses --------------------------------------------------
 
 
 def put(kind: Control.Kind, act: Act, **values: Any) -> None:

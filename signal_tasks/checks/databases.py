@@ -1,0 +1,88 @@
+"""Checks of the databases that Django is connected to."""
+
+from __future__ import annotations
+
+from django.core import checks
+from django.db import connections
+
+from signal_tasks.checks.messages import Messages
+from signal_tasks.db.aliases import outbox_aliases
+
+SERVERS = ("postgresql", "mysql")
+#: Names of the one zone whose times are the database's own.
+UTC = ("UTC", "Etc/UTC")
+
+
+def times_are_stored_in_utc() -> Messages:
+    """E005: due times of the database's clock and of ``using(at=...)`` would differ."""
+    for alias in connections:
+        connection = connections[alias]
+        zone = connection.settings_dict["TIME_ZONE"]
+        if connection.features.supports_timezones or zone in (None, *UTC):
+            continue
+        if alias in outbox_aliases():
+            yield checks.Error(
+                f"The database {alias!r} stores times of the zone {zone!r}, which the "
+                "clock of a database without time zones does not tell.",
+                hint="Remove TIME_ZONE from its settings, or keep the outbox in "
+                "another database: SIGNAL_TASKS['DATABASES'].",
+                id="signal_tasks.E005",
+            )
+
+
+def connections_are_reused() -> Messages:
+    """W003: a connection that is opened anew for every message costs throughput."""
+    for alias in connections:
+        conf = connections[alias].settings_dict
+        if not any(server in conf["ENGINE"] for server in SERVERS):
+            continue
+        if conf.get("CONN_MAX_AGE") == 0 and not conf.get("OPTIONS", {}).get("pool"):
+            yield checks.Warning(
+                f"The database {alias!r} is connected to anew for every message and "
+                "request (CONN_MAX_AGE is 0).",
+                hint="Set CONN_MAX_AGE, e.g. 600, and CONN_HEALTH_CHECKS = True.",
+                id="signal_tasks.W003",
+            )
+
+
+def connections_are_checked() -> Messages:
+    """W010: connections that wait to be used again may have been closed meanwhile."""
+    for alias in connections:
+        conf = connections[alias].settings_dict
+        if not any(server in conf["ENGINE"] for server in SERVERS):
+            continue
+        pool = conf.get("OPTIONS", {}).get("pool")
+        if isinstance(pool, dict) and pool.get("check"):
+            continue
+        if (pool or conf.get("CONN_MAX_AGE") != 0) and not conf["CONN_HEALTH_CHECKS"]:
+            kept = "in Django's pool " if pool else ""
+            yield checks.Warning(
+                f"The connections of the database {alias!r} that are kept {kept}are "
+                "used again without a look: after a restart or failover of the "
+                "database, requests fail with each of them.",
+                hint="Set CONN_HEALTH_CHECKS = True.",
+                id="signal_tasks.W010",
+            )
+
+
+def sqlite_can_share() -> Messages:
+    """W004: SQLite's defaults make concurrent workers fail with "locked"."""
+    for alias in connections:
+        conf = connections[alias].settings_dict
+        mode = str(conf.get("OPTIONS", {}).get("transaction_mode", "")).upper()
+        if "sqlite3" in conf["ENGINE"] and mode not in ("IMMEDIATE", "EXCLUSIVE"):
+            yield checks.Warning(
+                f"The SQLite database {alias!r} fails with 'database is locked' when "
+                "several processes write.",
+                hint='Set OPTIONS = {"transaction_mode": "IMMEDIATE", "timeout": 20, '
+                '"init_command": "PRAGMA journal_mode=WAL;"}.',
+                id="signal_tasks.W004",
+            )
+
+
+ALL = (
+    times_are_stored_in_utc,
+    connections_are_reused,
+    connections_are_checked,
+    sqlite_can_share,
+)
