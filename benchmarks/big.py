@@ -10,7 +10,8 @@ from benchmarks.measures.drain import drain, rest
 from benchmarks.measures.pruned import pruned
 from benchmarks.measures.relayed import relayed
 from benchmarks.roster import OURS
-from benchmarks.stand import Seat, Stand
+from benchmarks.seat import Seat
+from benchmarks.stand import Stand
 
 Found = tuple[str, tuple[dict[str, float], Load]]
 FEW = 10_000

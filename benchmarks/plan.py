@@ -20,7 +20,8 @@ from benchmarks.measures.latency import latency
 from benchmarks.measures.send import added
 from benchmarks.roster import OURS, REFERENCE, RIVALS, Contender
 from benchmarks.scale import scale
-from benchmarks.stand import BenchmarkError, Seat, Stand
+from benchmarks.seat import BenchmarkError, Seat
+from benchmarks.stand import Stand
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,8 @@ from benchmarks import report, stacks, statements
 from benchmarks.load import cpu_of, family
 from benchmarks.measures.drain import drain, rest
 from benchmarks.roster import CONTENDERS
-from benchmarks.stand import Seat, Stand
+from benchmarks.seat import Seat
+from benchmarks.stand import Stand
 
 Owners = Counter[str]
 

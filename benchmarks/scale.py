@@ -9,7 +9,8 @@ from benchmarks.bouncer import PgBouncer
 from benchmarks.load import Load
 from benchmarks.measures.drain import drain, rest
 from benchmarks.roster import OURS, REFERENCE, ROOT, Contender, celery
-from benchmarks.stand import Seat, Stand
+from benchmarks.seat import Seat
+from benchmarks.stand import Stand
 from chaos.servers import RabbitServer
 from shop.servers import ServerError
 

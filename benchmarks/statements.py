@@ -7,7 +7,7 @@ import statistics
 from collections import defaultdict
 
 from benchmarks.measures.drain import drain, rest
-from benchmarks.stand import Seat
+from benchmarks.seat import Seat
 
 LINE = re.compile(
     r"(worker|producer)\|LOG:  duration: ([\d.]+) ms  (?:statement|execute \S+): (.*)"

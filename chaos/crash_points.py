@@ -30,7 +30,7 @@ from signal_tasks.delivery.call import call
 from signal_tasks.delivery.message import MessageRun
 from signal_tasks.delivery.order import Order
 from signal_tasks.delivery.outcome import write
-from signal_tasks.dispatch import signal as dispatch
+from signal_tasks.dispatch import sending
 from signal_tasks.outbox.write import write as write_events
 from signal_tasks.querysets import DeliveryQuerySet
 from signal_tasks.relay import backfilling, changes, operating, publishing
@@ -61,7 +61,7 @@ class CrashPoint(Enum):
     """Every crash point, in the order in which a delivery reaches them."""
 
     WRITTEN = Location(
-        WEB, "after", Target(dispatch, write_events), "rows written, not committed"
+        WEB, "after", Target(sending, write_events), "rows written, not committed"
     )
     JOINED = Location(
         WEB,

@@ -46,9 +46,12 @@ def health(request: HttpRequest) -> HttpResponse:
 
 def _words(report: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return what the page tells of a report; receivers without deliveries are idle."""
-    receivers = report.get("receivers", {})
-    busy = {name: each for name, each in receivers.items() if any(each.values())}
-    return {"report": report, "receivers": sorted(busy.items())}
+    receivers = {
+        name: [(state, number) for state, number in counts.items() if number]
+        for name, counts in sorted(report.get("receivers", {}).items())
+    }
+    busy = [(name, counts) for name, counts in receivers.items() if counts]
+    return {"report": report, "receivers": busy}
 
 
 def _may_see_report(request: HttpRequest) -> bool:

@@ -36,7 +36,7 @@ OPERATOR, OPERATOR_PASSWORD = "operator", "operator-password"
 # people kill one and watch.
 LEASE = "10"
 # The longest pause between two attempts at an email: people watch them fail.
-EMAIL_MAX_DELAY = "8"
+EMAIL_MAX_DELAY = "4"
 START_TIMEOUT = 90.0  # seconds that the web may take to answer the first time
 # What manage.py in another terminal needs to use the same services.
 SHARED = (

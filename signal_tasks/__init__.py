@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import uuid
 
+from signal_tasks.alert import Alert
 from signal_tasks.broker.publisher import publisher
 from signal_tasks.codec import Snapshot, register_type
 from signal_tasks.context import CurrentDelivery, current_delivery
@@ -31,6 +32,7 @@ from signal_tasks.registry.options import Breaker, Coalesce
 from signal_tasks.retry import RetryPolicy
 
 __all__ = [
+    "Alert",
     "AsyncSignal",
     "Breaker",
     "Coalesce",

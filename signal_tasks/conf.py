@@ -11,6 +11,7 @@ from functools import lru_cache
 from django.conf import settings as django_settings
 from django.core.signals import setting_changed
 
+from signal_tasks.alert import AlertOptions, option_errors, read_options
 from signal_tasks.retry import RetryPolicy
 from signal_tasks.validation import BOOL, COUNT, POSITIVE, Rule, a, errors, optional
 from signal_tasks.validation import NAME as A_NAME
@@ -85,6 +86,8 @@ class Settings:
     MAX_PENDING_AGE: float = 300.0
     #: Dead letters since somebody last looked; more of them make ``status`` unhealthy.
     MAX_NEW_DEAD: int = 0
+    #: Whom to tell of problems: a dict with the keys of ``AlertOptions``. None: nobody.
+    ALERTS: AlertOptions | None = None
 
 
 def settings() -> Settings:
@@ -105,7 +108,9 @@ def _read(generation: int) -> Settings:
     given = getattr(django_settings, NAME, None)
     given = given if isinstance(given, Mapping) else {}
     known = {f.name for f in fields(Settings)}
-    return Settings(**{key: value for key, value in given.items() if key in known})
+    values = {key: value for key, value in given.items() if key in known}
+    values["ALERTS"] = read_options(values.get("ALERTS"))
+    return Settings(**values)
 
 
 def _setting_changed(*, setting: str, **_: object) -> None:
@@ -126,8 +131,9 @@ def setting_errors(given: object) -> Iterator[str]:
     for key in given:
         if key not in known:
             yield f"{NAME}[{key!r}] is not a setting.{_suggestion(key, known)}"
-    for error in errors(_RULES, given, f"{NAME}[{{!r}}]"):
-        yield f"{error}."
+    yield from (f"{error}." for error in errors(_RULES, given, f"{NAME}[{{!r}}]"))
+    alerts = option_errors(given.get("ALERTS"), f"{NAME}['ALERTS']")
+    yield from (f"{error}." for error in alerts)
 
 
 def _suggestion(key: object, known: set[str]) -> str:
@@ -163,6 +169,7 @@ def _rule(name: str, default: object) -> Rule:
 
 _RULES = {f.name: _rule(f.name, getattr(Settings(), f.name)) for f in fields(Settings)}
 _RULES |= {
+    "ALERTS": Rule(lambda _: True, ""),  # option_errors says more
     "DATABASES": optional(Rule(_are_aliases, "a list of aliases")),
     "CONTEXT": Rule(_are_paths, "a list of dotted paths of classes"),
     "QUEUE": optional(A_NAME),

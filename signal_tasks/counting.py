@@ -13,7 +13,7 @@ others, those are read that have finished last.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -79,6 +79,18 @@ SELECT receiver, state, COUNT(*) FROM (
     ORDER BY finished_at DESC LIMIT {limit}
 ) AS latest
 GROUP BY receiver, state
+"""
+WAITS_BESIDES = """
+SELECT live.receiver, MAX({wait})
+FROM (
+    SELECT receiver, event_id, state, available_at
+    FROM signal_tasks_delivery WHERE next_check_at IS NOT NULL
+    ORDER BY next_check_at LIMIT {limit}
+) AS live
+JOIN signal_tasks_event AS event ON event.id = live.event_id
+WHERE live.state = 'pending' AND available_at <= {now}
+    AND event.signal NOT IN ({signals})
+GROUP BY live.receiver
 """
 FIRST_LIVE = """
 SELECT * FROM (
@@ -159,7 +171,8 @@ def loads(database: str, *, limit: int = MAX_COUNTED) -> Loads:
     """Count what is live, one statement."""
     wait = SINCE[connections[database].vendor].format("available_at")
     now, _ = from_now_sql(0.0, database)
-    parts = {"now": now, "wait": wait, "unserved": UNSERVED_SECONDS, "limit": limit}
+    parts: dict[str, Any] = {"now": now, "wait": wait, "limit": limit}
+    parts["unserved"] = UNSERVED_SECONDS
     found: dict[str, Load] = {}
     counted = 0
     for receiver, state, number, *facts in _rows(database, LIVE, **parts):
@@ -170,6 +183,21 @@ def loads(database: str, *, limit: int = MAX_COUNTED) -> Loads:
         else:
             _add_pending(load, number, *facts)
     return Loads(receivers=found, is_capped=counted >= limit)
+
+
+def waits_besides(
+    database: str, signals: Sequence[str], *, limit: int = MAX_COUNTED
+) -> dict[str, float]:
+    """Return the oldest wait of each receiver, but for the events of some signals.
+
+    One statement.
+    """
+    wait = SINCE[connections[database].vendor].format("available_at")
+    now, _ = from_now_sql(0.0, database)
+    marks = ", ".join(["%s"] * len(signals))
+    parts = {"now": now, "wait": wait, "signals": marks, "limit": limit}
+    found = _rows(database, WAITS_BESIDES, signals, **parts)
+    return {receiver: max(float(seconds), 0.0) for receiver, seconds in found}
 
 
 def _add_pending(load: Load, number: int, *facts: Any) -> None:
@@ -205,7 +233,11 @@ def finished(database: str, *, limit: int = MAX_COUNTED) -> Counted:
     return Counted(numbers=numbers, is_capped=sum(numbers.values()) >= limit)
 
 
-def _rows(database: str, sql: str, **parts: object) -> Iterator[Any]:
+def _rows(
+    database: str, sql: str, params: Sequence[str] = (), **parts: object
+) -> Iterator[Any]:
     with connections[database].cursor() as cursor:
-        cursor.execute(sql.format(**parts), ())  # parameters: so %% is one percent sign
+        cursor.execute(
+            sql.format(**parts), params
+        )  # also if none: %% is a percent sign
         yield from cursor.fetchall()

@@ -18,7 +18,7 @@ ExceptionTypes = tuple[type[BaseException], ...]
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How often, and after which delays, a failing delivery is run again.
+    """Run a failing delivery again, so often and after such delays.
 
     The delay after attempt ``n`` is drawn evenly from 0 to ``backoff * factor **
     (n - 1)`` seconds, at most ``max_delay`` (full jitter). A policy is frozen and may

@@ -1,4 +1,4 @@
-"""Which deliveries an operation is for."""
+"""The deliveries that an operation is for."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ OPTIONS = {"fingerprint": "group"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """Which deliveries an operation is for; everything that is given has to match.
+    """The deliveries that an operation is for; everything that is given has to match.
 
     ``since`` and ``until`` are about the time at which a delivery finished; for one
     that has not finished, about the time at which it was sent.

@@ -236,6 +236,21 @@ class OperationFinished:
     note: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertFailed:
+    """Nobody was told of a problem over this channel; it is tried again in a minute.
+
+    Attributes:
+        channel: ``email``, or the dotted path of a callable.
+        database: alias of the outbox.
+        error: what went wrong.
+    """
+
+    channel: str
+    database: str
+    error: BaseException
+
+
 signal_sending = Signal()
 """Carries ``SignalSending``; the sender is the ``AsyncSignal``."""
 
@@ -265,3 +280,6 @@ breaker_changed = Signal()
 
 operation_finished = Signal()
 """Carries ``OperationFinished``."""
+
+alert_failed = Signal()
+"""Carries ``AlertFailed``."""

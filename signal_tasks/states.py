@@ -16,7 +16,7 @@ class State(TextChoices):
 
 
 class Reason(TextChoices):
-    """Why a delivery is dead (or, for ``missing``, was skipped)."""
+    """The reason for which a delivery is dead (or, for ``missing``, was skipped)."""
 
     EXHAUSTED = "exhausted"  # it failed as often as its policy allows
     REJECTED = "rejected"  # the receiver or its policy refused it for good
@@ -29,7 +29,7 @@ LIVE = (State.PENDING, State.RUNNING)
 
 
 class Hold(TextChoices):
-    """Why a pending delivery is held, and not published."""
+    """The reason for which a pending delivery is held, and not published."""
 
     PAUSED = "paused"  # an operator has paused its receiver, signal or queue
     LIMITED = "limited"  # its receiver is at its rate, or runs as often as it may

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from benchmarks.load import Load, Meter
-from benchmarks.stand import BenchmarkError, Seat
+from benchmarks.seat import BenchmarkError, Seat
 
 
 def drain(
@@ -35,7 +35,7 @@ def drain(
     wrong = seat.check(events, in_database=in_database)
     if wrong:
         raise BenchmarkError(f"{seat.database}, drain of {kind}: {wrong}")
-    seconds = (finished - seat.read_marks("ran")[0][1]) / 1e9
+    seconds = (finished - seat.marks.read("ran")[0][1]) / 1e9
     rate = events / seconds
     return {
         "events/s": rate,

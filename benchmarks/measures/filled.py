@@ -8,7 +8,7 @@ from typing import Any
 from psycopg import Connection
 from psycopg.sql import SQL, Composable, Composed, Identifier, Literal
 
-from benchmarks.stand import Seat
+from benchmarks.seat import Seat
 
 #: Numbers in the payload of the row that is copied, to be replaced in each copy.
 ORDER, STOCK = 888_888_888, 777_777_777
@@ -24,7 +24,7 @@ Changes = Mapping[str, Composable]
 def finished(seat: Seat, rows: int, days: int) -> None:
     """Add deliveries that succeeded so many days ago; the workers have to be frozen."""
     seat.thaw()
-    before = seat.ran()
+    before = seat.marks.started()
     seat.probe("one", order=ORDER, stock=STOCK)
     seat.wait_for(before + 1, in_database=False)
     seat.freeze()

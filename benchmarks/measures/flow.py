@@ -6,7 +6,7 @@ import json
 import time
 
 from benchmarks.load import Load, Meter
-from benchmarks.stand import BenchmarkError, Seat
+from benchmarks.seat import BenchmarkError, Seat
 
 PRODUCERS = 4
 #: Largest number of events that are sent and not run; more would be a backlog.
@@ -21,12 +21,12 @@ def flow(seat: Seat, seconds: float) -> tuple[dict[str, float], Load]:
     seat.thaw()
     options = {"seconds": seconds + 2 * RAMP, "producers": PRODUCERS, "window": WINDOW}
     probes = [seat.start_probe("flow", **options) for _ in range(PRODUCERS)]
-    while not seat.ran():
+    while not seat.marks.started():
         time.sleep(0.01)
     time.sleep(RAMP)
-    meter, ran = Meter.start(), seat.ran()
+    meter, ran = Meter.start(), seat.marks.started()
     time.sleep(seconds)
-    load, ran = meter.stop(), seat.ran() - ran
+    load, ran = meter.stop(), seat.marks.started() - ran
     sent = [int(json.loads(probe.communicate()[0])["events"]) for probe in probes]
     seat.wait_for(sum(sent), in_database=True)
     wrong = seat.check(*sent)

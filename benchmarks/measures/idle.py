@@ -6,7 +6,7 @@ import re
 import time
 
 from benchmarks.load import Load, Meter
-from benchmarks.stand import Seat
+from benchmarks.seat import Seat
 
 LINE = re.compile(
     r"worker\|LOG:  duration: ([\d.]+) ms  (?:statement|execute \S+): (.*)"

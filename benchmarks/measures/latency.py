@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 
 from benchmarks.load import Load, Meter
-from benchmarks.stand import BenchmarkError, Seat
+from benchmarks.seat import BenchmarkError, Seat
 
 RATE = 50
 #: The first second, in which connections are opened, does not count.
@@ -29,11 +29,11 @@ def latency(seat: Seat, seconds: float) -> tuple[dict[str, float], Load]:
 
 
 def _percentiles(seat: Seat) -> dict[str, float]:
-    committed = dict(seat.read_marks("committed"))
+    committed = dict(seat.marks.read("committed"))
     warm = min(committed.values()) + WARM_UP * 1e9
     waits = sorted(
         (at - committed[order]) / 1e6
-        for order, at in seat.read_marks("ran")
+        for order, at in seat.marks.read("ran")
         if committed[order] >= warm
     )
     steps = statistics.quantiles(waits[:], n=100, method="inclusive")

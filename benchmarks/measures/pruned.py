@@ -10,7 +10,7 @@ import time
 from benchmarks.load import Load, Meter
 from benchmarks.measures.drain import drain, rest
 from benchmarks.roster import ROOT
-from benchmarks.stand import BenchmarkError, Seat
+from benchmarks.seat import BenchmarkError, Seat
 
 LINE = re.compile(r".*duration: ([\d.]+) ms  ")
 

@@ -6,7 +6,7 @@ import time
 
 from benchmarks.load import Load, Meter
 from benchmarks.measures import filled
-from benchmarks.stand import BenchmarkError, Seat
+from benchmarks.seat import BenchmarkError, Seat
 
 TICK = 0.2
 
@@ -21,7 +21,7 @@ def relayed(seat: Seat, rows: int, most: float) -> tuple[dict[str, float], Load]
     peak = _watch(seat, rows, time.monotonic() + most)
     seat.freeze()
     load = meter.stop()
-    marks = seat.read_marks("ran")
+    marks = seat.marks.read("ran")
     _check(seat)
     seconds = (marks[-1][1] - marks[0][1]) / 1e9
     return {
@@ -36,7 +36,7 @@ def _watch(seat: Seat, rows: int, until: float) -> float:
     peak = 0.0
     while time.monotonic() < until:
         peak = max(peak, seat.pss())
-        if seat.ran() >= rows and not seat.unfinished():
+        if seat.marks.started() >= rows and not seat.unfinished():
             break
         time.sleep(TICK)
     return peak

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.load import Load, Meter
-from benchmarks.stand import Seat
+from benchmarks.seat import Seat
 
 #: Blocks of transactions with and without a send.
 BLOCKS = 15

@@ -13,6 +13,7 @@ for _group in (
     "crashes",
     "brokers",
     "databases",
+    "contention",
     "messages",
     "order",
     "receivers",

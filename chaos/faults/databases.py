@@ -1,4 +1,4 @@
-"""Faults of the database: down, full, locked, and statements that fail."""
+"""Faults of the database: down, full, and statements that fail."""
 
 from __future__ import annotations
 
@@ -8,22 +8,17 @@ from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
-from django.db import DatabaseError, connection, transaction
-from django.db.models import Sum
+from django.db import DatabaseError, connection
 
 from chaos import journal
-from chaos.environment import Environment, FaultNotInjected, PromiseBroken
-from chaos.faults.catalogue import POSTGRES, SERVERS, SQLITE, fault
-from chaos.models import Account, Effect
+from chaos.environment import Environment, FaultNotInjected
+from chaos.faults.catalogue import POSTGRES, SERVERS, fault
+from chaos.models import Effect
 from chaos.processes import send_to, with_children
 from chaos.servers import StandbyServer, promote
-from chaos.signals import contended
 from shop.embedded import PostgresServer
 from shop.servers import Server
 from signal_tasks.models import Delivery
-
-#: Events whose two receivers contend for the same rows.
-CONTENDED_EVENTS = 12
 
 
 @fault("database killed, recovers", needs=("database",), databases=SERVERS)
@@ -68,10 +63,10 @@ def failover(env: Environment) -> None:
     if not isinstance(database, PostgresServer):
         raise FaultNotInjected("the database has no standby")
     with StandbyServer(database) as standby:
-        _execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
-        _execute("SELECT pg_reload_conf()")
+        execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
+        execute("SELECT pg_reload_conf()")
         synchronous = "SELECT 1 FROM pg_stat_replication WHERE sync_state = 'sync'"
-        env.wait_until(lambda: _execute(synchronous), "standby")
+        env.wait_until(lambda: execute(synchronous), "standby")
         env.wait_until_busy()
         journal.write("database killed")
         database.kill()
@@ -105,7 +100,7 @@ def connections_terminated(env: Environment) -> None:
     """Close all connections except our own."""
     for _ in range(3):
         env.wait_until_busy()
-        env.wait_until(_terminate_all, "termination of connections")
+        env.wait_until(terminate_all, "termination of connections")
         env.wait(0.5)
 
 
@@ -116,44 +111,9 @@ def connections_exhausted(env: Environment) -> None:
     connection.ensure_connection()
     with ExitStack() as held:
         ours = _take_all_connections(held)
-        _terminate_all(spare=ours)
+        terminate_all(spare=ours)
         _take_all_connections(held)
         env.wait(2)
-
-
-@fault("deadlocks between two receivers", databases=SERVERS, mixed=False)
-def deadlock(env: Environment) -> None:
-    """Have two receivers change the same rows in opposite order."""
-    before = _deadlocks()
-    with _sessions_with("deadlock_timeout", "100ms", "1s"):
-        _contend(env)
-    # PostgreSQL counts with a delay.
-    env.wait_until(lambda: _deadlocks() > before, "deadlock", 5)
-
-
-@fault(
-    "serialization failures between receivers",
-    databases=[POSTGRES],
-    mixed=False,
-    short=False,
-)
-def serialization(env: Environment) -> None:
-    """Do the same where the second to change a row fails at once."""
-    name = "default_transaction_isolation"
-    with (
-        _sessions_with("deadlock_timeout", "100ms", "1s"),
-        _sessions_with(name, "repeatable read", "read committed"),
-    ):
-        _contend(env)
-
-
-@fault("database locked by another program for 3 s", databases=[SQLITE], short=False)
-def locked(env: Environment) -> None:
-    """Hold SQLite's only write lock for 3 s."""
-    env.wait_until_busy()
-    with transaction.atomic():
-        Account.objects.get_or_create(name="lock")
-        env.wait(3)
 
 
 @fault("disk full: the writes of receivers fail", short=False)
@@ -178,7 +138,7 @@ def _database(env: Environment) -> Server:
     return env.database
 
 
-def _terminate_all(spare: Collection[int] = ()) -> bool:
+def terminate_all(spare: Collection[int] = ()) -> bool:
     """Terminate all connections except this one and those to spare."""
     kill = "SELECT pg_terminate_backend({})"
     others = (
@@ -191,9 +151,9 @@ def _terminate_all(spare: Collection[int] = ()) -> bool:
             "SELECT id FROM information_schema.processlist "
             "WHERE id <> CONNECTION_ID() AND user <> 'system user'"
         )
-    for pid in {row[0] for row in _execute(others)} - set(spare):
+    for pid in {row[0] for row in execute(others)} - set(spare):
         with suppress(DatabaseError):  # it has ended by itself
-            _execute(kill.format(pid))
+            execute(kill.format(pid))
     return True
 
 
@@ -213,57 +173,16 @@ def _take_all_connections(held: ExitStack) -> list[int]:
 
 
 @contextmanager
-def _sessions_with(name: str, value: str, default: str) -> Iterator[None]:
-    """Change the default of a PostgreSQL setting, and have all connect again."""
-    if connection.vendor != "postgresql":
-        yield
-        return
-    _execute(f"ALTER ROLE CURRENT_USER SET {name} TO '{value}'")
-    _terminate_all()
-    try:
-        yield
-    finally:
-        _execute(f"ALTER ROLE CURRENT_USER SET {name} TO '{default}'")
-        _terminate_all()
-
-
-def _contend(env: Environment) -> None:
-    """Have two receivers change the same two accounts, and count the changes."""
-    names = ["one", "other"]
-    for name in names:
-        Account.objects.update_or_create(name=name, defaults={"changes": 0})
-    Effect.objects.filter(kind__in=("forwards", "backwards")).delete()
-    for number in range(CONTENDED_EVENTS):
-        contended.send(None, key=f"contended-{number}", names=names)
-    live = Delivery.objects.live().filter(event__signal=contended.name)
-    env.wait_until(lambda: not live.exists(), "end of contended deliveries", 60)
-    changes = Account.objects.filter(name__in=names).aggregate(n=Sum("changes"))["n"]
-    effects = Effect.objects.filter(kind__in=("forwards", "backwards")).count()
-    expected = (CONTENDED_EVENTS * 4, CONTENDED_EVENTS * 2)
-    if (changes, effects) != expected:
-        raise PromiseBroken(f"{changes} changes and {effects} effects, not {expected}")
-
-
-def _deadlocks() -> int:
-    """Return the number of deadlocks that the server has counted."""
-    if connection.vendor == "mysql":
-        return int(_execute("SHOW GLOBAL STATUS LIKE 'Innodb_deadlocks'")[0][1])
-    _execute("SELECT pg_stat_clear_snapshot()")
-    counted = _execute("SELECT sum(deadlocks) FROM pg_stat_database")
-    return int(counted[0][0])
-
-
-@contextmanager
 def _refusing(table: str, verb: str, env: Environment) -> Iterator[None]:
     """Have every such statement on this table fail, as on a full disk."""
     create, drop = TRIGGERS[connection.vendor]
     for statement in create:
-        _execute(statement.format(table=table, verb=verb))
+        execute(statement.format(table=table, verb=verb))
     try:
         yield
     finally:
         for statement in drop:
-            _execute(statement.format(table=table))
+            execute(statement.format(table=table))
 
 
 TRIGGERS: dict[str, tuple[list[str], list[str]]] = {
@@ -295,7 +214,8 @@ TRIGGERS: dict[str, tuple[list[str], list[str]]] = {
 }
 
 
-def _execute(statement: str) -> list[tuple[Any, ...]]:
+def execute(statement: str) -> list[tuple[Any, ...]]:
+    """Execute a statement; return its rows, if it has any."""
     with connection.cursor() as cursor:
         cursor.execute(statement)
         return list(cursor.fetchall()) if cursor.description else []

@@ -27,6 +27,7 @@ class Facts:
     movements: int
     mails: int
     dead: int
+    discarded: int
     group: operations.FailureGroup | None
     operation: operations.Operation | None
     killed_at: datetime | None
@@ -72,9 +73,12 @@ class Facts:
         if self.equal:
             return f"The totals are equal: {' = '.join(str(n) for _, n in self.rows)}."
         missing = 2 * self.orders - self.movements - self.mails
-        if self.dead:
-            return f"Missing: {missing}, of which {self.dead} emails are dead."
-        return f"Not there yet: {missing} still to be done."
+        told = f"Missing: {missing}; {self.dead} emails are dead"
+        if self.discarded:
+            return f"{told}, {self.discarded} were discarded."
+        return (
+            f"{told}." if self.dead else f"Not there yet: {missing} still to be done."
+        )
 
 
 def read() -> Facts:
@@ -92,7 +96,8 @@ def read() -> Facts:
         orders=standing.count(),
         movements=movements.count(),
         mails=mails.count(),
-        dead=_dead(began),
+        dead=_finished(began, "dead"),
+        discarded=_finished(began, "discarded"),
         group=_group(began),
         operation=_operation(began),
         killed_at=_later(faults.killed_at(), began),
@@ -101,8 +106,8 @@ def read() -> Facts:
     )
 
 
-def _dead(began: datetime) -> int:
-    chosen = operations.Selection(receiver=CONFIRMATION, state="dead", since=began)
+def _finished(began: datetime, state: str) -> int:
+    chosen = operations.Selection(receiver=CONFIRMATION, state=state, since=began)
     return chosen.count(MAX_COUNTED)
 
 

@@ -103,7 +103,10 @@ def _workers(facts: Facts) -> str:
     told = f"Workers that have reported lately: {names}."
     if facts.killed_at is None:
         return told
-    return f"One was killed {timesince(facts.killed_at)} ago. {told}"
+    ago = timesince(facts.killed_at)
+    return (
+        f"One was killed {'just now' if ago.startswith('0') else ago + ' ago'}. {told}"
+    )
 
 
 def _emails(facts: Facts) -> str:

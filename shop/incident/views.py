@@ -12,6 +12,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
 from customers.visitors import visitor_for
+from notifications.receivers import RETRIES
 from shop.access import demo_only
 from shop.incident import faults
 from shop.incident.facts import read
@@ -37,7 +38,11 @@ def now(request: HttpRequest) -> HttpResponse:
 
 
 def _context() -> Mapping[str, Any]:
-    return {"tour": tour_of(read()), "orders": ORDERS}
+    return {
+        "tour": tour_of(read()),
+        "orders": ORDERS,
+        "attempts": RETRIES.max_attempts,
+    }
 
 
 @require_POST

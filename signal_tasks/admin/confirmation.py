@@ -67,7 +67,7 @@ VERBS: dict[str, Callable[..., Operation]] = {
 
 
 class ConfirmationForm(forms.Form):
-    """Why, and whether in growing steps."""
+    """A reason, and the choice of growing steps."""
 
     reason = forms.CharField(
         label=_("Reason"),

@@ -1,4 +1,4 @@
-"""What holds a delivery back, as its page says it."""
+"""Sentences that say why a delivery is held back, for its page."""
 
 from __future__ import annotations
 

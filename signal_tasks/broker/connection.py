@@ -36,11 +36,6 @@ class Publication:
     error: BaseException | None
     refused: Mapping[str, BaseException]
 
-    @property
-    def is_taken(self) -> bool:
-        """True if the broker has what could be sent."""
-        return self.error is None
-
 
 class BrokerConnection:
     """A connection to the broker that never waits for long.

@@ -8,16 +8,19 @@ from django.apps import apps
 from django.conf import settings as django_settings
 from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
+from django.utils.module_loading import import_string
 
+from signal_tasks import conf
 from signal_tasks.checks.messages import Messages
 from signal_tasks.conf import NAME, setting_errors
 from signal_tasks.context import carries_schemas, hooks
+from signal_tasks.error_text import line_of
 
 
 def settings_are_valid() -> Messages:
     """E001: a key that is unknown, or a value that makes no sense."""
     found = list(setting_errors(getattr(django_settings, NAME, {})))
-    for error in found or _hook_errors():
+    for error in found or (*_hook_errors(), *_alert_errors()):
         yield checks.Error(error, id="signal_tasks.E001")
 
 
@@ -26,6 +29,20 @@ def _hook_errors() -> Iterator[str]:
         hooks()
     except ImproperlyConfigured as error:
         yield str(error)
+
+
+def _alert_errors() -> Iterator[str]:
+    options = conf.settings().ALERTS
+    for path in options.CALL if options is not None else ():
+        label = f"{NAME}['ALERTS']['CALL'] names {path!r}"
+        try:
+            found = import_string(path)
+        # A module of the project may raise anything while it is imported.
+        except Exception as error:  # noqa: BLE001
+            yield f"{label}, which cannot be imported: {line_of(error)}."
+        else:
+            if not callable(found):
+                yield f"{label}, which cannot be called."
 
 
 def times_are_aware() -> Messages:

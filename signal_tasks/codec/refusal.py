@@ -1,4 +1,4 @@
-"""Why a value cannot travel, and how the caller can avoid the error."""
+"""Reasons for which a value cannot travel, and ways to avoid the error."""
 
 from __future__ import annotations
 

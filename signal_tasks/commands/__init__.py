@@ -6,6 +6,7 @@ Each verb reads its arguments, calls ``operations`` or ``health``, and prints.
 from __future__ import annotations
 
 from signal_tasks.commands import (
+    alerts,
     export,
     failures,
     maintain,
@@ -20,7 +21,7 @@ from signal_tasks.commands.verb import Verb
 
 __all__ = ["VERBS", "Output", "Verb"]
 
-FAMILIES = (show, failures, steer, ordering, repair, tracking, maintain, export)
+FAMILIES = (show, failures, steer, ordering, repair, tracking, maintain, alerts, export)
 #: The verbs by their names, in the order in which ``--help`` lists them.
 VERBS: dict[str, Verb] = {
     verb.name: verb for family in FAMILIES for verb in family.VERBS

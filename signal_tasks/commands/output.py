@@ -1,4 +1,4 @@
-"""What a verb prints to: lines of text, tables, JSON, warnings."""
+"""The output of a verb: lines of text, tables, JSON, warnings."""
 
 from __future__ import annotations
 

@@ -1,20 +1,23 @@
-"""What is wrong with the deliveries of one database, a sentence each.
+"""What is wrong with the deliveries of one database.
 
-Each names what it is about and the command that mends it. ``notices`` tell of what
-somebody has decided or has been told: they do not make a system unhealthy.
+Each problem says what it is about, and the command that mends it. ``notices`` tell of
+what somebody has decided or has been told: they do not make a system unhealthy.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
 
-from django.db.models import Q
+from django.db.models import Count, Max, Q
 from django.utils import timezone
 
+from signal_tasks import counting
 from signal_tasks.broker.config import is_eager, queue_of
 from signal_tasks.conf import settings
+from signal_tasks.counting import Loads
 from signal_tasks.db.clock import DatabaseNow, from_now
+from signal_tasks.healthcheck.problem import Kind, Problem
 from signal_tasks.models import (
     AuditEntry,
     Control,
@@ -27,10 +30,8 @@ from signal_tasks.models import (
 from signal_tasks.registry.registry import registry
 from signal_tasks.states import OPEN, Breaker, OperationState, State
 from signal_tasks.steering.keys import blocked_keys
+from signal_tasks.steering.targets import EVERYTHING, targets_of
 
-#: Deliveries that have been due for this long show that nobody consumes their queue,
-#: or knows their receiver.
-UNSERVED_SECONDS = 30.0
 #: An operation that no relay has moved for so long is stuck (seconds).
 STUCK_SECONDS = 60.0
 #: Without a live worker, the last report of the broker is told of for so long (seconds).
@@ -47,22 +48,55 @@ COMMAND = "manage.py signal_tasks"
 ACKNOWLEDGE = "acknowledge"
 
 
-def problems(database: str, live: Collection[Worker]) -> Iterator[str]:
-    """Yield what makes this database's deliveries unhealthy; ``live``: workers."""
-    if not any(worker.runs_relay for worker in live):
-        yield (
-            f"no live worker or relay was seen on {database!r}; "
-            "start one: celery -A <app> worker"
-        )
-    yield from _unserved(database, live)
+def problems(
+    database: str, live: Collection[Worker], loads: Loads
+) -> Iterator[Problem]:
+    """Yield what makes this database's deliveries unhealthy.
+
+    Args:
+        database: its alias.
+        live: workers that are alive.
+        loads: what ``counting.loads`` returns, which pages show besides.
+    """
+    yield from _without_relay(database, live)
+    yield from _unserved(live, loads)
     when = "in the last five minutes" if live else "before its last report"
     yield from _broker(reporters(database, live), when)
     yield from _new_dead(database)
-    yield from _orphans(database)
-    yield from _parked(database)
+    yield from _orphans(loads)
+    yield from _parked(loads)
     yield from _breakers(database)
     yield from _stuck(database)
     yield from _blocked(database)
+    yield from _overdue(oldest_waits(database, loads))
+
+
+def _overdue(waits: Mapping[str, float]) -> Iterator[Problem]:
+    longest = settings().MAX_PENDING_AGE
+    late = {name for name, wait in waits.items() if wait > longest}
+    if late:
+        yield Problem(
+            kind=Kind.WAIT,
+            number=len(late),
+            text=f"the oldest due delivery has waited for {max(waits.values()):.0f} s "
+            f"({_listed(late)}): are there enough workers for its queue, and does the "
+            "receiver hang?",
+        )
+
+
+def oldest_waits(database: str, loads: Loads) -> dict[str, float]:
+    """Return how long what is due and not paused waits, by receiver (seconds)."""
+    names, signals = _paused(database)
+    waits: Mapping[str, float | None] = {
+        name: load.oldest_wait for name, load in loads.receivers.items()
+    }
+    if signals:
+        waits = counting.waits_besides(database, signals)
+    return {
+        name: wait
+        for name, wait in waits.items()
+        if wait is not None and names is not None and name not in names
+    }
 
 
 def notices(database: str) -> Iterator[str]:
@@ -83,28 +117,46 @@ def reporters(database: str, live: Collection[Worker]) -> Collection[Worker]:
     return list(Worker.objects.using(database).filter(seen_at__gte=lately))
 
 
-def _broker(reporting: Collection[Worker], when: str) -> Iterator[str]:
-    for error in sorted({worker.broker_error for worker in reporting} - {""}):
-        names = ", ".join(sorted(w.name for w in reporting if w.broker_error == error))
-        yield (
-            f"the broker failed or was not reached by {names} {when}: {error}. "
-            "Deliveries wait in the database until it answers"
+def _without_relay(database: str, live: Collection[Worker]) -> Iterator[Problem]:
+    if not any(worker.runs_relay for worker in live):
+        yield Problem(
+            kind=Kind.NO_WORKER,
+            page="workers/",
+            text=f"no live worker or relay was seen on {database!r}; "
+            "start one: celery -A <app> worker",
         )
 
 
-def _new_dead(database: str) -> Iterator[str]:
+def _broker(reporting: Collection[Worker], when: str) -> Iterator[Problem]:
+    for error in sorted({worker.broker_error for worker in reporting} - {""}):
+        names = ", ".join(sorted(w.name for w in reporting if w.broker_error == error))
+        yield Problem(
+            kind=Kind.BROKER,
+            page="workers/",
+            text=f"the broker failed or was not reached by {names} {when}: {error}. "
+            "Deliveries wait in the database until it answers",
+        )
+
+
+def _new_dead(database: str) -> Iterator[Problem]:
     since = acknowledged_at(database)
     dead = Delivery.objects.using(database).dead()
     if since is not None:
         dead = dead.filter(finished_at__gt=since)
-    number = dead.order_by()[: MAX_COUNTED + 1].count()
+    counted = dead.order_by("-finished_at")[: MAX_COUNTED + 1]
+    found = counted.aggregate(number=Count("pk"), latest=Max("finished_at"))
+    number = found["number"]
     if number <= settings().MAX_NEW_DEAD:
         return
     shown = f"more than {MAX_COUNTED}" if number > MAX_COUNTED else str(number)
     when = f"since {_time(since)}" if since is not None else "and nobody has looked"
-    yield (
-        f"{shown} {_deliveries(number)} died {when}. See why: {COMMAND} dead --group; "
-        f"once you know: {COMMAND} {ACKNOWLEDGE}"
+    yield Problem(
+        kind=Kind.DEAD,
+        page="dead/",
+        number=number,
+        latest=found["latest"],
+        text=f"{shown} {_deliveries(number)} died {when}. See why: {COMMAND} dead "
+        f"--group; once you know: {COMMAND} {ACKNOWLEDGE}",
     )
 
 
@@ -114,62 +166,84 @@ def acknowledged_at(database: str) -> datetime | None:
     return looks.order_by("-at").values_list("at", flat=True).first()
 
 
-def _orphans(database: str) -> Iterator[str]:
-    rows = Delivery.objects.using(database).orphans(seconds=UNSERVED_SECONDS)
+def _orphans(loads: Loads) -> Iterator[Problem]:
+    rows = _numbers(loads, "unserved_orphans")
     if rows:
         number = sum(rows.values())
         names = _listed(rows)
-        yield (
-            f"{number} {_deliveries(number)} wait for receivers that no worker knows: "
-            f"{names}. Deploy the code that connects them, give the receiver that took "
-            f"their place an alias, or: {COMMAND} discard --receiver NAME"
+        yield Problem(
+            kind=Kind.ORPHANS,
+            page="receivers/",
+            number=len(rows),
+            text=f"{number} {_deliveries(number)} wait for receivers that no worker "
+            f"knows: {names}. Deploy the code that connects them, give the receiver that took "
+            f"their place an alias, or: {COMMAND} discard --receiver NAME",
         )
 
 
-def _parked(database: str) -> Iterator[str]:
-    for row in Delivery.objects.using(database).parked():
-        yield (
-            f"{row['n']} deliveries of {row['receiver']} cannot be published: "
-            f"{row['reason']}"
+def _numbers(loads: Loads, name: str) -> dict[str, int]:
+    """Return a number of the load of each receiver of which it is not zero, by name."""
+    found = {each: getattr(load, name) for each, load in loads.receivers.items()}
+    return {each: found[each] for each in sorted(found) if found[each]}
+
+
+def _parked(loads: Loads) -> Iterator[Problem]:
+    for receiver, number in _numbers(loads, "parked").items():
+        yield Problem(
+            kind=Kind.PARKED,
+            subject=receiver,
+            page=f"receivers/{receiver}/",
+            text=f"{number} deliveries of {receiver} cannot be published: "
+            f"{loads.of(receiver).why_parked}",
         )
 
 
-def _breakers(database: str) -> Iterator[str]:
+def _breakers(database: str) -> Iterator[Problem]:
     gates = Gate.objects.using(database).exclude(breaker=Breaker.CLOSED)
     for gate in gates.order_by("receiver"):
         since = f" since {_time(gate.changed_at)}" if gate.changed_at else ""
         state = Breaker(gate.breaker).label.lower()
-        yield (
-            f"the breaker of {gate.receiver} is {state}{since}, after {gate.failures} "
-            f"failures; it closes by itself once a delivery succeeds. See why: "
-            f"{COMMAND} dead --group --receiver {gate.receiver}"
+        yield Problem(
+            kind=Kind.BREAKER,
+            subject=gate.receiver,
+            page=f"receivers/{gate.receiver}/",
+            latest=gate.failing_since,
+            text=f"the breaker of {gate.receiver} is {state}{since}, after "
+            f"{gate.failures} failures; it closes by itself once a delivery succeeds. "
+            f"See why: {COMMAND} dead --group --receiver {gate.receiver}",
         )
 
 
-def _stuck(database: str) -> Iterator[str]:
+def _stuck(database: str) -> Iterator[Problem]:
     late = from_now(-STUCK_SECONDS)
     rows = Operation.objects.using(database).filter(
         state__in=OPEN, finished_at__isnull=True, next_step_at__lte=late
     )
     for operation in rows.order_by("created_at")[:MAX_NAMES]:
-        yield (
-            f"the operation {operation} has not moved for a minute: is a relay alive "
-            f"that knows its receiver? See: {COMMAND} operations {operation.pk}; or end "
-            f"it: {COMMAND} operations {operation.pk} --cancel"
+        yield Problem(
+            kind=Kind.OPERATION,
+            subject=str(operation.pk),
+            page=f"operations/{operation.pk}/",
+            text=f"the operation {operation} has not moved for a minute: is a relay "
+            f"alive that knows its receiver? See: {COMMAND} operations {operation.pk}; "
+            f"or end it: {COMMAND} operations {operation.pk} --cancel",
         )
 
 
-def _blocked(database: str) -> Iterator[str]:
+def _blocked(database: str) -> Iterator[Problem]:
     if not Turn.objects.using(database).exists():
         return  # nothing is ordered
     for key in blocked_keys(limit=MAX_NAMES):
         if key.database == database and key.state == State.DEAD and key.waiting:
             more = "or more " if key.waiting >= MAX_COUNTED else ""
-            yield (
-                f"{key.waiting} {more}{_deliveries(key.waiting)} of {key.receiver} for "
-                f"the key {key.key!r} wait behind a dead letter: {key.error}. Have it "
-                f"run again: {COMMAND} replay {key.delivery_id}; or let the others run: "
-                f"{COMMAND} skip {key.delivery_id}"
+            yield Problem(
+                kind=Kind.BLOCKED,
+                subject=f"{key.receiver} {key.key}",
+                page=f"deliveries/{key.delivery_id}/",
+                text=f"{key.waiting} {more}{_deliveries(key.waiting)} of "
+                f"{key.receiver} for the key {key.key!r} wait behind a dead letter: "
+                f"{key.error}. Have it run again: {COMMAND} replay {key.delivery_id}; "
+                f"or let the others run: {COMMAND} skip {key.delivery_id}",
             )
 
 
@@ -209,11 +283,10 @@ def _by(control: Control) -> str:
     return f"{by}, because: {control.reason}" if control.reason else by
 
 
-def _unserved(database: str, live: Collection[Worker]) -> Iterator[str]:
-    """Yield a sentence for each queue with due deliveries that no live worker consumes.
+def _unserved(live: Collection[Worker], loads: Loads) -> Iterator[Problem]:
+    """Yield a problem for each queue with due deliveries that no live worker consumes.
 
-    Nothing if no worker is alive, which is another problem. Asks the database only if
-    there is such a queue of a receiver that is known here.
+    Nothing if no worker is alive, which is another problem.
     """
     served = {name for worker in live for name in worker.queues.splitlines()}
     queues = {
@@ -224,39 +297,35 @@ def _unserved(database: str, live: Collection[Worker]) -> Iterator[str]:
     }
     if not live or not queues or is_eager():
         return
-    rows = Delivery.objects.using(database)
-    waiting = rows.waiting(list(queues), seconds=UNSERVED_SECONDS)
+    every = _numbers(loads, "unserved")
+    waiting = {name: number for name, number in every.items() if name in queues}
     for queue in sorted({queues[name] for name in waiting}):
         here = {name: n for name, n in waiting.items() if queues[name] == queue}
-        yield (
-            f"no live worker consumes the queue {queue!r}; due deliveries that wait in "
-            f"it: {sum(here.values())} ({', '.join(here)}). Start a worker with "
+        yield Problem(
+            kind=Kind.NO_WORKER,
+            subject=queue,
+            page="workers/",
+            text=f"no live worker consumes the queue {queue!r}; due deliveries that "
+            f"wait in it: {sum(here.values())} ({', '.join(here)}). Start a worker with "
             f"-Q {queue}, or have one consume it again: "
-            f"celery -A <app> control add_consumer {queue}"
+            f"celery -A <app> control add_consumer {queue}",
         )
 
 
-def paused(database: str) -> Q:
-    """Return what the deliveries have in common that wait because of a pause."""
+def _paused(database: str) -> tuple[set[str] | None, list[str]]:
+    """Return the names of the paused receivers, None for all; and the paused signals."""
     rows = Control.objects.using(database).filter(
         Q(until__isnull=True) | Q(until__gt=DatabaseNow()), kind=Control.Kind.PAUSE
     )
-    found = Q(pk__in=[])
-    for target in rows.values_list("target", flat=True):
-        kind, _, name = target.partition(":")
-        if kind == "*":
-            return ~Q(pk__in=[])
-        if kind == "receiver":
-            receiver = registry.receiver(name)
-            names = receiver.names if receiver is not None else (name,)
-            found |= Q(receiver__in=names)
-        elif kind == "signal":
-            found |= Q(event__signal=name)
-        else:
-            every = registry.receivers()
-            of_queue = [n for r in every if queue_of(r) == name for n in r.names]
-            found |= Q(receiver__in=of_queue)
-    return found
+    targets = set(rows.values_list("target", flat=True))
+    if EVERYTHING in targets:
+        return None, []
+    kinds = [target.partition(":")[::2] for target in targets]
+    names = {name for kind, name in kinds if kind == "receiver"}
+    for receiver in registry.receivers() if targets else ():
+        if targets & {*targets_of(receiver)}:
+            names |= {*receiver.names}
+    return names, [name for kind, name in kinds if kind == "signal"]
 
 
 def _listed(names: Collection[str]) -> str:

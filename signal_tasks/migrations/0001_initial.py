@@ -65,6 +65,7 @@ NAME_COLUMNS = (
     ("dedupekey", "key"),
     ("coalesced", "receiver"),
     ("coalesced", "key"),
+    ("openalert", "channel"),
 )
 #: Names are compared exactly, as Python does. MariaDB and MySQL would take "a.Notify"
 #: and "a.notify" for one name, and a worker would run the one's deliveries for the other.
@@ -400,6 +401,29 @@ class Migration(migrations.Migration):
                 'default_permissions': ('view',),
                 'indexes': [models.Index(fields=['step', 'start'], name='signal_tasks_history_start')],
                 'constraints': [models.UniqueConstraint(fields=('receiver', 'step', 'start'), name='signal_tasks_one_count')],
+            },
+        ),
+        migrations.CreateModel(
+            name='OpenAlert',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('channel', models.CharField(max_length=255)),
+                ('key', models.CharField(max_length=64)),
+                ('kind', models.CharField(blank=True, default='', max_length=32)),
+                ('subject', models.TextField(blank=True, default='')),
+                ('text', models.TextField(blank=True, default='')),
+                ('page', models.TextField(blank=True, default='')),
+                ('since', models.DateTimeField(default=signal_tasks.db.clock.DatabaseNow)),
+                ('due_at', models.DateTimeField(default=signal_tasks.db.clock.DatabaseNow)),
+                ('told', models.BooleanField(default=False)),
+                ('number', models.PositiveBigIntegerField(default=0)),
+                ('latest', models.DateTimeField(blank=True, null=True)),
+            ],
+            options={
+                'verbose_name': 'open alert',
+                'verbose_name_plural': 'open alerts',
+                'default_permissions': (),
+                'constraints': [models.UniqueConstraint(fields=('channel', 'key'), name='signal_tasks_one_alert')],
             },
         ),
         migrations.CreateModel(

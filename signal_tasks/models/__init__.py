@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from signal_tasks.models.alerts import OpenAlert
 from signal_tasks.models.deliveries import (
     MAX_PARKED,
     Attempt,
@@ -35,6 +36,7 @@ __all__ = [
     "Gate",
     "HeldDelivery",
     "History",
+    "OpenAlert",
     "Operation",
     "OperationItem",
     "Sequence",

@@ -1,4 +1,4 @@
-"""What workers and relays have done, counted in minutes, in hours, and since ever.
+"""Counts of what workers and relays have done, in minutes, in hours, and since ever.
 
 # Note [History]
 Each process of a worker counts in memory and adds its counts to these rows every few

@@ -15,7 +15,7 @@ MAX_BY = 150
 
 
 class Cursor(NamedTuple):
-    """Where an operation goes on; stored as one text.
+    """The place at which an operation goes on; stored as one text.
 
     Attributes:
         key: the last row that was looked at, or empty.

@@ -1,4 +1,4 @@
-"""What steers deliveries: an operator's controls, and the shared state of limits."""
+"""Models that steer deliveries: an operator's controls, and the state of limits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What operators do: replay, discard, backfill, pause, limit, log, describe.
+"""The verbs of operators: replay, discard, backfill, pause, limit, log, describe.
 
 The admin, the command and the dashboard call these, and nothing else changes
 deliveries for an operator. An operation on many deliveries is rows, which relays work

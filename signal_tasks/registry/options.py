@@ -25,7 +25,7 @@ OnDead = Literal["block", "skip"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Breaker:
-    """When a failing receiver is left alone by the whole fleet.
+    """Leave a failing receiver alone, in the whole fleet.
 
     Attributes:
         failures: consecutive failed attempts that open it.

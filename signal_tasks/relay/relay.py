@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from django.db import connections
 
 from signal_tasks import signals
+from signal_tasks.alerting.rounds import Rounds
 from signal_tasks.broker.connection import BrokerConnection
 from signal_tasks.conf import settings
 from signal_tasks.db.aliases import outbox_aliases
@@ -62,6 +63,7 @@ class DatabaseState:
     watch: Watch = field(default_factory=Watch)
     publishing: PublishingState = field(default_factory=PublishingState)
     turns: Sweep = field(default_factory=Sweep)
+    alerts: Rounds = field(default_factory=Rounds)
 
 
 class Relay:
@@ -95,6 +97,7 @@ class Relay:
         for database in outbox_aliases():
             try:
                 results[database] = self._pass(database)
+                self._states[database].alerts.run(database)
             # The relay survives everything: a database that is down, read-only or
             # not migrated is reported, and tried again in the next pass.
             except Exception as error:  # noqa: BLE001
@@ -104,12 +107,14 @@ class Relay:
         return results
 
     def close(self) -> None:
-        """Delete this relay's heartbeat rows and close its connections.
+        """Finish its alerts, delete its heartbeat rows, close its connections.
 
         Errors are ignored: the relay stops in any case, and WORKER_TTL tells the
         others.
         """
-        for database in self._states:
+        for database, state in self._states.items():
+            with suppress(Exception):
+                state.alerts.close(database)
             with suppress(Exception):
                 self._heartbeat.close(database)
             with suppress(Exception):

@@ -53,7 +53,7 @@ class ReceiverLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overview:
-    """The contents of the first page."""
+    """The contents of the first page; ``is_capped``: not all that is live was counted."""
 
     healthy: bool
     problems: Sequence[str]
@@ -61,6 +61,7 @@ class Overview:
     receivers: Sequence[ReceiverLine]
     workers: int
     now: datetime
+    is_capped: bool
     figures: history.Figures
     chart: history.Chart
 
@@ -69,23 +70,26 @@ def overview(database: str, span: history.Span = history.SPANS["1h"]) -> Overvie
     """Return the state of one outbox; a constant number of statements."""
     recently = from_now(-settings().WORKER_TTL)
     workers = list(Worker.objects.using(database).filter(seen_at__gte=recently))
-    wrong = list(problems(database, workers))
+    loads = counting.loads(database)
+    found = list(problems(database, workers, loads))
     figures = history.figures(database, span)
-    lines = _lines(database, figures)
+    lines = _lines(database, loads, figures)
     return Overview(
-        healthy=not wrong,
-        problems=wrong,
+        healthy=not found,
+        problems=[problem.text for problem in found],
         notices=list(notices(database)),
         receivers=sorted(lines, key=lambda line: (line.severity, line.name)),
         workers=len(workers),
         now=timezone.now(),
+        is_capped=loads.is_capped,
         figures=figures.get(ALL, NO_FIGURES),
         chart=history.chart(database, span),
     )
 
 
-def _lines(database: str, figures: Mapping[str, history.Figures]) -> list[ReceiverLine]:
-    loads = counting.loads(database)
+def _lines(
+    database: str, loads: counting.Loads, figures: Mapping[str, history.Figures]
+) -> list[ReceiverLine]:
     facts: dict[str, dict[str, Any]] = {
         name: {
             "due": load.due,

@@ -1,1 +1,1 @@
-"""What may start: pauses, limits and breakers that hold for all workers together."""
+"""Pauses, limits and breakers, which hold for all workers together."""

@@ -1,4 +1,4 @@
-"""What may start now: asked by workers before each batch, and by relays."""
+"""Decide what may start now, for workers before each batch, and for relays."""
 
 from __future__ import annotations
 

@@ -27,6 +27,7 @@ from django.db.models import Exists, OuterRef
 from signal_tasks.db.sql import skip_locked
 from signal_tasks.models import Delivery, Gate, HeldDelivery
 from signal_tasks.states import Hold, State
+from signal_tasks.steering.locking import make_gate
 
 #: What is held is looked at after this time in any case, then after twice that
 #: (seconds).
@@ -103,7 +104,7 @@ def _close(gate: str, database: str) -> None:
     """Mark a gate as holding, and lock it."""
     gates = Gate.objects.using(database)
     while not gates.filter(pk=gate).update(holding=True):
-        gates.bulk_create([Gate(receiver=gate)], ignore_conflicts=True)
+        make_gate(gate, database)
 
 
 def _hold(due: Collection[Delivery], gate: str, why: Hold, database: str) -> None:

@@ -10,12 +10,18 @@ from django.db.models import F
 
 from signal_tasks.db.clock import DatabaseNow
 from signal_tasks.models import Gate
+from signal_tasks.states import Breaker
+
+MAKE_ON_MYSQL = (
+    "INSERT INTO signal_tasks_gate (receiver, holding, breaker, failures) "
+    "VALUES (%s, FALSE, %s, 0) ON DUPLICATE KEY UPDATE receiver = receiver"
+)
 
 
 def lock_gate(receiver: str, database: str) -> None:
     """Lock the gate of a receiver in the transaction that is open; make it if need be.
 
-    By an UPDATE that changes nothing: on SQLite it is the first write that keeps other
+    Those that make it at once wait for each other. By an UPDATE that changes nothing: on SQLite it is the first write that keeps other
     writers out, and a transaction that sees the database as it was before is refused,
     where a lock alone would let it go on with what it sees.
     """
@@ -26,9 +32,18 @@ def lock_gate(receiver: str, database: str) -> None:
 
 
 def make_gate(receiver: str, database: str) -> None:
-    """Make the gate of a receiver, unless there is one."""
-    gates = Gate.objects.using(database)
-    gates.bulk_create([Gate(receiver=receiver)], ignore_conflicts=True)
+    """Make the gate of a receiver, unless there is one, in the open transaction.
+
+    MySQL's ``INSERT IGNORE`` shares its lock on the row that was there: several that
+    go on to change it would wait for each other in a circle.
+    """
+    connection = connections[database]
+    if connection.vendor != "mysql":
+        gates = Gate.objects.using(database)
+        gates.bulk_create([Gate(receiver=receiver)], ignore_conflicts=True)
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(MAKE_ON_MYSQL, [receiver, Breaker.CLOSED])
 
 
 def locked_gate(receiver: str, database: str) -> tuple[Gate, datetime]:

@@ -1,4 +1,4 @@
-"""What this process knows of the controls and gates of a database, for two seconds.
+"""Controls and gates of a database, as this process knows them for two seconds.
 
 # Note [Snapshots]
 Whoever claims or publishes asks before each batch what may start. The answer comes from

@@ -1,4 +1,4 @@
-"""What waits for its turn: kept from relays, and set right when nothing comes before it.
+"""Keep from relays what waits for its turn; set right what nothing comes before.
 
 # Note [Waiting]
 A delivery whose turn has not come stays pending. A worker that meets it moves its next

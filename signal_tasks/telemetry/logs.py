@@ -196,6 +196,16 @@ def _operation_finished(details: signals.OperationFinished, **_: object) -> None
     _log(level, "operation_finished", **facts)
 
 
+def _alert_failed(details: signals.AlertFailed, **_: object) -> None:
+    _log(
+        logging.ERROR,
+        "alert_failed",
+        channel=details.channel,
+        database=details.database,
+        error=details.error,
+    )
+
+
 LISTENERS = (
     (signals.attempt_finished, _attempt_finished),
     (signals.delivery_dead, _delivery_dead),
@@ -206,4 +216,5 @@ LISTENERS = (
     (signals.pass_failed, _pass_failed),
     (signals.breaker_changed, _breaker_changed),
     (signals.operation_finished, _operation_finished),
+    (signals.alert_failed, _alert_failed),
 )

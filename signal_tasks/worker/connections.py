@@ -102,7 +102,7 @@ def _forget_pools() -> None:
 
 
 class _Kept:
-    """Which connections are kept between messages."""
+    """The connections that are kept between messages."""
 
     none = False
 

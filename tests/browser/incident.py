@@ -14,10 +14,10 @@ from uuid import uuid4
 from django.contrib.auth.models import Permission, User
 from django.db.models import QuerySet
 from django.utils import timezone
+from shop.fault_demo.faults import break_mail, confirm_orders, repair_mail
 
 from orders.models import Order
 from orders.services import cancel_order
-from shop.fault_demo.faults import break_mail, confirm_orders, repair_mail
 from signal_tasks import AsyncSignal, Reject, operations
 from signal_tasks.models import Delivery, FailureGroup
 from signal_tasks.operations import Selection

@@ -167,3 +167,10 @@ def test_without_a_stack_no_worker_is_killed_later_either(client, demo, monkeypa
     page = client.post("/incident/kill/", follow=True).text
     assert "has a worker that may be killed" in page
     assert not (demo / KILL_A_WORKER).exists()
+
+
+def test_what_was_discarded_is_not_told_as_sent(client, incident, demo):
+    operations.discard(operations.Selection(receiver=CONFIRMATION), by="ann")
+    run_pending()
+    page = client.get("/incident/").text
+    assert "Missing: 3; 0 emails are dead, 3 were discarded." in page

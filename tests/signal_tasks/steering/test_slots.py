@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 import uuid
 from typing import Any
 
 import pytest
-from django.db import connection, connections
+from django.db import connection
 
 from signal_tasks import AsyncSignal
 from signal_tasks.db.claim import Claimed
@@ -15,6 +14,7 @@ from signal_tasks.db.clock import from_now
 from signal_tasks.models import Delivery, Slot
 from signal_tasks.steering.slots import claim_place, free_places
 from tests.signal_tasks.conftest import finish, listen
+from tests.signal_tasks.once.steps import at_once
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -119,18 +119,7 @@ def test_of_many_claims_at_once_no_more_succeed_than_there_are_places(
     signal: AsyncSignal, name: str
 ) -> None:
     ids = send(signal, 16)
-    won: list[bool] = []
-    together = threading.Barrier(16)
-
-    def compete(pk: uuid.UUID) -> None:
-        together.wait()
-        won.append(bool(claim(name, [pk], most=3)))
-        connections.close_all()
-
-    threads = [threading.Thread(target=compete, args=(pk,)) for pk in ids]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    won, errors = at_once(16, lambda n: bool(claim(name, [ids[n]], most=3)))
+    assert errors == []
     assert sum(won) == 3
     assert len(won) == 16
