@@ -97,7 +97,7 @@ SELECT * FROM (
     SELECT * FROM signal_tasks_delivery WHERE next_check_at IS NOT NULL
     ORDER BY next_check_at LIMIT {most}
 ) AS live
-WHERE {column} = %s ORDER BY next_check_at LIMIT {limit}
+WHERE receiver = %s ORDER BY next_check_at LIMIT {limit}
 """
 
 
@@ -209,13 +209,13 @@ def _add_pending(load: Load, number: int, *facts: Any) -> None:
     load.parked, load.why_parked = int(parked), why
 
 
-def first_live(database: str, column: str, value: str, *, limit: int) -> list[Delivery]:
-    """Return the live deliveries that relays look at next, of a receiver or a state.
+def first_live(database: str, receiver: str, *, limit: int) -> list[Delivery]:
+    """Return the live deliveries of a receiver that relays look at next.
 
     They are looked for among the first MAX_COUNTED.
     """
-    sql = FIRST_LIVE.format(column=column, most=MAX_COUNTED, limit=limit)
-    return list(Delivery.objects.using(database).raw(sql, [value]))
+    sql = FIRST_LIVE.format(most=MAX_COUNTED, limit=limit)
+    return list(Delivery.objects.using(database).raw(sql, [receiver]))
 
 
 def dead(database: str, *, limit: int = MAX_COUNTED) -> Counted:

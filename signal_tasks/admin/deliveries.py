@@ -201,7 +201,7 @@ class DeliveryAdmin(ConfirmedActions, LargeWindowAdmin):
         if GROUP in asked:
             return rows, None
         if state in LIVE or asked.get("orphaned__exact") == "1":
-            return rows.filter(next_check_at__isnull=False), None
+            return rows.filter(finished_at__isnull=True), None
         if state != State.DEAD:
             return super().bounded(rows, asked, term)
         dead = Delivery.objects.using(rows.db).dead()

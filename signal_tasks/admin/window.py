@@ -12,7 +12,7 @@ from typing import Any
 
 from django.contrib import admin
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
-from django.contrib.admin.views.main import ORDER_VAR, ChangeList
+from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import SuspiciousOperation, ValidationError
 from django.core.paginator import Paginator
 from django.db.models import Model, Q, QuerySet
@@ -57,10 +57,12 @@ class BoundedList(ChangeList):
         admin: Any = self.model_admin
         given = self.get_filters_params()
         asked = {name: str(values[-1]) for name, values in given.items()}
-        if ORDER_VAR in self.filter_params:
-            asked[ORDER_VAR] = ""
         bounded, self.edge = admin.bounded(rows, asked, self.query.strip())
         return bounded
+
+    def get_ordering(self, request: HttpRequest, queryset: Any) -> list[Any]:
+        """Return the order that has an index, whatever the address asks for."""
+        return [*self.model_admin.get_ordering(request)]
 
 
 class WindowAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
@@ -159,7 +161,9 @@ class WindowAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
 
 class LargeWindowAdmin(WindowAdmin):
-    """A read-only model whose table is too large to look at every row of it."""
+    """A read-only model whose table is too large to look at every row, or to sort."""
+
+    sortable_by = ()
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         """Return the list that is bounded."""
@@ -172,7 +176,7 @@ class LargeWindowAdmin(WindowAdmin):
 
         Args:
             rows: those that match.
-            asked: parameters of the address that filter or sort, with their values.
+            asked: parameters of the address that filter, with their values.
             term: what is searched for.
         """
         has_index = term and not self._is_name(term)  # an id, or a subject

@@ -293,7 +293,7 @@ class Migration(migrations.Migration):
                 'verbose_name_plural': 'failed attempts',
                 'ordering': ('pk',),
                 'default_permissions': ('view',),
-                'indexes': [models.Index(fields=['fingerprint', 'consequence'], name='signal_tasks_group'), models.Index(fields=['consequence', 'delivery'], name='signal_tasks_consequence')],
+                'indexes': [models.Index(fields=['fingerprint', 'consequence', 'delivery', 'run'], name='signal_tasks_group'), models.Index(fields=['consequence', 'delivery'], name='signal_tasks_consequence')],
             },
         ),
         migrations.CreateModel(

@@ -15,6 +15,8 @@ __all__ = ["Count", "TooSlow", "bounded_statements", "count", "edge"]
 
 #: Rows that are counted; beyond it a page says "more than".
 MAX_COUNTED = 10_000
+#: The same for a number that a page has many of, or that takes long to count.
+FEW_COUNTED = 1_000
 #: Rows, the latest, among which a page looks for what no index finds.
 MAX_SEARCHED = 100_000
 #: Longest time of one statement of a page (seconds).

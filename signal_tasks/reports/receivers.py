@@ -40,6 +40,7 @@ def receiver(database: str, name: str) -> ReceiverReport:
     known = registry.receiver(name)
     dead = Delivery.objects.using(database).filter(receiver=name).dead()
     loads = counting.loads(database)
+    live = counting.first_live(database, name, limit=MAX_ROWS)
     return ReceiverReport(
         name=name,
         receiver=known,
@@ -48,7 +49,7 @@ def receiver(database: str, name: str) -> ReceiverReport:
         load=loads.of(name),
         is_capped=loads.is_capped,
         dead=bounds.count(dead),
-        live=counting.first_live(database, "receiver", name, limit=MAX_ROWS),
+        live=live,
         letters=list(dead.order_by("-finished_at")[:MAX_ROWS]),
         gate=Gate.objects.using(database).filter(pk=name).first(),
     )
