@@ -215,6 +215,10 @@ class Attempt(models.Model):
             ),
         ]
 
+    def __str__(self) -> str:
+        when = f"run {self.run}, attempt {self.number}"
+        return f"{self.error_type} in {when} of {self.delivery_id}"
+
     @classmethod
     def last_of(
         cls, ids: Collection[uuid.UUID], *, database: str
@@ -228,7 +232,3 @@ class Attempt(models.Model):
         last = of_these.annotate(last=models.Max("pk")).values("last")
         found = attempts.filter(pk__in=last).defer("traceback") if ids else ()
         return {attempt.delivery_id: attempt for attempt in found}
-
-    def __str__(self) -> str:
-        when = f"run {self.run}, attempt {self.number}"
-        return f"{self.error_type} in {when} of {self.delivery_id}"
