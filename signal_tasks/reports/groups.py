@@ -92,7 +92,9 @@ def groups(database: str, wanted: GroupFilter) -> GroupPage:
         rows = rows.filter(Exists(dead))
     found = list(rows[: PAGE + 1])
     more, found = len(found) > PAGE, found[:PAGE]
-    lines = [GroupLine(row=row, dead=dead_of(database, row.pk)) for row in found]
+    counted = [GroupLine(row=row, dead=dead_of(database, row.pk)) for row in found]
+    # What has died may have been replayed since.
+    lines = [line for line in counted if line.dead or wanted.every]
     letters = Delivery.objects.using(database).dead()
     if wanted.receiver:
         letters = letters.filter(receiver=wanted.receiver)

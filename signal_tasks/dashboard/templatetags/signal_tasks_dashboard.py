@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import uuid
 from datetime import datetime
 from itertools import zip_longest
 from typing import Any
@@ -13,6 +14,8 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import escape, format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
+
+from signal_tasks.conf import settings
 
 register = template.Library()
 
@@ -76,3 +79,17 @@ def commands(sentence: str) -> SafeString:
     parts = COMMAND.split(sentence)
     shown = [format_html("<code>{}</code>", part) for part in parts[1::2]]
     return format_html_join("", "{}{}", zip_longest(parts[::2], shown, fillvalue=""))
+
+
+@register.simple_tag
+def flower_task(task_id: uuid.UUID | None) -> str:
+    """Return Flower's page of a Celery task; empty if nobody knows either."""
+    address = settings().FLOWER_URL
+    return f"{address.rstrip('/')}/task/{task_id}" if address and task_id else ""
+
+
+@register.simple_tag
+def flower_tasks(receiver: str) -> str:
+    """Return Flower's list of the tasks of a receiver; empty without a Flower."""
+    address = settings().FLOWER_URL
+    return f"{address.rstrip('/')}/tasks?name={quote(receiver)}" if address else ""
