@@ -23,8 +23,14 @@ from playwright.sync_api import (
 
 from signal_tasks.dashboard import urls
 from tests.browser.conftest import RunningShop
-from tests.browser.incident import CANCELLATION, CONFIRMATION, PASSWORD
-from tests.browser.people import Links, Person, accept
+from tests.browser.people import (
+    CANCELLATION,
+    CONFIRMATION,
+    PASSWORD,
+    Links,
+    Person,
+    accept,
+)
 from tests.browser.test_accessibility import barriers
 
 #: Without one exception.
@@ -404,7 +410,7 @@ def test_without_a_script_only_what_is_live_is_missing(log_in: LogIn) -> None:
     expect(page.locator("[data-row]")).to_have_count(1)
     page.locator("[data-row] a").first.click()
     page.get_by_role("link", name="send_order_confirmation").click()
-    page.get_by_text("Traceback").first.click()
+    page.locator("summary").first.click()
     expect(page.locator("pre").first).to_be_visible()
 
     page.goto("/signals/blocked/")
