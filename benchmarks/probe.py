@@ -17,7 +17,8 @@ import pstats
 import statistics
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -81,6 +82,40 @@ def flow(options: argparse.Namespace) -> dict[str, Any]:
             number += 1
     side.flush()
     return {"events": number}
+
+
+def storm(options: argparse.Namespace) -> dict[str, Any]:
+    """Save one row again and again, a block in a transaction; each save is sent.
+
+    Return the medians of the first thousand and of the last, for saves and for sends.
+    """
+    from django.db import transaction
+
+    from benchmarks.project.models import Stock
+
+    stock = Stock.objects.get(pk=1)
+    took: dict[str, list[float]] = {"save": [], "send": []}
+    started = time.monotonic()
+    for first in range(0, options.events, options.block):
+        with transaction.atomic():
+            for number in range(first, min(first + options.block, options.events)):
+                stock.taken = number + 1
+                took["save"].append(_seconds(stock.save))
+                send = partial(side.send, "storm", stock.taken, stock.pk)
+                took["send"].append(_seconds(send))
+    side.flush()
+    ends = {name: (times[:1000], times[-1000:]) for name, times in took.items()}
+    medians = {
+        name: [1e6 * statistics.median(some) for some in both]
+        for name, both in ends.items()
+    }
+    return {"seconds": time.monotonic() - started, **medians}
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
 
 
 def cost(options: argparse.Namespace) -> dict[str, Any]:
@@ -182,7 +217,7 @@ def _ran() -> int:
 
 COMMANDS = {
     command.__name__: command
-    for command in (prepare, fill, one, steady, flow, cost, many, profile)
+    for command in (prepare, fill, one, steady, flow, storm, cost, many, profile)
 }
 
 
@@ -193,6 +228,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--kinds", default="atomic")
     parser.add_argument("--events", type=int, default=0)
     parser.add_argument("--blocks", type=int, default=5)
+    parser.add_argument("--block", type=int, default=100)
     parser.add_argument("--rate", type=float, default=50)
     parser.add_argument("--order", type=int)
     parser.add_argument("--stock", type=int)

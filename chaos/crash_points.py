@@ -23,7 +23,7 @@ from django.db import connection
 from chaos import journal, receiver_faults
 from chaos.hooks import Function, Target
 from signal_tasks.broker.publisher import Publisher
-from signal_tasks.db import sequences
+from signal_tasks.db import aside, sequences
 from signal_tasks.delivery import attempt, batch
 from signal_tasks.delivery.batch import Batch
 from signal_tasks.delivery.call import call
@@ -34,7 +34,6 @@ from signal_tasks.dispatch import sending
 from signal_tasks.outbox.write import write as write_events
 from signal_tasks.querysets import DeliveryQuerySet
 from signal_tasks.relay import backfilling, changes, operating, publishing
-from signal_tasks.steering import turns
 
 WEB, WORKER = "web", "worker"
 
@@ -119,7 +118,7 @@ class CrashPoint(Enum):
     TURN_GIVEN_UP = Location(
         WORKER,
         "after",
-        Target(DeliveryQuerySet, DeliveryQuerySet.give_up_turns),
+        Target(DeliveryQuerySet, DeliveryQuerySet.wake_behind),
         "turns given up, not committed",
         even_if_empty=True,
     )
@@ -142,8 +141,8 @@ class CrashPoint(Enum):
     MOVED_AWAY = Location(
         WORKER,
         "after",
-        Target(turns, turns._move_away),
-        "what waits for its turn moved away, not committed",
+        Target(aside, aside.move_away),
+        "what waits for its turn moved away",
     )
     UNACKNOWLEDGED = Location(
         WORKER,

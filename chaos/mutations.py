@@ -32,11 +32,15 @@ from signal_tasks.relay.recovery import recover
 
 @dataclass(frozen=True, slots=True)
 class Mutation:
-    """The function to replace, its replacement, and the fault that reveals it."""
+    """The function to replace, its replacement, and the fault that reveals it.
+
+    ``also`` are further ones, which would heal what the first one breaks.
+    """
 
     target: Target
     replacement: Function
     fault: str
+    also: tuple[tuple[Target, Function], ...] = ()
 
 
 def schedule_nothing(*_: object) -> tuple[list[Any], int]:
@@ -50,11 +54,17 @@ def recover_nothing(*_: object) -> int:
 
 
 def finish_without_lease(
-    ids: Collection[uuid.UUID], *, lease: int, database: str
+    ids: Collection[uuid.UUID], *, lease: int, database: str, ordered: bool = False
 ) -> int:
     """Finish the deliveries even if another process holds their lease."""
     rows = Delivery.objects.using(database).filter(pk__in=ids)
+    if ordered:
+        rows.give_up_turns(ids)
     return rows.update(state="succeeded", next_check_at=None, finished_at=DatabaseNow())
+
+
+def give_up_nothing(*_: object, **__: object) -> None:
+    """Leave turns that nobody needs where they are."""
 
 
 def claim_in_any_state(
@@ -108,8 +118,11 @@ def join_without_a_lock(turns: Iterable[NewTurn], *, database: str) -> None:
     time.sleep(random.choice((0.0, 1.0)))  # noqa: S311 - others commit meanwhile
 
 
-def give_up_nothing(*_: object, **__: object) -> None:
+def finish_and_keep_the_turn(
+    ids: Collection[uuid.UUID], *, lease: int, database: str, ordered: bool = False
+) -> int:
     """Finish deliveries, and keep their turns."""
+    return complete(ids, lease=lease, database=database)
 
 
 def wake_nobody(*_: object, **__: object) -> None:
@@ -137,9 +150,12 @@ MUTATIONS = {
         Target(sequences, sequences.join), join_without_a_lock, "ordered-backlog"
     ),
     "no-give-up": Mutation(
-        Target(DeliveryQuerySet, DeliveryQuerySet.give_up_turns),
-        give_up_nothing,
+        Target(outcome, complete),
+        finish_and_keep_the_turn,
         "copies",
+        also=(
+            (Target(DeliveryQuerySet, DeliveryQuerySet.give_up_turns), give_up_nothing),
+        ),
     ),
     "no-wake": Mutation(Target(turns, turns.wake), wake_nobody, "ordered-crash"),
 }
@@ -149,3 +165,5 @@ def apply(name: str) -> None:
     """Break the engine of this process."""
     mutation = MUTATIONS[name]
     mutation.target.replace(mutation.replacement)
+    for target, replacement in mutation.also:
+        target.replace(replacement)

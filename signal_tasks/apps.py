@@ -18,12 +18,13 @@ class SignalTasksConfig(AppConfig):
         from signal_tasks import checks
         from signal_tasks.conf import settings
         from signal_tasks.db.aliases import outbox_aliases
+        from signal_tasks.doctor import probe
         from signal_tasks.telemetry import logs, tracing
         from signal_tasks.worker import bootstrap
 
         checks.register()
         logs.start()
-        bootstrap.prepare()
+        bootstrap.prepare(probe.keep)
         if settings().TRACING:
             tracing.start()
         # Cache the aliases now: during a request a tenant's router may say otherwise.

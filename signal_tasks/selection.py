@@ -160,6 +160,17 @@ class Selection:
         """Return the selection as an English phrase, for people who have to decide."""
         return " ".join(self._words())
 
+    def _words_of_events(self) -> Iterator[str]:
+        yield "past events"
+        for name, phrase in PHRASES_OF_EVENTS.items():
+            value = getattr(self, name)
+            if value is not None:
+                yield phrase.format(_shown(value))
+
+    def words_for(self, verb: str) -> str:
+        """Return what a verb changes; a backfill means events, others deliveries."""
+        return " ".join(self._words_of_events()) if verb == "backfill" else self.words()
+
     def _words(self) -> Iterator[str]:
         if self.is_empty:
             yield "all"
@@ -215,6 +226,12 @@ PHRASES = {
     "error": "whose last failure contains {}",
     "since": "that finished, or else were sent, at or after {}",
     "until": "that finished, or else were sent, before {}",
+}
+PHRASES_OF_EVENTS = {
+    "signal": "of the signal {}",
+    "since": "sent at or after {}",
+    "until": "and before {}",
+    "receiver": "that {} has no delivery of",
 }
 
 

@@ -12,6 +12,7 @@ from django.utils.translation import gettext_lazy as _
 
 from signal_tasks.admin.window import MAX_CHILDREN, LargeWindowAdmin, laid_out
 from signal_tasks.models import Delivery, Event
+from signal_tasks.redaction import redacted
 
 DELIVERY = '<div><a href="{}">{}</a>: {}</div>'
 
@@ -55,8 +56,8 @@ class EventAdmin(LargeWindowAdmin):
 
     @admin.display(description=_("payload"))
     def shown_payload(self, event: Event) -> SafeString:
-        """The stored payload, laid out and cut."""
-        return laid_out(event.payload)
+        """The stored payload without what is sensitive, laid out and cut."""
+        return laid_out(redacted(event.signal, event.payload))
 
 
 def _linked(delivery: Delivery) -> tuple[str, str, str]:

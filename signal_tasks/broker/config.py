@@ -2,22 +2,60 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from typing import Any
 
 import celery
 from celery import current_app
+from celery.app import app_or_default
 from django.core.signals import setting_changed
 from kombu.compression import get_encoder
 from kombu.serialization import registry as serializers
+from kombu.utils.url import maybe_sanitize_url
 
 from signal_tasks.conf import settings
 from signal_tasks.registry.registry import Receiver, registry
+
+#: The names under which modules hold a Celery app.
+APP_NAMES = ("celery_app", "app", "celery")
 
 
 def app_is_missing() -> bool:
     """Return True if Celery made up an app because the project has set none."""
     return current_app.main in (None, "default") and not current_app.conf.broker_url
+
+
+def broker_is_unnamed() -> bool:
+    """Return True if neither settings nor environment name a broker.
+
+    Celery then takes RabbitMQ on this machine, amqp://guest@localhost.
+    """
+    conf = current_app.conf
+    named = (conf.broker_url, conf.broker_write_url, conf.get("broker_host"))
+    return not any(named)
+
+
+def broker_address() -> str:
+    """Return the address of the broker, without its password."""
+    url = current_app.conf.broker_write_url
+    urls = [url] if isinstance(url, str) else url or ()
+    return ", ".join(maybe_sanitize_url(each) for each in urls)
+
+
+def app_module() -> str | None:
+    """Return the shortest name of a module that holds the current Celery app.
+
+    It is what ``celery -A`` takes. None if no module that was imported holds it.
+    """
+    app = app_or_default()
+    names = [
+        name
+        for name, module in sys.modules.copy().items()
+        if name.partition(".")[0] not in ("celery", "__main__", "__mp_main__")
+        and any(getattr(module, "__dict__", {}).get(key) is app for key in APP_NAMES)
+    ]
+    return min(names, key=lambda name: (len(name), name), default=None)
 
 
 def unsafe_content() -> list[str]:

@@ -194,6 +194,21 @@ class BrokerConnection:
         return self._producer
 
 
+def reach(timeout: float) -> Exception | None:
+    """Open a connection to the broker and close it; return the error if that fails."""
+    try:
+        connection = current_app.connection_for_write(
+            transport_options=_bounded_waits(timeout, confirm=False),
+            connect_timeout=timeout,
+        )
+        with connection:
+            connection.default_channel  # noqa: B018 - made when looked at
+    # The names of transports and their client libraries raise what they like.
+    except Exception as error:  # noqa: BLE001
+        return error
+    return None
+
+
 def _bounded_waits(timeout: float, *, confirm: bool) -> dict[str, Any]:
     """Return transport options with which no wait is longer than ``timeout``.
 

@@ -22,6 +22,20 @@ def celery_app_is_set() -> Messages:
         )
 
 
+def broker_is_named() -> Messages:
+    """W014: no broker is named, so Celery looks for RabbitMQ on this machine."""
+    if config.app_is_missing() or config.is_eager():
+        return  # W001 and W002 tell of these
+    if config.broker_is_unnamed():
+        yield checks.Warning(
+            "No broker is named, so Celery takes amqp://guest@localhost.",
+            hint='Set CELERY_BROKER_URL, e.g. "redis://127.0.0.1:6379/0". If it is set, '
+            "the Celery app does not read it: app.config_from_object("
+            '"django.conf:settings", namespace="CELERY").',
+            id="signal_tasks.W014",
+        )
+
+
 def messages_can_be_read() -> Messages:
     """W009: workers refuse the messages of receivers, and nothing would ever run."""
     refused = config.unreadable_receivers()
@@ -129,6 +143,7 @@ def _some(names: Collection[str]) -> str:
 
 ALL = (
     celery_app_is_set,
+    broker_is_named,
     messages_can_be_read,
     messages_can_be_routed,
     default_queue_is_served,

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from signal_tasks.commands import (
     alerts,
+    develop,
+    diagnose,
     export,
     failures,
     maintain,
@@ -21,7 +23,19 @@ from signal_tasks.commands.verb import Verb
 
 __all__ = ["VERBS", "Output", "Verb"]
 
-FAMILIES = (show, failures, steer, ordering, repair, tracking, maintain, alerts, export)
+FAMILIES = (
+    diagnose,
+    develop,
+    show,
+    failures,
+    steer,
+    ordering,
+    repair,
+    tracking,
+    maintain,
+    alerts,
+    export,
+)
 #: The verbs by their names, in the order in which ``--help`` lists them.
 VERBS: dict[str, Verb] = {
     verb.name: verb for family in FAMILIES for verb in family.VERBS

@@ -19,6 +19,7 @@ from signal_tasks.commands.verb import Given
 from signal_tasks.operations import Selection
 from signal_tasks.registry.naming import check_name
 from signal_tasks.states import Reason, State
+from signal_tasks.validation import MAX_SECONDS
 
 #: Most rows that a list prints, unless ``--limit`` says otherwise.
 LIMIT = 50
@@ -116,6 +117,17 @@ def name(text: str) -> str:
     except ImproperlyConfigured as error:
         raise argparse.ArgumentTypeError(str(error)) from error
     return text
+
+
+def seconds(text: str) -> float:
+    """Return a number of seconds above 0."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < MAX_SECONDS:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds above 0")
+    return number
 
 
 def _count(text: str) -> int:

@@ -23,6 +23,8 @@ class Verb:
     help: str
     arguments: tuple[Arguments, ...]
     run: Run
+    #: False for a verb that tells of the project's checks by itself.
+    checks: bool = True
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the arguments of this verb."""
@@ -30,10 +32,12 @@ class Verb:
             add(parser)
 
 
-def verb(name: str, text: str, *arguments: Arguments) -> Callable[[Run], Verb]:
+def verb(
+    name: str, text: str, *arguments: Arguments, checks: bool = True
+) -> Callable[[Run], Verb]:
     """Make a verb of a function; each of ``arguments`` adds some to its parser."""
 
     def decorate(run: Run) -> Verb:
-        return Verb(name=name, help=text, arguments=arguments, run=run)
+        return Verb(name=name, help=text, arguments=arguments, run=run, checks=checks)
 
     return decorate

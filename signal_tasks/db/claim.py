@@ -52,19 +52,31 @@ RETURNING delivery.id, delivery.event_id, delivery.receiver, delivery.run,
 """
 
 #: The same for receivers whose deliveries are ordered: of what is due, only those which
-#: no turn of their sequence comes before but those that are claimed with them.
+#: no turn of their sequence comes before but those that are claimed with them. What waits
+#: for others than these is not even locked: whoever goes on with it would pass it over.
 CLAIM_ORDERED = """
-WITH due AS MATERIALIZED (
+WITH named AS MATERIALIZED (
+    SELECT delivery_id, sequence_id, position FROM signal_tasks_turn
+    WHERE delivery_id = ANY(%s::uuid[])
+), waiting AS MATERIALIZED (
+    SELECT sequence_id FROM (
+        SELECT sequence_id, MIN(position) AS position FROM named GROUP BY sequence_id
+    ) AS first WHERE EXISTS (
+        SELECT 1 FROM signal_tasks_turn AS other
+        WHERE other.sequence_id = first.sequence_id AND other.position < first.position
+    )
+), due AS MATERIALIZED (
     SELECT id, event_id, available_at FROM signal_tasks_delivery
     WHERE id = ANY(%s::uuid[]) AND receiver = ANY(%s::text[])
         AND (%s OR NOT isolated)
         AND state = 'pending' AND available_at <= STATEMENT_TIMESTAMP()
+        AND id NOT IN (SELECT delivery_id FROM named JOIN waiting USING (sequence_id))
     FOR UPDATE SKIP LOCKED
 ), wanted AS MATERIALIZED (
     SELECT turn.delivery_id, turn.sequence_id, turn.position, COALESCE(
         LAG(turn.position) OVER (PARTITION BY turn.sequence_id ORDER BY turn.position), 0
     ) AS previous
-    FROM due JOIN signal_tasks_turn AS turn ON turn.delivery_id = due.id
+    FROM due JOIN named AS turn ON turn.delivery_id = due.id
 ), turn AS MATERIALIZED ({gaps}), unsynced AS MATERIALIZED (
     SELECT set_config('synchronous_commit', 'off', TRUE)
 )
@@ -160,11 +172,12 @@ def claim(
 def _claim_on_postgresql(
     wanted: Claim, lease: int, database: str
 ) -> Iterable[Sequence[Any]]:
+    ids = array_of_ids(str(pk) for pk in wanted.ids)
     with connections[database].cursor() as cursor:
         cursor.execute(
             CLAIM_ORDERED if wanted.ordered else CLAIM,
             (
-                array_of_ids(str(pk) for pk in wanted.ids),
+                *((ids, ids) if wanted.ordered else (ids,)),
                 array(wanted.receivers),
                 wanted.isolated,
                 lease,

@@ -19,23 +19,47 @@ COMPLETE = (
     "next_check_at = NULL, finished_at = {now} "
     "WHERE state = 'running' AND lease = %s AND id IN ({ids})"
 )
+DELETE_TURNS = "DELETE FROM signal_tasks_turn WHERE delivery_id IN ({ids})"
+#: Both on PostgreSQL. Where nothing is finished, no turn is deleted.
+COMPLETE_IN_ORDER = f"""
+WITH done AS ({COMPLETE} RETURNING 1), moved AS (
+    {DELETE_TURNS} AND EXISTS (SELECT 1 FROM done)
+)
+SELECT COUNT(*) FROM done
+"""  # noqa: S608 - of our own text
 
 
-def complete(ids: Collection[uuid.UUID], *, lease: int, database: str) -> int:
+def complete(
+    ids: Collection[uuid.UUID], *, lease: int, database: str, ordered: bool = False
+) -> int:
     """Finish the deliveries that still run under ``lease`` as succeeded.
 
-    One statement, in the transaction that is open, if one is. Return the number of
-    rows updated.
+    In the transaction that is open. Return the number of rows updated; unless it is that
+    of the ids, a caller whose deliveries are ``ordered`` has to roll back: those that
+    finish give up their turns with it. One statement, but for these on other databases
+    than PostgreSQL.
     """
     connection = connections[database]
     native = connection.features.has_native_uuid_field
     stored = [stored_id(pk, native=native) for pk in ids]
     with connection.cursor() as cursor:
-        cursor.execute(_sql(len(stored), database), [lease, *stored])
-        return int(cursor.rowcount)
+        if ordered and is_one_statement(database):
+            sql = _sql(COMPLETE_IN_ORDER, len(stored), database)
+            cursor.execute(sql, [lease, *stored, *stored])
+            return int(cursor.fetchone()[0])
+        cursor.execute(_sql(COMPLETE, len(stored), database), [lease, *stored])
+        done = int(cursor.rowcount)
+        if ordered and done:
+            cursor.execute(_sql(DELETE_TURNS, len(stored), database), stored)
+        return done
 
 
-@lru_cache(maxsize=256)
-def _sql(ids: int, database: str) -> str:
+def is_one_statement(database: str) -> bool:
+    """Return True if ordered deliveries finish in one statement, too."""
+    return connections[database].vendor == "postgresql"
+
+
+@lru_cache(maxsize=512)
+def _sql(template: str, ids: int, database: str) -> str:
     now, _ = from_now_sql(0.0, database)
-    return COMPLETE.format(now=now, ids=", ".join(["%s"] * ids))
+    return template.format(now=now, ids=", ".join(["%s"] * ids))

@@ -10,7 +10,7 @@ or sequence: how many wait behind them does not matter.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -46,17 +46,37 @@ FROM signal_tasks_turn WHERE delivery_id IN ({ids})
 NEXT = """
 SELECT turn.delivery_id, COALESCE(delivery.isolated, FALSE), turn.sequence_id, turn.position FROM (
     SELECT delivery_id, sequence_id, position FROM signal_tasks_turn
-    WHERE sequence_id = %s ORDER BY position LIMIT %s
+    WHERE sequence_id = %s AND position > %s ORDER BY position LIMIT %s
 ) AS turn LEFT JOIN signal_tasks_delivery AS delivery ON delivery.id = turn.delivery_id
 """
 NEXT_ON_POSTGRESQL = """
 SELECT turn.delivery_id, COALESCE(delivery.isolated, FALSE), turn.sequence_id, turn.position
-FROM unnest(%s::bigint[]) AS given(sequence_id)
+FROM unnest(%s::bigint[], %s::bigint[]) AS given(sequence_id, position)
 CROSS JOIN LATERAL (
     SELECT delivery_id, sequence_id, position FROM signal_tasks_turn AS turn
-    WHERE turn.sequence_id = given.sequence_id ORDER BY position LIMIT %s
+    WHERE turn.sequence_id = given.sequence_id AND turn.position > given.position
+    ORDER BY position LIMIT %s
 ) AS turn LEFT JOIN signal_tasks_delivery AS delivery ON delivery.id = turn.delivery_id
 """
+WAKE_ON_POSTGRESQL = """
+UPDATE signal_tasks_delivery AS delivery
+SET next_check_at = LEAST(delivery.next_check_at, GREATEST(delivery.available_at,
+    STATEMENT_TIMESTAMP() + %s * INTERVAL '1 second')), publish_count = 1
+FROM (
+    SELECT following.id
+    FROM unnest(%s::bigint[], %s::bigint[]) AS given(sequence_id, position)
+    CROSS JOIN LATERAL (
+        SELECT delivery_id FROM signal_tasks_turn AS turn
+        WHERE turn.sequence_id = given.sequence_id AND turn.position > given.position
+        ORDER BY position LIMIT 1
+    ) AS turn JOIN signal_tasks_delivery AS following ON following.id = turn.delivery_id
+    WHERE following.state = 'pending' FOR UPDATE OF following SKIP LOCKED
+) AS woken
+WHERE delivery.id = woken.id AND delivery.state = 'pending'
+"""
+
+#: Sequences, each with a position; what comes behind that is meant.
+Positions = Mapping[int, int]
 
 
 class Place(NamedTuple):
@@ -94,26 +114,32 @@ class Next(NamedTuple):
     sequence: int = 0
 
 
-def following(
-    sequences: Collection[int], database: str, *, each: int = 1
-) -> list[Next]:
-    """Return the first deliveries of each sequence, ``each`` at most, in their order."""
-    rows = sorted(_following(sorted(sequences), each, database), key=itemgetter(2, 3))
+def following(after: Positions, database: str, *, each: int = 1) -> list[Next]:
+    """Return the first deliveries of each sequence, ``each`` at most, in their order.
+
+    Those after a position before which nothing waits any more: a look at the beginning
+    of a sequence passes over all turns that were lately deleted there.
+    """
+    rows = sorted(_following(after, each, database), key=itemgetter(2, 3))
     return [Next(pk, bool(isolated), sequence) for pk, isolated, sequence, _ in rows]
 
 
-def _following(
-    sequences: Sequence[int], each: int, database: str
-) -> Iterator[tuple[Any, ...]]:
-    if sequences and connections[database].vendor == "postgresql":
-        params = [array_of_ids(map(str, sequences)), each]
+def _following(after: Positions, each: int, database: str) -> Iterator[tuple[Any, ...]]:
+    if after and connections[database].vendor == "postgresql":
+        params = [*_arrays(after), each]
         yield from _rows(NEXT_ON_POSTGRESQL, params, database)
         return
-    for start in range(0, len(sequences), BATCH):
-        some = sequences[start : start + BATCH]
+    pairs = sorted(after.items())
+    for start in range(0, len(pairs), BATCH):
+        some = pairs[start : start + BATCH]
         parts = [f"SELECT * FROM ({NEXT}) AS part"] * len(some)
-        params = [value for sequence in some for value in (sequence, each)]
+        params = [value for pair in some for value in (*pair, each)]
         yield from _rows(" UNION ALL ".join(parts), params, database)
+
+
+def _arrays(positions: Positions) -> list[str]:
+    """Return sequences and their positions as two arrays of PostgreSQL."""
+    return [array_of_ids(map(str, each)) for each in (positions, positions.values())]
 
 
 def give_up(
@@ -127,18 +153,22 @@ def give_up(
     if not ids:
         return []
     sequences = _delete(ids, deliveries.db)
-    wake(sequences, deliveries, after=after)
+    wake(dict.fromkeys(sequences, 0), deliveries, after=after)
     return sequences
 
 
 def wake(
-    sequences: Collection[int], deliveries: QuerySet[Any], *, after: float = 0.0
+    positions: Positions, deliveries: QuerySet[Any], *, after: float = 0.0
 ) -> None:
     """Have relays look at the next delivery of each sequence in ``after`` seconds.
 
     One that is locked is left out: whoever holds that lock wakes the sequence too.
     """
-    ids = [each.id for each in following(sequences, deliveries.db)]
+    if positions and connections[deliveries.db].vendor == "postgresql":
+        with connections[deliveries.db].cursor() as cursor:
+            cursor.execute(WAKE_ON_POSTGRESQL, [after, *_arrays(positions)])
+        return
+    ids = [each.id for each in following(positions, deliveries.db)]
     if not ids:
         return
     soon = Greatest(F("available_at"), from_now(after))

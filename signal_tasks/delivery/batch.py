@@ -63,6 +63,9 @@ BUFFER_SECONDS = 0.02
 #: Longest waits before a transaction that was lost to others is run again (seconds).
 RUN_AGAIN = (0.01, 0.05, 0.2, 0.5)
 
+#: Time of its lease that a job needs for others to count on its run (seconds).
+HELD_FOR = 10.0
+
 #: Runs a job; None when it was interrupted and has to be released.
 Run = Callable[[Job], Outcome | None]
 
@@ -153,6 +156,23 @@ class Batch:
         stuck = self._stuck.get(job.claimed.sequence) if self._stuck else None
         return stuck is not None and job.claimed.position > stuck
 
+    def _held(self, outcomes: Sequence[Outcome]) -> frozenset[int]:
+        """Return the sequences of these of which the next job runs after this.
+
+        It was claimed with them. Not if its lease could be over before these are
+        written: relays might have moved it away meanwhile.
+        """
+        sequences = {outcome.claimed.sequence for outcome in outcomes} - {0}
+        if not sequences:
+            return frozenset()
+        return frozenset(
+            job.claimed.sequence
+            for job in self._jobs
+            if job.claimed.sequence in sequences
+            and not self._is_behind(job)
+            and job.is_held_for(HELD_FOR)
+        )
+
     def _set_aside(self, job: Job) -> bool:
         """Keep a job from running if it has to wait; return True then."""
         if not self._is_behind(job):
@@ -176,7 +196,7 @@ class Batch:
         """Write outcomes together; where that fails, each by itself."""
         if len(outcomes) > 1 and not any(outcome.free for outcome in outcomes):
             try:
-                written = write_apart(outcomes)
+                written = write_apart(outcomes, self._held(outcomes))
             except (LeaseLost, Error):
                 pass  # writing each by itself shows which one is wrong
             else:
@@ -211,7 +231,7 @@ class Batch:
         with transaction.atomic(using=self._database):
             intact = self._fill(ran, outcomes, run, settings().GROUP_SECONDS)
             if intact:
-                outcomes[:] = write(outcomes)
+                outcomes[:] = write(outcomes, self._held(outcomes))
             else:
                 transaction.set_rollback(True, using=self._database)
         return intact
@@ -337,7 +357,7 @@ class Batch:
             self._open()
             outcome = attempt_in_transaction(job)
             if outcome is not None and outcome.succeeded:
-                (outcome,) = write([outcome])
+                (outcome,) = write([outcome], self._held([outcome]))
             else:
                 transaction.set_rollback(True, using=self._database)
         return outcome
@@ -347,7 +367,8 @@ class Batch:
     def _write(self, job: Job, outcome: Outcome) -> None:
         """Write an outcome by itself, over a new connection where one was lost."""
         try:
-            written = persist(self._database, lambda: write_single(outcome))
+            held = self._held([outcome])
+            written = persist(self._database, lambda: write_single(outcome, held))
         except LeaseLost:
             self._fenced(job)
         else:

@@ -36,7 +36,12 @@ class Job:
     @property
     def is_late(self) -> bool:
         """True if the lease may be over, so that the receiver must not start."""
-        return time.monotonic() >= self.claimed_at + self.receiver.lease_seconds
+        return not self.is_held_for(0.0)
+
+    def is_held_for(self, seconds: float) -> bool:
+        """Return True if the lease ends no sooner than in so many seconds."""
+        end = self.claimed_at + self.receiver.lease_seconds
+        return time.monotonic() + seconds < end
 
     @property
     def age(self) -> float:

@@ -40,10 +40,16 @@ from signal_tasks.querysets import DeliveryQuerySet
 from signal_tasks.registry.registry import Receiver, registry
 from signal_tasks.spans import TRACEPARENT
 from signal_tasks.states import Hold, State
-from signal_tasks.steering import breaker
-from signal_tasks.steering.gates import Permit, at_gates_of_signals, permit
+from signal_tasks.steering import breaker, rates
+from signal_tasks.steering.gates import (
+    Permit,
+    at_gates_of_signals,
+    is_limited,
+    permit,
+)
 from signal_tasks.steering.holding import hold
 from signal_tasks.steering.slots import claim_place
+from signal_tasks.steering.snapshot import snapshot
 
 T = TypeVar("T")
 
@@ -158,8 +164,10 @@ class MessageRun:
         return bool(rest)
 
     def _leave(self, rest: deque[uuid.UUID]) -> None:
-        """Publish what this message has not come to."""
-        self._add_next(rest)
+        """Publish what this message has not come to; in order, only what comes next."""
+        if self.order is not None:
+            self.order.leave(rest)
+            rest = deque(self.order.close())
         self.publish(rest)
 
     def _add_next(self, rest: deque[uuid.UUID]) -> None:
@@ -174,6 +182,11 @@ class MessageRun:
 
     def _advance(self, rest: deque[uuid.UUID]) -> None:
         """Run a batch of the rest; or hold all of it, if nothing may start now."""
+        if self.order is not None and self._is_limited():
+            order = self.order
+            self.result.not_due += self._reconnecting(lambda: order.set_aside(rest))
+            if not rest:
+                return
         wanted = min(self._size.deliveries, len(rest))
         if self.order is not None:
             wanted = self.order.size(rest, wanted)
@@ -192,8 +205,18 @@ class MessageRun:
             self._add_next(rest)
             self._hold([*ids, *rest], self.receiver.name, why)
             rest.clear()
-        if permitted.probe and len(self.result.outcomes) == before:
+        self._give_back(permitted, len(self.result.outcomes) - before)
+
+    def _is_limited(self) -> bool:
+        return is_limited(self.receiver, snapshot(self.database))
+
+    def _give_back(self, permitted: Permit, ran: int) -> None:
+        """Give back what was permitted to start, and has not."""
+        if permitted.probe and not ran:
             breaker.tell(breaker.give_back(self.receiver.name, self.database))
+        if permitted.tokens > ran:
+            unused = permitted.tokens - ran
+            rates.give_back(self.receiver.name, self.database, unused)
 
     def _permit(self, wanted: int) -> Permit:
         return self._reconnecting(lambda: permit(self.receiver, self.database, wanted))
@@ -230,6 +253,9 @@ class MessageRun:
         released = self.release(done.not_run)
         if batch.is_broken and done.error is None:
             return released
+        if self.order is not None and done.error is None:
+            self.order.leave(released)
+            return []
         self.publish(released)
         if done.error is not None:
             raise done.error

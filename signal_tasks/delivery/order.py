@@ -8,11 +8,13 @@ own.
 from __future__ import annotations
 
 import uuid
+from collections import deque
 from collections.abc import Collection, Iterable, Sequence
 
 from signal_tasks.conf import settings
 from signal_tasks.db.turns import Next, following
-from signal_tasks.delivery.outcome import Outcome, persist
+from signal_tasks.delivery.outcome import Outcome, persist, positions_given_up
+from signal_tasks.models import Delivery
 from signal_tasks.steering.turns import keep_waiting
 
 #: How often a message looks again at what it could not claim.
@@ -28,7 +30,7 @@ class Order:
     def __init__(self, database: str, *, follows: bool) -> None:
         self._database = database
         self._follows = follows
-        self._moved: set[int] = set()
+        self._moved: dict[int, int] = {}
         self._waiting: set[uuid.UUID] = set()
         self._isolated: set[uuid.UUID] = set()
         self._looks = 0
@@ -43,12 +45,20 @@ class Order:
         return most
 
     def note(self, outcomes: Iterable[Outcome]) -> None:
-        """Note which sequences have moved on."""
-        self._moved |= {
-            outcome.claimed.sequence
-            for outcome in outcomes
-            if outcome.claimed.sequence and outcome.gives_up_turn
-        }
+        """Note which sequences have moved on, and how far."""
+        self._moved |= positions_given_up(outcomes)
+
+    def set_aside(self, rest: deque[uuid.UUID]) -> int:
+        """Leave out of the rest what could not be claimed now; return its number.
+
+        What waits behind others must not use up what is limited.
+        """
+        ready = Delivery.objects.using(self._database).ready(rest)
+        waiting = [pk for pk in rest if pk not in ready]
+        self.leave(waiting)
+        for pk in waiting:
+            rest.remove(pk)
+        return len(waiting)
 
     def leave(self, ids: Collection[uuid.UUID]) -> None:
         """Note what could not be claimed, or was not run because of its turn."""
@@ -56,7 +66,7 @@ class Order:
 
     def more(self) -> list[uuid.UUID]:
         """Return what may be claimed next, beyond what the message has named."""
-        found = self._next() if self._follows else []
+        found = self._next(each=settings().CHUNK_SIZE) if self._follows else []
         if not found and self._waiting and self._looks < LOOKS:
             self._looks += 1
             found = self._keep_waiting()
@@ -64,18 +74,21 @@ class Order:
         return [each.id for each in found]
 
     def close(self) -> list[uuid.UUID]:
-        """Return what has to be published, since this message does not go on."""
-        found = self._next() if self._follows else []
+        """Return what has to be published, since this message does not go on.
+
+        The first of each key: the message that runs it goes on with those behind it.
+        """
+        found = self._next(each=1) if self._follows else []
         if self._waiting:
             found += self._keep_waiting()
         return list(dict.fromkeys(each.id for each in found))
 
-    def _next(self) -> list[Next]:
-        moved, self._moved = self._moved, set()
+    def _next(self, *, each: int) -> list[Next]:
+        """Return the next deliveries of what has moved, about ``each`` of all."""
+        moved, self._moved = self._moved, {}
         if not moved:
             return []
-        each = max(settings().CHUNK_SIZE // len(moved), 1)
-        return following(moved, self._database, each=each)
+        return following(moved, self._database, each=max(each // len(moved), 1))
 
     def _keep_waiting(self) -> list[Next]:
         waiting, self._waiting = self._waiting, set()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import chain, repeat
@@ -18,7 +18,7 @@ from signal_tasks.conf import settings
 from signal_tasks.db import failures
 from signal_tasks.db.claim import Claimed
 from signal_tasks.db.clock import DatabaseNow
-from signal_tasks.db.complete import complete
+from signal_tasks.db.complete import complete, is_one_statement
 from signal_tasks.db.errors import Fault, fault_of
 from signal_tasks.db.failures import Failure
 from signal_tasks.db.session import drop
@@ -83,24 +83,33 @@ class Outcome:
         return receiver is not None and receiver.skips_dead
 
 
-def write(outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
+def write(outcomes: Sequence[Outcome], held: Collection[int] = ()) -> Sequence[Outcome]:
     """Write outcomes of one claim in the transaction that is open.
 
-    Turns are given up with them. Return them as they were written: what was deferred
-    too often is dead. Raises ``LeaseLost`` when this worker no longer holds one of the deliveries: then
-    nothing of the transaction may stand.
+    Turns are given up with them. What comes next in a sequence that is ``held`` runs
+    under the same lease. Return them as they were written: what was deferred
+    too often is dead. Raises ``LeaseLost`` when this worker no longer holds one of the
+    deliveries: then nothing of the transaction may stand.
     """
     if not outcomes:
         return outcomes
-    done = [outcome.claimed.id for outcome in outcomes if outcome.succeeded]
-    if done:
-        claimed = outcomes[0].claimed
-        if complete(done, lease=claimed.lease, database=claimed.database) != len(done):
-            raise LeaseLost("a lease was over before its receiver had finished")
+    done = [outcome for outcome in outcomes if outcome.succeeded]
+    if done and _complete(done) != len(done):
+        raise LeaseLost("a lease was over before its receiver had finished")
     if len(done) < len(outcomes):
         outcomes = _write_failures(outcomes)
-    _give_up_turns(outcomes)
+    _move_on(outcomes, held)
     return _noted(outcomes)
+
+
+def _complete(done: Sequence[Outcome]) -> int:
+    claimed = done[0].claimed
+    return complete(
+        [outcome.claimed.id for outcome in done],
+        lease=claimed.lease,
+        database=claimed.database,
+        ordered=any(outcome.claimed.sequence for outcome in done),
+    )
 
 
 def _write_failures(outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
@@ -115,16 +124,37 @@ def _write_failures(outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
     return written
 
 
-def _give_up_turns(outcomes: Sequence[Outcome]) -> None:
+def _move_on(outcomes: Sequence[Outcome], held: Collection[int]) -> None:
     """Let those that wait behind what has finished run.
 
-    This worker goes on with them. Should it die first, relays publish them.
+    This worker goes on with them. Should it die first, relays publish them: those that
+    it holds when their lease is over.
     """
-    ordered = [each for each in outcomes if each.claimed.sequence]
-    if ordered:
-        ids = [each.claimed.id for each in ordered if each.gives_up_turn]
-        rows = Delivery.objects.using(ordered[0].claimed.database)
-        rows.give_up_turns(ids, after=FOLLOW_AFTER)
+    if not any(each.claimed.sequence for each in outcomes):
+        return
+    over = positions_given_up(outcomes)
+    rows = Delivery.objects.using(outcomes[0].claimed.database)
+    ended = [
+        each.claimed.id
+        for each in outcomes
+        if each.claimed.sequence and each.gives_up_turn and not each.succeeded
+    ]
+    if ended:
+        rows.give_up_turns(ended, after=FOLLOW_AFTER)
+    moved = {sequence: over[sequence] for sequence in over.keys() - set(held)}
+    if moved:
+        rows.wake_behind(moved, after=FOLLOW_AFTER)
+
+
+def positions_given_up(outcomes: Iterable[Outcome]) -> dict[int, int]:
+    """Return the sequences that these outcomes have moved on, and how far."""
+    positions: dict[int, int] = {}
+    for outcome in outcomes:
+        claimed = outcome.claimed
+        if claimed.sequence and outcome.gives_up_turn:
+            last = positions.get(claimed.sequence, 0)
+            positions[claimed.sequence] = max(last, claimed.position)
+    return positions
 
 
 def _noted(outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
@@ -145,20 +175,29 @@ def _noted(outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
     return [*outcomes[:-1], replace(outcomes[-1], breaker=change)]
 
 
-def write_apart(outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
+def write_apart(
+    outcomes: Sequence[Outcome], held: Collection[int] = ()
+) -> Sequence[Outcome]:
     """Write outcomes of one claim, all or none, in a transaction of their own.
 
     Returns and raises what ``write`` does. A single success is a single statement,
     and needs no more of a transaction than that.
     """
+    single = len(outcomes) == 1 and _is_one_statement(outcomes[0], held)
     database = outcomes[0].claimed.database
-    (first, *others) = outcomes
-    single = first.succeeded and not others and not first.claimed.sequence
     with nullcontext() if single else transaction.atomic(using=database):
-        return write(outcomes)
+        return write(outcomes, held)
 
 
-def write_single(outcome: Outcome) -> Outcome:
+def _is_one_statement(outcome: Outcome, held: Collection[int]) -> bool:
+    sequence = outcome.claimed.sequence
+    if not sequence:
+        return outcome.succeeded
+    in_order = sequence in held and is_one_statement(outcome.claimed.database)
+    return outcome.succeeded and in_order
+
+
+def write_single(outcome: Outcome, held: Collection[int] = ()) -> Outcome:
     """Write an outcome by itself; return it as it was written.
 
     Raises ``LeaseLost`` as ``write`` does.
@@ -167,7 +206,7 @@ def write_single(outcome: Outcome) -> Outcome:
         outcome = replace(
             outcome, state=State.PENDING, reason="", retry_in=0.0, released=True
         )
-    (written,) = write_apart([outcome])
+    (written,) = write_apart([outcome], held)
     return written
 
 
@@ -318,6 +357,7 @@ def _record(
         "error": text,
         "traceback": printable(_traceback(error)),
         "worker": process.label()[:255],
+        "task_id": process.task_id,
         "seconds": outcome.seconds,
         "fingerprint": found.value,
     }

@@ -86,7 +86,7 @@ def _overdue(waits: Mapping[str, float]) -> Iterator[Problem]:
 
 def oldest_waits(database: str, loads: Loads) -> dict[str, float]:
     """Return how long what is due and not paused waits, by receiver (seconds)."""
-    names, signals = _paused(database)
+    names, signals = paused(database)
     waits: Mapping[str, float | None] = {
         name: load.oldest_wait for name, load in loads.receivers.items()
     }
@@ -133,7 +133,7 @@ def _broker(reporting: Collection[Worker], when: str) -> Iterator[Problem]:
         yield Problem(
             kind=Kind.BROKER,
             page="workers/",
-            text=f"the broker failed or was not reached by {names} {when}: {error}. "
+            text=f"the broker failed or was not reached by {names} {when}: {_clause(error)}. "
             "Deliveries wait in the database until it answers",
         )
 
@@ -242,7 +242,8 @@ def _blocked(database: str) -> Iterator[Problem]:
                 page=f"deliveries/{key.delivery_id}/",
                 text=f"{key.waiting} {more}{_deliveries(key.waiting)} of "
                 f"{key.receiver} for the key {key.key!r} wait behind a dead letter: "
-                f"{key.error}. Have it run again: {COMMAND} replay {key.delivery_id}; "
+                f"{_clause(key.error)}. "
+                f"Have it run again: {COMMAND} replay {key.delivery_id}; "
                 f"or let the others run: {COMMAND} skip {key.delivery_id}",
             )
 
@@ -254,8 +255,8 @@ def _stopped(database: str) -> Iterator[str]:
     )
     for operation in rows.order_by("created_at")[:MAX_NAMES]:
         yield (
-            f"the operation {operation} has stopped: {operation.note}. Go on: {COMMAND} "
-            f"operations {operation.pk} --resume, or end it: --cancel"
+            f"the operation {operation} has stopped: {_clause(operation.note)}. "
+            f"Go on: {COMMAND} operations {operation.pk} --resume, or end it: --cancel"
         )
 
 
@@ -280,7 +281,7 @@ def _controls(database: str) -> Iterator[str]:
 
 def _by(control: Control) -> str:
     by = f", by {control.by}" if control.by else ""
-    return f"{by}, because: {control.reason}" if control.reason else by
+    return f"{by}, because: {_clause(control.reason)}" if control.reason else by
 
 
 def _unserved(live: Collection[Worker], loads: Loads) -> Iterator[Problem]:
@@ -312,7 +313,7 @@ def _unserved(live: Collection[Worker], loads: Loads) -> Iterator[Problem]:
         )
 
 
-def _paused(database: str) -> tuple[set[str] | None, list[str]]:
+def paused(database: str) -> tuple[set[str] | None, list[str]]:
     """Return the names of the paused receivers, None for all; and the paused signals."""
     rows = Control.objects.using(database).filter(
         Q(until__isnull=True) | Q(until__gt=DatabaseNow()), kind=Control.Kind.PAUSE
@@ -340,3 +341,8 @@ def _deliveries(number: int) -> str:
 
 def _time(when: datetime | None) -> str:
     return when.isoformat(sep=" ", timespec="seconds") if when else "an unknown time"
+
+
+def _clause(text: str) -> str:
+    """Return what somebody wrote so that a sentence can go on behind it."""
+    return text.strip().rstrip(".")

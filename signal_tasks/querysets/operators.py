@@ -87,7 +87,10 @@ class OperatorVerbs(DeliveryRows[D]):
         # committed meanwhile, or else looks for what comes next itself.
         if moved:
             rows = self.unfiltered()
-            transaction.on_commit(lambda: turns.wake(moved, rows), self.db, robust=True)
+            places = dict.fromkeys(moved, 0)
+            transaction.on_commit(
+                lambda: turns.wake(places, rows), self.db, robust=True
+            )
         return changed
 
     def undo_success(self) -> int:

@@ -10,11 +10,12 @@ row of the delivery stays as it was.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from django.db import transaction
-from django.db.models import F
+from django.db.models import F, Q
 
+from signal_tasks.db import turns
 from signal_tasks.db.claim import Claim, Claimed, claim
 from signal_tasks.db.clock import DatabaseNow, from_now
 from signal_tasks.querysets.rows import D, DeliveryRows, one_less, rows_of
@@ -45,6 +46,20 @@ class WorkerVerbs(DeliveryRows[D]):
             deliveries=self.unfiltered(),
             events=rows_of("Event", self.db),
         )
+
+    def ready(self, ids: Collection[uuid.UUID]) -> Collection[uuid.UUID]:
+        """Return those of ``ids`` that are due, and whose turn it is; lock nothing."""
+        due = Q(state=State.PENDING, available_at__lte=DatabaseNow())
+        rows = self.unfiltered().filter(due, pk__in=ids)
+        return turns.startable(list(rows.values_list("pk", flat=True)), self.db)
+
+    def wake_behind(self, positions: Mapping[int, int], *, after: float) -> None:
+        """Have relays see to what comes next in these sequences ``after`` seconds.
+
+        For deliveries that give up their turns in the same transaction. They stand at
+        these positions, and nothing waits before them.
+        """
+        turns.wake(positions, self.unfiltered(), after=after)
 
     def finish(
         self, ids: Collection[uuid.UUID], lease: int, state: State, reason: str = ""

@@ -13,6 +13,8 @@ from django.dispatch import Signal
 ReceiverFunction = Callable[..., Any]
 #: Characters of a name that a row can hold.
 MAX_NAME_LENGTH = 255
+#: The signal and the receiver of ``doctor``'s test event.
+PROBE = "signal_tasks.doctor"
 
 
 def origin(function: object) -> str:
@@ -43,6 +45,22 @@ def check_name(name: object) -> None:
 def as_names(aliases: str | Iterable[str]) -> tuple[str, ...]:
     """Return former names as a tuple; a single one may be given as a string."""
     return (aliases,) if isinstance(aliases, str) else tuple(aliases)
+
+
+def as_arguments(names: str | Iterable[str]) -> tuple[str, ...]:
+    """Return the names of sensitive arguments; a single one may be given as a string.
+
+    Raises:
+        TypeError: one of them is no name of an argument.
+    """
+    found = as_names(names)
+    for name in found:
+        if not isinstance(name, str) or not name.isidentifier():
+            raise TypeError(
+                f"AsyncSignal: sensitive names {name!r}; give the names of arguments, "
+                'as sensitive=("email",)'
+            )
+    return found
 
 
 def receiver_name(function: ReceiverFunction, name: str | None, uid: object) -> str:

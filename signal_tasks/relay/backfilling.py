@@ -82,9 +82,13 @@ def _check_kept(since: datetime) -> None:
     if since < earliest - SLACK:
         raise ValueError(
             f"SIGNAL_TASKS[{name!r}] keeps finished deliveries for {pruned[name]}, and "
-            f"events no longer than that: since can be {earliest.isoformat()} at the "
+            f"events no longer than that: since can be {_second(earliest)} at the "
             "earliest, or events would be left out."
         )
+
+
+def _second(moment: datetime) -> str:
+    return moment.isoformat(timespec="seconds")
 
 
 def events(selection: Selection, database: str) -> QuerySet[Event]:
@@ -225,7 +229,7 @@ def _context_of(event: Event) -> Iterator[None]:
     """Decode, and call the project's code, in the context of the sender."""
     carried = event.context_mapping()
     hooks = context.hooks()
-    unknown = carried.keys() - {hook.name for hook in hooks}
+    unknown = carried.keys() - {hook.name for hook in hooks} - context.OWN_NAMES
     if unknown:
         raise DecodeError(f"this relay restores no context {sorted(unknown)}")
     with ExitStack() as stack:

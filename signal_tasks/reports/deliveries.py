@@ -117,7 +117,7 @@ def delivery(database: str, pk: uuid.UUID) -> DeliveryReport | None:
     steps = _steps(row, attempts[:MAX_ATTEMPTS], _operation(database, pk), worker)
     return DeliveryReport(
         row=row,
-        payload=show(row.event.payload),
+        payload=show(row.event.signal, row.event.payload),
         steps=sorted(steps, key=lambda step: step.at),
         attempts_are_cut=len(attempts) > MAX_ATTEMPTS,
         siblings=found[:MAX_SIBLINGS],

@@ -94,7 +94,9 @@ def groups(database: str, wanted: GroupFilter) -> GroupPage:
         rows = rows.filter(Exists(dead))
     found = list(rows[: PAGE + 1])
     more, found = len(found) > PAGE, found[:PAGE]
-    lines = [_line(database, row) for row in found]
+    counted = [_line(database, row) for row in found]
+    # What has died may have been replayed since.
+    lines = [line for line in counted if line.dead or wanted.every]
     letters = Delivery.objects.using(database).dead()
     if wanted.receiver:
         letters = letters.filter(receiver=wanted.receiver)
@@ -132,7 +134,7 @@ def _letters(database: str, fingerprint: str) -> list[Delivery]:
         delivery__state=State.DEAD,
         delivery__run=F("run"),
     )
-    ordered = last.order_by("-delivery_id", "-run").select_related("delivery")
+    ordered = last.order_by("-delivery_id", "-run").select_related("delivery__event")
     return [attempt.delivery for attempt in ordered[:MAX_LETTERS]]
 
 

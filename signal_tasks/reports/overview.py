@@ -12,6 +12,7 @@ from django.utils import timezone
 from signal_tasks import counting
 from signal_tasks.conf import settings
 from signal_tasks.db.clock import from_now
+from signal_tasks.healthcheck.problem import Problem
 from signal_tasks.healthcheck.problems import notices, problems
 from signal_tasks.models import Gate, Worker
 from signal_tasks.models.history import ALL
@@ -56,7 +57,7 @@ class Overview:
     """The contents of the first page; ``is_capped``: not all that is live was counted."""
 
     healthy: bool
-    problems: Sequence[str]
+    problems: Sequence[Problem]
     notices: Sequence[str]
     receivers: Sequence[ReceiverLine]
     workers: int
@@ -64,6 +65,23 @@ class Overview:
     is_capped: bool
     figures: history.Figures
     chart: history.Chart
+
+    @property
+    def totals(self) -> ReceiverLine:
+        """The sums over all receivers."""
+        lines = self.receivers
+        waits = [line.oldest_due_at for line in lines if line.oldest_due_at]
+        return ReceiverLine(
+            name="",
+            due=sum(line.due for line in lines),
+            running=sum(line.running for line in lines),
+            retrying=sum(line.retrying for line in lines),
+            dead=bounds.Count(
+                sum(line.dead.number for line in lines),
+                any(line.dead.is_more for line in lines),
+            ),
+            oldest_due_at=min(waits, default=None),
+        )
 
 
 def overview(database: str, span: history.Span = history.SPANS["1h"]) -> Overview:
@@ -76,7 +94,7 @@ def overview(database: str, span: history.Span = history.SPANS["1h"]) -> Overvie
     lines = _lines(database, loads, figures)
     return Overview(
         healthy=not found,
-        problems=[problem.text for problem in found],
+        problems=found,
         notices=list(notices(database)),
         receivers=sorted(lines, key=lambda line: (line.severity, line.name)),
         workers=len(workers),

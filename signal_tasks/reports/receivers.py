@@ -34,6 +34,11 @@ class ReceiverReport:
     letters: Sequence[Delivery]
     gate: Gate | None
 
+    @property
+    def takes_past_events(self) -> bool:
+        """True if this process can backfill it: it is known here, and in no order."""
+        return self.receiver is not None and not self.receiver.options.ordered
+
 
 def receiver(database: str, name: str) -> ReceiverReport:
     """Return everything about a receiver, known here or not; five statements."""

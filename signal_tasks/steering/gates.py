@@ -26,14 +26,15 @@ SIGNAL = "signal:"
 class Permit:
     """The number of deliveries of a receiver that may start now, and why none may.
 
-    A ``probe`` is to be given back if it is not run. ``places`` is the number of batches
-    that may run at a time.
+    A ``probe`` is to be given back if it is not run, and so are ``tokens`` of a rate.
+    ``places`` is the number of batches that may run at a time.
     """
 
     count: int
     why: Hold | None = None
     probe: bool = False
     places: int | None = None
+    tokens: int = 0
 
 
 def permit(receiver: Receiver, database: str, wanted: int) -> Permit:
@@ -85,7 +86,8 @@ def _permit_limited(
             tell(give_back(receiver.name, database))
     if not wanted:
         return Permit(0, Hold.LIMITED)
-    return Permit(wanted, probe=probe, places=places)
+    tokens = 0 if rate is None else wanted
+    return Permit(wanted, probe=probe, places=places, tokens=tokens)
 
 
 def shut(receiver: Receiver, current: Snapshot) -> Hold | None:

@@ -67,17 +67,15 @@ def release_held(gate: str, limit: int, *, database: str, wait: bool = False) ->
     """Make up to ``limit`` of the deliveries held at a gate due, the oldest first.
 
     One transaction for each thousand; nothing while another relay does the same, unless
-    this is to ``wait``: what a limit permits is lost if it is not released. Return the
-    number of deliveries made due.
+    this is to ``wait``: what a limit permits is lost if it is not released. Rows whose
+    deliveries are no longer pending do not count. Return the number made due.
     """
-    released = 0
-    for start in range(0, limit, BATCH):
-        size = min(BATCH, limit - start)
+    released, goes_on = 0, True
+    while goes_on and released < limit:
+        size = min(BATCH, limit - released)
         with transaction.atomic(using=database):
-            found, made_due = _release(gate, size, database, wait)
+            made_due, goes_on = _release(gate, size, database, wait)
         released += made_due
-        if found < size:
-            break
     return released
 
 
@@ -92,11 +90,7 @@ def prune_held(after: uuid.UUID | None, *, database: str) -> uuid.UUID | None:
     ids = list(rows.values_list("pk", flat=True)[:BATCH])
     if not ids:
         return None
-    pending = Delivery.objects.using(database).filter(
-        pk=OuterRef("pk"), state=State.PENDING
-    )
-    held = HeldDelivery.objects.using(database)
-    held.filter(~Exists(pending), pk__in=ids).delete()
+    _delete_void(ids, database)
     return ids[-1] if len(ids) == BATCH else None
 
 
@@ -121,16 +115,28 @@ def _hold(due: Collection[Delivery], gate: str, why: Hold, database: str) -> Non
     )
 
 
-def _release(gate: str, size: int, database: str, wait: bool) -> tuple[int, int]:
-    """Release a batch; return how many rows were found, and deliveries made due."""
+def _release(gate: str, size: int, database: str, wait: bool) -> tuple[int, bool]:
+    """Release a batch; return how many were made due, and whether more may be held."""
     gates = Gate.objects.using(database).filter(pk=gate, holding=True)
     if not (gates.select_for_update() if wait else skip_locked(gates)):
-        return 0, 0
+        return 0, False
     held = HeldDelivery.objects.using(database).filter(receiver=gate)
     oldest = held.order_by("pk").values_list("pk", flat=True)
     ids = list(oldest[:size])
     made_due, left = Delivery.objects.using(database).make_due(ids)
-    held.filter(pk__in=set(ids) - left).delete()
+    gone = set(ids) - left
+    held.filter(pk__in=gone).delete()
+    if len(gone) > made_due:
+        _delete_void(list(oldest[:BATCH]), database)
     if len(ids) < size and not left:
         gates.update(holding=False)
-    return len(ids), made_due
+    return made_due, bool(gone) and len(ids) == size
+
+
+def _delete_void(ids: Collection[uuid.UUID], database: str) -> None:
+    """Delete those of these rows whose deliveries are no longer pending."""
+    pending = Delivery.objects.using(database).filter(
+        pk=OuterRef("pk"), state=State.PENDING
+    )
+    held = HeldDelivery.objects.using(database)
+    held.filter(~Exists(pending), pk__in=ids).delete()

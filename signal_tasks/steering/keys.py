@@ -120,7 +120,7 @@ def _is_late() -> Q:
 
 
 def _first(sequence: int, database: str) -> uuid.UUID | None:
-    return next((each.id for each in following([sequence], database)), None)
+    return next((each.id for each in following({sequence: 0}, database)), None)
 
 
 def _waiting(delivery: Any, database: str) -> int:

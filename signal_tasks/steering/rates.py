@@ -110,6 +110,13 @@ def take(receiver: str, database: str, rate: float, wanted: int) -> int:
         return block.use(wanted, now)
 
 
+def give_back(receiver: str, database: str, tokens: int) -> None:
+    """Keep tokens for which nothing was started, as long as their block lasts."""
+    with _using:
+        if block := _blocks.get((database, receiver)):
+            block.left = min(block.left + tokens, block.size)
+
+
 def _take_block(receiver: str, database: str, rate: float, size: int) -> bool:
     with transaction.atomic(using=database):
         do_not_wait_for_the_disk(database)

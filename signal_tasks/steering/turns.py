@@ -21,8 +21,9 @@ import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from django.db import transaction
+from django.db import connections, transaction
 
+from signal_tasks.db import aside
 from signal_tasks.db.clock import DatabaseNow
 from signal_tasks.db.sql import skip_locked
 from signal_tasks.db.turns import Next, following
@@ -45,6 +46,19 @@ def keep_waiting(ids: Collection[uuid.UUID], *, database: str) -> list[Next]:
 
     One transaction. Return those of ``ids`` whose turn may have come by now.
     """
+    if connections[database].vendor != "postgresql":
+        return _keep_waiting(ids, database)
+    heads = aside.move_away(ids, database, after=WAIT_AFTER, longest=WAIT_MAX)
+    if any(_is_over(head.state, head.receiver) for head in heads):
+        return _keep_waiting(ids, database)
+    named = set(ids)
+    due = [h for h in heads if h.id in named and h.is_due and h.state == State.PENDING]
+    due.sort(key=lambda head: head.position)
+    return [Next(head.id, head.isolated) for head in due]
+
+
+def _keep_waiting(ids: Collection[uuid.UUID], database: str) -> list[Next]:
+    """Do the same in several statements, and delete turns that nobody needs."""
     with transaction.atomic(using=database):
         places = Turn.objects.using(database).in_bulk(list(ids))
         heads = _locked_heads({turn.sequence_id for turn in places.values()}, database)
@@ -67,7 +81,8 @@ def _locked_heads(
     sequences: Collection[int], database: str
 ) -> Mapping[uuid.UUID, Turn]:
     """Lock the first turn of each sequence, unless somebody else has locked it."""
-    ids = [each.id for each in following(sequences, database)]
+    heads = following(dict.fromkeys(sequences, 0), database)
+    ids = [each.id for each in heads]
     turns = skip_locked(Turn.objects.using(database).filter(pk__in=ids))
     return {turn.pk: turn for turn in turns} if ids else {}
 
@@ -170,5 +185,6 @@ def _delete_idle(idle: Mapping[int, int], database: str) -> None:
 
 
 def _without_turns(sequences: Mapping[int, int], database: str) -> dict[int, int]:
-    used = {each.sequence for each in following(sequences, database)}
+    heads = following(dict.fromkeys(sequences, 0), database)
+    used = {each.sequence for each in heads}
     return {pk: last for pk, last in sequences.items() if pk not in used}

@@ -70,6 +70,41 @@ def _log(level: int, event: str, **facts: Any) -> None:
         logger.log(level, "%s %s", event, text, extra=extra)
 
 
+def say(text: str) -> None:
+    """Log at INFO what a person wants to see at Celery's default level, too.
+
+    Workers show warnings unless they are started with ``-l INFO``, and this is none. A
+    level that the project has given to the logger holds, and so do those of handlers.
+    """
+    if logger.isEnabledFor(logging.INFO) or _is_left_to_celery():
+        record = logger.makeRecord(
+            logger.name, logging.INFO, __file__, 0, "%s", (text,), None
+        )
+        logger.handle(record)
+
+
+def _is_left_to_celery() -> bool:
+    is_disabled = logger.manager.disable >= logging.INFO
+    return logger.level == logging.NOTSET and not is_disabled
+
+
+def follow_deliveries() -> None:
+    """Say each delivery, for development: receiver, event, result, milliseconds.
+
+    Those that fail are logged as warnings anyway.
+    """
+    signals.attempt_finished.connect(_say_delivery, dispatch_uid="signal_tasks.say")
+
+
+def _say_delivery(details: signals.AttemptFinished, **_: object) -> None:
+    is_fine = details.state in (State.SUCCEEDED, State.DISCARDED)
+    if is_fine and not logger.isEnabledFor(logging.DEBUG):
+        say(
+            f"{details.receiver}: {details.state} in {details.seconds * 1000:.0f} ms, "
+            f"event {details.signal} {details.event_id}"
+        )
+
+
 def _shown(value: object) -> object:
     if isinstance(value, BaseException):
         return line_of(value)

@@ -39,6 +39,7 @@ from signal_tasks.models.history import (
     WAIT,
     History,
 )
+from signal_tasks.registry.naming import PROBE
 from signal_tasks.states import Reason, State
 
 #: Time between two writes of a process (seconds); each is up to a fifth shorter, so
@@ -165,9 +166,13 @@ class Recorder:
 
 
 def _write(database: str, counts: dict[str, Counts]) -> None:
+    # Test events are none of the project's.
+    ours = {name: each for name, each in counts.items() if name != PROBE}
+    if not ours:
+        return
     leave_pool(database)
     try:
-        History.objects.using(database).add(counts)
+        History.objects.using(database).add(ours)
     finally:
         connections[database].close()
 

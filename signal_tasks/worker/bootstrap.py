@@ -11,6 +11,7 @@ from __future__ import annotations
 import gc
 import os
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 from celery import signals as celery_signals
@@ -22,6 +23,7 @@ from signal_tasks.delivery.leases import LeaseTable
 from signal_tasks.delivery.process import process
 from signal_tasks.registry.registry import registry
 from signal_tasks.telemetry import recording
+from signal_tasks.worker.announcement import announce
 from signal_tasks.worker.connections import keep_connections
 from signal_tasks.worker.consumer import STOCK_CONSUMERS, ResilientConsumer
 from signal_tasks.worker.pools import forks, prepare_pool
@@ -33,10 +35,18 @@ from signal_tasks.worker.shutdown import (
 )
 
 
-def prepare() -> None:
-    """Listen for the start of a Celery worker in this process."""
+def prepare(connect: Callable[[], None]) -> None:
+    """Listen for the start of a Celery worker in this process.
+
+    The worker then calls ``connect``, for receivers that only workers know.
+    """
     uid = "signal_tasks.worker"
-    celery_signals.worker_init.connect(_worker_init, weak=False, dispatch_uid=uid)
+
+    def worker_init(sender: Any, **_: object) -> None:
+        connect()
+        _worker_init(sender)
+
+    celery_signals.worker_init.connect(worker_init, weak=False, dispatch_uid=uid)
     celery_signals.worker_process_init.connect(
         worker_process_init, weak=False, dispatch_uid=uid
     )
@@ -48,7 +58,7 @@ def prepare() -> None:
     )
 
 
-def _worker_init(sender: Any, **_: object) -> None:
+def _worker_init(sender: Any) -> None:
     prepare_pool(sender)
     process.name = sender.hostname
     process.main_pid = os.getpid()
@@ -65,6 +75,7 @@ def _worker_init(sender: Any, **_: object) -> None:
     process.worker_id = uuid.uuid4()
     sender.app.steps["worker"].add(RelayStep)
     recording.start()
+    announce(sender)
     if settings().RELAY_IN_WORKER and forks(sender):
         process.leases = LeaseTable()
     _share_memory()

@@ -54,7 +54,7 @@ def test_the_set_up_of_the_tests_is_in_order() -> None:
 
 def test_each_check_is_registered_under_one_id_that_it_tells() -> None:
     told = [(check.__doc__ or "").partition(":")[0] for check in checks.ALL]
-    assert len(set(told)) == len(told) == 20
+    assert len(set(told)) == len(told) == 22
 
 
 # -- E001: settings ---------------------------------------------------------------
@@ -125,6 +125,27 @@ def test_w001_an_app_of_the_project_is_fine(monkeypatch: pytest.MonkeyPatch) -> 
     app = Celery("shop", set_as_current=False)
     monkeypatch.setattr("signal_tasks.broker.config.current_app", app)
     assert list(checks.celery.celery_app_is_set()) == []
+
+
+# -- W014: no broker is named -----------------------------------------------------
+
+
+def test_w014_no_broker_is_named(celery_conf: Callable[..., None]) -> None:
+    celery_conf(broker_url=None)
+    assert ids() == {"W014"}
+
+
+def test_w014_a_broker_that_the_environment_names_will_do(
+    celery_conf: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    celery_conf(broker_url=None)
+    monkeypatch.setenv("CELERY_BROKER_URL", "redis://here")
+    assert ids() == set()
+
+
+def test_w014_eager_tasks_need_no_broker(celery_conf: Callable[..., None]) -> None:
+    celery_conf(broker_url=None, task_always_eager=True)
+    assert ids() == {"W002"}
 
 
 # -- W002: eager tasks ------------------------------------------------------------

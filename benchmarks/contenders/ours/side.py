@@ -10,7 +10,7 @@ from django.dispatch import receiver
 from benchmarks.project import work
 from benchmarks.project.celery_app import app as app  # the app that tasks belong to
 from benchmarks.project.models import Order
-from signal_tasks import AsyncSignal
+from signal_tasks import AsyncSignal, Coalesce
 from signal_tasks.broker.publisher import publisher
 
 KEYS = 10_000
@@ -20,8 +20,11 @@ order_placed_singly = AsyncSignal()
 order_placed_outside = AsyncSignal()
 order_placed_thrice = AsyncSignal()
 
+stock_saved = AsyncSignal()
+
 #: All orders under one key, and each under one of KEYS.
 order_placed_hot = AsyncSignal(key=lambda sender, **kwargs: "hot")
+order_placed_hot_outside = AsyncSignal(key=lambda sender, **kwargs: "hot")
 order_placed_keyed = AsyncSignal(key=lambda sender, order_id, **_: order_id % KEYS)
 
 
@@ -60,9 +63,24 @@ def take_hot(sender: object, order_id: int, stock_id: int, **kwargs: Any) -> Non
     work.take_stock(order_id, stock_id)
 
 
+@receiver(order_placed_hot_outside, ordered=True, atomic=False)
+def tell_hot(sender: object, order_id: int, **kwargs: Any) -> None:
+    work.tell_outside(order_id)
+
+
 @receiver(order_placed_keyed, ordered=True)
 def take_keyed(sender: object, order_id: int, stock_id: int, **kwargs: Any) -> None:
     work.take_stock(order_id, stock_id)
+
+
+@receiver(
+    stock_saved,
+    coalesce=Coalesce(
+        key=lambda sender, stock_id, **_: stock_id, within=2.0, max_wait=30.0
+    ),
+)
+def note_the_newest(sender: object, order_id: int, **kwargs: Any) -> None:
+    work.mark("newest", order_id)
 
 
 SIGNALS = {
@@ -71,7 +89,9 @@ SIGNALS = {
     "outside": order_placed_outside,
     "thrice": order_placed_thrice,
     "hot": order_placed_hot,
+    "hot_outside": order_placed_hot_outside,
     "keyed": order_placed_keyed,
+    "storm": stock_saved,
 }
 
 

@@ -139,6 +139,23 @@ def test_many_groups_take_a_bounded_number_of_statements(pages: Client) -> None:
     assert "Groups that were seen earlier" in text(pages.get("/signals/dead/?every=1"))
 
 
+def test_a_group_without_dead_letters_is_shown_only_if_it_is_asked_for(
+    pages: Client, dead: Delivery, group: FailureGroup
+) -> None:
+    page = f"/signals/dead/{group.pk}/"
+    assert page in text(pages.get("/signals/dead/"))
+    finish(Delivery.objects.filter(pk=dead.pk), "discarded")
+    assert page not in text(pages.get("/signals/dead/"))
+    assert page in text(pages.get("/signals/dead/?every=1"))
+
+
+def test_where_nothing_ran_no_number_is_told(pages: Client) -> None:
+    seen = text(pages.get("/signals/"))
+    assert "Nothing ran in the last hour." in seen
+    assert "at most" not in seen
+    assert "<svg" not in seen
+
+
 def test_links_stay_in_the_outbox_of_the_page() -> None:
     context = template.Context({"database": "b", "databases": ["a", "b"]})
     assert link(context, "groups", receiver="t") == (

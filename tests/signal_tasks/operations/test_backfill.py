@@ -15,6 +15,7 @@ from django.utils import timezone
 from signal_tasks import AsyncSignal, async_receiver, operations
 from signal_tasks.models import Delivery, Event, Operation
 from signal_tasks.registry.registry import registry
+from signal_tasks.testing import run_pending
 from tests.signal_tasks.conftest import listen
 from tests.signal_tasks.operations.steps import (
     Machine,
@@ -48,6 +49,23 @@ def late(signal: AsyncSignal) -> Machine:
 def heard(machine: Machine) -> list[int]:
     deliver(machine)
     return [kwargs["n"] for kwargs in machine.calls]
+
+
+def test_what_a_receiver_has_sent_is_a_past_event_too(signal: AsyncSignal) -> None:
+    caused = AsyncSignal(name="t.caused")
+    listen(caused)
+
+    def cause(sender: object, **kwargs: Any) -> None:
+        caused.send(sender=None, n=7)
+
+    signal.connect(cause, name="t.causing", weak=False)
+    signal.send(sender=None)
+    run_pending()
+    machine = connect(caused)
+    operation = operations.backfill(machine.name, since=DAY)
+    run_pass()
+    assert counts(operation) == (1, 1, 0, 0)
+    assert heard(machine) == [7]
 
 
 def test_past_events_are_delivered_in_the_order_of_their_sends(late: Machine) -> None:
@@ -218,6 +236,23 @@ def test_an_event_about_a_deleted_row_is_treated_as_the_receiver_says(
     operation = operations.backfill(machine.name, since=DAY)
     run_pass()
     assert counts(operation) == expected
+
+
+def test_events_that_a_receiver_has_sent_are_delivered(signal: AsyncSignal) -> None:
+    first, second = AsyncSignal(name="tests.first_of_a_chain"), signal
+    listen(second)
+
+    def reacts(sender: object, **kwargs: Any) -> None:
+        second.send(None, n=7)
+
+    first.connect(reacts, name="t.reacts", weak=False)
+    first.send(None)
+    run_pending()
+    machine = connect(signal)
+    operation = operations.backfill(machine.name, since=DAY)
+    run_pass()
+    assert counts(operation) == (1, 1, 0, 0)
+    assert heard(machine) == [7]
 
 
 def test_a_backfill_goes_on_behind_the_last_event_that_was_committed(

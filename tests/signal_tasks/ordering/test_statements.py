@@ -81,17 +81,36 @@ def test_many_sends_take_their_places_by_the_same_statements() -> None:
     assert counts[0] == counts[1]
 
 
-def test_a_batch_gives_its_turns_up_by_two_statements_and_looks_once() -> None:
+CLAIM = (
+    ["WITH"]
+    if postgres
+    else ["BEGIN", "SELECT", "SELECT", "UPDATE", "COMMIT", "SELECT"]
+)
+
+
+def test_a_batch_finishes_by_one_statement_more_and_looks_once_what_is_next() -> None:
     ordered = Ordered()
     handles = ordered.send_all(range(8))
     statements = made(lambda: ordered.run(*handles))
+    finish = ["WITH", "UPDATE"] if postgres else ["UPDATE", "DELETE", "SELECT"]
+    assert statements == [*CLAIM, "BEGIN", *finish, "COMMIT", "SELECT"]
+
+
+def test_without_a_transaction_each_of_a_key_finishes_by_one_statement() -> None:
+    ordered = Ordered(atomic=False)
+    handles = ordered.send_all(range(4))
+    statements = made(lambda: ordered.run(*handles))
+    each = ["WITH"] if postgres else ["BEGIN", "UPDATE", "DELETE", "COMMIT"]
+    last = ["WITH", "UPDATE"] if postgres else ["UPDATE", "DELETE", "SELECT"]
+    assert statements == [*CLAIM, *each * 3, "BEGIN", *last, "COMMIT", "SELECT"]
+
+
+def test_what_waits_is_moved_away_by_one_statement_on_postgresql() -> None:
+    ordered = Ordered(retry=LATER)
+    _first, *others = ordered.send_all(range(4))
+    statements = made(lambda: ordered.run(*others))
     if postgres:
-        claimed, finished = ["WITH"], ["BEGIN", "UPDATE", "DELETE", "SELECT", "COMMIT"]
-        assert statements == [*claimed, *finished, "SELECT"]
-    else:
-        claim = ["BEGIN", "SELECT", "SELECT", "UPDATE", "COMMIT", "SELECT"]
-        finish = ["BEGIN", "UPDATE", "SELECT", "DELETE", "SELECT", "COMMIT"]
-        assert statements == [*claim, *finish, "SELECT"]
+        assert statements == ["WITH", "WITH"]
 
 
 def test_waiting_takes_the_same_statements_whatever_the_number() -> None:

@@ -102,6 +102,16 @@ def test_what_has_finished_meanwhile_is_not_made_due(signal: AsyncSignal) -> Non
     assert set(Delivery.objects.values_list("state", flat=True)) == {"discarded"}
 
 
+def test_what_was_discarded_does_not_stand_before_what_may_be_released(
+    signal: AsyncSignal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(holding, "BATCH", 3)
+    ids = held(12, signal)
+    assert Delivery.objects.filter(pk__in=ids[:10]).discard() == 10
+    assert release_held(GATE, 1, database="default") == 1
+    assert waiting() == ids[11:]
+
+
 def test_an_old_message_may_run_what_is_held(signal: AsyncSignal) -> None:
     held(2, signal)
     assert len(run_pending()) == 2
