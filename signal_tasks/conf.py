@@ -75,6 +75,8 @@ class Settings:
     #: Who presents this token gets the metrics. None: only staff that may see
     #: deliveries.
     METRICS_TOKEN: str | None = None
+    #: Where Flower is; the dashboard leads to its tasks then.
+    FLOWER_URL: str | None = None
     #: Whether sends, publications, claims and runs are traced by OpenTelemetry.
     TRACING: bool = False
     #: How long entries of the audit trail and finished operations are kept.
@@ -157,6 +159,10 @@ def _is_token(value: object) -> bool:
     return isinstance(value, str) and len(value) >= 16 and value.isprintable()
 
 
+def _is_address(value: object) -> bool:
+    return isinstance(value, str) and value.startswith(("https://", "http://", "/"))
+
+
 def _rule(name: str, default: object) -> Rule:
     if name.startswith("KEEP_"):
         return optional(a(timedelta))
@@ -174,6 +180,7 @@ _RULES |= {
     "CONTEXT": Rule(_are_paths, "a list of dotted paths of classes"),
     "QUEUE": optional(A_NAME),
     "METRICS_TOKEN": optional(Rule(_is_token, "a text of at least 16 characters")),
+    "FLOWER_URL": optional(Rule(_is_address, "an address such as https://flower/")),
     "MAX_NEW_DEAD": Rule(
         lambda value: type(value) is int and value >= 0, "a whole number from 0"
     ),

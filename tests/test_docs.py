@@ -20,6 +20,7 @@ from signal_tasks.db.coalesce import merge
 from signal_tasks.db.complete import complete
 from signal_tasks.management.commands.signal_tasks import Command
 from signal_tasks.querysets import DeliveryQuerySet
+from tests.docs.included import with_files
 
 ROOT = Path(__file__).resolve().parents[1]
 SITE = (ROOT / "mkdocs.yml").read_text()
@@ -32,6 +33,20 @@ def test_every_link_within_the_project_leads_somewhere(document: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", document.read_text()):
         if "://" not in target:
             assert (document.parent / target.strip()).exists(), target
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_code_that_is_a_file_of_its_own_is_the_same_in_the_page(document: Path) -> None:
+    text = document.read_text()
+    assert text == with_files(text), "python -m tests.docs.included"
+
+
+def test_what_readme_links_to_needs_no_site_to_be_read() -> None:
+    """A code host shows includes, and the directives of the reference, as they stand."""
+    text = (ROOT / "README.md").read_text()
+    for target in re.findall(r"\]\(([^)#:]+\.md)", text):
+        page = (ROOT / target).read_text()
+        assert not re.findall(r"^(?:--8<--|::: ).*", page, re.MULTILINE), target
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)

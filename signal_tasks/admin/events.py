@@ -10,14 +10,15 @@ from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from signal_tasks.admin.window import MAX_CHILDREN, WindowAdmin, laid_out
+from signal_tasks.admin.window import MAX_CHILDREN, LargeWindowAdmin, laid_out
 from signal_tasks.models import Delivery, Event
+from signal_tasks.redaction import redacted
 
 DELIVERY = '<div><a href="{}">{}</a>: {}</div>'
 
 
 @admin.register(Event)
-class EventAdmin(WindowAdmin):
+class EventAdmin(LargeWindowAdmin):
     """Events."""
 
     list_display = ("signal", "subject", "sent_at", "id")
@@ -55,8 +56,8 @@ class EventAdmin(WindowAdmin):
 
     @admin.display(description=_("payload"))
     def shown_payload(self, event: Event) -> SafeString:
-        """The stored payload, laid out and cut."""
-        return laid_out(event.payload)
+        """The stored payload without what is sensitive, laid out and cut."""
+        return laid_out(redacted(event.signal, event.payload))
 
 
 def _linked(delivery: Delivery) -> tuple[str, str, str]:

@@ -100,7 +100,9 @@ class OperationAdmin(WindowAdmin):
     def shown_selection(self, operation: models.Operation) -> str:
         """The selection, in words."""
         try:
-            return Selection.from_json(operation.stored_selection).words()
+            return Selection.from_json(operation.stored_selection).words_for(
+                operation.kind
+            )
         except (ValueError, TypeError):  # somebody has damaged it
             return operation.stored_selection
 

@@ -25,7 +25,7 @@ def log(
 
 def log_operation(request: HttpRequest, operation: Operation) -> None:
     """Write entries for an operation, and for each delivery that was ticked for it."""
-    words = operation.selection.words()
+    words = operation.selection.words_for(operation.kind)
     message = f"{operation.kind} of {words}: {operation.reason}"
     row = models.Operation(pk=operation.id, kind=operation.kind)
     log(request, [row], message, ADDITION)

@@ -14,6 +14,7 @@ from django.utils.module_loading import import_string
 
 from signal_tasks.alert import ADMINS, Alert, AlertOptions
 from signal_tasks.alerting.state import Due
+from signal_tasks.db.aliases import outbox_aliases
 
 #: The name of the channel of all mail.
 EMAIL = "email"
@@ -96,5 +97,7 @@ def _lines(alert: Alert) -> Iterable[str]:
     yield alert.title[:1].upper() + alert.title[1:]
     since = timezone.localtime(alert.since)
     yield f"{'From' if alert.is_over else 'Since'} {since:%Y-%m-%d %H:%M:%S %Z}"
+    if len(outbox_aliases()) > 1:
+        yield f"In the outbox {alert.database!r}"
     yield f"It was: {alert.text}" if alert.is_over else alert.text
     yield alert.url

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import inspect
 from collections import Counter
 
 from django.core import checks
@@ -9,7 +11,7 @@ from django.core import checks
 from signal_tasks.checks.messages import Messages
 from signal_tasks.delivery.tasks import owns_task
 from signal_tasks.dispatch.forwarding import ForwardedSignal
-from signal_tasks.dispatch.signal import all_signals
+from signal_tasks.dispatch.signal import AsyncSignal, all_signals
 from signal_tasks.registry.registry import registry
 
 
@@ -62,9 +64,34 @@ def receivers_are_held() -> Messages:
         )
 
 
+def sensitive_names_are_known() -> Messages:
+    """W015: a sensitive argument is misspelt, so its value would be shown."""
+    for signal in all_signals():
+        known = _parameters(signal) if signal.sensitive else set()
+        for name in sorted({*signal.sensitive} - known):
+            for close in difflib.get_close_matches(name, known, n=1):
+                yield checks.Warning(
+                    f"{signal.name} is sensitive about {name!r}, which no receiver "
+                    f"names; the value of {close!r} is shown.",
+                    hint=f"Did you mean AsyncSignal(sensitive=({close!r},))? If not, "
+                    "silence this check.",
+                    id="signal_tasks.W015",
+                )
+
+
+def _parameters(signal: AsyncSignal) -> set[str]:
+    """Return the arguments that the receivers of a signal name."""
+    names = {"sender"}
+    for connection in signal.durable_connections:
+        if function := connection.receiver.function():
+            names |= inspect.signature(function).parameters.keys()
+    return names
+
+
 ALL = (
     receivers_own_their_tasks,
     signals_own_their_names,
     arguments_travel,
     receivers_are_held,
+    sensitive_names_are_known,
 )

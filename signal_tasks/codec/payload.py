@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -16,6 +16,9 @@ from signal_tasks.codec.writer import PayloadWriter
 from signal_tasks.exceptions import DecodeError, PayloadError
 
 VERSION = 1
+#: Name of the sender among the sensitive arguments, and under which their names are
+#: stored; see ``redaction``.
+SENDER, SENSITIVE = "sender", "sensitive"
 STACK = "the values are nested too deeply for what is left of the call stack"
 
 # The version stands first, so that it is checked before the rest is read.
@@ -30,16 +33,25 @@ _dumps = json.JSONEncoder(
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """The sender and the keyword arguments that a receiver is called with."""
+    """The sender and the keyword arguments that a receiver is called with.
+
+    ``sensitive`` names those that are shown to nobody.
+    """
 
     sender: object
     kwargs: dict[str, Any]
+    sensitive: Collection[str] = ()
 
 
 def encode(
-    signal_name: str, sender: object, kwargs: Mapping[str, object], *, max_bytes: int
+    signal_name: str,
+    sender: object,
+    kwargs: Mapping[str, object],
+    *,
+    max_bytes: int,
+    sensitive: Collection[str] = (),
 ) -> str:
-    """Return the payload as ASCII text.
+    """Return the payload as ASCII text; it names the sensitive arguments.
 
     Run no query, and no code of the values' own classes, with three exceptions:
     encoders given to ``register_type``, lazy objects and strings, which are evaluated,
@@ -49,7 +61,7 @@ def encode(
         PayloadError: a value cannot travel.
     """
     try:
-        return _encode(PayloadWriter(max_bytes), sender, kwargs, max_bytes)
+        return _encode(PayloadWriter(max_bytes), sender, kwargs, max_bytes, sensitive)
     except Refused as refused:
         raise PayloadError(
             signal_name,
@@ -62,12 +74,17 @@ def encode(
 
 
 def _encode(
-    writer: Writer, sender: object, kwargs: Mapping[str, object], limit: int
+    writer: Writer,
+    sender: object,
+    kwargs: Mapping[str, object],
+    limit: int,
+    sensitive: Collection[str],
 ) -> str:
     head = writer.write_at("sender", sender)
     body = {name: writer.write_at(name, kwargs[name]) for name in kwargs}
     words = _keywords(body, writer)
-    text = _dumps({"v": VERSION, "sender": head, "kwargs": words})
+    marks = {SENSITIVE: list(sensitive)} if sensitive else {}
+    text = _dumps({"v": VERSION, **marks, "sender": head, "kwargs": words})
     if len(text) > limit:
         _refuse_largest({"sender": head, **body}, limit)
     return text
@@ -101,7 +118,8 @@ def decode(text: str, *, on_missing: OnMissing = "reject") -> Payload:
     _check_version(text)
     try:
         found = json.loads(text, object_hook=PayloadReader(on_missing).read)
-        payload = Payload(found["sender"], found["kwargs"])
+        sensitive = found.get(SENSITIVE, ())
+        payload = Payload(found["sender"], found["kwargs"], sensitive)
     except DATA_ERRORS as error:
         problem = shortened(repr(error))
         raise DecodeError(f"the payload is damaged: {problem}") from error

@@ -31,6 +31,8 @@ def _group(parser: ArgumentParser) -> None:
         metavar="FINGERPRINT",
         help="dead letters of this failure group; without one, list the groups",
     )
+    every = "with --group: also the groups without dead letters"
+    parser.add_argument("--all", action="store_true", help=every)
 
 
 @verb(
@@ -46,6 +48,8 @@ def dead(out: Output, given: Given) -> None:
     if given["group"] == "":
         _list_groups(out, given)
         return
+    if given["all"]:
+        raise CommandError("--all is for a list of groups: dead --group --all")
     given = {**given, "state": State.DEAD.value}
     selection = arguments.selected(given)
     found = list(_newest(selection, given["limit"]))
@@ -105,12 +109,14 @@ def _list_groups(out: Output, given: Given) -> None:
         raise CommandError(f"Groups are listed by --receiver only, not by {wrong[0]}.")
     if given["receiver"] is not None:
         names.check_receiver(given["receiver"])
-    groups = operations.failure_groups(receiver=given["receiver"])
+    found = operations.failure_groups(receiver=given["receiver"])
+    groups = [each for each in found if each.dead or given["all"]]
     if given["json"]:
         out.json([asdict(group) for group in groups[: given["limit"]]])
         return
     if not groups:
-        out.say("no failure groups")
+        hidden = " with dead letters; --all lists the others" if found else ""
+        out.say(f"no failure groups{hidden}")
         return
     heading = ("fingerprint", "dead", "failures", "last seen")
     out.say(out.style.MIGRATE_HEADING("{:<16}  {:>8}  {:>8}  {}".format(*heading)))

@@ -33,7 +33,7 @@ def described(operation: Operation) -> dict[str, Any]:
     more = ("reason", "by", "note", "created_at", "finished_at")
     return {
         "id": operation.id,
-        "selection": operation.selection.words(),
+        "selection": operation.selection.words_for(operation.kind),
         "filter": json.loads(operation.selection.to_json()),
         **{name: getattr(operation, name) for name in (*names, *more)},
     }

@@ -60,7 +60,9 @@ def _say_line(out: Output, operation: Operation) -> None:
     numbers = f"{operation.done} of {total}"
     out.say(f"{operation.id}  {operation.kind} {operation.state}, {numbers}")
     who = f"{times.shown(operation.created_at)} by {operation.by or 'nobody'}"
-    out.details(f"{who}: {operation.selection.words()}", operation.note)
+    out.details(
+        f"{who}: {operation.selection.words_for(operation.kind)}", operation.note
+    )
 
 
 def _found(pk: uuid.UUID) -> Operation:

@@ -23,6 +23,7 @@ from signal_tasks.context.carrying import (
     hooks,
 )
 from signal_tasks.context.current import (
+    MAX_CORRELATION,
     CurrentDelivery,
     cause,
     current_delivery,
@@ -30,16 +31,20 @@ from signal_tasks.context.current import (
     running,
 )
 from signal_tasks.context.stored import (
+    StoredContext,
     carried_correlation,
     split_headers,
-    stored_headers,
+    stored_context,
+    stored_correlation,
 )
 
 __all__ = [
     "CAUSES",
+    "MAX_CORRELATION",
     "OWN_NAMES",
     "ContextHook",
     "CurrentDelivery",
+    "StoredContext",
     "carried_correlation",
     "carries_schemas",
     "cause",
@@ -48,5 +53,6 @@ __all__ = [
     "hooks",
     "running",
     "split_headers",
-    "stored_headers",
+    "stored_context",
+    "stored_correlation",
 ]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from signal_tasks import spans, stored_json
 from signal_tasks.context.carrying import CAUSES, hooks
-from signal_tasks.context.current import CORRELATION, correlation
+from signal_tasks.context.current import CORRELATION, MAX_CORRELATION, correlation
+from signal_tasks.error_text import printable
 from signal_tasks.exceptions import DecodeError
 from signal_tasks.spans import TRACEPARENT
 
@@ -16,10 +17,22 @@ from signal_tasks.spans import TRACEPARENT
 REQUEST = "request_id"
 
 
-def stored_headers(
+class StoredContext(NamedTuple):
+    """The context of a send in the columns of its event.
+
+    Attributes:
+        headers: the headers together with the captured context and causes, as text.
+        correlation: the correlation id, to search by; None if it is the event's id.
+    """
+
+    headers: str
+    correlation: str | None
+
+
+def stored_context(
     headers: Mapping[str, Any] | None, causes: Sequence[Sequence[str]] = ()
-) -> str:
-    """Return the text of the headers together with the captured context and causes.
+) -> StoredContext:
+    """Return the headers, and whatever is carried with them, as they are stored.
 
     Raises:
         TypeError: a hook captures something else than a JSON value.
@@ -29,10 +42,18 @@ def stored_headers(
         if (value := hook.capture()) is not None:
             _check_json(hook.name, value)
             carried[hook.name] = value
-    carried |= _own_context(headers or {}, carried)
-    if carried:
-        return json.dumps([headers or {}, carried])
-    return json.dumps(headers) if headers else ""
+    headers = headers or {}
+    carried |= _own_context(headers, carried)
+    if not headers and not carried:
+        return StoredContext("", None)
+    text = json.dumps([headers, carried] if carried else headers)
+    found = headers.get(CORRELATION) or carried_correlation(carried)
+    return StoredContext(text, stored_correlation(found) if found else None)
+
+
+def stored_correlation(text: object) -> str:
+    """Return a correlation id as the column holds it."""
+    return printable(str(text)[:MAX_CORRELATION])[:MAX_CORRELATION]
 
 
 def _own_context(
@@ -65,7 +86,7 @@ def _check_json(name: str, value: object) -> None:
 
 
 def split_headers(text: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the headers and the context that ``stored_headers`` has put together.
+    """Return the headers and the context that ``stored_context`` has put together.
 
     Raises:
         DecodeError: somebody has damaged the text since.

@@ -23,7 +23,7 @@ except ImportError as missing:
         "pip install 'django-signal-tasks[sentry]'"
     ) from missing
 
-from signal_tasks import signals
+from signal_tasks import redaction, signals
 from signal_tasks.exceptions import Retry
 from signal_tasks.fingerprints import fingerprint
 from signal_tasks.states import Reason, State
@@ -64,7 +64,7 @@ def _attempt_finished(details: signals.AttemptFinished, **_: object) -> None:
         return
     event, hint = event_from_exception(
         error,
-        client_options=sentry_sdk.get_client().options,
+        client_options=_options(details.signal),
         mechanism={"type": "signal_tasks", "handled": True},
     )
     found = fingerprint(details.receiver, error)
@@ -72,6 +72,14 @@ def _attempt_finished(details: signals.AttemptFinished, **_: object) -> None:
     event["fingerprint"] = ["signal_tasks", details.receiver, found.value]
     tags = {"attempt": str(details.attempt), "signal": details.signal}
     _capture(event, details, tags | {"event_id": str(details.event_id)}, hint)
+
+
+def _options(signal: str) -> dict[str, Any]:
+    """Return the client's options, without local variables if one is sensitive."""
+    options = sentry_sdk.get_client().options
+    if not redaction.names_of(signal):
+        return options
+    return {**options, "include_local_variables": False}
 
 
 def _level(details: signals.AttemptFinished) -> Any:

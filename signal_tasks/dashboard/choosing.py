@@ -23,7 +23,7 @@ from signal_tasks.reports.moments import YEARS
 from signal_tasks.selection import Selection
 
 SALT = "signal_tasks.dashboard.operation"
-VERBS = ("replay", "discard")
+VERBS = ("replay", "discard", "backfill")
 #: Names in the URL, and what each is in a selection.
 TEXTS: Mapping[str, str] = {
     "receiver": "receiver",
@@ -35,6 +35,8 @@ TEXTS: Mapping[str, str] = {
     "error": "error",
 }
 TIMES = ("since", "until")
+#: What a backfill selects by.
+OF_EVENTS = ("receiver", "signal")
 #: Ids that a URL may name.
 MAX_IDS = 100
 
@@ -50,6 +52,11 @@ class Choice:
     selection: Selection
     number: int
 
+    @property
+    def words(self) -> str:
+        """The selection, as people read it."""
+        return self.selection.words_for(self.verb)
+
     def signed(self) -> str:
         """Return it as text that only this project can have made."""
         return dumps([self.verb, self.number, self.selection.to_json()], salt=SALT)
@@ -59,7 +66,7 @@ def verb_of(query: Mapping[str, Any]) -> str:
     """Return the verb that a URL names."""
     verb = str(query.get("verb", ""))
     if verb not in VERBS:
-        raise BadRequest(f"{verb!r} is neither replay nor discard.")
+        raise BadRequest(f"{verb!r} is none of {', '.join(VERBS)}.")
     return verb
 
 
@@ -72,16 +79,34 @@ def selection_of(query: QueryDict) -> Selection:
     given: dict[str, Any] = {
         field: query[name] for name, field in TEXTS.items() if query.get(name)
     }
+    if ids := query.getlist("id")[:MAX_IDS]:
+        given["ids"] = tuple(ids)
     try:
-        given |= {name: _time(str(query[name])) for name in TIMES if query.get(name)}
-        if ids := query.getlist("id")[:MAX_IDS]:
-            given["ids"] = tuple(ids)
+        given |= _times(query)
         selection = Selection(**given)
     except (ValueError, ArgumentTypeError) as error:
         raise BadRequest(str(error)) from error
     if selection.is_empty:
         raise BadRequest("This selects nothing: name a receiver, a group or ids.")
     return _until_now(selection)
+
+
+def past_events_of(query: QueryDict) -> Selection:
+    """Return the past events that a URL names, up to now; they may have no beginning.
+
+    Raises:
+        ValueError: it makes no sense.
+    """
+    given: dict[str, Any] = {name: query[name] for name in OF_EVENTS if query.get(name)}
+    try:
+        given |= _times(query)
+        return _until_now(Selection(**given))
+    except ArgumentTypeError as error:
+        raise ValueError(str(error)) from error
+
+
+def _times(query: QueryDict) -> dict[str, Any]:
+    return {name: _time(str(query[name])) for name in TIMES if query.get(name)}
 
 
 def _time(text: str) -> datetime | timedelta:

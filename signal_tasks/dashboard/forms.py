@@ -41,7 +41,7 @@ class OperationForm(forms.Form):
     def __init__(self, data: Any = None, *, verb: str, number: int) -> None:
         super().__init__(data, initial={"canary": number > 100}, label_suffix="")
         self.number = number
-        if verb != "replay":
+        if verb == "discard":
             del self.fields["canary"]
         if number <= TYPED_ABOVE:
             del self.fields["typed"]

@@ -18,14 +18,15 @@ def with_pages(
 
     Without the database: the object of a page may be gone.
     """
-    return [(each, _page(request, each)) for each in references]
+    return [(each, page_of(request, each.model, each.pk)) for each in references]
 
 
-def _page(request: HttpRequest, reference: Reference) -> str:
+def page_of(request: HttpRequest, model: str, pk: object) -> str:
+    """Return the page of a row in the admin; empty if this user does not see it."""
     try:
-        meta = apps.get_model(reference.model)._meta
+        meta = apps.get_model(model)._meta
         path = f"admin:{meta.app_label}_{meta.model_name}_change"
-        address = reverse(path, args=[reference.pk])
+        address = reverse(path, args=[pk])
     except (LookupError, ValueError, NoReverseMatch):
         return ""
     sees = request.user.has_perm(f"{meta.app_label}.view_{meta.model_name}")

@@ -33,6 +33,7 @@ def show(
     read: Callable[[str], Mapping[str, Any]],
     *,
     live: bool = True,
+    status: int = 200,
 ) -> HttpResponse:
     """Render a template with what ``read`` returns for the outbox of the page.
 
@@ -45,7 +46,7 @@ def show(
             context = read(database)
     except TooSlow:
         template, context = "too_slow.html", {"seconds": STATEMENT_SECONDS}
-    return _render(request, template, context, live=live)
+    return _render(request, template, context, live=live, status=status)
 
 
 def refused(

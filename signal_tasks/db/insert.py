@@ -25,8 +25,10 @@ from signal_tasks.db.sql import array, array_of_ids, from_now_sql, stored_id
 #: ``signal`` is a reserved word of MySQL, and has to be quoted as MySQL does.
 EVENTS = (
     "INSERT INTO signal_tasks_event "
-    "(id, {signal}, payload, headers, cause_id, subject, sent_at) "
+    "(id, {signal}, payload, headers, cause_id, subject, sent_at{correlation}) "
 )
+#: The last column, which is null unless there is something to write.
+CORRELATION = ", correlation"
 DELIVERIES = (
     "INSERT INTO signal_tasks_delivery (id, event_id, receiver, state, reason, run, "
     "attempts, lease, available_at, next_check_at, publish_count, isolated, orphaned) "
@@ -44,8 +46,8 @@ PENDING_ROW = (
 #: parameter for each value.
 EVENTS_FROM_ARRAYS = """
     INSERT INTO signal_tasks_event (id, signal, payload, headers, cause_id, subject,
-        sent_at)
-    SELECT id, %s, payload, %s, %s, subject, STATEMENT_TIMESTAMP()
+        sent_at, correlation)
+    SELECT id, %s, payload, %s, %s, subject, STATEMENT_TIMESTAMP(), %s
     FROM unnest(%s::uuid[], %s::text[], %s::text[]) AS given(id, payload, subject)
     WHERE {readable}
 """
@@ -80,7 +82,8 @@ class NewRows(NamedTuple):
     """Events of one signal, whose deliveries are due at ``available``.
 
     The relay looks at them at ``checked``. ``anywhere``: see Note [Schemas]. On
-    PostgreSQL a single event may be inserted only if it gets the key ``once``.
+    PostgreSQL a single event may be inserted only if it gets the key ``once``. Their
+    ``correlation`` is None where it is the id of each.
     """
 
     signal: str
@@ -91,6 +94,7 @@ class NewRows(NamedTuple):
     anywhere: bool
     events: Sequence[NewEvent]
     once: Key | None = None
+    correlation: str | None = None
 
 
 def insert(rows: NewRows, *, database: str) -> bool:
@@ -158,32 +162,44 @@ def _from_texts(rows: NewRows, connection: Any) -> Statement:
     params: list[Any] = [rows.once.key, key] if rows.once else []
     params += (key, event.payload, rows.headers, rows.cause_id and str(rows.cause_id))
     params.append(event.subject)
+    if rows.correlation is not None:
+        params.append(rows.correlation)
     for pk, _ in event.deliveries:
         params += (str(pk), key, *due_params, *checked_params)
     guard = (readable, rows.once and rows.once._replace(key=""))
-    sql = _text(connection.alias, rows.signal, names, (due, checked), guard)
+    kind = _Kind(connection.alias, rows.signal, rows.correlation is not None)
+    sql = _text(kind, names, (due, checked), guard)
     return sql, params
+
+
+class _Kind(NamedTuple):
+    """The database, the signal, and whether there is a correlation id."""
+
+    alias: str
+    signal: str
+    correlated: bool
 
 
 @lru_cache(maxsize=256)
 def _text(
-    alias: str,
-    signal: str,
+    kind: _Kind,
     receivers: tuple[str, ...],
     times: tuple[str, str],
     guard: tuple[str, Key | None],
 ) -> str:
     """Return the text of the statement that writes an event for these receivers."""
     readable, key = guard
+    alias, signal, correlated = kind
     connection = connections[alias]
     now, _ = from_now_sql(0.0, alias)
-    into = EVENTS.format(signal=connection.ops.quote_name("signal"))
+    into = _into(connection, correlated=correlated)
     name = _literal(signal, connection)
     first, where = "", f"WHERE {readable}"
     if key is not None:
         held = dedupe.statement(key, alias, signal=name)
         first, where = f"key AS ({held} RETURNING event_id), ", f"FROM key {where}"
-    event = f"SELECT %s::uuid, {name}, %s, %s, %s::uuid, %s, {now} {where}"
+    more = ", %s" if correlated else ""
+    event = f"SELECT %s::uuid, {name}, %s, %s, %s::uuid, %s, {now}{more} {where}"
     if not receivers:
         return f"{into} {event}"
     due, checked = times
@@ -199,6 +215,11 @@ def _text(
     return f"WITH {first}event AS ({into} {event}) {DELIVERIES} {pending}"
 
 
+def _into(connection: Any, *, correlated: bool) -> str:
+    signal = connection.ops.quote_name("signal")
+    return EVENTS.format(signal=signal, correlation=CORRELATION if correlated else "")
+
+
 def _literal(text: str, connection: Any) -> str:
     """Return the text as the driver quotes it, for a statement with parameters."""
     return str(connection.ops.compose_sql("%s", [text])).replace("%", "%%")
@@ -207,7 +228,7 @@ def _literal(text: str, connection: Any) -> str:
 def _parts(events: Sequence[NewEvent], max_params: float) -> list[Sequence[NewEvent]]:
     """Split the events so that no statement has more than ``max_params`` values."""
     deliveries = sum(len(event.deliveries) for event in events)
-    if 6 * max(len(events), deliveries) <= max_params or len(events) == 1:
+    if 7 * max(len(events), deliveries) <= max_params or len(events) == 1:
         return [events]
     half = len(events) // 2
     return [*_parts(events[:half], max_params), *_parts(events[half:], max_params)]
@@ -220,29 +241,32 @@ def _from_values(
     checked, checked_params = _time(rows.checked, connection)
     stored = partial(stored_id, native=connection.features.has_native_uuid_field)
     cause = rows.cause_id and stored(rows.cause_id)
+    more = () if rows.correlation is None else (rows.correlation,)
     parent: list[Any] = []
     children: list[Any] = []
     count = 0
     for event in events:
         key = stored(event.id)
         parent += (key, rows.signal, event.payload, rows.headers, cause, event.subject)
+        parent += more
         count += len(event.deliveries)
         for pk, receiver in event.deliveries:
             children += (stored(pk), key, receiver)
             children += (*due_params, *checked_params)
-    sql, more_sql = _values_sql(connection.alias, len(events), count, due, checked)
+    kind = _Kind(connection.alias, "", bool(more))
+    sql, more_sql = _values_sql(kind, len(events), count, due, checked)
     return [(sql, parent), (more_sql, children)][: 2 if count else 1]
 
 
 @lru_cache(maxsize=64)
 def _values_sql(
-    alias: str, events: int, deliveries: int, due: str, checked: str
+    kind: _Kind, events: int, deliveries: int, due: str, checked: str
 ) -> tuple[str, str]:
-    """Return the texts of both statements for so many rows."""
-    connection = connections[alias]
-    now, _ = from_now_sql(0.0, alias)
-    into = EVENTS.format(signal=connection.ops.quote_name("signal"))
-    event = f"(%s, %s, %s, %s, %s, %s, {now})"
+    """Return the texts of both statements for so many rows of any signal."""
+    connection = connections[kind.alias]
+    now, _ = from_now_sql(0.0, kind.alias)
+    into = _into(connection, correlated=kind.correlated)
+    event = f"(%s, %s, %s, %s, %s, %s, {now}{', %s' if kind.correlated else ''})"
     pending = PENDING.format(receiver="%s", due=due, checked=checked)
     return (
         f"{into} VALUES {', '.join([event] * events)}",
@@ -264,6 +288,7 @@ def _from_arrays(rows: NewRows, connection: Any) -> Statement:
         rows.signal,
         rows.headers,
         rows.cause_id,
+        rows.correlation,
         array_of_ids(keys),
         array(event.payload for event in rows.events),
         array(event.subject for event in rows.events),

@@ -357,6 +357,7 @@ def _record(
         "error": text,
         "traceback": printable(_traceback(error)),
         "worker": process.label()[:255],
+        "task_id": process.task_id,
         "seconds": outcome.seconds,
         "fingerprint": found.value,
     }

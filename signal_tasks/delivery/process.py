@@ -34,6 +34,7 @@ class _Here(threading.local):
 
     messages = 0  # one inside of another where tasks are eager
     over = False
+    task_id = ""
 
 
 @dataclass(slots=True)
@@ -64,9 +65,11 @@ class Process:
         return self._here.messages > 0
 
     @contextmanager
-    def message(self) -> Iterator[None]:
-        """Work on a message in this thread."""
+    def message(self, task_id: str = "") -> Iterator[None]:
+        """Work on a message in this thread; ``task_id`` is the id of its Celery task."""
         here = self._here
+        around = here.task_id
+        here.task_id = task_id or around
         if not here.messages:
             here.over = False
         here.messages += 1
@@ -74,6 +77,7 @@ class Process:
             yield
         finally:
             here.messages -= 1
+            here.task_id = around
 
     def end_message(self) -> None:
         """Begin no further receiver for the message of this thread.
@@ -81,6 +85,14 @@ class Process:
         Its time limit has struck outside of a receiver, or it has been interrupted.
         """
         self._here.over = True
+
+    @property
+    def task_id(self) -> uuid.UUID | None:
+        """The id of the Celery task that this thread works on, if it is one of Celery's."""
+        try:
+            return uuid.UUID(self._here.task_id)
+        except ValueError:
+            return None
 
     def label(self) -> str:
         """Return the name under which attempts of this process are recorded."""

@@ -136,7 +136,9 @@ def register_task(name: str) -> None:
         # Receivers are connected while Django loads the apps, before any model.
         from signal_tasks.delivery.message import process_message
 
-        return _shown(process_message(name, ids, database))
+        with process.message(str(task.request.id or "")):
+            result = process_message(name, ids, database)
+        return _shown(result)
 
 
 _registered: set[str] = set()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from asgiref.sync import sync_to_async
@@ -32,6 +32,7 @@ class SendPaths(Signal):
 
     _durable: Connections
     _key: KeyFunction | None
+    sensitive: tuple[str, ...]
 
     @property
     def name(self) -> str:
@@ -117,6 +118,8 @@ class SendPaths(Signal):
         if receivers:
             keys = coalesce_keys(receivers, sender, named)
             options = with_key(options, self._key, receivers, sender, named)
+            if self.sensitive:
+                options = replace(options, sensitive=self.sensitive)
             event = prepare(self.name, sender, named, receivers, options, keys)
         details = signals.SignalSending(signal=self, sender=sender, kwargs=named)
         signals.signal_sending.send(self, details=details)

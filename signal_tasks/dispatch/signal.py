@@ -33,6 +33,7 @@ from signal_tasks.outbox.options import DAY, PLAIN, Dedupe, OnDuplicate, SendOpt
 from signal_tasks.outbox.ordering import KeyFunction
 from signal_tasks.registry.naming import (
     ReceiverFunction,
+    as_arguments,
     as_names,
     receiver_name,
     signal_name,
@@ -64,9 +65,11 @@ class AsyncSignal(SendPaths):
         key: function of ``sender`` and keywords that returns the key of a send for
             ordered receivers, as ``using(key=...)`` takes it; None leaves it to the
             subject. Called only if a receiver is ordered.
+        sensitive: names of arguments (``"sender"`` is one) whose values are shown
+            nowhere: ``(redacted)`` stands in their place. They are no default subject.
 
     Raises:
-        TypeError: ``key`` is no function.
+        TypeError: ``key`` is no function, or a sensitive name is no string.
     """
 
     def __init__(
@@ -76,11 +79,13 @@ class AsyncSignal(SendPaths):
         name: str | None = None,
         aliases: Iterable[str] = (),
         key: KeyFunction | None = None,
+        sensitive: Iterable[str] = (),
     ) -> None:
         super().__init__(use_caching)
         if key is not None and not callable(key):
             raise TypeError(f"AsyncSignal: key is {key!r}; give a function")
         self._key = key
+        self.sensitive = as_arguments(sensitive)
         self._given_name = name
         self._aliases = as_names(aliases)
         self._module = calling_module(self) if name is None else ""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import uuid
+from collections.abc import Collection
 from typing import Any, ClassVar
 
 from django.db import models
 from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
-from signal_tasks.context import CAUSES, split_headers
+from signal_tasks.context import CAUSES, MAX_CORRELATION, split_headers
 from signal_tasks.db.clock import DatabaseNow, uuid7
 from signal_tasks.querysets import DeliveryQuerySet
 from signal_tasks.states import Reason, State
@@ -21,6 +23,7 @@ class Event(models.Model):
     """One ``send`` of a signal: its payload, once for all its deliveries.
 
     ``subject`` is the object that it is about, as ``app.model:pk``, or empty.
+    ``correlation`` is what its headers say of its correlation id, to search by.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
@@ -32,6 +35,10 @@ class Event(models.Model):
         max_length=MAX_SUBJECT, blank=True, default="", db_default=""
     )
     sent_at = models.DateTimeField(default=DatabaseNow)
+    # Null, and not empty, because SQLite uses a partial index for nothing else.
+    correlation = models.CharField(  # noqa: DJ001
+        max_length=MAX_CORRELATION, null=True, blank=True
+    )
 
     objects: ClassVar[models.Manager[Event]] = models.Manager()
 
@@ -168,7 +175,7 @@ class Attempt(models.Model):
     """One attempt that failed, kept for the people who have to find out why.
 
     An attempt that was deferred any number of ``times`` is one row, of the last time.
-    ``fingerprint`` is that of its ``FailureGroup``.
+    ``fingerprint`` is that of its ``FailureGroup``, ``task_id`` that of its Celery task.
     """
 
     class Consequence(models.TextChoices):
@@ -190,6 +197,7 @@ class Attempt(models.Model):
     error = models.TextField()
     traceback = models.TextField(blank=True)
     worker = models.CharField(max_length=255, blank=True)
+    task_id = models.UUIDField(null=True, blank=True)
     seconds = models.FloatField(null=True, blank=True)
     failed_at = models.DateTimeField(default=DatabaseNow)
     fingerprint = models.CharField(max_length=16, blank=True, default="", db_default="")
@@ -202,8 +210,10 @@ class Attempt(models.Model):
         default_permissions = ("view",)
         ordering = ("pk",)
         indexes = [
+            # The dead letters of a group, the latest first, without reading attempts.
             models.Index(
-                fields=["fingerprint", "consequence"], name="signal_tasks_group"
+                fields=["fingerprint", "consequence", "delivery", "run"],
+                name="signal_tasks_group",
             ),
             # Dead letters are counted by it: see docs/decisions/metrics.md.
             models.Index(
@@ -214,3 +224,17 @@ class Attempt(models.Model):
     def __str__(self) -> str:
         when = f"run {self.run}, attempt {self.number}"
         return f"{self.error_type} in {when} of {self.delivery_id}"
+
+    @classmethod
+    def last_of(
+        cls, ids: Collection[uuid.UUID], *, database: str
+    ) -> dict[uuid.UUID, Attempt]:
+        """Return the last failed attempt of each delivery that has one, by its id.
+
+        In one statement, without the tracebacks.
+        """
+        attempts = cls.objects.using(database)
+        of_these = attempts.filter(delivery_id__in=ids).order_by().values("delivery_id")
+        last = of_these.annotate(last=models.Max("pk")).values("last")
+        found = attempts.filter(pk__in=last).defer("traceback") if ids else ()
+        return {attempt.delivery_id: attempt for attempt in found}

@@ -10,6 +10,7 @@ from signal_tasks.db.aliases import outbox_aliases
 from signal_tasks.dispatch.connection import Connection
 from signal_tasks.dispatch.signal import all_signals
 from signal_tasks.models import Attempt, Delivery, Event
+from signal_tasks.redaction import redacted
 from signal_tasks.steering.keys import place_of
 from signal_tasks.stored_json import shown
 
@@ -61,7 +62,7 @@ def _event(event: Event, database: str) -> dict[str, Any]:
         "sent_at": event.sent_at.isoformat(),
         "cause": event.cause_id and str(event.cause_id),
         "headers": shown(event.headers) if event.headers else {},
-        "payload": shown(event.payload),
+        "payload": shown(redacted(event.signal, event.payload)),
         "deliveries": [_delivery(each, database) for each in deliveries],
     }
 
@@ -96,6 +97,7 @@ def _failure(attempt: Attempt) -> dict[str, Any]:
         "error": attempt.error,
         "fingerprint": attempt.fingerprint,
         "worker": attempt.worker,
+        "task_id": attempt.task_id and str(attempt.task_id),
         "seconds": attempt.seconds,
         "traceback": attempt.traceback,
     }

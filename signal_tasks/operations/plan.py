@@ -57,7 +57,7 @@ class Plan:
         """Return the act, for the audit trail."""
         return audit.Act(
             verb=self.kind,
-            target=self.selection.words(),
+            target=self.selection.words_for(self.kind),
             by=self.by,
             reason=self.reason,
             operation_id=pk,

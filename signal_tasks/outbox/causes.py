@@ -38,7 +38,9 @@ def causes() -> Sequence[Step]:
     if current is None:
         return ()
     payload = current.payload
-    subject = subjects.default(payload.sender, payload.kwargs) if payload else ""
+    subject = ""
+    if payload is not None:
+        subject = subjects.default(payload.sender, payload.kwargs, payload.sensitive)
     before = [Step(*step) for step in current.causes]
     return (*before, Step(current.signal, current.receiver, subject))
 

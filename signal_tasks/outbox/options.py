@@ -47,7 +47,10 @@ class Dedupe:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SendOptions:
-    """The options of a send; ``delay`` is in seconds, ``key`` empty if there is none."""
+    """The options of a send; ``delay`` is in seconds, ``key`` empty if there is none.
+
+    ``sensitive`` is the signal's own, and not one of ``using()``.
+    """
 
     delay: float = 0.0
     at: datetime | None = None
@@ -56,6 +59,7 @@ class SendOptions:
     subject: str | None = None
     key: str = ""
     dedupe: Dedupe | None = None
+    sensitive: tuple[str, ...] = ()
 
     @classmethod
     def checked(  # noqa: PLR0913 - one keyword per option

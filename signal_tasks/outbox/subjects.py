@@ -6,7 +6,7 @@ runs a query.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import lru_cache
 from operator import attrgetter
 from typing import Any
@@ -15,6 +15,7 @@ from django.db.models import Model
 from django.utils.functional import LazyObject
 
 from signal_tasks.codec.instances import unwrapped
+from signal_tasks.codec.payload import SENDER
 from signal_tasks.codec.snapshots import Snapshot
 
 #: Longest subject, in characters.
@@ -49,12 +50,18 @@ def checked(subject: Any) -> str | None:
     return text
 
 
-def default(sender: object, named: Mapping[str, object]) -> str:
+def default(
+    sender: object, named: Mapping[str, object], sensitive: Collection[str] = ()
+) -> str:
     """Return the subject of a send that names none; empty if that is not clear.
 
     It is the sender if that is a model instance, else the only model instance among
-    the arguments, however many of them hold it.
+    the arguments, however many of them hold it. Sensitive ones are none of them: a
+    subject is shown.
     """
+    if sensitive:
+        named = {name: named[name] for name in named if name not in sensitive}
+        sender = None if SENDER in sensitive else sender
     instance = _instance(sender)
     if instance is not None:
         return _stored(instance)

@@ -78,13 +78,14 @@ def prepare(
         raise TypeError("'signal' is handed to receivers by Django; rename it")
     check_depth(signal)
     limit = settings().MAX_PAYLOAD_BYTES
-    payload = codec.encode(signal, sender, named, max_bytes=limit)
+    hidden = options.sensitive
+    payload = codec.encode(signal, sender, named, max_bytes=limit, sensitive=hidden)
     database = alias_for(options.database, sender)
     if coalesced and not options.immediate:
         raise ValueError(_delayed(signal, next(iter(coalesced))))
     subject = options.subject
     if subject is None:
-        subject = subjects.default(sender, named)
+        subject = subjects.default(sender, named, hidden)
     key = ordering_key(signal, options.key or subject, receivers)
     return EncodedEvent(
         signal, payload, receivers, options, database, subject, key, coalesced
@@ -131,10 +132,10 @@ def _write_all(remaining: Iterator[EncodedEvent]) -> list[NewEvent]:
     if not (batch := list(islice(remaining, BATCH))):
         return written
     database = batch[0].database
-    headers = context.stored_headers(batch[0].options.headers, causes())
+    stored = context.stored_context(batch[0].options.headers, causes())
     with DropIfLost(database), transaction.atomic(using=database, savepoint=False):
         turns: list[NewTurn] = []
-        while batch and (new := _insert(batch, _rows(batch, headers), turns)):
+        while batch and (new := _insert(batch, _rows(batch, stored), turns)):
             written += new
             batch = list(islice(remaining, BATCH))
         sequences.join(turns, database=database)
@@ -157,10 +158,10 @@ def write_once(event: EncodedEvent, dedupe: Dedupe) -> NewEvent | uuid.UUID:
 
 
 def _write_once(event: EncodedEvent, dedupe: Dedupe) -> NewEvent | uuid.UUID:
-    headers = context.stored_headers(event.options.headers, causes())
+    stored = context.stored_context(event.options.headers, causes())
     database = event.database
     with DropIfLost(database), transaction.atomic(using=database, savepoint=False):
-        rows = _rows([event], headers)
+        rows = _rows([event], stored)
         turns: list[NewTurn] = []
         (new,) = rows.events
         key = Key(event.signal, dedupe.key, dedupe.seconds, rows.anywhere)
@@ -216,7 +217,7 @@ def _insert(
     return written
 
 
-def _rows(batch: Sequence[EncodedEvent], headers: str) -> NewRows:
+def _rows(batch: Sequence[EncodedEvent], stored: context.StoredContext) -> NewRows:
     first = batch[0]
     options = first.options
     events = [
@@ -231,7 +232,8 @@ def _rows(batch: Sequence[EncodedEvent], headers: str) -> NewRows:
     due = options.at or options.delay
     return NewRows(
         signal=first.signal,
-        headers=headers,
+        headers=stored.headers,
+        correlation=stored.correlation,
         cause_id=context.cause(),
         available=due,
         checked=settings().REPUBLISH_AFTER if options.immediate else due,

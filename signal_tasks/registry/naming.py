@@ -47,6 +47,22 @@ def as_names(aliases: str | Iterable[str]) -> tuple[str, ...]:
     return (aliases,) if isinstance(aliases, str) else tuple(aliases)
 
 
+def as_arguments(names: str | Iterable[str]) -> tuple[str, ...]:
+    """Return the names of sensitive arguments; a single one may be given as a string.
+
+    Raises:
+        TypeError: one of them is no name of an argument.
+    """
+    found = as_names(names)
+    for name in found:
+        if not isinstance(name, str) or not name.isidentifier():
+            raise TypeError(
+                f"AsyncSignal: sensitive names {name!r}; give the names of arguments, "
+                'as sensitive=("email",)'
+            )
+    return found
+
+
 def receiver_name(function: ReceiverFunction, name: str | None, uid: object) -> str:
     """Return the stable name of a receiver, or raise ``ImproperlyConfigured``."""
     if name is not None:

@@ -117,7 +117,7 @@ def delivery(database: str, pk: uuid.UUID) -> DeliveryReport | None:
     steps = _steps(row, attempts[:MAX_ATTEMPTS], _operation(database, pk), worker)
     return DeliveryReport(
         row=row,
-        payload=show(row.event.payload),
+        payload=show(row.event.signal, row.event.payload),
         steps=sorted(steps, key=lambda step: step.at),
         attempts_are_cut=len(attempts) > MAX_ATTEMPTS,
         siblings=found[:MAX_SIBLINGS],
@@ -219,7 +219,7 @@ def _group(
         return None, bounds.Count(0)
     group = FailureGroup.objects.using(database).filter(pk=fingerprint).first()
     others = Delivery.objects.using(database).of_group(fingerprint).exclude(pk=row.pk)
-    return group, bounds.count(others)
+    return group, bounds.count(others, bounds.FEW_COUNTED)
 
 
 # -- why it waits -------------------------------------------------------------------

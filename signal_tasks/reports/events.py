@@ -9,19 +9,18 @@ from datetime import datetime, timedelta
 from typing import Any, Self
 from urllib.parse import urlencode
 
+from django.db.models import QuerySet
 from django.utils import timezone
 
-from signal_tasks.db.clock import id_at
+from signal_tasks.context import stored_correlation
+from signal_tasks.db.clock import id_at, moment_of
 from signal_tasks.models import Attempt, Delivery, Event
-from signal_tasks.reports import waterfall
+from signal_tasks.reports import bounds, waterfall
 from signal_tasks.reports.moments import id_of, moment, word
 from signal_tasks.reports.payloads import ShownPayload, show
 
 #: Events of one page, deliveries of one event, and steps of a chain that are shown.
 PAGE, MAX_DELIVERIES, MAX_CHAIN = 50, 100, 50
-#: Effects are looked for among the events that were sent so long after an event: there
-#: is no index of causes.
-EFFECTS_WITHIN = timedelta(hours=1)
 #: The ids of events are made by the clocks of their senders, which may differ by this.
 CLOCKS_DIFFER = timedelta(minutes=5)
 
@@ -35,11 +34,13 @@ class EventFilter:
         signal: the full name.
         since: only events sent at this time or later.
         until: only events sent before.
+        correlation: the correlation id of all that came of one.
         before: id of an event; only older ones are listed.
     """
 
     subject: str = ""
     signal: str = ""
+    correlation: str = ""
     since: datetime | None = None
     until: datetime | None = None
     before: uuid.UUID | None = None
@@ -50,6 +51,7 @@ class EventFilter:
         return cls(
             subject=word(query.get("subject")),
             signal=word(query.get("signal")),
+            correlation=word(query.get("correlation")),
             since=moment(query.get("since")),
             until=moment(query.get("until")),
             before=id_of(query.get("before")),
@@ -80,10 +82,18 @@ class EventLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventPage:
-    """A page of events; ``older`` is the query of the next one, if there is one."""
+    """A page of events.
+
+    Attributes:
+        lines: the events.
+        older: the query of the next page, if there is one.
+        searched_to: events of a signal were looked for among the latest ones, back to
+            this moment; the next page looks further. None if none is left.
+    """
 
     lines: Sequence[EventLine]
     older: str = ""
+    searched_to: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,26 +109,36 @@ class EventReport:
     causes: Sequence[Event]
     effects: Sequence[Event]
     effects_are_cut: bool
-    effects_until: datetime | None
     waterfall: waterfall.Waterfall
+
+    @property
+    def correlation(self) -> str:
+        """The correlation id of the event and of all that came of the same."""
+        return self.row.correlation or str(self.row.pk)
 
 
 def events(database: str, wanted: EventFilter) -> EventPage:
-    """Return the latest events that match; two statements."""
-    rows = Event.objects.using(database).order_by("-pk")
-    if wanted.subject:
-        rows = rows.filter(subject=wanted.subject)
-    if wanted.signal:
-        rows = rows.filter(signal=wanted.signal)
-    if wanted.since is not None:
-        first = id_at(wanted.since - CLOCKS_DIFFER)
-        rows = rows.filter(pk__gte=first, sent_at__gte=wanted.since)
-    if wanted.until is not None:
-        last = id_at(wanted.until + CLOCKS_DIFFER)
-        rows = rows.filter(pk__lt=last, sent_at__lt=wanted.until)
-    if wanted.before is not None:
-        rows = rows.filter(pk__lt=wanted.before)
-    found = list(rows[: PAGE + 1])
+    """Return the latest events that match; at most four statements.
+
+    No index finds the events of a signal: each page looks at so many of the latest.
+    """
+    rows, edge = _made(database, wanted), None
+    if wanted.signal and not wanted.subject and not wanted.correlation:
+        edge = bounds.edge(rows, "pk")
+    if edge is not None:
+        rows = rows.filter(pk__gt=edge)
+    conditions = {
+        "subject": wanted.subject,
+        "signal": wanted.signal,
+        "sent_at__gte": wanted.since,
+        "sent_at__lt": wanted.until,
+    }
+    rows = rows.filter(**{key: value for key, value in conditions.items() if value})
+    rows = rows.order_by("-pk")
+    if wanted.correlation:
+        found = _correlated(rows, wanted.correlation)
+    else:
+        found = list(rows[: PAGE + 1])
     more, found = len(found) > PAGE, found[:PAGE]
     states = _states(database, [event.pk for event in found])
     lines = [
@@ -127,13 +147,42 @@ def events(database: str, wanted: EventFilter) -> EventPage:
             signal=event.signal,
             subject=event.subject,
             sent_at=event.sent_at,
-            payload=show(event.payload),
+            payload=show(event.signal, event.payload),
             states=states.get(event.pk, {}),
         )
         for event in found
     ]
-    older = wanted.query(before=found[-1].pk) if more else ""
-    return EventPage(lines=lines, older=older)
+    if more:
+        return EventPage(lines=lines, older=wanted.query(before=found[-1].pk))
+    if edge is None:
+        return EventPage(lines=lines)
+    # The edge itself was not searched: the next page begins with it.
+    beyond = uuid.UUID(int=edge.int + 1)
+    return EventPage(
+        lines=lines, older=wanted.query(before=beyond), searched_to=moment_of(edge)
+    )
+
+
+def _made(database: str, wanted: EventFilter) -> QuerySet[Event]:
+    """Return the events whose ids are of the time that is wanted."""
+    rows: QuerySet[Event] = Event.objects.using(database)
+    if wanted.since is not None:
+        rows = rows.filter(pk__gte=id_at(wanted.since - CLOCKS_DIFFER))
+    if wanted.until is not None:
+        rows = rows.filter(pk__lt=id_at(wanted.until + CLOCKS_DIFFER))
+    if wanted.before is not None:
+        rows = rows.filter(pk__lt=wanted.before)
+    return rows
+
+
+def _correlated(rows: QuerySet[Event], correlation: str) -> list[Event]:
+    """Return those of one correlation id: it may be the id of the first of them."""
+    stored = stored_correlation(correlation)
+    found = list(rows.filter(correlation=stored)[: PAGE + 1])
+    first = id_of(correlation)
+    if first is not None and len(found) <= PAGE:
+        found += rows.filter(pk=first, correlation=None)
+    return found
 
 
 def _states(
@@ -157,11 +206,10 @@ def event(database: str, pk: uuid.UUID) -> EventReport | None:
     is_cut, deliveries = len(deliveries) > MAX_DELIVERIES, deliveries[:MAX_DELIVERIES]
     failures = _failures(database, [each.pk for each in deliveries])
     now = timezone.now()
-    until, is_all = _effects_until(row, deliveries, now)
-    effects = _effects(database, row, until)
+    effects = _effects(database, row)
     return EventReport(
         row=row,
-        payload=show(row.payload),
+        payload=show(row.signal, row.payload),
         headers=_headers(row),
         deliveries=deliveries,
         deliveries_are_cut=is_cut,
@@ -169,30 +217,14 @@ def event(database: str, pk: uuid.UUID) -> EventReport | None:
         causes=_causes(database, row),
         effects=effects[:MAX_CHAIN],
         effects_are_cut=len(effects) > MAX_CHAIN,
-        effects_until=None if is_all else until,
         waterfall=waterfall.waterfall(row.sent_at, deliveries, failures, now),
     )
 
 
-def _effects(database: str, row: Event, until: datetime) -> list[Event]:
-    """Return the events that its receivers have sent, up to a moment."""
-    sent = Event.objects.using(database).filter(
-        cause_id=row.pk, pk__gt=row.pk, pk__lt=id_at(until)
-    )
-    return list(sent.order_by("pk")[: MAX_CHAIN + 1])
-
-
-def _effects_until(
-    row: Event, deliveries: Sequence[Delivery], now: datetime
-) -> tuple[datetime, bool]:
-    """Return up to when effects are looked for, and whether none can be later.
-
-    A delivery that has finished sends nothing any more.
-    """
-    last = max((each.finished_at or now for each in deliveries), default=row.sent_at)
-    until = last + CLOCKS_DIFFER
-    longest = row.sent_at + EFFECTS_WITHIN
-    return min(until, longest), until <= longest
+def _effects(database: str, row: Event) -> list[Event]:
+    """Return the first events that its receivers have sent; one more than are shown."""
+    sent = Event.objects.using(database).filter(cause_id=row.pk).order_by("pk")
+    return list(sent.defer("payload", "headers")[: MAX_CHAIN + 1])
 
 
 def _headers(row: Event) -> Mapping[str, Any]:

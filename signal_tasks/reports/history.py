@@ -51,7 +51,10 @@ class Column:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chart:
-    """Attempts per minute or hour, failed ones in another colour."""
+    """Attempts per minute or hour, failed ones in another colour.
+
+    ``most`` is the highest number of them in one; 0 if there was none at all.
+    """
 
     columns: Sequence[Column]
     span: Span
@@ -114,9 +117,9 @@ def chart(database: str, span: Span, receiver: str = ALL) -> Chart:
     found = {start: (done, retried + dead) for start, done, retried, dead in counted}
     first = (_first(span) // span.step) * span.step
     number = span.seconds // span.step + 1
-    most = max([sum(each) for each in found.values()] + [1])
+    most = max([sum(each) for each in found.values()] + [0])
     columns = [
-        _column(index, number, found.get(first + index * span.step, (0, 0)), most)
+        _column(index, number, found.get(first + index * span.step, (0, 0)), most or 1)
         for index in range(number)
     ]
     return Chart(columns=columns, span=span, most=most)

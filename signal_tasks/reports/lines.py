@@ -13,6 +13,11 @@ def changing(verb: str, selection: Selection, **options: object) -> str:
     return command_line(verb, *ids, **given, all=selection.is_empty)
 
 
+def backfilling(receiver: str) -> str:
+    """Return the command that delivers past events to a receiver."""
+    return command_line("backfill", receiver=receiver, since="3d")
+
+
 def steering(verb: str, target: str, **options: object) -> str:
     """Return the command that pauses, resumes, limits or clears a target."""
     return command_line(verb, target, **options)

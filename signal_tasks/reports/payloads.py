@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from signal_tasks.redaction import REDACTED, redacted
 from signal_tasks.stored_json import shown
 
 #: Longest text of one value, and of a whole line (characters).
@@ -57,8 +58,9 @@ class ShownPayload:
         return _cut(text, MAX_LINE)
 
 
-def show(text: str) -> ShownPayload:
+def show(signal: str, payload: str) -> ShownPayload:
     """Return a stored payload as people read it; damaged ones as they are."""
+    text = redacted(signal, payload)
     found = shown(text)
     if not isinstance(found, dict) or "kwargs" not in found:
         return ShownPayload(sender="", arguments={"payload": _cut(str(text))})
@@ -81,7 +83,7 @@ def value_text(value: object, level: int = 0) -> str:
     if level > MAX_LEVELS:
         return "..."
     if isinstance(value, str):
-        return _cut(repr(value))
+        return REDACTED if value == REDACTED else _cut(repr(value))
     if isinstance(value, list):
         return _cut(f"[{_items(value, level)}]")
     if isinstance(value, dict):

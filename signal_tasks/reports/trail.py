@@ -118,6 +118,6 @@ def trail(database: str, wanted: TrailFilter) -> TrailPage:
 
 def _words(row: Operation) -> str:
     try:
-        return selection_of(row).words()
+        return selection_of(row).words_for(row.kind)
     except (ValueError, TypeError):  # somebody has damaged it
         return row.stored_selection

@@ -7,34 +7,23 @@ for that here: a retry is due at once. It works again when this is over.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from datetime import timedelta
 from uuid import uuid4
 
 from django.contrib.auth.models import Permission, User
 from django.db.models import QuerySet
 from django.utils import timezone
-from shop.fault_demo.faults import break_mail, confirm_orders, repair_mail
 
 from orders.models import Order
 from orders.services import cancel_order
+from shop.incident.faults import break_mail, confirm_orders, repair_mail
 from signal_tasks import AsyncSignal, Reject, operations
 from signal_tasks.models import Delivery, FailureGroup
 from signal_tasks.operations import Selection
 from signal_tasks.states import State
 from signal_tasks.testing import run_pending
+from tests.browser.people import CANCELLATION, CONFIRMATION, PASSWORD, ROLES
 
-PASSWORD = "correct horse battery"
-#: Who uses the dashboard, and with which permissions of the library.
-ROLES: dict[str, Sequence[str]] = {
-    "viewer": ["view_delivery"],
-    "operator": [
-        *("view_delivery", "replay_delivery", "cancel_operation", "pause_target"),
-    ],
-    "stranger": [],
-}
-CONFIRMATION = "notifications.receivers.send_order_confirmation"
-CANCELLATION = "notifications.receivers.send_order_cancellation"
 TIMEOUT = 60.0
 
 

@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import count
 
 from playwright.sync_api import Page
 
 Links = Callable[[str], str]  # waits for the newest link that was sent to an address
-BOTH = ["Send order confirmation succeeded", "Update inventory succeeded"]
+ALL = [
+    "Send order confirmation succeeded",
+    "Send proof succeeded",
+    "Update inventory succeeded",
+]
+
+PASSWORD = "correct horse battery"
+#: Who uses the dashboard, and with which permissions of the library.
+ROLES: dict[str, Sequence[str]] = {
+    "viewer": ["view_delivery"],
+    "oncall": [
+        *("view_delivery", "replay_delivery", "cancel_operation", "pause_target"),
+    ],
+    "stranger": [],
+}
+CONFIRMATION = "notifications.receivers.send_order_confirmation"
+CANCELLATION = "notifications.receivers.send_order_cancellation"
 
 
 def accept(complaints: list[str], status: str) -> None:

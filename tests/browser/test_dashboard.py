@@ -8,6 +8,7 @@ from typing import Literal, Protocol
 from urllib.parse import urlsplit
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from django.urls import resolve
 from playwright.sync_api import (
     Browser,
@@ -22,8 +23,14 @@ from playwright.sync_api import (
 
 from signal_tasks.dashboard import urls
 from tests.browser.conftest import RunningShop
-from tests.browser.incident import CANCELLATION, CONFIRMATION, PASSWORD
-from tests.browser.people import Links, Person, accept
+from tests.browser.people import (
+    CANCELLATION,
+    CONFIRMATION,
+    PASSWORD,
+    Links,
+    Person,
+    accept,
+)
 from tests.browser.test_accessibility import barriers
 
 #: Without one exception.
@@ -42,6 +49,8 @@ SCREENS: tuple[tuple[int, Literal["light", "dark"]], ...] = (
 )
 #: How much wider the page is than the screen.
 OVERFLOW = "document.documentElement.scrollWidth - innerWidth"
+#: What the page remembers of a live view that was paused.
+PAUSED = "signal-tasks-paused"
 LOADED_ONCE = "window.loadedOnce"
 #: The outline of what has the focus, and its text.
 FOCUSED = """() => {
@@ -156,6 +165,15 @@ def pages_of(page: Page, base: str) -> Iterator[str]:
         waiting += [path for path in paths if path.startswith(HOME)]
 
 
+def faint(page: Page) -> list[str]:
+    """Return what is hard to read in these colours; all else is as in others."""
+    rules = {"runOnly": ["color-contrast"]}
+    results = Axe().run(page, options=rules).response
+    return [
+        str(node["html"]) for each in results["violations"] for node in each["nodes"]
+    ]
+
+
 def test_each_page_is_for_everybody_on_every_screen(
     log_in: LogIn, stack: RunningShop
 ) -> None:
@@ -167,7 +185,7 @@ def test_each_page_is_for_everybody_on_every_screen(
         for width, scheme in SCREENS:
             page.set_viewport_size({"width": width, "height": 900})
             page.emulate_media(color_scheme=scheme)
-            found += barriers(page)
+            found += barriers(page) if scheme == "light" else faint(page)
             if page.evaluate(OVERFLOW) > 0:
                 found.append(f"{kind} is wider than {width} pixels")
     assert found == []
@@ -236,7 +254,7 @@ def test_nothing_is_refreshed_for_nobody(log_in: LogIn) -> None:
 
 def open_group(page: Page, receiver: str) -> None:
     """Go to the failure group of a receiver as a person does."""
-    page.goto(f"{GROUPS}?receiver={receiver}")
+    page.goto(f"{GROUPS}?every=1&receiver={receiver}")
     page.locator("[data-row] a").first.click()
     page.get_by_role("heading", level=1).get_by_text(receiver).wait_for()
 
@@ -250,14 +268,15 @@ def replay(page: Page, reason: str, **options: str) -> None:
 
 
 def confirm(page: Page) -> None:
+    """Confirm it, and see the page of the operation."""
     page.get_by_role("button", name="Yes, replay").click()
-    page.get_by_role("progressbar").wait_for()
+    page.get_by_text("Asked for by").wait_for()
 
 
 def test_a_group_is_replayed_in_steps_once_its_cause_is_mended(
     log_in: LogIn, stack: RunningShop
 ) -> None:
-    page = log_in("operator")
+    page = log_in("oncall")
     mail_is_broken = stack.var / MAIL_IS_BROKEN
     mail_is_broken.touch()
     open_group(page, CONFIRMATION)
@@ -278,34 +297,34 @@ def test_a_group_is_replayed_in_steps_once_its_cause_is_mended(
     state(page, "done")
     open_group(page, CONFIRMATION)
     expect(page.locator(".lead")).to_contain_text("0 dead letters")
-    page.goto("/signals/log/?by=operator")
-    expect(page.locator("[data-row]")).to_have_count(3)
+    page.goto("/signals/log/?by=oncall")
     expect(page.locator("main")).to_contain_text("It is still down.")
 
 
 def test_an_operation_is_cancelled_and_leaves_the_rest_as_it_is(log_in: LogIn) -> None:
-    page = log_in("operator")
+    page = log_in("oncall")
     open_group(page, CANCELLATION)
+    dead = int(page.locator(".lead").inner_text().split()[0])
     replay(page, "One, to see.", rate="1/h")
     confirm(page)
-    expect(page.locator(".lead")).to_contain_text("1 of 3")
+    expect(page.locator(".lead")).to_contain_text(f"1 of {dead}")
     page.get_by_role("button", name="Cancel it").click()
     state(page, "cancelled")
     open_group(page, CANCELLATION)
-    expect(page.locator(".lead")).to_contain_text("2 dead letters")
+    expect(page.locator(".lead")).to_contain_text(f"{dead - 1} dead letter")
 
 
 # -- for whom -----------------------------------------------------------------------
 
 
 def test_each_role_sees_and_does_what_it_may(log_in: LogIn, said: list[str]) -> None:
-    operator, viewer, stranger = map(log_in, ("operator", "viewer", "stranger"))
+    operator, viewer, stranger = map(log_in, ("oncall", "viewer", "stranger"))
     page = f"/signals/receivers/{CANCELLATION}/"
     operator.goto(page)
     pause = operator.locator(".card", has=operator.get_by_role("heading", name="Pause"))
     pause.get_by_label("Why").fill("The text is wrong.")
     pause.get_by_role("button", name="Pause").click()
-    operator.get_by_text("by operator since").wait_for()
+    operator.get_by_text("by oncall since").wait_for()
     assert operator.get_by_role("button", name="Limit").count() == 0
     assert operator.get_by_role("link", name="Replay its dead letters").count() == 1
     assert operator.get_by_role("link", name="Discard its dead letters").count() == 0
@@ -329,39 +348,43 @@ def test_each_role_sees_and_does_what_it_may(log_in: LogIn, said: list[str]) -> 
 
 
 def test_the_keyboard_is_enough(log_in: LogIn) -> None:
-    page = log_in("operator")
-    page.goto(GROUPS)
-    keys, chosen = page.keyboard, page.locator(".chosen")
-    keys.press("/")
-    expect(page.get_by_label("Receiver")).to_be_focused()
-    keys.type("jk?")  # are letters here
-    assert page.get_by_label("Receiver").input_value() == "jk?"
-    keys.press("Control+a")
-    keys.press("Delete")
-    keys.press("Enter")
+    page = log_in("oncall")
+    page.goto("/signals/events/")
+    keys, chosen = page.keyboard, page.locator(".chosen a").first
     keys.press("j")
-    first = chosen.inner_text()
+    first = chosen.get_attribute("href")
     keys.press("j")
-    assert chosen.inner_text() != first
+    assert chosen.get_attribute("href") != first
     keys.press("k")
-    assert chosen.inner_text() == first
     with page.expect_response(page.url):
         keys.press("r")
-    expect(chosen).to_have_text(re.compile("dead|NotSent|Reject"))
+    page.wait_for_timeout(300)  # until the answer is shown
+    assert chosen.get_attribute("href") == first
     keys.press("?")
     expect(page.get_by_role("heading", name="Keys")).to_be_visible()
     keys.press("Escape")
     expect(page.get_by_role("heading", name="Keys")).to_be_hidden()
     keys.press("Enter")
-    page.wait_for_url("**/dead/*/")
+    page.wait_for_url(f"**{first}")
+
+
+def test_letters_are_no_keys_where_one_types(log_in: LogIn) -> None:
+    page = log_in("oncall")
+    page.goto(GROUPS)
+    page.keyboard.press("/")
+    page.keyboard.type("?jk/")
+    expect(page.get_by_label("Receiver")).to_have_value("?jk/")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/?receiver=*")
+    expect(page.locator("main")).to_contain_text("No group has dead letters.")
 
 
 def test_the_focus_goes_through_the_page_in_its_order_and_is_seen(
     log_in: LogIn,
 ) -> None:
-    page = log_in("operator")
-    page.goto("/signals/receivers/notifications.receivers.send_order_cancellation/")
-    page.get_by_role("button", name="Live").click()
+    page = log_in("oncall")
+    page.add_init_script(f"sessionStorage.setItem('{PAUSED}', 'yes')")
+    page.goto(f"/signals/receivers/{CANCELLATION}/")
     inside = page.locator(
         "a[href], button:visible, summary, main :is(input:visible, pre, [tabindex='0'])"
     )
@@ -375,9 +398,7 @@ def test_the_focus_goes_through_the_page_in_its_order_and_is_seen(
     assert reached == wanted
 
 
-def test_without_a_script_only_what_is_live_is_missing(
-    log_in: LogIn, stack: RunningShop
-) -> None:
+def test_without_a_script_only_what_is_live_is_missing(log_in: LogIn) -> None:
     page = log_in("owner", script=False)
     page.goto(HOME)
     assert page.get_by_role("button", name="Live").count() == 0
@@ -389,14 +410,15 @@ def test_without_a_script_only_what_is_live_is_missing(
     expect(page.locator("[data-row]")).to_have_count(1)
     page.locator("[data-row] a").first.click()
     page.get_by_role("link", name="send_order_confirmation").click()
-    page.get_by_text("Traceback").first.click()
+    page.locator("summary").first.click()
     expect(page.locator("pre").first).to_be_visible()
 
-    open_group(page, CANCELLATION)
+    page.goto("/signals/blocked/")
+    page.locator("[data-row] a").first.click()
     replay(page, "No script.", rate="often")
     page.get_by_role("button", name="Yes, replay").click()
     expect(page.get_by_role("alert")).to_contain_text("often")
-    page.get_by_label("Rate").fill("1/h")
+    page.get_by_label("Rate").fill("")
     confirm(page)
-    page.get_by_role("button", name="Cancel it").click()
-    page.get_by_role("heading", level=1).get_by_text("cancelled").wait_for()
+    while page.locator("h1 .tag").inner_text() != "done":
+        page.reload()

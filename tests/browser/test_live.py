@@ -60,7 +60,7 @@ def test_a_change_is_said_to_whoever_does_not_see_it(
     person.prove()
     with stack.sleeping_workers():
         person.confirm()
-    person.page.locator("#say", has_text="2 of 2 done").wait_for(state="attached")
+    person.page.locator("#say", has_text="3 of 3 done").wait_for(state="attached")
 
 
 def test_a_form_that_is_on_its_way_is_not_sent_again(person: Person) -> None:

@@ -40,7 +40,7 @@ def links(post_office: PostOffice) -> Links:
 
 @pytest.fixture(scope="module", autouse=True)
 def _kept_running(stack: RunningShop) -> Iterator[None]:
-    """Start again what dies, and kill a worker when the fault demo asks."""
+    """Start again what dies, and kill a worker when the page of the incident asks."""
     over = threading.Event()
     # What this thread starts dies with it: it stays until the last test.
     keeper = threading.Thread(target=stack.run, args=(over.is_set,))
@@ -216,7 +216,7 @@ def test_the_totals_are_equal_whatever_is_broken_meanwhile(
     person: Person, post_office: PostOffice
 ) -> None:
     page = person.page
-    page.goto("/machine/")
+    page.goto("/incident/")
     page.get_by_role("button", name="Break the mail server").click()
     person.see("mail server down")
     page.get_by_role("button", name="Confirm 100 orders").click()
@@ -224,5 +224,5 @@ def test_the_totals_are_equal_whatever_is_broken_meanwhile(
     person.see("killed with SIGKILL")
     page.get_by_role("button", name="Repair the mail server").click()
     page.get_by_text("100 = 100 = 100").first.wait_for(timeout=TIMEOUT)
-    to_machine = [m for m in post_office.received if m["To"] == "machine@example.com"]
-    assert len({m["Message-ID"] for m in to_machine}) == 100
+    sent = [m for m in post_office.received if m["To"] == "incident@example.com"]
+    assert len({m["Message-ID"] for m in sent}) == 100

@@ -5,7 +5,7 @@ from __future__ import annotations
 from playwright.sync_api import BrowserContext, Page
 
 from tests.browser.conftest import RunningShop
-from tests.browser.people import BOTH, Person, accept
+from tests.browser.people import ALL, Person, accept
 
 CANDLE = "Last winter's candle"  # of which two are left
 PAGES = (
@@ -13,7 +13,8 @@ PAGES = (
     "/products/enamel-camp-mug/",
     "/basket/",
     "/orders/",
-    "/machine/",
+    "/incident/",
+    "/inbox/",
     "/health/",
     "/nowhere/",
 )
@@ -31,15 +32,19 @@ def test_a_person_watches_inventory_and_email_happen(
 ) -> None:
     person.order("Olive wood spoon", 2)
     assert "is placed" in person.message()
-    assert person.steps() == []
+    assert len(person.steps()) == 1
     person.prove()
     with stack.sleeping_workers():
         person.confirm()
         assert "is confirmed" in person.message()
-        assert all(step.endswith("pending") for step in person.steps())
+        assert sorted(person.steps()) == [
+            "Send order confirmation pending",
+            "Send proof succeeded",
+            "Update inventory pending",
+        ]
         person.page.evaluate("window.loadedOnce = true")
     person.wait_for_the_end()
-    assert sorted(person.steps()) == BOTH
+    assert sorted(person.steps()) == ALL
     person.see("Your order", f"to {person.address}")
     assert person.page.evaluate("window.loadedOnce")
 
@@ -53,7 +58,7 @@ def test_whoever_confirms_again_is_told(person: Person, visit: BrowserContext) -
     person.wait_for_the_end()
     twin.confirm()
     assert "was already confirmed. Nothing was sent again." in twin.message()
-    assert sorted(twin.steps()) == BOTH
+    assert sorted(twin.steps()) == ALL
     assert twin.page.locator(".emails li").count() == 1
 
 
@@ -99,7 +104,7 @@ def test_it_all_works_without_javascript(plain_person: Person) -> None:
     while reload.count():
         with plain_person.page.expect_navigation():
             reload.click()
-    assert sorted(plain_person.steps()) == BOTH
+    assert sorted(plain_person.steps()) == ALL
     plain_person.see("Your order")
 
 
@@ -119,4 +124,27 @@ def test_a_newcomer_finds_the_admin_and_the_health_of_the_stack(page: Page) -> N
     page.get_by_role("link", name="Admin").click()
     page.get_by_label("Username").wait_for()
     page.goto("/health/")
-    page.get_by_text('"healthy": true').wait_for()
+    page.get_by_role("heading", name="All is well").wait_for()
+
+
+def test_a_newcomer_reads_the_link_in_the_inbox_that_the_order_names(
+    person: Person,
+) -> None:
+    person.order("Hand-thrown teapot")
+    person.wait_for_the_end()
+    person.page.get_by_role("main").get_by_role("link", name="inbox").click()
+    person.page.get_by_role("link", name="Is this your email address?").click()
+    person.page.get_by_label("The text part").get_by_role("link").click()
+    person.page.get_by_role("button", name="Yes, it is mine").click()
+    person.see(f"{person.address} is yours")
+
+
+def test_the_tour_of_an_incident_needs_no_javascript(plain_person: Person) -> None:
+    page = plain_person.page
+    page.goto("/incident/")
+    page.get_by_role("button", name="Break the mail server").click()
+    plain_person.see("The mail server is down.", "Next: step 2")
+    page.get_by_role("button", name="Begin again").click()
+    plain_person.see("The mail server answers.", "Next: step 1")
+    page.get_by_role("main").get_by_role("link", name="sign in").click()
+    assert page.url.endswith("/login/?next=/incident/")

@@ -54,7 +54,7 @@ def test_the_set_up_of_the_tests_is_in_order() -> None:
 
 def test_each_check_is_registered_under_one_id_that_it_tells() -> None:
     told = [(check.__doc__ or "").partition(":")[0] for check in checks.ALL]
-    assert len(set(told)) == len(told) == 21
+    assert len(set(told)) == len(told) == 22
 
 
 # -- E001: settings ---------------------------------------------------------------

@@ -97,6 +97,19 @@ def test_groups_are_listed_by_receiver_and_by_nothing_else(
         command("dead", "--group", "--error", "x")
 
 
+def test_groups_without_dead_letters_are_listed_only_if_they_are_asked_for(
+    dead: Delivery,
+) -> None:
+    command("discard", dead.pk)
+    assert told("dead", "--group") == []
+    said = command("dead", "--group")
+    assert said == "no failure groups with dead letters; --all lists the others\n"
+    (shown,) = told("dead", "--group", "--all")
+    assert shown["dead"] == 0
+    with pytest.raises(CommandError, match="--all is for a list of groups"):
+        command("dead", "--all")
+
+
 def test_what_failed_with_one_error_is_replayed_by_its_group(
     dead: Delivery, failing: AsyncSignal
 ) -> None:

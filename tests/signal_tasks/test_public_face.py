@@ -58,7 +58,7 @@ def test_every_error_is_one_of_ours() -> None:
 SIGNATURES: dict[str, tuple[Callable[..., Any], str]] = {
     "AsyncSignal": (
         AsyncSignal,
-        "use_caching=False, *, name=None, aliases=(), key=None",
+        "use_caching=False, *, name=None, aliases=(), key=None, sensitive=()",
     ),
     "connect": (
         AsyncSignal.connect,

@@ -12,7 +12,7 @@ from django.shortcuts import redirect
 from signal_tasks import operations
 from signal_tasks.dashboard.access import changing, demand, page
 from signal_tasks.dashboard.forms import ReasonForm
-from signal_tasks.dashboard.objects import with_pages
+from signal_tasks.dashboard.objects import page_of, with_pages
 from signal_tasks.dashboard.rendering import address, refused, show
 from signal_tasks.reports import deliveries as reports
 from signal_tasks.reports import lines
@@ -39,6 +39,7 @@ def delivery(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
                 "skip": lines.skipping(pk),
             },
             "inspect": lines.inspecting(pk),
+            "admin": page_of(request, "signal_tasks.delivery", pk),
         }
 
     return show(request, "delivery.html", read)

@@ -9,7 +9,7 @@ from typing import Any
 from django.http import Http404, HttpRequest, HttpResponse
 
 from signal_tasks.dashboard.access import page
-from signal_tasks.dashboard.objects import with_pages
+from signal_tasks.dashboard.objects import page_of, with_pages
 from signal_tasks.dashboard.rendering import show
 from signal_tasks.reports import events as reports
 from signal_tasks.reports import lines
@@ -40,6 +40,7 @@ def event(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
             "event": found,
             "objects": with_pages(request, found.payload.references),
             "inspect": lines.inspecting(pk),
+            "admin": page_of(request, "signal_tasks.event", pk),
         }
 
     return show(request, "event.html", read)

@@ -16,21 +16,52 @@ from signal_tasks.dashboard.choosing import Choice
 from signal_tasks.dashboard.forms import OperationForm, ReasonForm
 from signal_tasks.dashboard.rendering import address, refused, show
 from signal_tasks.operations import Operation
-from signal_tasks.reports import lines
+from signal_tasks.reports import lines, past
 from signal_tasks.reports import trail as reports
 from signal_tasks.reports.bounds import MAX_COUNTED, Count
 from signal_tasks.reports.moments import id_of
+from signal_tasks.selection import Selection
 
+#: What each verb changes, one or many.
+THINGS = {
+    "replay": ("delivery", "deliveries"),
+    "discard": ("delivery", "deliveries"),
+    "backfill": ("past event", "past events"),
+}
+#: Why there may be nothing.
+NOTHING = {
+    "replay": "only dead and discarded deliveries can be.",
+    "discard": "only pending and dead deliveries can be.",
+    "backfill": "the receiver has a delivery of each event of this time. Only what had "
+    "another durable receiver was stored.",
+}
 #: What each verb does, as the dialogue says it.
 EFFECTS = {
     "replay": "They become pending again, with all their attempts, and their "
     "receivers run again.",
     "discard": "They are finished without being run. Only a replay brings them back, "
     "for as long as discarded deliveries are kept.",
+    "backfill": "Each becomes a delivery to the receiver, which then runs it, if its "
+    "connection hears the sender and accepts the arguments. None is delivered twice.",
 }
+
+
+def _backfill(selection: Selection, **options: Any) -> Operation:
+    assert selection.receiver is not None  # noqa: S101 - checked before it was signed
+    assert selection.since is not None  # noqa: S101
+    return operations.backfill(
+        selection.receiver,
+        since=selection.since,
+        until=selection.until,
+        signal=selection.signal,
+        **options,
+    )
+
+
 STARTS: dict[str, Callable[..., Operation]] = {
     "replay": operations.replay,
     "discard": operations.discard,
+    "backfill": _backfill,
 }
 
 
@@ -41,10 +72,39 @@ def new_operation(request: HttpRequest) -> HttpResponse:
         return _confirmed(request)
     verb = choosing.verb_of(request.GET)
     demand(request, verb)
+    if verb == "backfill":
+        return _ask_for_past_events(request)
     selection = choosing.selection_of(request.GET)
+    return _ask(
+        request, verb, selection, lambda: selection.count(MAX_COUNTED, verb=verb)
+    )
 
+
+def _ask_for_past_events(request: HttpRequest) -> HttpResponse:
+    """Ask for the times first, and again where they are not possible."""
+    errors: list[str] = []
+    try:
+        selection = choosing.past_events_of(request.GET)
+        if request.GET.get("since"):
+            past.check(selection)
+            return _ask(
+                request,
+                "backfill",
+                selection,
+                lambda: past.count(selection, MAX_COUNTED),
+            )
+    except ValueError as error:
+        errors.append(str(error))
+    context = {"section": "receivers", "given": request.GET, "errors": errors}
+    status = 400 if errors else 200
+    return show(request, "backfill.html", lambda _: context, live=False, status=status)
+
+
+def _ask(
+    request: HttpRequest, verb: str, selection: Selection, count: Callable[[], int]
+) -> HttpResponse:
     def read(database: str) -> Mapping[str, Any]:
-        number = selection.count(MAX_COUNTED, verb=verb)
+        number = count()
         choice = Choice(verb=verb, selection=selection, number=number)
         return _asked(choice, OperationForm(verb=verb, number=min(number, MAX_COUNTED)))
 
@@ -57,7 +117,9 @@ def _asked(choice: Choice, form: OperationForm) -> Mapping[str, Any]:
         "section": "operations",
         "choice": choice,
         "count": Count(number, is_more=choice.number > MAX_COUNTED),
+        "things": THINGS[choice.verb][number != 1],
         "effect": EFFECTS[choice.verb],
+        "nothing": NOTHING[choice.verb],
         "form": form,
         "signed": choice.signed(),
         "command": lines.changing(choice.verb, choice.selection),
@@ -75,9 +137,14 @@ def _confirmed(request: HttpRequest) -> HttpResponse:
     wanted = form.cleaned_data
     options: dict[str, Any] = {"reason": wanted["reason"], "by": request.user}
     options["rate"] = wanted["rate"] or None
-    if choice.verb == "replay":
+    if choice.verb != "discard":
         options["canary"] = wanted["canary"]
-    operation = STARTS[choice.verb](choice.selection, **options)
+    try:
+        operation = STARTS[choice.verb](choice.selection, **options)
+    except (
+        ValueError
+    ) as error:  # what was possible when it was asked for is not any more
+        return refused(request, error, address(request, "operations"))
     return redirect(address(request, "operation", operation.id))
 
 
@@ -103,7 +170,7 @@ def operation(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
         return {
             "section": "operations",
             "operation": found,
-            "words": found.selection.words(),
+            "words": found.selection.words_for(found.kind),
             "over": found.done + found.failed + found.skipped,
             "commands": {verb: lines.tracking(pk, verb) for verb in verbs},
         }

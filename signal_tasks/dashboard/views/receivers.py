@@ -117,6 +117,7 @@ def _commands(name: str) -> Mapping[str, str]:
     commands["limit"] = lines.steering("limit", target, rate="100/m")
     commands["replay"] = lines.changing("replay", dead)
     commands["discard"] = lines.changing("discard", dead)
+    commands["backfill"] = lines.backfilling(name)
     return commands
 
 

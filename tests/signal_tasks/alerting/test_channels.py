@@ -102,6 +102,20 @@ def test_the_mail_of_what_is_over_says_what_it_was(choose: ChooseAlerts) -> None
     assert "It was: the breaker of t.mail is open" in str(message.body)
 
 
+@pytest.mark.django_db
+@pytest.mark.usefixtures("broken")
+def test_of_several_outboxes_the_mail_and_its_links_name_one(
+    choose: ChooseAlerts, settings: Any
+) -> None:
+    choose(EMAIL=["ops@example.com"], URL="https://shop.example.com/signals/")
+    both = {**settings.SIGNAL_TASKS, "DATABASES": ["default", "other"]}
+    settings.SIGNAL_TASKS = both
+    tell()
+    (message,) = mail.outbox
+    assert "In the outbox 'default'" in str(message.body)
+    assert "/signals/receivers/t.mail/?database=default" in str(message.body)
+
+
 # -- failures ---------------------------------------------------------------------
 
 

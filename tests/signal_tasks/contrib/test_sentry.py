@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import uuid
@@ -234,3 +235,14 @@ def test_without_the_extra_the_error_names_it() -> None:
         [sys.executable, "-c", WITHOUT], capture_output=True, text=True
     )
     assert "django-signal-tasks[sentry]" in done.stderr
+
+
+def test_no_local_variable_of_a_sensitive_signal_is_reported(init: Init) -> None:
+    signal = AsyncSignal(name="tests.sentry_sensitive", sensitive=("email",))
+    events = init()
+    connect(signal, "sentry.sensitive", stumble, retry=ONCE)
+    signal.send(sender=None, email="ann@example.org")
+    run_pending()
+    (event,) = events
+    assert "stumble" in json.dumps(event["exception"])
+    assert "ann@example.org" not in json.dumps(event)

@@ -208,7 +208,11 @@ def test_a_stopped_operation_goes_on(
     row.finish(OperationState.STOPPED, "the canary failed")
     row.save()
     page = f"/signals/operations/{operation.id}/"
-    assert "the canary failed" in text(operator.get(page))
+    seen = text(operator.get(page))
+    assert "the canary failed" in seen
+    assert "Go on: with what it has not reached; what has failed in it is not" in seen
+    Operation.objects.update(canary=True)
+    assert "with a step of the size that has failed" in text(operator.get(page))
     operator.post(f"{page}resume/")
     assert operation.refresh().state == "running"
 

@@ -51,6 +51,23 @@ def heard(machine: Machine) -> list[int]:
     return [kwargs["n"] for kwargs in machine.calls]
 
 
+def test_what_a_receiver_has_sent_is_a_past_event_too(signal: AsyncSignal) -> None:
+    caused = AsyncSignal(name="t.caused")
+    listen(caused)
+
+    def cause(sender: object, **kwargs: Any) -> None:
+        caused.send(sender=None, n=7)
+
+    signal.connect(cause, name="t.causing", weak=False)
+    signal.send(sender=None)
+    run_pending()
+    machine = connect(caused)
+    operation = operations.backfill(machine.name, since=DAY)
+    run_pass()
+    assert counts(operation) == (1, 1, 0, 0)
+    assert heard(machine) == [7]
+
+
 def test_past_events_are_delivered_in_the_order_of_their_sends(late: Machine) -> None:
     operation = operations.backfill(late.name, since=DAY, by="ann", reason="new")
     assert (operation.kind, operation.state) == ("backfill", "pending")

@@ -11,11 +11,15 @@ import pytest
 from django.contrib.auth.models import User
 
 from signal_tasks import codec
-from signal_tasks.reports.payloads import show
+from signal_tasks.reports.payloads import ShownPayload, show
 
 
 def stored(sender: object, **named: Any) -> str:
     return codec.encode("a.signal", sender, named, max_bytes=100_000)
+
+
+def shown(payload: str) -> ShownPayload:
+    return show("a.signal", payload)
 
 
 def user(pk: int) -> User:
@@ -25,13 +29,13 @@ def user(pk: int) -> User:
 
 
 def test_a_payload_is_one_line_without_the_database() -> None:
-    seen = show(stored(User, user=user(5), total=Decimal("1.20"), note="hello"))
+    seen = shown(stored(User, user=user(5), total=Decimal("1.20"), note="hello"))
     assert seen.line == "user=auth.user:5, total=1.20, note='hello'"
     assert seen.sender == "auth.user"
 
 
 def test_each_instance_is_named_once() -> None:
-    seen = show(stored(user(5), first=user(5), others=[user(6), {"a": user(7)}]))
+    seen = shown(stored(user(5), first=user(5), others=[user(6), {"a": user(7)}]))
     assert [str(each) for each in seen.references] == [
         "auth.user:5",
         "auth.user:6",
@@ -54,11 +58,11 @@ def test_each_instance_is_named_once() -> None:
     ],
 )
 def test_a_value_is_a_short_text(value: object, text: str) -> None:
-    assert show(stored(None, value=value)).arguments == {"value": text}
+    assert shown(stored(None, value=value)).arguments == {"value": text}
 
 
 def test_long_values_and_lines_are_cut() -> None:
-    seen = show(stored(None, long="x" * 1000, **{f"n{i}": "y" * 50 for i in range(9)}))
+    seen = shown(stored(None, long="x" * 1000, **{f"n{i}": "y" * 50 for i in range(9)}))
     assert len(seen.arguments["long"]) == 80
     assert len(seen.line) == 160
     assert seen.line.endswith(" ...")
@@ -68,8 +72,8 @@ def test_long_values_and_lines_are_cut() -> None:
     "damaged", ["", "{", "[]", "null", '{"v":1,"kwargs":3}', '{"kwargs":{"$dict":5}}']
 )
 def test_a_damaged_payload_is_shown_as_it_is(damaged: str) -> None:
-    show(damaged)  # raises nothing
+    shown(damaged)  # raises nothing
 
 
 def test_names_of_arguments_that_are_tags_are_read_back() -> None:
-    assert show(stored(None, **{"$odd": 1})).arguments == {"$odd": "1"}
+    assert shown(stored(None, **{"$odd": 1})).arguments == {"$odd": "1"}

@@ -40,7 +40,7 @@
   // What a person has opened, focused or scrolled stays so when the page refreshes.
   let kept = null;
   const path = (element) => element.id ? `#${CSS.escape(element.id)}`
-    : element.getAttribute("href") ? `a[href="${CSS.escape(element.getAttribute("href"))}"]` : null;
+    : element.hasAttribute("href") ? `a[href="${CSS.escape(element.getAttribute("href"))}"]` : element.localName;
   const keep = () => {
     const focused = live().contains(document.activeElement) ? document.activeElement : null;
     const selector = focused && path(focused);
@@ -87,13 +87,18 @@
     all[row].scrollIntoView({ block: "nearest" });
   };
 
+  const help = document.querySelector("[data-keys]");
+  const showKeys = () => document.getElementById("keys").showModal();
+  help.hidden = false;
+  help.addEventListener("click", showKeys);
+
   const keys = {
     "/": () => document.querySelector("[data-search]")?.focus(),
     "j": () => choose(row + 1),
     "k": () => choose(row - 1),
     "Enter": () => rows()[row]?.querySelector("a")?.click(),
     "r": refresh,
-    "?": () => document.getElementById("keys").showModal(),
+    "?": showKeys,
   };
   document.addEventListener("keydown", (event) => {
     const typing = event.target.closest("input, textarea, select, dialog");
