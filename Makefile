@@ -129,7 +129,7 @@ $(VENV)/bench.stamp: benchmarks/requirements.txt $(VENV)/dev.stamp
 	$(PIP) install -r benchmarks/requirements.txt
 	@touch $@
 
-picture: $(VENV)/dev.stamp ## take the picture of README again (needs Chromium)
+picture: $(VENV)/dev.stamp ## take the pictures of the docs again (needs Chromium)
 	@$(BIN)/python -m tests.browser.picture
 
 clean: ## remove what make has made (not the data in var/)

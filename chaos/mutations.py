@@ -32,11 +32,15 @@ from signal_tasks.relay.recovery import recover
 
 @dataclass(frozen=True, slots=True)
 class Mutation:
-    """The function to replace, its replacement, and the fault that reveals it."""
+    """The function to replace, its replacement, and the fault that reveals it.
+
+    ``also`` are further ones, which would heal what the first one breaks.
+    """
 
     target: Target
     replacement: Function
     fault: str
+    also: tuple[tuple[Target, Function], ...] = ()
 
 
 def schedule_nothing(*_: object) -> tuple[list[Any], int]:
@@ -57,6 +61,10 @@ def finish_without_lease(
     if ordered:
         rows.give_up_turns(ids)
     return rows.update(state="succeeded", next_check_at=None, finished_at=DatabaseNow())
+
+
+def give_up_nothing(*_: object, **__: object) -> None:
+    """Leave turns that nobody needs where they are."""
 
 
 def claim_in_any_state(
@@ -142,7 +150,12 @@ MUTATIONS = {
         Target(sequences, sequences.join), join_without_a_lock, "ordered-backlog"
     ),
     "no-give-up": Mutation(
-        Target(outcome, complete), finish_and_keep_the_turn, "copies"
+        Target(outcome, complete),
+        finish_and_keep_the_turn,
+        "copies",
+        also=(
+            (Target(DeliveryQuerySet, DeliveryQuerySet.give_up_turns), give_up_nothing),
+        ),
     ),
     "no-wake": Mutation(Target(turns, turns.wake), wake_nobody, "ordered-crash"),
 }
@@ -152,3 +165,5 @@ def apply(name: str) -> None:
     """Break the engine of this process."""
     mutation = MUTATIONS[name]
     mutation.target.replace(mutation.replacement)
+    for target, replacement in mutation.also:
+        target.replace(replacement)

@@ -25,5 +25,6 @@ class HealthReport(Counts):
     rescued: int
     broker_errors: list[str]
     receivers: dict[str, Counts]
+    complete: bool
     healthy: bool
     problems: list[str]

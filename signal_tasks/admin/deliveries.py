@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 from typing import Any
 
 from django.contrib import admin, messages
 from django.contrib.admin.views.main import ChangeList
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
@@ -23,7 +24,9 @@ from signal_tasks.admin.window import (
     MAX_CHARS,
     MAX_CHILDREN,
     MAX_COUNTED,
-    WindowAdmin,
+    BoundedList,
+    LargeWindowAdmin,
+    latest,
     may,
 )
 from signal_tasks.db.aliases import outbox_aliases
@@ -31,21 +34,24 @@ from signal_tasks.error_text import one_line
 from signal_tasks.models import Attempt, Delivery
 from signal_tasks.operations import Selection
 from signal_tasks.querysets import DeliveryQuerySet
+from signal_tasks.states import LIVE, State
 
 #: Characters of an error that a list shows.
 MAX_ERROR = 100
+#: Parameter of the list's address that names a failure group.
+GROUP = "group"
 #: Parameters of the list's address, and what each is in a selection. The last ones
 #: choose a page or an order, and no rows.
 SELECTING = {
     "state__exact": "state",
     "reason__exact": "reason",
     "receiver": "receiver",
-    "group": "fingerprint",
+    GROUP: "fingerprint",
 }
 NOT_SELECTING = ("o", "p", "all", "e")
 
 
-class DeliveryList(ChangeList):
+class DeliveryList(BoundedList):
     """A page of deliveries, with the last failure of each in one statement."""
 
     def get_results(self, request: HttpRequest) -> None:
@@ -61,7 +67,7 @@ class DeliveryList(ChangeList):
 
 
 @admin.register(Delivery)
-class DeliveryAdmin(ConfirmedActions, WindowAdmin):
+class DeliveryAdmin(ConfirmedActions, LargeWindowAdmin):
     """Deliveries, and the actions on them."""
 
     list_display = ("receiver", "shown_state", "last_error", "finished_at")
@@ -186,6 +192,23 @@ class DeliveryAdmin(ConfirmedActions, WindowAdmin):
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         """Return the list that knows the last failures."""
         return DeliveryList
+
+    def bounded(
+        self, rows: QuerySet[Any], asked: Mapping[str, str], term: str
+    ) -> tuple[QuerySet[Any], object]:
+        """Look at live deliveries, dead letters and failure groups by their indexes."""
+        state = asked.get("state__exact")
+        if GROUP in asked:
+            return rows, None
+        if state in LIVE or asked.get("orphaned__exact") == "1":
+            return rows.filter(finished_at__isnull=True), None
+        if state != State.DEAD:
+            return super().bounded(rows, asked, term)
+        dead = Delivery.objects.using(rows.db).dead()
+        receiver = asked.get("receiver")
+        if receiver is not None:
+            dead = dead.filter(receiver=receiver)
+        return latest(rows, dead, "finished_at")
 
     def get_list_display(self, request: HttpRequest) -> Any:
         """Leave out what errors say for those who may not view attempts."""

@@ -10,7 +10,7 @@ from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from signal_tasks.admin.window import MAX_CHILDREN, WindowAdmin, laid_out
+from signal_tasks.admin.window import MAX_CHILDREN, LargeWindowAdmin, laid_out
 from signal_tasks.models import Delivery, Event
 from signal_tasks.redaction import redacted
 
@@ -18,7 +18,7 @@ DELIVERY = '<div><a href="{}">{}</a>: {}</div>'
 
 
 @admin.register(Event)
-class EventAdmin(WindowAdmin):
+class EventAdmin(LargeWindowAdmin):
     """Events."""
 
     list_display = ("signal", "subject", "sent_at", "id")

@@ -12,6 +12,7 @@ from typing import Any
 
 from django.contrib import admin
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import SuspiciousOperation, ValidationError
 from django.core.paginator import Paginator
 from django.db.models import Model, Q, QuerySet
@@ -22,6 +23,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
+from signal_tasks.reports import bounds
 from signal_tasks.stored_json import shown
 
 #: Rows beyond which the admin says "many" instead of counting on.
@@ -41,6 +43,26 @@ class BoundedPaginator(Paginator):  # type: ignore[type-arg]
         """The number of rows, or ``MAX_COUNTED`` if there are more."""
         rows: Any = self.object_list
         return int(rows.order_by()[:MAX_COUNTED].count())
+
+
+class BoundedList(ChangeList):
+    """A list of a large table: what no index finds is looked for among the latest rows."""
+
+    #: The first value of the column that was not looked at; None if all were.
+    edge: object = None
+
+    def get_queryset(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        """Return the rows that match, bounded by the admin of the model."""
+        rows = super().get_queryset(request, *args, **kwargs)
+        admin: Any = self.model_admin
+        given = self.get_filters_params()
+        asked = {name: str(values[-1]) for name, values in given.items()}
+        bounded, self.edge = admin.bounded(rows, asked, self.query.strip())
+        return bounded
+
+    def get_ordering(self, request: HttpRequest, queryset: Any) -> list[Any]:
+        """Return the order that has an index, whatever the address asks for."""
+        return [*self.model_admin.get_ordering(request)]
 
 
 class WindowAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
@@ -136,6 +158,56 @@ class WindowAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     ) -> bool:
         """Rows go by ``prune`` only."""
         return False
+
+
+class LargeWindowAdmin(WindowAdmin):
+    """A read-only model whose table is too large to look at every row, or to sort."""
+
+    sortable_by = ()
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        """Return the list that is bounded."""
+        return BoundedList
+
+    def bounded(
+        self, rows: QuerySet[Any], asked: Mapping[str, str], term: str
+    ) -> tuple[QuerySet[Any], object]:
+        """Keep the rows that may be looked at, and return the edge of them.
+
+        Args:
+            rows: those that match.
+            asked: parameters of the address that filter, with their values.
+            term: what is searched for.
+        """
+        has_index = term and not self._is_name(term)  # an id, or a subject
+        if has_index or not (asked or term):
+            return rows, None
+        every: QuerySet[Any] = self.model._base_manager.using(rows.db)
+        return latest(rows, every, "pk")
+
+    def _is_name(self, term: str) -> bool:
+        return set(self._wanted(term)) == set(self.names)
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Say below the title that not all rows were looked at, if so."""
+        answer = super().changelist_view(request, extra_context)
+        context: Any = getattr(answer, "context_data", None) or {}
+        if getattr(context.get("cl"), "edge", None) is not None:
+            most = f"{bounds.MAX_SEARCHED:,}"
+            context["subtitle"] = _("Found among the latest %s rows.") % most
+        return answer
+
+
+def latest(
+    rows: QuerySet[Any], of: QuerySet[Any], column: str
+) -> tuple[QuerySet[Any], object]:
+    """Keep rows that are among the latest of others, by a column with an index."""
+    edge = bounds.edge(of, column)
+    if edge is None:
+        return rows, None
+    return rows.filter(**{f"{column}__gt": edge}), edge
 
 
 def laid_out(text: str) -> SafeString:

@@ -11,12 +11,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote, urljoin
 
+from signal_tasks import counting
 from signal_tasks.alert import Alert, AlertOptions
 from signal_tasks.db.aliases import outbox_aliases
 from signal_tasks.db.clock import DatabaseNow, from_now
 from signal_tasks.healthcheck import live_workers
 from signal_tasks.healthcheck.problem import Problem
-from signal_tasks.healthcheck.problems import oldest_waits, overdue, problems
+from signal_tasks.healthcheck.problems import problems
 from signal_tasks.models import OpenAlert
 
 #: How long a turn lasts. Who fails to send keeps it: that is the pause before the next
@@ -40,7 +41,7 @@ def look(database: str) -> Found:
     """Return the problems of an outbox; those that are told as one are put together."""
     live = live_workers(database)
     found: dict[str, Problem] = {}
-    for each in (*problems(database, live), *overdue(oldest_waits(database))):
+    for each in problems(database, live, counting.loads(database)):
         key = _key(each)
         if before := found.get(key):
             text, number = f"{before.text}\n{each.text}", before.number + 1

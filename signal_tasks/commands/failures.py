@@ -115,8 +115,8 @@ def _list_groups(out: Output, given: Given) -> None:
         out.json([asdict(group) for group in groups[: given["limit"]]])
         return
     if not groups:
-        others = " with dead letters; --all lists the others" if found else ""
-        out.say(f"no failure groups{others}")
+        hidden = " with dead letters; --all lists the others" if found else ""
+        out.say(f"no failure groups{hidden}")
         return
     heading = ("fingerprint", "dead", "failures", "last seen")
     out.say(out.style.MIGRATE_HEADING("{:<16}  {:>8}  {:>8}  {}".format(*heading)))

@@ -67,6 +67,10 @@ def _print_status(out: Output, seen: HealthReport) -> None:
     for name, counts in (*rows, ("all receivers", seen)):
         numbers = "".join(f"{counts[c]:>11}" for c in columns)
         out.say(f"{name:<{width}}{numbers}")
+    if not seen["complete"]:
+        out.say(
+            "(there are more: of what has finished, the latest 100,000 are counted)"
+        )
     age = seen["oldest_pending_age_s"]
     waiting = "nothing is due" if age is None else f"{age:.1f} s"
     out.say(f"oldest due delivery waits: {waiting}")

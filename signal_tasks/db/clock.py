@@ -10,7 +10,7 @@ import os
 import threading
 import time
 import uuid
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.db.models import DateTimeField, DurationField, ExpressionWrapper, Value
@@ -52,6 +52,16 @@ def id_at(moment: datetime) -> uuid.UUID:
     """Return an id that sorts before all ids made at that moment or later."""
     milliseconds = max(0, int(moment.timestamp() * 1000))
     return uuid.UUID(int=milliseconds << 80 | 0x7 << 76 | 0x2 << 62)
+
+
+def moment_of(made: uuid.UUID) -> datetime:
+    """Return the moment at which an id was made; of another kind of id, any moment."""
+    seconds = (made.int >> 80) / 1000
+    return datetime.fromtimestamp(min(seconds, LAST_SECOND), UTC)
+
+
+#: The end of the year 9998, as seconds since 1970: each time zone can hold it.
+LAST_SECOND = 253370764799.0
 
 
 _ticking = threading.Lock()

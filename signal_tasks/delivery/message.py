@@ -164,8 +164,10 @@ class MessageRun:
         return bool(rest)
 
     def _leave(self, rest: deque[uuid.UUID]) -> None:
-        """Publish what this message has not come to."""
-        self._add_next(rest)
+        """Publish what this message has not come to; in order, only what comes next."""
+        if self.order is not None:
+            self.order.leave(rest)
+            rest = deque(self.order.close())
         self.publish(rest)
 
     def _add_next(self, rest: deque[uuid.UUID]) -> None:
@@ -251,6 +253,9 @@ class MessageRun:
         released = self.release(done.not_run)
         if batch.is_broken and done.error is None:
             return released
+        if self.order is not None and done.error is None:
+            self.order.leave(released)
+            return []
         self.publish(released)
         if done.error is not None:
             raise done.error

@@ -66,7 +66,7 @@ class Order:
 
     def more(self) -> list[uuid.UUID]:
         """Return what may be claimed next, beyond what the message has named."""
-        found = self._next() if self._follows else []
+        found = self._next(each=settings().CHUNK_SIZE) if self._follows else []
         if not found and self._waiting and self._looks < LOOKS:
             self._looks += 1
             found = self._keep_waiting()
@@ -74,18 +74,21 @@ class Order:
         return [each.id for each in found]
 
     def close(self) -> list[uuid.UUID]:
-        """Return what has to be published, since this message does not go on."""
-        found = self._next() if self._follows else []
+        """Return what has to be published, since this message does not go on.
+
+        The first of each key: the message that runs it goes on with those behind it.
+        """
+        found = self._next(each=1) if self._follows else []
         if self._waiting:
             found += self._keep_waiting()
         return list(dict.fromkeys(each.id for each in found))
 
-    def _next(self) -> list[Next]:
+    def _next(self, *, each: int) -> list[Next]:
+        """Return the next deliveries of what has moved, about ``each`` of all."""
         moved, self._moved = self._moved, {}
         if not moved:
             return []
-        each = max(settings().CHUNK_SIZE // len(moved), 1)
-        return following(moved, self._database, each=each)
+        return following(moved, self._database, each=max(each // len(moved), 1))
 
     def _keep_waiting(self) -> list[Next]:
         waiting, self._waiting = self._waiting, set()

@@ -173,7 +173,7 @@ def _explained(
     trial: Trial, live: Collection[Worker], timeout: float
 ) -> tuple[str, str]:
     """Return why the test event has not succeeded, and what to do."""
-    row, rows = trial.row, Delivery.objects.using(trial.database)
+    row = trial.row
     if row.state == State.RUNNING:
         text = f"a worker took it, and has not finished it within {timeout:g} s"
         return text, "Is the database locked or the worker stopped? Look at its log."
@@ -182,7 +182,7 @@ def _explained(
         return f"it has failed: {failed.error_type}: {failed.error}", (
             "The worker's log has the traceback."
         )
-    if rows.filter(pk=row.pk).filter(paused(trial.database)).exists():
+    if _is_paused(row, trial.database):
         return "it waits, since it is paused", (
             "See what is paused: manage.py signal_tasks pause; then: manage.py "
             'signal_tasks resume "*"'
@@ -192,6 +192,11 @@ def _explained(
             "The workers run an older release of signal_tasks: restart them."
         )
     return _not_taken(trial, live, timeout)
+
+
+def _is_paused(row: Delivery, database: str) -> bool:
+    names, paused_signals = paused(database)
+    return names is None or row.receiver in names or row.event.signal in paused_signals
 
 
 def _not_taken(

@@ -7,24 +7,27 @@ named ``health``: that is the public function ``signal_tasks.health``.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
-from typing import Any, cast
+from dataclasses import dataclass, field
+from typing import cast
 
+from signal_tasks import counting
 from signal_tasks.conf import settings
 from signal_tasks.db.aliases import outbox_aliases
 from signal_tasks.db.clock import from_now
+from signal_tasks.db.timeouts import TooSlow, statements_within
 from signal_tasks.health_report import HealthReport
 from signal_tasks.healthcheck.problems import (
     notices,
     oldest_waits,
-    overdue,
     problems,
     reporters,
 )
-from signal_tasks.models import Delivery, Worker
+from signal_tasks.models import Worker
 from signal_tasks.registry.registry import registry
 from signal_tasks.states import State
 
+#: No statement may take longer, where the database can end it (seconds).
+MAX_SECONDS = 5.0
 KEYS = (*State.values, "orphaned", "parked")
 
 
@@ -36,40 +39,68 @@ def health() -> HealthReport:
     paused, or a limit that has expired, is told and does not count. Orphans count as
     pending and as orphaned, likewise what is parked.
 
+    Of what has finished, and of what is live, at most 100,000 deliveries each are
+    counted: ``complete`` is false if there were more, and the numbers are too low then.
+
     ``rescued`` is the number of deliveries that relays have published late in the last
     five minutes, ``broker_errors`` what relays had to do with the broker meanwhile;
     if no worker is alive, what the last ones had.
     """
-    receivers = {receiver.name: _no_counts() for receiver in registry.receivers()}
-    ages: list[float] = []
-    workers: list[Worker] = []
-    errors: set[str] = set()
-    wrong: list[str] = []
-    told: list[str] = []
+    seen = _Seen()
     for database in outbox_aliases():
-        _count(receivers, Delivery.objects.using(database).counts())
-        waits = oldest_waits(database)
-        ages += waits.values()
-        live = live_workers(database)
-        workers += live
-        errors |= {worker.broker_error for worker in reporters(database, live)}
-        found = [*problems(database, live), *overdue(waits)]
-        wrong += [problem.text for problem in found]
-        told += notices(database)
+        try:
+            with statements_within(MAX_SECONDS, database):
+                _look(seen, database)
+        except TooSlow:
+            seen.wrong.append(
+                f"a statement on {database!r} took longer than {MAX_SECONDS:g} s and "
+                "was stopped: is the database overloaded?"
+            )
+            seen.complete = False
     totals = Counter(_no_counts())
-    for counts in receivers.values():
+    for counts in seen.receivers.values():
         totals.update(counts)
     report = {
         **totals,
-        "oldest_pending_age_s": max(ages, default=None),
-        "workers": sorted({worker.name for worker in workers}),
-        "rescued": sum(worker.rescued for worker in workers),
-        "broker_errors": sorted(errors - {""}),
-        "receivers": receivers,
-        "healthy": not wrong,
-        "problems": [*wrong, *told],
+        "oldest_pending_age_s": max(seen.ages, default=None),
+        "workers": sorted({worker.name for worker in seen.workers}),
+        "rescued": sum(worker.rescued for worker in seen.workers),
+        "broker_errors": sorted(seen.errors - {""}),
+        "receivers": seen.receivers,
+        "complete": seen.complete,
+        "healthy": not seen.wrong,
+        "problems": [*seen.wrong, *seen.told],
     }
     return cast("HealthReport", report)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Seen:
+    """The parts of the report, filled in outbox by outbox."""
+
+    receivers: dict[str, dict[str, int]] = field(
+        default_factory=lambda: {
+            each.name: _no_counts() for each in registry.receivers()
+        }
+    )
+    complete: bool = True
+    ages: list[float] = field(default_factory=list)
+    workers: list[Worker] = field(default_factory=list)
+    errors: set[str] = field(default_factory=set)
+    wrong: list[str] = field(default_factory=list)
+    told: list[str] = field(default_factory=list)
+
+
+def _look(seen: _Seen, database: str) -> None:
+    loads = counting.loads(database)
+    _count_live(seen, loads)
+    _count_finished(seen, database)
+    seen.ages += oldest_waits(database, loads).values()
+    live = live_workers(database)
+    seen.workers += live
+    seen.errors |= {worker.broker_error for worker in reporters(database, live)}
+    seen.wrong += [each.text for each in problems(database, live, loads)]
+    seen.told += notices(database)
 
 
 def without_relay() -> list[str]:
@@ -85,17 +116,27 @@ def _no_counts() -> dict[str, int]:
     return dict.fromkeys(KEYS, 0)
 
 
-def _count(
-    receivers: dict[str, dict[str, int]], rows: Iterable[dict[str, Any]]
-) -> None:
-    for row in rows:
-        counts = receivers.setdefault(row["receiver"], _no_counts())
-        state = row["state"]  # maybe one of a newer release, during a deploy
-        counts[state] = counts.get(state, 0) + row["n"]
-        if row["orphaned"]:
-            counts["orphaned"] += row["n"]
-        if row["is_parked"] and row["state"] == State.PENDING:
-            counts["parked"] += row["n"]
+def _count_live(seen: _Seen, loads: counting.Loads) -> None:
+    seen.complete = seen.complete and not loads.is_capped
+    for receiver, load in loads.receivers.items():
+        counts = seen.receivers.setdefault(receiver, _no_counts())
+        for name in ("pending", "running", "orphaned", "parked"):
+            counts[name] += getattr(load, name)
+
+
+def _count_finished(seen: _Seen, database: str) -> None:
+    """Count what finished last; of dead letters more, which are never too many to see."""
+    finished = counting.finished(database)
+    numbers = dict(finished.numbers)
+    if finished.is_capped:
+        seen.complete = False
+        dead = counting.dead(database).numbers
+        numbers = {key: n for key, n in numbers.items() if key[1] != State.DEAD}
+        numbers |= {(receiver, State.DEAD.value): n for receiver, n in dead.items()}
+    for (receiver, state), number in numbers.items():
+        counts = seen.receivers.setdefault(receiver, _no_counts())
+        # It may be a state of a newer release, during a deploy.
+        counts[state] = counts.get(state, 0) + number
 
 
 def live_workers(database: str) -> list[Worker]:

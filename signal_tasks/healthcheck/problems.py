@@ -12,8 +12,10 @@ from datetime import datetime
 from django.db.models import Count, Max, Q
 from django.utils import timezone
 
+from signal_tasks import counting
 from signal_tasks.broker.config import is_eager, queue_of
 from signal_tasks.conf import settings
+from signal_tasks.counting import Loads
 from signal_tasks.db.clock import DatabaseNow, from_now
 from signal_tasks.healthcheck.problem import Kind, Problem
 from signal_tasks.models import (
@@ -28,10 +30,8 @@ from signal_tasks.models import (
 from signal_tasks.registry.registry import registry
 from signal_tasks.states import OPEN, Breaker, OperationState, State
 from signal_tasks.steering.keys import blocked_keys
+from signal_tasks.steering.targets import EVERYTHING, targets_of
 
-#: Deliveries that have been due for this long show that nobody consumes their queue,
-#: or knows their receiver.
-UNSERVED_SECONDS = 30.0
 #: An operation that no relay has moved for so long is stuck (seconds).
 STUCK_SECONDS = 60.0
 #: Without a live worker, the last report of the broker is told of for so long (seconds).
@@ -48,28 +48,30 @@ COMMAND = "manage.py signal_tasks"
 ACKNOWLEDGE = "acknowledge"
 
 
-def problems(database: str, live: Collection[Worker]) -> Iterator[Problem]:
-    """Yield what makes this database's deliveries unhealthy; ``live``: workers.
+def problems(
+    database: str, live: Collection[Worker], loads: Loads
+) -> Iterator[Problem]:
+    """Yield what makes this database's deliveries unhealthy.
 
-    What ``overdue`` yields belongs to them; it is apart since it takes the waits.
+    Args:
+        database: its alias.
+        live: workers that are alive.
+        loads: what ``counting.loads`` returns, which pages show besides.
     """
     yield from _without_relay(database, live)
-    yield from _unserved(database, live)
+    yield from _unserved(live, loads)
     when = "in the last five minutes" if live else "before its last report"
     yield from _broker(reporters(database, live), when)
     yield from _new_dead(database)
-    yield from _orphans(database)
-    yield from _parked(database)
+    yield from _orphans(loads)
+    yield from _parked(loads)
     yield from _breakers(database)
     yield from _stuck(database)
     yield from _blocked(database)
+    yield from _overdue(oldest_waits(database, loads))
 
 
-def overdue(waits: Mapping[str, float]) -> Iterator[Problem]:
-    """Yield the problem that due deliveries have waited for too long.
-
-    ``waits`` is what ``oldest_waits`` returns.
-    """
+def _overdue(waits: Mapping[str, float]) -> Iterator[Problem]:
     longest = settings().MAX_PENDING_AGE
     late = {name for name, wait in waits.items() if wait > longest}
     if late:
@@ -82,13 +84,18 @@ def overdue(waits: Mapping[str, float]) -> Iterator[Problem]:
         )
 
 
-def oldest_waits(database: str) -> dict[str, float]:
+def oldest_waits(database: str, loads: Loads) -> dict[str, float]:
     """Return how long what is due and not paused waits, by receiver (seconds)."""
-    rows = Delivery.objects.using(database).exclude(paused(database))
-    now = timezone.now()
+    names, signals = paused(database)
+    waits: Mapping[str, float | None] = {
+        name: load.oldest_wait for name, load in loads.receivers.items()
+    }
+    if signals:
+        waits = counting.waits_besides(database, signals)
     return {
-        receiver: max((now - since).total_seconds(), 0.0)
-        for receiver, since in rows.oldest_due().items()
+        name: wait
+        for name, wait in waits.items()
+        if wait is not None and names is not None and name not in names
     }
 
 
@@ -136,7 +143,7 @@ def _new_dead(database: str) -> Iterator[Problem]:
     dead = Delivery.objects.using(database).dead()
     if since is not None:
         dead = dead.filter(finished_at__gt=since)
-    counted = dead.order_by()[: MAX_COUNTED + 1]
+    counted = dead.order_by("-finished_at")[: MAX_COUNTED + 1]
     found = counted.aggregate(number=Count("pk"), latest=Max("finished_at"))
     number = found["number"]
     if number <= settings().MAX_NEW_DEAD:
@@ -159,8 +166,8 @@ def acknowledged_at(database: str) -> datetime | None:
     return looks.order_by("-at").values_list("at", flat=True).first()
 
 
-def _orphans(database: str) -> Iterator[Problem]:
-    rows = Delivery.objects.using(database).orphans(seconds=UNSERVED_SECONDS)
+def _orphans(loads: Loads) -> Iterator[Problem]:
+    rows = _numbers(loads, "unserved_orphans")
     if rows:
         number = sum(rows.values())
         names = _listed(rows)
@@ -174,14 +181,20 @@ def _orphans(database: str) -> Iterator[Problem]:
         )
 
 
-def _parked(database: str) -> Iterator[Problem]:
-    for row in Delivery.objects.using(database).parked():
+def _numbers(loads: Loads, name: str) -> dict[str, int]:
+    """Return a number of the load of each receiver of which it is not zero, by name."""
+    found = {each: getattr(load, name) for each, load in loads.receivers.items()}
+    return {each: found[each] for each in sorted(found) if found[each]}
+
+
+def _parked(loads: Loads) -> Iterator[Problem]:
+    for receiver, number in _numbers(loads, "parked").items():
         yield Problem(
             kind=Kind.PARKED,
-            subject=row["receiver"],
-            page=f"receivers/{row['receiver']}/",
-            text=f"{row['n']} deliveries of {row['receiver']} cannot be published: "
-            f"{row['reason']}",
+            subject=receiver,
+            page=f"receivers/{receiver}/",
+            text=f"{number} deliveries of {receiver} cannot be published: "
+            f"{loads.of(receiver).why_parked}",
         )
 
 
@@ -271,11 +284,10 @@ def _by(control: Control) -> str:
     return f"{by}, because: {_clause(control.reason)}" if control.reason else by
 
 
-def _unserved(database: str, live: Collection[Worker]) -> Iterator[Problem]:
+def _unserved(live: Collection[Worker], loads: Loads) -> Iterator[Problem]:
     """Yield a problem for each queue with due deliveries that no live worker consumes.
 
-    Nothing if no worker is alive, which is another problem. Asks the database only if
-    there is such a queue of a receiver that is known here.
+    Nothing if no worker is alive, which is another problem.
     """
     served = {name for worker in live for name in worker.queues.splitlines()}
     queues = {
@@ -286,8 +298,8 @@ def _unserved(database: str, live: Collection[Worker]) -> Iterator[Problem]:
     }
     if not live or not queues or is_eager():
         return
-    rows = Delivery.objects.using(database)
-    waiting = rows.waiting(list(queues), seconds=UNSERVED_SECONDS)
+    every = _numbers(loads, "unserved")
+    waiting = {name: number for name, number in every.items() if name in queues}
     for queue in sorted({queues[name] for name in waiting}):
         here = {name: n for name, n in waiting.items() if queues[name] == queue}
         yield Problem(
@@ -301,27 +313,20 @@ def _unserved(database: str, live: Collection[Worker]) -> Iterator[Problem]:
         )
 
 
-def paused(database: str) -> Q:
-    """Return what the deliveries have in common that wait because of a pause."""
+def paused(database: str) -> tuple[set[str] | None, list[str]]:
+    """Return the names of the paused receivers, None for all; and the paused signals."""
     rows = Control.objects.using(database).filter(
         Q(until__isnull=True) | Q(until__gt=DatabaseNow()), kind=Control.Kind.PAUSE
     )
-    found = Q(pk__in=[])
-    for target in rows.values_list("target", flat=True):
-        kind, _, name = target.partition(":")
-        if kind == "*":
-            return ~Q(pk__in=[])
-        if kind == "receiver":
-            receiver = registry.receiver(name)
-            names = receiver.names if receiver is not None else (name,)
-            found |= Q(receiver__in=names)
-        elif kind == "signal":
-            found |= Q(event__signal=name)
-        else:
-            every = registry.receivers()
-            of_queue = [n for r in every if queue_of(r) == name for n in r.names]
-            found |= Q(receiver__in=of_queue)
-    return found
+    targets = set(rows.values_list("target", flat=True))
+    if EVERYTHING in targets:
+        return None, []
+    kinds = [target.partition(":")[::2] for target in targets]
+    names = {name for kind, name in kinds if kind == "receiver"}
+    for receiver in registry.receivers() if targets else ():
+        if targets & {*targets_of(receiver)}:
+            names |= {*receiver.names}
+    return names, [name for kind, name in kinds if kind == "signal"]
 
 
 def _listed(names: Collection[str]) -> str:

@@ -82,9 +82,13 @@ def _check_kept(since: datetime) -> None:
     if since < earliest - SLACK:
         raise ValueError(
             f"SIGNAL_TASKS[{name!r}] keeps finished deliveries for {pruned[name]}, and "
-            f"events no longer than that: since can be {earliest.isoformat()} at the "
+            f"events no longer than that: since can be {_second(earliest)} at the "
             "earliest, or events would be left out."
         )
+
+
+def _second(moment: datetime) -> str:
+    return moment.isoformat(timespec="seconds")
 
 
 def events(selection: Selection, database: str) -> QuerySet[Event]:

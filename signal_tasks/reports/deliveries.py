@@ -219,7 +219,7 @@ def _group(
         return None, bounds.Count(0)
     group = FailureGroup.objects.using(database).filter(pk=fingerprint).first()
     others = Delivery.objects.using(database).of_group(fingerprint).exclude(pk=row.pk)
-    return group, bounds.count(others)
+    return group, bounds.count(others, bounds.FEW_COUNTED)
 
 
 # -- why it waits -------------------------------------------------------------------

@@ -13,9 +13,9 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from signal_tasks.context import stored_correlation
-from signal_tasks.db.clock import id_at
+from signal_tasks.db.clock import id_at, moment_of
 from signal_tasks.models import Attempt, Delivery, Event
-from signal_tasks.reports import waterfall
+from signal_tasks.reports import bounds, waterfall
 from signal_tasks.reports.moments import id_of, moment, word
 from signal_tasks.reports.payloads import ShownPayload, show
 
@@ -82,10 +82,18 @@ class EventLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventPage:
-    """A page of events; ``older`` is the query of the next one, if there is one."""
+    """A page of events.
+
+    Attributes:
+        lines: the events.
+        older: the query of the next page, if there is one.
+        searched_to: events of a signal were looked for among the latest ones, back to
+            this moment; the next page looks further. None if none is left.
+    """
 
     lines: Sequence[EventLine]
     older: str = ""
+    searched_to: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,8 +118,23 @@ class EventReport:
 
 
 def events(database: str, wanted: EventFilter) -> EventPage:
-    """Return the latest events that match; at most three statements."""
-    rows = _matching(database, wanted)
+    """Return the latest events that match; at most four statements.
+
+    No index finds the events of a signal: each page looks at so many of the latest.
+    """
+    rows, edge = _made(database, wanted), None
+    if wanted.signal and not wanted.subject and not wanted.correlation:
+        edge = bounds.edge(rows, "pk")
+    if edge is not None:
+        rows = rows.filter(pk__gt=edge)
+    conditions = {
+        "subject": wanted.subject,
+        "signal": wanted.signal,
+        "sent_at__gte": wanted.since,
+        "sent_at__lt": wanted.until,
+    }
+    rows = rows.filter(**{key: value for key, value in conditions.items() if value})
+    rows = rows.order_by("-pk")
     if wanted.correlation:
         found = _correlated(rows, wanted.correlation)
     else:
@@ -129,23 +152,24 @@ def events(database: str, wanted: EventFilter) -> EventPage:
         )
         for event in found
     ]
-    older = wanted.query(before=found[-1].pk) if more else ""
-    return EventPage(lines=lines, older=older)
+    if more:
+        return EventPage(lines=lines, older=wanted.query(before=found[-1].pk))
+    if edge is None:
+        return EventPage(lines=lines)
+    # The edge itself was not searched: the next page begins with it.
+    beyond = uuid.UUID(int=edge.int + 1)
+    return EventPage(
+        lines=lines, older=wanted.query(before=beyond), searched_to=moment_of(edge)
+    )
 
 
-def _matching(database: str, wanted: EventFilter) -> QuerySet[Event]:
-    """Return the events that match, whatever their correlation id."""
-    rows = Event.objects.using(database).order_by("-pk")
-    if wanted.subject:
-        rows = rows.filter(subject=wanted.subject)
-    if wanted.signal:
-        rows = rows.filter(signal=wanted.signal)
+def _made(database: str, wanted: EventFilter) -> QuerySet[Event]:
+    """Return the events whose ids are of the time that is wanted."""
+    rows: QuerySet[Event] = Event.objects.using(database)
     if wanted.since is not None:
-        first = id_at(wanted.since - CLOCKS_DIFFER)
-        rows = rows.filter(pk__gte=first, sent_at__gte=wanted.since)
+        rows = rows.filter(pk__gte=id_at(wanted.since - CLOCKS_DIFFER))
     if wanted.until is not None:
-        last = id_at(wanted.until + CLOCKS_DIFFER)
-        rows = rows.filter(pk__lt=last, sent_at__lt=wanted.until)
+        rows = rows.filter(pk__lt=id_at(wanted.until + CLOCKS_DIFFER))
     if wanted.before is not None:
         rows = rows.filter(pk__lt=wanted.before)
     return rows

@@ -8,11 +8,13 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, F, OuterRef
+from django.utils import timezone
 
 from signal_tasks.models import Attempt, Delivery, FailureGroup
 from signal_tasks.reports import bounds
 from signal_tasks.reports.moments import moment, word
+from signal_tasks.states import State
 
 #: Groups of one page, each of which is counted; dead letters that a group shows.
 PAGE, MAX_LETTERS = 20, 20
@@ -92,7 +94,7 @@ def groups(database: str, wanted: GroupFilter) -> GroupPage:
         rows = rows.filter(Exists(dead))
     found = list(rows[: PAGE + 1])
     more, found = len(found) > PAGE, found[:PAGE]
-    counted = [GroupLine(row=row, dead=dead_of(database, row.pk)) for row in found]
+    counted = [_line(database, row) for row in found]
     # What has died may have been replayed since.
     lines = [line for line in counted if line.dead or wanted.every]
     letters = Delivery.objects.using(database).dead()
@@ -105,22 +107,44 @@ def groups(database: str, wanted: GroupFilter) -> GroupPage:
     )
 
 
+def _line(database: str, row: FailureGroup) -> GroupLine:
+    letters = Delivery.objects.using(database).of_group(row.pk)
+    return GroupLine(row=row, dead=bounds.count(letters, bounds.FEW_COUNTED))
+
+
 def group(database: str, fingerprint: str) -> GroupReport | None:
     """Return one group; None if there is none. Four statements."""
     row = FailureGroup.objects.using(database).filter(pk=fingerprint).first()
     if row is None:
         return None
-    letters = Delivery.objects.using(database).of_group(fingerprint)
-    last_letters = letters.order_by("-finished_at").select_related("event")
-    last = Attempt.objects.using(database).filter(fingerprint=fingerprint)
+    letters = _letters(database, fingerprint)
     return GroupReport(
         row=row,
-        dead=bounds.count(letters),
-        letters=list(last_letters[:MAX_LETTERS]),
-        sample=last.order_by("-pk").first(),
+        dead=bounds.count(Delivery.objects.using(database).of_group(fingerprint)),
+        letters=sorted(letters, key=_died_at, reverse=True),
+        sample=_sample(database, fingerprint),
     )
 
 
-def dead_of(database: str, fingerprint: str) -> bounds.Count:
-    """Count the dead letters of a group."""
-    return bounds.count(Delivery.objects.using(database).of_group(fingerprint))
+def _letters(database: str, fingerprint: str) -> list[Delivery]:
+    """Return the dead letters of a group that were sent last, from its index."""
+    last = Attempt.objects.using(database).filter(
+        fingerprint=fingerprint,
+        consequence=Attempt.Consequence.DEAD,
+        delivery__state=State.DEAD,
+        delivery__run=F("run"),
+    )
+    ordered = last.order_by("-delivery_id", "-run").select_related("delivery__event")
+    return [attempt.delivery for attempt in ordered[:MAX_LETTERS]]
+
+
+def _died_at(letter: Delivery) -> datetime:
+    return letter.finished_at or timezone.now()
+
+
+def _sample(database: str, fingerprint: str) -> Attempt | None:
+    """Return an attempt of the delivery that was sent last, one that died if any did."""
+    found = Attempt.objects.using(database).filter(fingerprint=fingerprint)
+    ordered = found.order_by("-consequence", "-delivery_id", "-run")
+    dead = ordered.filter(consequence=Attempt.Consequence.DEAD)
+    return dead.first() or ordered.first()

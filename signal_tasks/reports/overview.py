@@ -7,23 +7,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db.models import Count, Min, Q
 from django.utils import timezone
 
+from signal_tasks import counting
 from signal_tasks.conf import settings
-from signal_tasks.db.clock import DatabaseNow, from_now
+from signal_tasks.db.clock import from_now
 from signal_tasks.healthcheck.problem import Problem
-from signal_tasks.healthcheck.problems import (
-    notices,
-    oldest_waits,
-    overdue,
-    problems,
-)
-from signal_tasks.models import Delivery, Gate, Worker
+from signal_tasks.healthcheck.problems import notices, problems
+from signal_tasks.models import Gate, Worker
 from signal_tasks.models.history import ALL
 from signal_tasks.registry.registry import registry
 from signal_tasks.reports import bounds, history
-from signal_tasks.states import Breaker, State
+from signal_tasks.states import Breaker
 
 NONE = bounds.Count(0)
 NO_FIGURES = history.Figures()
@@ -59,7 +54,7 @@ class ReceiverLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overview:
-    """The contents of the first page."""
+    """The contents of the first page; ``is_capped``: not all that is live was counted."""
 
     healthy: bool
     problems: Sequence[Problem]
@@ -67,6 +62,7 @@ class Overview:
     receivers: Sequence[ReceiverLine]
     workers: int
     now: datetime
+    is_capped: bool
     figures: history.Figures
     chart: history.Chart
 
@@ -92,9 +88,10 @@ def overview(database: str, span: history.Span = history.SPANS["1h"]) -> Overvie
     """Return the state of one outbox; a constant number of statements."""
     recently = from_now(-settings().WORKER_TTL)
     workers = list(Worker.objects.using(database).filter(seen_at__gte=recently))
-    found = [*problems(database, workers), *overdue(oldest_waits(database))]
+    loads = counting.loads(database)
+    found = list(problems(database, workers, loads))
     figures = history.figures(database, span)
-    lines = _lines(database, figures)
+    lines = _lines(database, loads, figures)
     return Overview(
         healthy=not found,
         problems=found,
@@ -102,25 +99,25 @@ def overview(database: str, span: history.Span = history.SPANS["1h"]) -> Overvie
         receivers=sorted(lines, key=lambda line: (line.severity, line.name)),
         workers=len(workers),
         now=timezone.now(),
+        is_capped=loads.is_capped,
         figures=figures.get(ALL, NO_FIGURES),
         chart=history.chart(database, span),
     )
 
 
-def _lines(database: str, figures: Mapping[str, history.Figures]) -> list[ReceiverLine]:
-    is_due = Q(state=State.PENDING, available_at__lte=DatabaseNow())
-    pending = Q(state=State.PENDING)
-    live = Delivery.objects.using(database).live().values("receiver")
-    counted: Any = live.annotate(
-        due=Count("pk", filter=is_due),
-        waiting=Count("pk", filter=pending & ~is_due),
-        retrying=Count("pk", filter=pending & Q(attempts__gt=0)),
-        running=Count("pk", filter=Q(state=State.RUNNING)),
-        orphaned=Count("pk", filter=pending & Q(orphaned=True)),
-        oldest_due_at=Min("available_at", filter=is_due),
-    )
+def _lines(
+    database: str, loads: counting.Loads, figures: Mapping[str, history.Figures]
+) -> list[ReceiverLine]:
     facts: dict[str, dict[str, Any]] = {
-        row.pop("receiver"): row for row in counted.order_by()
+        name: {
+            "due": load.due,
+            "waiting": load.waiting,
+            "retrying": load.retrying,
+            "running": load.running,
+            "orphaned": load.orphaned,
+            "oldest_due_at": load.oldest_due_at,
+        }
+        for name, load in loads.receivers.items()
     }
     for gate in Gate.objects.using(database):
         line = facts.setdefault(gate.receiver, {})
@@ -136,8 +133,9 @@ def _lines(database: str, figures: Mapping[str, history.Figures]) -> list[Receiv
 
 
 def _dead(database: str) -> dict[str, bounds.Count]:
-    """Return the dead letters of each receiver, of the latest MAX_COUNTED."""
-    rows = Delivery.objects.using(database).dead().order_by("-finished_at")
-    latest = list(rows.values_list("receiver", flat=True)[: bounds.MAX_COUNTED])
-    is_more = len(latest) == bounds.MAX_COUNTED
-    return {name: bounds.Count(latest.count(name), is_more) for name in set(latest)}
+    """Return the dead letters of each receiver, of the latest ones."""
+    dead = counting.dead(database)
+    return {
+        name: bounds.Count(number, dead.is_capped)
+        for name, number in dead.numbers.items()
+    }

@@ -7,12 +7,12 @@ sequence waits until it is replayed, discarded or skipped.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db.models import Exists, OuterRef, Q, Subquery
+from django.db.models import Exists, OuterRef, Q, QuerySet, Subquery
 
 from signal_tasks.db.aliases import outbox_aliases
 from signal_tasks.db.clock import DatabaseNow
@@ -76,33 +76,47 @@ def blocked_keys(*, receiver: str | None = None, limit: int = 100) -> list[Block
     return found
 
 
-def _blocked(database: str, receiver: str | None, limit: int) -> Iterator[BlockedKey]:
+def _blocked(database: str, receiver: str | None, limit: int) -> list[BlockedKey]:
+    first = Turn.objects.using(database).filter(~Exists(_others(database, "lt")))
+    with_more = first.filter(Exists(_others(database, "gt")))
+    found = _stopping(database, Q(state=State.DEAD), first, receiver, limit)
+    limit -= len(found)
+    if limit > 0:
+        found += _stopping(database, _is_late(), with_more, receiver, limit)
+    return list(_described(found, database))
+
+
+def _others(database: str, side: str) -> QuerySet[Turn]:
+    """Return the turns of the same sequence that come before ("lt"), or after ("gt")."""
+    position = {f"position__{side}": OuterRef("position")}
+    return Turn.objects.using(database).filter(
+        sequence_id=OuterRef("sequence_id"), **position
+    )
+
+
+def _stopping(
+    database: str, stops: Q, turns: QuerySet[Turn], receiver: str | None, limit: int
+) -> list[Any]:
+    """Return deliveries that stop others and have one of these turns, with its place."""
     own = Turn.objects.using(database).filter(pk=OuterRef("pk"))
-    places = {
-        "sequence_id": Subquery(own.values("sequence_id")),
-        "position": Subquery(own.values("position")),
-    }
-    rows = Delivery.objects.using(database).filter(_stops(), Exists(own))
+    rows = Delivery.objects.using(database).filter(
+        stops, Exists(turns.filter(pk=OuterRef("pk")))
+    )
     if receiver is not None:
         rows = rows.filter(receiver=receiver)
-    found: Any = rows.annotate(**places).order_by("state", "pk")  # "dead" comes first
-    yielded = 0
-    for delivery in found.iterator():
-        if yielded >= limit:
-            return
-        if _first(delivery.sequence_id, database) != delivery.pk:
-            continue
-        waiting = _waiting(delivery, database)
-        if waiting or delivery.state == State.DEAD:
-            yielded += 1
-            yield _blocked_key(delivery, waiting, database)
+    placed: Any = rows.annotate(
+        sequence_id=Subquery(own.values("sequence_id")),
+        position=Subquery(own.values("position")),
+    )
+    # No index has this order: by one that has, PostgreSQL would look for the few first
+    # ones among all deliveries.
+    return list(placed.order_by("sequence_id")[:limit])
 
 
-def _stops() -> Q:
-    """Return the condition of deliveries that keep those behind them waiting."""
+def _is_late() -> Q:
+    """Return the condition of pending deliveries that keep those behind them waiting."""
     late = Q(available_at__gt=DatabaseNow()) | Q(attempts__gt=0) | Q(orphaned=True)
-    pending = Q(late | ~Q(parked=""), state=State.PENDING)
-    return Q(state=State.DEAD) | Q(pending, next_check_at__isnull=False)
+    return Q(late | ~Q(parked=""), state=State.PENDING, next_check_at__isnull=False)
 
 
 def _first(sequence: int, database: str) -> uuid.UUID | None:
@@ -116,21 +130,24 @@ def _waiting(delivery: Any, database: str) -> int:
     return len(turns.values_list("pk")[:MAX_WAITING])
 
 
-def _blocked_key(delivery: Any, waiting: int, database: str) -> BlockedKey:
-    last = Attempt.objects.using(database).filter(delivery=delivery).last()
-    sequence = Counter.objects.using(database).filter(pk=delivery.sequence_id).first()
-    return BlockedKey(
-        receiver=delivery.receiver,
-        key="" if sequence is None else sequence.key,
-        database=database,
-        delivery_id=delivery.pk,
-        event_id=delivery.event_id,
-        state=delivery.state,
-        reason=delivery.reason,
-        error="" if last is None else f"{last.error_type}: {last.error}",
-        waiting=waiting,
-        since=_since(delivery, last),
-    )
+def _described(found: Sequence[Any], database: str) -> Iterator[BlockedKey]:
+    keys = Counter.objects.using(database).in_bulk([each.sequence_id for each in found])
+    failures = Attempt.last_of([each.pk for each in found], database=database)
+    for each in found:
+        last = failures.get(each.pk)
+        sequence = keys.get(each.sequence_id)
+        yield BlockedKey(
+            receiver=each.receiver,
+            key="" if sequence is None else sequence.key,
+            database=database,
+            delivery_id=each.pk,
+            event_id=each.event_id,
+            state=each.state,
+            reason=each.reason,
+            error="" if last is None else f"{last.error_type}: {last.error}",
+            waiting=_waiting(each, database),
+            since=_since(each, last),
+        )
 
 
 def _since(delivery: Any, last: Attempt | None) -> datetime:

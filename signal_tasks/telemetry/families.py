@@ -14,6 +14,7 @@ from django.db import Error
 
 from signal_tasks.broker.config import queue_of
 from signal_tasks.db.aliases import outbox_aliases
+from signal_tasks.db.timeouts import TooSlow
 from signal_tasks.models import History
 from signal_tasks.models.history import (
     ALL,
@@ -88,7 +89,7 @@ def families() -> Iterator[Any]:
     for database in outbox_aliases():
         try:
             totals, now = _totals(database), gauges.read(database)
-        except Error:
+        except (Error, TooSlow):
             up.add_metric((database,), 0)
             continue
         up.add_metric((database,), 1)

@@ -1,44 +1,35 @@
 """Read from a database what waits, runs, is dead or is held: numbers of this moment.
 
 # Note [Gauges]
-No statement here reads finished deliveries that are well. What is live is found by the
-index of ``next_check_at``; dead letters by the index of the attempts that were the last
-ones. Each reads at most MAX_COUNTED rows, so it takes a fraction of a second however
-much there is; beyond that numbers are too low, and ``complete`` says so.
-
-What is read then is what relays look at next. They look at a delivery again after as long
-as it has waited, so these rows are of all ages, the oldest ones too.
+No statement here reads finished deliveries that are well, and each reads at most
+MAX_COUNTED rows, of those that Note [Bounded counts] tells of; beyond that numbers are
+too low, and ``complete`` says so.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from django.db import connections, transaction
+from django.db import connections
 from django.db.models import Q
 
+from signal_tasks import counting
 from signal_tasks.conf import settings
 from signal_tasks.db.clock import DatabaseNow, from_now
 from signal_tasks.db.sql import from_now_sql
+from signal_tasks.db.timeouts import statements_within
 from signal_tasks.models import Control, Gate, HeldDelivery, Turn, Worker
 from signal_tasks.registry.registry import Receiver, registry
 from signal_tasks.states import Breaker
 from signal_tasks.steering.targets import targets_of
 
 #: Rows that one statement reads.
-MAX_COUNTED = 100_000
+MAX_COUNTED = counting.MAX_COUNTED
 #: No statement may take longer, where the database can end it (seconds).
-MAX_SECONDS = 5
+MAX_SECONDS = 5.0
 
-#: Seconds from a column to now, by the database's clock.
-SINCE = {
-    "postgresql": "EXTRACT(EPOCH FROM STATEMENT_TIMESTAMP() - {})",
-    "mysql": "TIMESTAMPDIFF(MICROSECOND, {}, UTC_TIMESTAMP(6)) / 1000000.0",
-    "sqlite": "(JULIANDAY('now') - JULIANDAY({})) * 86400.0",
-}
 LIVE = """
 SELECT receiver, state, COUNT(*), SUM(is_due), MAX(CASE WHEN is_due = 1 THEN wait END),
     SUM(CASE WHEN orphaned THEN 1 ELSE 0 END),
@@ -65,15 +56,12 @@ BEHIND = (
     "AND NOT EXISTS (SELECT 1 FROM signal_tasks_turn AS other "
     "WHERE other.sequence_id = own.sequence_id AND other.position < own.position)",
 )
-DEAD = """
-SELECT delivery.receiver, COUNT(*), COUNT(DISTINCT turn.sequence_id)
+BLOCKED = """
+SELECT delivery.receiver, COUNT(DISTINCT turn.sequence_id)
 FROM (
-    SELECT delivery_id, run FROM signal_tasks_attempt
-    WHERE consequence = 'dead' LIMIT {limit}
-) AS last
-JOIN signal_tasks_delivery AS delivery
-    ON delivery.id = last.delivery_id AND delivery.run = last.run
-LEFT JOIN signal_tasks_turn AS turn ON turn.delivery_id = delivery.id
+    SELECT delivery_id, sequence_id FROM signal_tasks_turn LIMIT {limit}
+) AS turn
+JOIN signal_tasks_delivery AS delivery ON delivery.id = turn.delivery_id
 WHERE delivery.state = 'dead'
 GROUP BY delivery.receiver
 """
@@ -141,9 +129,12 @@ def read(database: str, *, limit: int = MAX_COUNTED) -> Gauges:
     gauges = Gauges()
     for receiver in registry.receivers():
         gauges.of(receiver.name)
-    with _bounded(database) as cursor:
+    with (
+        statements_within(MAX_SECONDS, database),
+        connections[database].cursor() as cursor,
+    ):
         _count_live(gauges, cursor, database, limit)
-        _count_dead(gauges, cursor, limit)
+        _count_dead(gauges, cursor, database, limit)
     _count_workers(gauges, database)
     gates = Gate.objects.using(database).exclude(breaker=Breaker.CLOSED)
     gauges.breakers = sorted(gates.values_list("receiver", flat=True)[:limit])
@@ -151,22 +142,12 @@ def read(database: str, *, limit: int = MAX_COUNTED) -> Gauges:
     return gauges
 
 
-@contextmanager
-def _bounded(database: str) -> Iterator[Any]:
-    """Yield a cursor whose statements are ended when they take too long."""
-    connection = connections[database]
-    with transaction.atomic(using=database), connection.cursor() as cursor:
-        if connection.vendor == "postgresql":
-            cursor.execute(f"SET LOCAL statement_timeout TO '{MAX_SECONDS}s'")
-        yield cursor
-
-
 def _count_live(gauges: Gauges, cursor: Any, database: str, limit: int) -> None:
     has_held = HeldDelivery.objects.using(database).exists()
     has_turns = Turn.objects.using(database).exists()
     kept = [each for each, some in ((HELD, has_held), (BEHIND, has_turns)) if some]
     now, _ = from_now_sql(0.0, database)
-    waited = SINCE[connections[database].vendor].format("available_at")
+    waited = counting.SINCE[connections[database].vendor].format("available_at")
     counted = 0
     for receiver, state, number, *more in _rows(
         cursor,
@@ -194,13 +175,14 @@ def _count_live(gauges: Gauges, cursor: Any, database: str, limit: int) -> None:
             gauges.of(receiver).held[why] = number
 
 
-def _count_dead(gauges: Gauges, cursor: Any, limit: int) -> None:
-    dead = 0
-    for receiver, number, blocked in _rows(cursor, DEAD, limit=limit):
-        load = gauges.of(receiver)
-        load.dead, load.blocked_keys = number, blocked
-        dead += number
-    gauges.complete = gauges.complete and dead < limit
+def _count_dead(gauges: Gauges, cursor: Any, database: str, limit: int) -> None:
+    dead = counting.dead(database, limit=limit)
+    for receiver, number in dead.numbers.items():
+        gauges.of(receiver).dead = number
+    gauges.complete = gauges.complete and not dead.is_capped
+    if dead.numbers and Turn.objects.using(database).exists():
+        for receiver, blocked in _rows(cursor, BLOCKED, limit=limit):
+            gauges.of(receiver).blocked_keys = blocked
 
 
 def _rows(cursor: Any, sql: str, **parts: object) -> Sequence[Any]:

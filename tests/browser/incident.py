@@ -7,7 +7,6 @@ for that here: a retry is due at once. It works again when this is over.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from datetime import timedelta
 from uuid import uuid4
 
@@ -23,18 +22,8 @@ from signal_tasks.models import Delivery, FailureGroup
 from signal_tasks.operations import Selection
 from signal_tasks.states import State
 from signal_tasks.testing import run_pending
+from tests.browser.people import CANCELLATION, CONFIRMATION, PASSWORD, ROLES
 
-PASSWORD = "correct horse battery"
-#: Who uses the dashboard, and with which permissions of the library.
-ROLES: dict[str, Sequence[str]] = {
-    "viewer": ["view_delivery"],
-    "oncall": [
-        *("view_delivery", "replay_delivery", "cancel_operation", "pause_target"),
-    ],
-    "stranger": [],
-}
-CONFIRMATION = "notifications.receivers.send_order_confirmation"
-CANCELLATION = "notifications.receivers.send_order_cancellation"
 TIMEOUT = 60.0
 
 

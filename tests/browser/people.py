@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import count
 
 from playwright.sync_api import Page
@@ -13,6 +13,18 @@ ALL = [
     "Send proof succeeded",
     "Update inventory succeeded",
 ]
+
+PASSWORD = "correct horse battery"
+#: Who uses the dashboard, and with which permissions of the library.
+ROLES: dict[str, Sequence[str]] = {
+    "viewer": ["view_delivery"],
+    "oncall": [
+        *("view_delivery", "replay_delivery", "cancel_operation", "pause_target"),
+    ],
+    "stranger": [],
+}
+CONFIRMATION = "notifications.receivers.send_order_confirmation"
+CANCELLATION = "notifications.receivers.send_order_cancellation"
 
 
 def accept(complaints: list[str], status: str) -> None:

@@ -21,6 +21,7 @@ ADDRESSES = (
     "/orders/",
     "/incident/",
     "/inbox/",
+    "/health/",
     "/register/",
     "/login/",
     "/newsletter/",
@@ -36,6 +37,7 @@ FOR_STAFF = (
     "/inbox/",
     "/inbox/?to=nobody",
     "/incident/",
+    "/health/",
 )
 ADMIN = (
     "/admin/",

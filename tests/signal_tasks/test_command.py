@@ -68,7 +68,7 @@ def test_the_object_of_status_has_the_keys_that_were_promised(
     signal.send(sender=None)
     told = json.loads(command("status", "--json", status=1))
     others = {"oldest_pending_age_s", "workers", "receivers", "healthy", "problems"}
-    assert set(told) == COUNTS | others | {"rescued", "broker_errors"}
+    assert set(told) == COUNTS | others | {"rescued", "broker_errors", "complete"}
     assert told["workers"] == ["celery@here"]
     assert (told["pending"], told["succeeded"], told["dead"]) == (2, 1, 1)
     assert all(set(counts) == COUNTS for counts in told["receivers"].values())

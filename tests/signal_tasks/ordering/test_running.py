@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from signal_tasks.db.clock import from_now
 from signal_tasks.models import Attempt, Delivery, Turn
+from signal_tasks.signals import DeliveriesReleased, deliveries_released
 from signal_tasks.states import State
 from tests.signal_tasks.ordering.steps import (
     AT_ONCE,
@@ -223,6 +225,23 @@ def test_a_message_whose_time_is_up_leaves_the_rest_in_order() -> None:
     assert ordered.calls == [0]
     ordered.run(handles[1])
     assert ordered.calls == [0, 1, 2]
+
+
+def test_a_message_whose_time_is_up_publishes_no_more_than_comes_next(
+    connected: Callable[..., None],
+) -> None:
+    ordered = Ordered()
+    first, *others = ordered.send_all(range(20))
+    other_key, *_ = ordered.send_all(range(20, 40), key="another")
+    released: list[int] = []
+
+    def note(details: DeliveriesReleased, **kwargs: Any) -> None:
+        released.append(details.count)
+
+    connected(deliveries_released, note)
+    ordered.run(first, other_key, *others, seconds=0)
+    assert len(ordered.calls) < 20
+    assert sum(released) <= 2
 
 
 def is_due(handle: Any) -> bool:

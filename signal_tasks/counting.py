@@ -1,0 +1,250 @@
+"""Count the deliveries of each receiver: each statement reads a bounded number of rows.
+
+# Note [Bounded counts]
+What is live is found by the index of ``next_check_at``, dead letters by an index of theirs
+(or by that of the attempts that were the last ones, where the database has no partial
+indexes), and what has finished by the index of ``finished_at``. Each statement reads at most MAX_COUNTED rows, so it takes a fraction of a
+second however much there is; beyond that numbers are too low, and ``is_capped`` says so.
+
+Of the live ones, those are read that relays look at next. They look at a delivery again
+after as long as it has waited, so these rows are of all ages, the oldest ones too. Of the
+others, those are read that have finished last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import connections
+from django.utils import timezone
+
+from signal_tasks.db.sql import from_now_sql
+from signal_tasks.models import Delivery
+from signal_tasks.states import State
+
+#: Rows that one statement reads.
+MAX_COUNTED = 100_000
+#: Deliveries that have been due for this long show that nobody consumes their queue,
+#: or knows their receiver.
+UNSERVED_SECONDS = 30.0
+
+#: Seconds from a column to now, by the database's clock.
+SINCE = {
+    "postgresql": "EXTRACT(EPOCH FROM STATEMENT_TIMESTAMP() - {})",
+    "mysql": "TIMESTAMPDIFF(MICROSECOND, {}, UTC_TIMESTAMP(6)) / 1000000.0",
+    "sqlite": "(JULIANDAY('now') - JULIANDAY({})) * 86400.0",
+}
+LIVE = """
+SELECT receiver, state, COUNT(*),
+    SUM(is_due), MAX(CASE WHEN is_due = 1 THEN wait END),
+    SUM(CASE WHEN wait >= {unserved} THEN 1 ELSE 0 END),
+    SUM(CASE WHEN attempts > 0 THEN 1 ELSE 0 END),
+    SUM(CASE WHEN orphaned THEN 1 ELSE 0 END),
+    SUM(CASE WHEN orphaned AND wait >= {unserved} THEN 1 ELSE 0 END),
+    SUM(CASE WHEN parked = '' THEN 0 ELSE 1 END),
+    MAX(parked)
+FROM (
+    SELECT receiver, state, attempts, orphaned, parked, {wait} AS wait,
+        CASE WHEN available_at <= {now} THEN 1 ELSE 0 END AS is_due
+    FROM signal_tasks_delivery WHERE next_check_at IS NOT NULL
+    ORDER BY next_check_at LIMIT {limit}
+) AS live
+GROUP BY receiver, state
+"""
+DEAD = """
+SELECT receiver, COUNT(*) FROM (
+    SELECT receiver FROM signal_tasks_delivery WHERE state = 'dead'
+    ORDER BY finished_at DESC LIMIT {limit}
+) AS latest
+GROUP BY receiver
+"""
+#: For a database without partial indexes: each dead letter has an attempt that was its last.
+DEAD_BY_ATTEMPTS = """
+SELECT delivery.receiver, COUNT(*)
+FROM (
+    SELECT delivery_id, run FROM signal_tasks_attempt
+    WHERE consequence = 'dead' LIMIT {limit}
+) AS last
+JOIN signal_tasks_delivery AS delivery
+    ON delivery.id = last.delivery_id AND delivery.run = last.run
+WHERE delivery.state = 'dead'
+GROUP BY delivery.receiver
+"""
+FINISHED = """
+SELECT receiver, state, COUNT(*) FROM (
+    SELECT receiver, state FROM signal_tasks_delivery WHERE finished_at IS NOT NULL
+    ORDER BY finished_at DESC LIMIT {limit}
+) AS latest
+GROUP BY receiver, state
+"""
+WAITS_BESIDES = """
+SELECT live.receiver, MAX({wait})
+FROM (
+    SELECT receiver, event_id, state, available_at
+    FROM signal_tasks_delivery WHERE next_check_at IS NOT NULL
+    ORDER BY next_check_at LIMIT {limit}
+) AS live
+JOIN signal_tasks_event AS event ON event.id = live.event_id
+WHERE live.state = 'pending' AND available_at <= {now}
+    AND event.signal NOT IN ({signals})
+GROUP BY live.receiver
+"""
+FIRST_LIVE = """
+SELECT * FROM (
+    SELECT * FROM signal_tasks_delivery WHERE next_check_at IS NOT NULL
+    ORDER BY next_check_at LIMIT {most}
+) AS live
+WHERE receiver = %s ORDER BY next_check_at LIMIT {limit}
+"""
+
+
+@dataclass(slots=True, kw_only=True)
+class Load:
+    """The live deliveries of one receiver.
+
+    Attributes:
+        due: pending ones whose time has come.
+        waiting: pending ones whose time has not come.
+        running: are claimed.
+        retrying: pending ones that have failed before.
+        oldest_wait: seconds for which the oldest one has been due; None if none is.
+        unserved: those that have been due for UNSERVED_SECONDS.
+        orphaned: pending ones whose receiver no relay knows.
+        unserved_orphans: those of them that have been due for UNSERVED_SECONDS.
+        parked: pending ones that cannot be published.
+        why_parked: the reason of one of them.
+    """
+
+    due: int = 0
+    waiting: int = 0
+    running: int = 0
+    retrying: int = 0
+    oldest_wait: float | None = None
+    unserved: int = 0
+    orphaned: int = 0
+    unserved_orphans: int = 0
+    parked: int = 0
+    why_parked: str = ""
+
+    @property
+    def pending(self) -> int:
+        """All that are pending."""
+        return self.due + self.waiting
+
+    @property
+    def number(self) -> int:
+        """All that were counted."""
+        return self.pending + self.running
+
+    @property
+    def oldest_due_at(self) -> datetime | None:
+        """Since when the oldest one is due."""
+        if self.oldest_wait is None:
+            return None
+        return timezone.now() - timedelta(seconds=self.oldest_wait)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loads:
+    """The load of each receiver that has any; see Note [Bounded counts]."""
+
+    receivers: Mapping[str, Load] = field(default_factory=dict)
+    is_capped: bool = False
+
+    def of(self, receiver: str) -> Load:
+        """Return the load of a receiver."""
+        return self.receivers.get(receiver, Load())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counted:
+    """Numbers of deliveries by receiver, or by receiver and state."""
+
+    numbers: Mapping[Any, int]
+    is_capped: bool
+
+
+def loads(database: str, *, limit: int | None = None) -> Loads:
+    """Count what is live, one statement."""
+    wait = SINCE[connections[database].vendor].format("available_at")
+    now, _ = from_now_sql(0.0, database)
+    most = _most(limit)
+    parts: dict[str, Any] = {"now": now, "wait": wait, "limit": most}
+    parts["unserved"] = UNSERVED_SECONDS
+    found: dict[str, Load] = {}
+    counted = 0
+    for receiver, state, number, *facts in _rows(database, LIVE, **parts):
+        counted += number
+        load = found.setdefault(receiver, Load())
+        if state == State.RUNNING:
+            load.running = number
+        else:
+            _add_pending(load, number, *facts)
+    return Loads(receivers=found, is_capped=counted >= most)
+
+
+def waits_besides(
+    database: str, signals: Sequence[str], *, limit: int | None = None
+) -> dict[str, float]:
+    """Return the oldest wait of each receiver, but for the events of some signals.
+
+    One statement.
+    """
+    wait = SINCE[connections[database].vendor].format("available_at")
+    now, _ = from_now_sql(0.0, database)
+    marks = ", ".join(["%s"] * len(signals))
+    parts = {"now": now, "wait": wait, "signals": marks, "limit": _most(limit)}
+    found = _rows(database, WAITS_BESIDES, signals, **parts)
+    return {receiver: max(float(seconds), 0.0) for receiver, seconds in found}
+
+
+def _add_pending(load: Load, number: int, *facts: Any) -> None:
+    due, wait, unserved, retrying, orphaned, unserved_orphans, parked, why = facts
+    load.due, load.waiting = int(due), number - int(due)
+    load.oldest_wait = None if wait is None else max(float(wait), 0.0)
+    load.unserved, load.retrying = int(unserved), int(retrying)
+    load.orphaned, load.unserved_orphans = int(orphaned), int(unserved_orphans)
+    load.parked, load.why_parked = int(parked), why
+
+
+def first_live(database: str, receiver: str, *, limit: int) -> list[Delivery]:
+    """Return the live deliveries of a receiver that relays look at next.
+
+    They are looked for among the first MAX_COUNTED.
+    """
+    sql = FIRST_LIVE.format(most=MAX_COUNTED, limit=limit)
+    return list(Delivery.objects.using(database).raw(sql, [receiver]))
+
+
+def dead(database: str, *, limit: int | None = None) -> Counted:
+    """Count the dead letters of each receiver, one statement."""
+    has_index = connections[database].features.supports_partial_indexes
+    sql = DEAD if has_index else DEAD_BY_ATTEMPTS
+    most = _most(limit)
+    numbers = dict(_rows(database, sql, limit=most))
+    return Counted(numbers=numbers, is_capped=sum(numbers.values()) >= most)
+
+
+def finished(database: str, *, limit: int | None = None) -> Counted:
+    """Count what has finished, by receiver and state, one statement."""
+    most = _most(limit)
+    rows = _rows(database, FINISHED, limit=most)
+    numbers = {(receiver, state): number for receiver, state, number in rows}
+    return Counted(numbers=numbers, is_capped=sum(numbers.values()) >= most)
+
+
+def _most(limit: int | None) -> int:
+    return MAX_COUNTED if limit is None else limit
+
+
+def _rows(
+    database: str, sql: str, params: Sequence[str] = (), **parts: object
+) -> Iterator[Any]:
+    with connections[database].cursor() as cursor:
+        cursor.execute(
+            sql.format(**parts), params
+        )  # also if none: %% is a percent sign
+        yield from cursor.fetchall()
