@@ -2,7 +2,8 @@
 
 Each page of the dashboard, each list of the admin, ``health()`` and the metrics, on an
 outbox of ten million deliveries: the number of statements and the time that they take, the
-median of three runs after one that is not counted.
+median of three runs after one that is not counted. The CPU time is that of PostgreSQL, if
+it runs on this machine: what the time would be if nobody else used the machine.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 #: The goal: no page takes longer (milliseconds).
 GOAL = 300.0
+#: No statement is stopped before (seconds).
+PATIENCE = 60.0
 
 
 def main() -> None:
@@ -47,7 +50,7 @@ def _options() -> argparse.Namespace:
         "--explain",
         type=float,
         default=GOAL,
-        help="print plans of pages that take longer (ms)",
+        help="print plans of pages that use more CPU (ms)",
     )
     return parser.parse_args()
 
@@ -78,7 +81,9 @@ def _measured(only: str) -> Iterator[Figure]:
     from django.test import Client
 
     from benchmarks.volume import addresses, measured
+    from signal_tasks.reports import bounds
 
+    bounds.STATEMENT_SECONDS = PATIENCE  # else a statement that is stopped looks quick
     user, _ = User.objects.get_or_create(
         username="root", is_superuser=True, is_staff=True
     )
@@ -94,29 +99,32 @@ def _measured(only: str) -> Iterator[Figure]:
 
 
 def _line(figure: Figure) -> str:
-    mark = "" if figure.milliseconds <= GOAL else " SLOW"
+    mark = "" if figure.cpu <= GOAL else " SLOW"
     mark += "" if figure.status == 200 else f" STATUS {figure.status}"
     number, took = len(figure.statements), figure.milliseconds
-    return f"{took:8.1f} ms {number:3} statements  {figure.title}{mark}"
+    times = f"{took:8.1f} ms {figure.cpu:7.1f} ms CPU"
+    return f"{times} {number:3} statements  {figure.title}{mark}"
 
 
 def table(figures: Sequence[Figure]) -> str:
     """Return the figures as a table in Markdown, the slowest first."""
-    lines = ["| page | statements | database, ms | slowest, ms |", "|---|---|---|---|"]
-    for each in sorted(figures, key=lambda figure: -figure.milliseconds):
-        slowest = each.slowest.milliseconds
-        lines.append(
-            f"| {each.title} | {len(each.statements)} "
-            f"| {each.milliseconds:.0f} | {slowest:.0f} |"
-        )
+    lines = [
+        "| page | statements | ms | CPU, ms | slowest statement, CPU ms |",
+        "|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {each.title} | {len(each.statements)} | {each.milliseconds:.0f} "
+        f"| {each.cpu:.0f} | {each.slowest.cpu:.0f} |"
+        for each in sorted(figures, key=lambda figure: -figure.cpu)
+    ]
     return "\n".join(lines)
 
 
 def _explain(figures: Sequence[Figure], above: float) -> None:
     from benchmarks.volume.measured import plan
 
-    for each in sorted(figures, key=lambda figure: -figure.milliseconds):
-        if each.milliseconds > above:
+    for each in sorted(figures, key=lambda figure: -figure.cpu):
+        if each.cpu > above:
             print(f"\n### {each.title}\n\n{each.slowest.sql[:3000]}\n")
             print(plan(each.slowest))
 

@@ -107,7 +107,7 @@ class Seat:
         for kind in kinds:
             self.reset()
             self.probe("fill", events=WARM_UP, kind=kind)
-            self.wait_for(WARM_UP, in_database=kind != "outside")
+            self.wait_for(WARM_UP, in_database=not kind.endswith("outside"))
         self.freeze()
 
     def freeze(self) -> None:

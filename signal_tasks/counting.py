@@ -167,11 +167,12 @@ class Counted:
     is_capped: bool
 
 
-def loads(database: str, *, limit: int = MAX_COUNTED) -> Loads:
+def loads(database: str, *, limit: int | None = None) -> Loads:
     """Count what is live, one statement."""
     wait = SINCE[connections[database].vendor].format("available_at")
     now, _ = from_now_sql(0.0, database)
-    parts: dict[str, Any] = {"now": now, "wait": wait, "limit": limit}
+    most = _most(limit)
+    parts: dict[str, Any] = {"now": now, "wait": wait, "limit": most}
     parts["unserved"] = UNSERVED_SECONDS
     found: dict[str, Load] = {}
     counted = 0
@@ -182,11 +183,11 @@ def loads(database: str, *, limit: int = MAX_COUNTED) -> Loads:
             load.running = number
         else:
             _add_pending(load, number, *facts)
-    return Loads(receivers=found, is_capped=counted >= limit)
+    return Loads(receivers=found, is_capped=counted >= most)
 
 
 def waits_besides(
-    database: str, signals: Sequence[str], *, limit: int = MAX_COUNTED
+    database: str, signals: Sequence[str], *, limit: int | None = None
 ) -> dict[str, float]:
     """Return the oldest wait of each receiver, but for the events of some signals.
 
@@ -195,7 +196,7 @@ def waits_besides(
     wait = SINCE[connections[database].vendor].format("available_at")
     now, _ = from_now_sql(0.0, database)
     marks = ", ".join(["%s"] * len(signals))
-    parts = {"now": now, "wait": wait, "signals": marks, "limit": limit}
+    parts = {"now": now, "wait": wait, "signals": marks, "limit": _most(limit)}
     found = _rows(database, WAITS_BESIDES, signals, **parts)
     return {receiver: max(float(seconds), 0.0) for receiver, seconds in found}
 
@@ -218,19 +219,25 @@ def first_live(database: str, receiver: str, *, limit: int) -> list[Delivery]:
     return list(Delivery.objects.using(database).raw(sql, [receiver]))
 
 
-def dead(database: str, *, limit: int = MAX_COUNTED) -> Counted:
+def dead(database: str, *, limit: int | None = None) -> Counted:
     """Count the dead letters of each receiver, one statement."""
     has_index = connections[database].features.supports_partial_indexes
     sql = DEAD if has_index else DEAD_BY_ATTEMPTS
-    numbers = dict(_rows(database, sql, limit=limit))
-    return Counted(numbers=numbers, is_capped=sum(numbers.values()) >= limit)
+    most = _most(limit)
+    numbers = dict(_rows(database, sql, limit=most))
+    return Counted(numbers=numbers, is_capped=sum(numbers.values()) >= most)
 
 
-def finished(database: str, *, limit: int = MAX_COUNTED) -> Counted:
+def finished(database: str, *, limit: int | None = None) -> Counted:
     """Count what has finished, by receiver and state, one statement."""
-    rows = _rows(database, FINISHED, limit=limit)
+    most = _most(limit)
+    rows = _rows(database, FINISHED, limit=most)
     numbers = {(receiver, state): number for receiver, state, number in rows}
-    return Counted(numbers=numbers, is_capped=sum(numbers.values()) >= limit)
+    return Counted(numbers=numbers, is_capped=sum(numbers.values()) >= most)
+
+
+def _most(limit: int | None) -> int:
+    return MAX_COUNTED if limit is None else limit
 
 
 def _rows(

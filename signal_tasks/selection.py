@@ -5,12 +5,12 @@ from __future__ import annotations
 import difflib
 import json
 import uuid
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db.models import Exists, OuterRef, Q, Subquery
+from django.db.models import Case, Exists, OuterRef, Q, Subquery, Value, When
 from django.utils import timezone
 
 from signal_tasks.db.aliases import outbox_aliases
@@ -21,6 +21,8 @@ from signal_tasks.states import Reason, State
 
 #: A moment, or how long ago it was.
 Since = datetime | timedelta
+#: Makes a condition from a comparison, a time and the alias of a database.
+Condition = Callable[[str, Any, str], Q]
 #: The options of the command, where they are named differently.
 OPTIONS = {"fingerprint": "group"}
 
@@ -77,6 +79,10 @@ class Selection:
 
     def rows(self, database: str) -> DeliveryQuerySet[Delivery]:
         """Return the deliveries of one database that match."""
+        return self._timed(self._named(database), _finished_or_sent)
+
+    def _named(self, database: str) -> DeliveryQuerySet[Delivery]:
+        """Return those that match in everything but time."""
         conditions = {
             "receiver": self.receiver,
             "event__signal": self.signal,
@@ -94,10 +100,18 @@ class Selection:
             rows = rows.of_group(self.fingerprint)
         if self.error is not None:
             rows = _with_error(rows, self.error)
-        if self.since is not None:
-            rows = _timed(rows, "gte", self.since)
-        if self.until is not None:
-            rows = _timed(rows, "lt", self.until)
+        return rows
+
+    def _timed(
+        self, rows: DeliveryQuerySet[Delivery], condition: Condition
+    ) -> DeliveryQuerySet[Delivery]:
+        for comparison, time in (("gte", self.since), ("lt", self.until)):
+            if isinstance(time, timedelta):
+                rows = rows.filter(
+                    condition(comparison, from_now(-time.total_seconds()), rows.db)
+                )
+            elif time is not None:
+                rows = rows.filter(condition(comparison, time, rows.db))
         return rows
 
     def replayable(self, database: str) -> DeliveryQuerySet[Delivery]:
@@ -106,7 +120,7 @@ class Selection:
         Discarded ones only by their ids, or if the selection says ``discarded``: they
         were finished on purpose.
         """
-        rows = self.rows(database)
+        rows = self._timed(self._named(database), _finished)
         is_meant = self.ids or self.state == State.DISCARDED
         return rows.replayable() if is_meant else rows.dead()
 
@@ -260,30 +274,32 @@ def _check_time(name: str, value: object) -> None:
         )
 
 
-def _timed(
-    rows: DeliveryQuerySet[Delivery], comparison: str, time: Since
-) -> DeliveryQuerySet[Delivery]:
+def _finished_or_sent(comparison: str, at: Any, database: str) -> Q:
     """Compare the time at which a delivery finished, or else was sent."""
-    at = from_now(-time.total_seconds()) if isinstance(time, timedelta) else time
-    events = Event.objects.using(rows.db).filter(
+    events = Event.objects.using(database).filter(
         Q((f"sent_at__{comparison}", at)), pk=OuterRef("event_id")
     )
-    finished = Q((f"finished_at__{comparison}", at))
-    return rows.filter(finished | Q(Exists(events), finished_at__isnull=True))
+    finished = _finished(comparison, at, database)
+    return finished | Q(Exists(events), finished_at__isnull=True)
+
+
+def _finished(comparison: str, at: Any, database: str) -> Q:
+    """Compare the time at which a delivery finished, where all have: by an index."""
+    return Q((f"finished_at__{comparison}", at))
 
 
 def _with_error(
     rows: DeliveryQuerySet[Delivery], text: str
 ) -> DeliveryQuerySet[Delivery]:
     """Keep those whose last failed attempt has the text in its error or its type."""
-    attempts = Attempt.objects.using(rows.db)
-    of_this = attempts.filter(delivery_id=OuterRef("pk")).order_by("-pk")
-    last = attempts.filter(
-        Q(error__icontains=text) | Q(error_type__icontains=text),
-        pk=OuterRef("last_failure"),
+    has_text = Q(error__icontains=text) | Q(error_type__icontains=text)
+    of_this = Attempt.objects.using(rows.db).filter(delivery_id=OuterRef("pk"))
+    # A value, and no condition, of each row: made a join, it would read all attempts.
+    last = of_this.order_by("-pk").values_list(
+        Case(When(has_text, then=Value(1)), default=Value(0))
     )
-    annotated: Any = rows.alias(last_failure=Subquery(of_this.values("pk")[:1]))
-    found: DeliveryQuerySet[Delivery] = annotated.filter(Exists(last))
+    annotated: Any = rows.alias(last_has_text=Subquery(last[:1]))
+    found: DeliveryQuerySet[Delivery] = annotated.filter(last_has_text=1)
     return found
 
 

@@ -21,7 +21,7 @@ def drain(
 
     ``tables`` (a pattern of names) are emptied first; ``before`` is called last.
     """
-    in_database = kind != "outside"
+    in_database = not kind.endswith("outside")
     seat.freeze()
     seat.reset(tables=tables)
     filled = seat.probe("fill", events=events, kind=kind)

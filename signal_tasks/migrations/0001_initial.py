@@ -39,8 +39,8 @@ def index_sparse_columns(apps, schema_editor):
 #: writes nothing into these. MySQL and MariaDB would index all deliveries: see
 #: docs/decisions/light-rows.md.
 DEAD = (
-    "CREATE INDEX signal_tasks_dead ON signal_tasks_delivery (finished_at, receiver) "
-    "WHERE state = 'dead'",
+    "CREATE INDEX signal_tasks_dead ON signal_tasks_delivery "
+    "(finished_at, receiver, reason) WHERE state = 'dead'",
     "CREATE INDEX signal_tasks_dead_of_receiver ON signal_tasks_delivery "
     "(receiver, finished_at) WHERE state = 'dead'",
 )

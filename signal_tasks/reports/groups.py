@@ -134,7 +134,7 @@ def _letters(database: str, fingerprint: str) -> list[Delivery]:
         delivery__state=State.DEAD,
         delivery__run=F("run"),
     )
-    ordered = last.order_by("-delivery_id", "-run").select_related("delivery")
+    ordered = last.order_by("-delivery_id", "-run").select_related("delivery__event")
     return [attempt.delivery for attempt in ordered[:MAX_LETTERS]]
 
 

@@ -108,7 +108,9 @@ def _stopping(
         sequence_id=Subquery(own.values("sequence_id")),
         position=Subquery(own.values("position")),
     )
-    return list(placed.order_by("pk")[:limit])
+    # No index has this order: by one that has, PostgreSQL would look for the few first
+    # ones among all deliveries.
+    return list(placed.order_by("sequence_id")[:limit])
 
 
 def _is_late() -> Q:

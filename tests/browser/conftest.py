@@ -15,6 +15,7 @@ from playwright.sync_api import (
     BrowserContext,
     ConsoleMessage,
     Page,
+    expect,
     sync_playwright,
 )
 
@@ -109,6 +110,7 @@ def _database(folder: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def browser(chromium: str) -> Iterator[Browser]:
+    expect.set_options(timeout=20_000)  # as contexts wait for what they act on
     # Root, as in most containers, has no sandbox.
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(

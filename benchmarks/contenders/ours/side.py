@@ -24,6 +24,7 @@ stock_saved = AsyncSignal()
 
 #: All orders under one key, and each under one of KEYS.
 order_placed_hot = AsyncSignal(key=lambda sender, **kwargs: "hot")
+order_placed_hot_outside = AsyncSignal(key=lambda sender, **kwargs: "hot")
 order_placed_keyed = AsyncSignal(key=lambda sender, order_id, **_: order_id % KEYS)
 
 
@@ -62,6 +63,11 @@ def take_hot(sender: object, order_id: int, stock_id: int, **kwargs: Any) -> Non
     work.take_stock(order_id, stock_id)
 
 
+@receiver(order_placed_hot_outside, ordered=True, atomic=False)
+def tell_hot(sender: object, order_id: int, **kwargs: Any) -> None:
+    work.tell_outside(order_id)
+
+
 @receiver(order_placed_keyed, ordered=True)
 def take_keyed(sender: object, order_id: int, stock_id: int, **kwargs: Any) -> None:
     work.take_stock(order_id, stock_id)
@@ -83,6 +89,7 @@ SIGNALS = {
     "outside": order_placed_outside,
     "thrice": order_placed_thrice,
     "hot": order_placed_hot,
+    "hot_outside": order_placed_hot_outside,
     "keyed": order_placed_keyed,
     "storm": stock_saved,
 }

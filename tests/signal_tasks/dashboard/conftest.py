@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import Permission, User
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 
 from signal_tasks import AsyncSignal
 from signal_tasks.models import Delivery
@@ -89,3 +92,15 @@ def die(failing: AsyncSignal, number: int) -> None:
     for _ in range(number):
         failing.send(sender=None)
     run_pending()
+
+
+def statements_of(client: Client, address: str) -> list[str]:
+    """Return the statements of a page, without those that all pages have."""
+    with CaptureQueriesContext(connection) as queries:
+        text(client.get(address))
+    apart = ("SAVEPOINT", "RELEASE", "SET ", "SHOW ", "BEGIN", "COMMIT")
+    of_all = re.compile(r"[`\"](auth_|django_session|django_content_type)")
+    found = [query["sql"] for query in queries]
+    return [
+        sql for sql in found if not sql.startswith(apart) and not of_all.search(sql)
+    ]

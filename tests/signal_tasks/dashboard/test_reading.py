@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from django import template
 from django.contrib.auth.models import User
-from django.db import connection
 from django.test import Client
-from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from signal_tasks import AsyncSignal, operations
@@ -32,9 +29,9 @@ from signal_tasks.testing import run_pending
 from tests.signal_tasks.conftest import finish, listen, send
 from tests.signal_tasks.dashboard.conftest import (
     MARKUP,
-    OPERATOR,
     die,
     logged_in,
+    statements_of,
     text,
     user,
 )
@@ -137,7 +134,7 @@ def test_many_groups_take_a_bounded_number_of_statements(pages: Client) -> None:
         FailureGroup.objects.create(
             fingerprint=f"{number:016x}", receiver="t.many", error_type="ValueError"
         )
-    found = statements_of(pages, "dead/?every=1")
+    found = statements_of(pages, "/signals/dead/?every=1")
     assert len(found) == 22  # the groups, all dead letters, and those of 20 groups
     assert "Groups that were seen earlier" in text(pages.get("/signals/dead/?every=1"))
 
@@ -399,75 +396,3 @@ def test_objects_are_linked_to_the_admin_for_who_may_see_them(
     assert link not in text(pages.get(page))
     root = logged_in(User.objects.create_superuser("root"))
     assert link in text(root.get(page))
-
-
-# -- statements ---------------------------------------------------------------------
-
-#: The most statements of each page besides its session, user and permissions.
-MOST = {
-    "": 18,
-    "events/": 2,
-    "dead/": 4,
-    "receivers/": 1,
-    "operations/": 1,
-    "workers/": 2,
-    "log/": 1,
-    "events/{event}/": 4,
-    "deliveries/{delivery}/": 9,
-    "dead/{group}/": 4,
-    "receivers/t.failing/": 12,
-    "operations/{operation}/": 1,
-    "operations/new/?verb=replay&group={group}": 1,
-}
-
-
-@pytest.mark.parametrize("page", MOST)
-def test_a_page_has_the_same_statements_for_much_and_for_little(
-    page: str, may: Callable[..., Client], failing: AsyncSignal
-) -> None:
-    client = may(*OPERATOR)
-    fill(failing, 2)
-    few = statements(client, page)
-    fill(failing, 15)
-    many = statements(client, page)
-    assert len(many) == len(few), "\n".join(many)
-    assert len(many) <= MOST[page], "\n".join(many)
-
-
-def fill(failing: AsyncSignal, number: int) -> None:
-    """Make so many rows of each kind."""
-    die(failing, number)
-    for each in range(number):
-        operations.pause(f"receiver:t{each}", by="ada")
-        Worker.objects.create(name="celery@host")
-    every = Selection(receiver="t.failing", state="dead")
-    operations.replay(every, by="ada", canary=False).work_off()
-    run_pending()
-
-
-def statements(client: Client, page: str) -> list[str]:
-    """Return the statements of a page, without those that all pages have."""
-    operation = operations.replay(Selection(receiver="t.failing"), by="ada")
-    some = Delivery.objects.order_by("pk")[0]
-    address = page.format(
-        event=some.event_id,
-        delivery=some.pk,
-        group=FailureGroup.objects.get().pk,
-        operation=operation.id,
-    )
-    return statements_of(client, address)
-
-
-def statements_of(client: Client, address: str) -> list[str]:
-    with CaptureQueriesContext(connection) as queries:
-        text(client.get(f"/signals/{address}"))
-    found = [query["sql"] for query in queries]
-    apart = ("SAVEPOINT", "RELEASE", "SET ", "BEGIN", "COMMIT")
-    return [
-        each
-        for each in found
-        if not each.startswith(apart)
-        and "django_session" not in each
-        and '"auth_' not in each
-        and "`auth_" not in each
-    ]
