@@ -71,7 +71,7 @@ def test_many_sends_take_their_places_by_the_same_statements() -> None:
     ordered = Ordered()
     keyed = ordered.signal.using(key="k")
     counts = []
-    for number in (2, 150):
+    for number in (2, 100):
         items = [{"n": n} for n in range(number)]
         counts.append(made(partial(keyed.send_many, sender=None, items=items)))
     if connection.vendor == "mysql":
