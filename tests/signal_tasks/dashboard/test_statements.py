@@ -127,6 +127,7 @@ SELECT fingerprint, 't.of_' || min(number), 'ValueError', '', '', count(*), now(
     ''
 FROM signal_tasks_attempt GROUP BY fingerprint;
 ANALYZE;
+SET LOCAL random_page_cost = 1.1;
 """
 #: Addresses, with filters that match much, little, and nothing.
 ASKED = (
