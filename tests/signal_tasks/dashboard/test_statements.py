@@ -76,6 +76,7 @@ def fill(failing: AsyncSignal, number: int) -> None:
     operations.replay(every, by="ada", canary=False).work_off()
     run_pending()
     operations.replay(Selection(receiver="t.failing"), by="ada")
+    failing.using(delay=3600).send(sender=None)
 
 
 def address(page: str) -> str:
