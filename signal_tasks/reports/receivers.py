@@ -47,6 +47,7 @@ def receiver(database: str, name: str) -> ReceiverReport:
     loads = counting.loads(database)
     load = loads.of(name)
     live = counting.first_live(database, name, limit=MAX_ROWS) if load.number else []
+    last = dead.order_by("-finished_at")
     return ReceiverReport(
         name=name,
         receiver=known,
@@ -56,7 +57,7 @@ def receiver(database: str, name: str) -> ReceiverReport:
         is_capped=loads.is_capped,
         dead=bounds.count(dead),
         live=live,
-        letters=list(dead.order_by("-finished_at")[:MAX_ROWS]),
+        letters=list(last.select_related("event")[:MAX_ROWS]),
         gate=Gate.objects.using(database).filter(pk=name).first(),
     )
 

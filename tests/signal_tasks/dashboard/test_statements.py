@@ -127,9 +127,7 @@ INSERT INTO signal_tasks_failuregroup (fingerprint, receiver, error_type, locati
 SELECT fingerprint, 't.of_' || min(number), 'ValueError', '', '', count(*), now(), now(),
     ''
 FROM signal_tasks_attempt GROUP BY fingerprint;
-ANALYZE signal_tasks_event;
-ANALYZE signal_tasks_delivery;
-ANALYZE signal_tasks_attempt;
+ANALYZE;
 """
 #: Addresses, with filters that match much, little, and nothing.
 ASKED = (
