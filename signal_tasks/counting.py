@@ -3,8 +3,10 @@
 # Note [Bounded counts]
 What is live is found by the index of ``next_check_at``, dead letters by an index of theirs
 (or by that of the attempts that were the last ones, where the database has no partial
-indexes), and what has finished by the index of ``finished_at``. Each statement reads at most MAX_COUNTED rows, so it takes a fraction of a
-second however much there is; beyond that numbers are too low, and ``is_capped`` says so.
+indexes), and what has finished by the index of ``finished_at``. Each statement reads at
+most MAX_COUNTED rows, or MAX_DEAD entries of the index of dead letters, so it takes a
+fraction of a second however much there is; beyond that numbers are too low, and
+``is_capped`` says so.
 
 Of the live ones, those are read that relays look at next. They look at a delivery again
 after as long as it has waited, so these rows are of all ages, the oldest ones too. Of the
@@ -27,6 +29,8 @@ from signal_tasks.states import State
 
 #: Rows that one statement reads.
 MAX_COUNTED = 100_000
+#: The same of dead letters, where their index alone is read.
+MAX_DEAD = 500_000
 #: Deliveries that have been due for this long show that nobody consumes their queue,
 #: or knows their receiver.
 UNSERVED_SECONDS = 30.0
@@ -235,8 +239,8 @@ def first_live(database: str, receiver: str, *, limit: int) -> list[Delivery]:
 def dead(database: str, *, limit: int | None = None) -> Counted:
     """Count the dead letters of each receiver, one statement."""
     has_index = connections[database].features.supports_partial_indexes
-    sql = DEAD if has_index else DEAD_BY_ATTEMPTS
-    most = _most(limit)
+    sql, most = (DEAD, MAX_DEAD) if has_index else (DEAD_BY_ATTEMPTS, MAX_COUNTED)
+    most = most if limit is None else limit
     numbers = dict(_rows(database, sql, limit=most))
     return Counted(numbers=numbers, is_capped=sum(numbers.values()) >= most)
 

@@ -151,6 +151,7 @@ def _selections(some: Examples) -> Iterator[Mapping[str, object]]:
         yield {"verb": "replay", **chosen}
     for chosen in ({"receiver": GONE}, {"receiver": MANY}, {"receiver": GOOD}):
         yield {"verb": "discard", **chosen}
+    yield {"verb": "backfill", "receiver": GOOD, "since": "1d"}
 
 
 def _details(some: Examples) -> dict[str | None, Asked]:

@@ -172,6 +172,7 @@ def test_nothing_that_is_asked_reads_a_whole_table(
     admin_client: Client, signal: AsyncSignal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(counting, "MAX_COUNTED", 400)
+    monkeypatch.setattr(counting, "MAX_DEAD", 400)
     monkeypatch.setattr(bounds, "MAX_COUNTED", 100)
     monkeypatch.setattr(bounds, "MAX_SEARCHED", 400)
     monkeypatch.setattr("signal_tasks.admin.window.MAX_COUNTED", 100)
