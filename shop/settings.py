@@ -204,6 +204,8 @@ CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 SIGNAL_TASKS: dict[str, Any] = {}
 # Reviews of a product that come within this time of each other are told in one email.
 REVIEW_DIGEST_SECONDS = env.float("REVIEW_DIGEST_SECONDS", default=2.0)
+if "FLOWER_URL" in env:
+    SIGNAL_TASKS["FLOWER_URL"] = env.str("FLOWER_URL")
 if "SIGNAL_TASKS_LEASE" in env:
     SIGNAL_TASKS["LEASE"] = env.float("SIGNAL_TASKS_LEASE")
 

@@ -75,6 +75,7 @@ class Stack:
             "SIGNAL_TASKS_LEASE": LEASE,
             "EMAIL_MAX_DELAY": EMAIL_MAX_DELAY,
             "SITE_URL": self.url,
+            "FLOWER_URL": self.flower_url,
             **os.environ,
             "SHOP_VAR": str(var),
             "CELERY_BROKER_URL": broker or (self.redis.url if self.redis else ""),
@@ -188,6 +189,7 @@ class Stack:
         worker = (*celery, "worker", "-c2", "-lINFO", *alone)
         gunicorn = (sys.executable, "-m", "gunicorn", "-w2", "--threads=4")
         flower = (*celery, "flower", f"--address={HOST}", f"--port={self.flower_port}")
+        links = f"--conf={BASE_DIR / 'shop' / 'flowerconfig.py'}"
         bind = f"--bind={HOST}:{self.web_port}"
         # Without -Q a worker serves every queue that a receiver names. The second one
         # sends emails while the first is busy.
@@ -195,7 +197,12 @@ class Stack:
             "web": (*gunicorn, bind, "--no-control-socket", "shop.wsgi"),
             "worker": (*worker, "-nshop@%h"),
             "worker-email": (*worker, "-nemail@%h", "-Qemail"),
-            "flower": (*flower, "--read_only=True", "--purge_offline_workers=60"),
+            "flower": (
+                *flower,
+                links,
+                "--read_only=True",
+                "--purge_offline_workers=60",
+            ),
         }
         programs = [
             Program(name=name, command=command, env=self.env, folder=BASE_DIR)

@@ -46,6 +46,7 @@ def receiver(database: str, name: str) -> ReceiverReport:
     dead = Delivery.objects.using(database).filter(receiver=name).dead()
     loads = counting.loads(database)
     live = counting.first_live(database, name, limit=MAX_ROWS)
+    last = dead.order_by("-finished_at")
     return ReceiverReport(
         name=name,
         receiver=known,
@@ -55,7 +56,7 @@ def receiver(database: str, name: str) -> ReceiverReport:
         is_capped=loads.is_capped,
         dead=bounds.count(dead),
         live=live,
-        letters=list(dead.order_by("-finished_at")[:MAX_ROWS]),
+        letters=list(last.select_related("event")[:MAX_ROWS]),
         gate=Gate.objects.using(database).filter(pk=name).first(),
     )
 

@@ -262,7 +262,7 @@ def explained(most: int) -> Iterator[None]:
 def _filled(db: None) -> None:
     with connection.cursor() as cursor:
         cursor.execute(FILL)
-        cursor.execute("ANALYZE signal_tasks_event, signal_tasks_delivery")
+        cursor.execute("ANALYZE")
 
 
 @on_postgres

@@ -19,7 +19,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 KEPT = {"django_migrations", "django_content_type", "auth_permission"}
 
 #: PostgreSQL keeps the place of deleted rows, which later scans would read, in bytes.
-LARGE = 1 << 18
+LARGE = 1 << 16
 
 
 class Command(flush.Command):
