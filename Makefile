@@ -17,7 +17,7 @@ PRODUCTION = DEBUG=0 DATABASE_URL=postgres://shop@db/shop \
 
 .DEFAULT_GOAL := help
 .PHONY: help run demo admin worker started test check audit docs docs-serve picture \
-	clean requirements bench bench-quick chaos chaos-all chaos-volume chaos-report
+	matrix clean requirements bench bench-quick chaos chaos-all chaos-volume chaos-report
 
 help: ## list what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -128,6 +128,9 @@ bench-quick: $(VENV)/bench.stamp ## the same beside plain Celery only: about 2 m
 $(VENV)/bench.stamp: benchmarks/requirements.txt $(VENV)/dev.stamp
 	$(PIP) install -r benchmarks/requirements.txt
 	@touch $@
+
+matrix: $(VENV)/dev.stamp ## the wheel on other Pythons, Djangos, Celerys, drivers (10 min)
+	@$(BIN)/python -m tests.matrix --write
 
 picture: $(VENV)/dev.stamp ## take the pictures of the docs again (needs Chromium)
 	@$(BIN)/python -m tests.browser.picture

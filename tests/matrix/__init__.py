@@ -1,0 +1,1 @@
+"""The package in other environments: interpreters, Django, Celery, database drivers."""
