@@ -38,22 +38,26 @@ SINCE = {
     "sqlite": "(JULIANDAY('now') - JULIANDAY({})) * 86400.0",
 }
 LIVE = """
-SELECT receiver, state, COUNT(*),
-    SUM(is_due), MAX(CASE WHEN is_due = 1 THEN wait END),
-    SUM(CASE WHEN wait >= {unserved} THEN 1 ELSE 0 END),
+SELECT receiver, state, COUNT(*), SUM(is_due), {wait}, SUM(is_unserved),
     SUM(CASE WHEN attempts > 0 THEN 1 ELSE 0 END),
     SUM(CASE WHEN orphaned THEN 1 ELSE 0 END),
-    SUM(CASE WHEN orphaned AND wait >= {unserved} THEN 1 ELSE 0 END),
+    SUM(CASE WHEN orphaned THEN is_unserved ELSE 0 END),
     SUM(CASE WHEN parked = '' THEN 0 ELSE 1 END),
     MAX(parked)
 FROM (
-    SELECT receiver, state, attempts, orphaned, parked, {wait} AS wait,
-        CASE WHEN available_at <= {now} THEN 1 ELSE 0 END AS is_due
-    FROM signal_tasks_delivery WHERE next_check_at IS NOT NULL
-    ORDER BY next_check_at LIMIT {limit}
+    SELECT receiver, state, attempts, orphaned, parked, available_at,
+        CASE WHEN available_at <= {now} THEN 1 ELSE 0 END AS is_due,
+        CASE WHEN available_at <= {late} THEN 1 ELSE 0 END AS is_unserved
+    FROM signal_tasks_delivery WHERE next_check_at IS NOT NULL {bound}
 ) AS live
 GROUP BY receiver, state
 """
+MORE_LIVE = """
+SELECT COUNT(*) FROM (
+    SELECT 1 FROM signal_tasks_delivery WHERE next_check_at IS NOT NULL LIMIT {limit}
+) AS live
+"""
+OLDEST = "MIN(CASE WHEN is_due = 1 THEN available_at END)"
 DEAD = """
 SELECT receiver, COUNT(*) FROM (
     SELECT receiver FROM signal_tasks_delivery WHERE state = 'dead'
@@ -84,8 +88,7 @@ WAITS_BESIDES = """
 SELECT live.receiver, MAX({wait})
 FROM (
     SELECT receiver, event_id, state, available_at
-    FROM signal_tasks_delivery WHERE next_check_at IS NOT NULL
-    ORDER BY next_check_at LIMIT {limit}
+    FROM signal_tasks_delivery WHERE next_check_at IS NOT NULL {bound}
 ) AS live
 JOIN signal_tasks_event AS event ON event.id = live.event_id
 WHERE live.state = 'pending' AND available_at <= {now}
@@ -93,11 +96,12 @@ WHERE live.state = 'pending' AND available_at <= {now}
 GROUP BY live.receiver
 """
 FIRST_LIVE = """
-SELECT * FROM (
-    SELECT * FROM signal_tasks_delivery WHERE next_check_at IS NOT NULL
-    ORDER BY next_check_at LIMIT {most}
+SELECT delivery.* FROM (
+    SELECT id, receiver, next_check_at FROM signal_tasks_delivery
+    WHERE next_check_at IS NOT NULL ORDER BY next_check_at LIMIT {most}
 ) AS live
-WHERE receiver = %s ORDER BY next_check_at LIMIT {limit}
+JOIN signal_tasks_delivery AS delivery ON delivery.id = live.id
+WHERE live.receiver = %s ORDER BY live.next_check_at LIMIT {limit}
 """
 
 
@@ -168,22 +172,30 @@ class Counted:
 
 
 def loads(database: str, *, limit: int | None = None) -> Loads:
-    """Count what is live, one statement."""
-    wait = SINCE[connections[database].vendor].format("available_at")
+    """Count what is live, two statements."""
+    wait = SINCE[connections[database].vendor].format(OLDEST)
     now, _ = from_now_sql(0.0, database)
-    most = _most(limit)
-    parts: dict[str, Any] = {"now": now, "wait": wait, "limit": most}
-    parts["unserved"] = UNSERVED_SECONDS
+    late, params = from_now_sql(-UNSERVED_SECONDS, database)
+    bound = bound_of_live(database, limit)
+    parts = {"now": now, "late": late, "wait": wait, "bound": bound}
     found: dict[str, Load] = {}
-    counted = 0
-    for receiver, state, number, *facts in _rows(database, LIVE, **parts):
-        counted += number
+    for receiver, state, number, *facts in _rows(database, LIVE, params, **parts):
         load = found.setdefault(receiver, Load())
         if state == State.RUNNING:
             load.running = number
         else:
             _add_pending(load, number, *facts)
-    return Loads(receivers=found, is_capped=counted >= most)
+    return Loads(receivers=found, is_capped=bool(bound))
+
+
+def bound_of_live(database: str, limit: int | None = None) -> str:
+    """Return the end of a statement that reads live deliveries: empty if all are few.
+
+    To find the first ones of all takes longer than to read all.
+    """
+    most = _most(limit)
+    ((number,),) = _rows(database, MORE_LIVE, limit=most)
+    return f"ORDER BY next_check_at LIMIT {most}" if number >= most else ""
 
 
 def waits_besides(
@@ -191,12 +203,13 @@ def waits_besides(
 ) -> dict[str, float]:
     """Return the oldest wait of each receiver, but for the events of some signals.
 
-    One statement.
+    Two statements.
     """
     wait = SINCE[connections[database].vendor].format("available_at")
     now, _ = from_now_sql(0.0, database)
+    bound = bound_of_live(database, limit)
     marks = ", ".join(["%s"] * len(signals))
-    parts = {"now": now, "wait": wait, "signals": marks, "limit": _most(limit)}
+    parts = {"now": now, "wait": wait, "signals": marks, "bound": bound}
     found = _rows(database, WAITS_BESIDES, signals, **parts)
     return {receiver: max(float(seconds), 0.0) for receiver, seconds in found}
 
@@ -241,7 +254,7 @@ def _most(limit: int | None) -> int:
 
 
 def _rows(
-    database: str, sql: str, params: Sequence[str] = (), **parts: object
+    database: str, sql: str, params: Sequence[Any] = (), **parts: object
 ) -> Iterator[Any]:
     with connections[database].cursor() as cursor:
         cursor.execute(

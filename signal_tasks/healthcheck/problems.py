@@ -78,7 +78,7 @@ def _overdue(waits: Mapping[str, float]) -> Iterator[Problem]:
         yield Problem(
             kind=Kind.WAIT,
             number=len(late),
-            text=f"the oldest due delivery has waited for {max(waits.values()):.0f} s "
+            text=f"the oldest due delivery has waited for {_long(max(waits.values()))} "
             f"({_listed(late)}): are there enough workers for its queue, and does the "
             "receiver hang?",
         )
@@ -341,6 +341,14 @@ def _deliveries(number: int) -> str:
 
 def _time(when: datetime | None) -> str:
     return when.isoformat(sep=" ", timespec="seconds") if when else "an unknown time"
+
+
+def _long(seconds: float) -> str:
+    """Return a time in the longest unit of which it has at least two."""
+    for unit, length in (("days", 86_400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds // length:.0f} {unit}"
+    return f"{seconds:.0f} s"
 
 
 def _clause(text: str) -> str:

@@ -110,7 +110,10 @@ def backfill(  # noqa: PLR0913 - one keyword per option
         since: an aware datetime, or a timedelta for so long ago.
         until: the same; None: until now.
         signal: only events of this signal, or of the signal of this name.
-        canary, rate, reason, by: as for ``replay``.
+        canary: as for ``replay``.
+        rate: as for ``replay``.
+        reason: as for ``replay``.
+        by: as for ``replay``.
         dry_run: write nothing; only count the events, in ``total``, whatever their
             senders and keywords.
 

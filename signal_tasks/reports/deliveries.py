@@ -170,7 +170,7 @@ def _failed(attempt: Attempt) -> Step:
 
 BAD = (Attempt.Consequence.DEAD, Attempt.Consequence.RETRIED)
 CONSEQUENCES: dict[str, str] = {
-    Attempt.Consequence.RETRIED: "failed, to be run again",
+    Attempt.Consequence.RETRIED: "failed; it runs again",
     Attempt.Consequence.RELEASED: "was interrupted and does not count",
     Attempt.Consequence.DEFERRED: "was put off by the receiver",
     Attempt.Consequence.DEAD: "failed for good",

@@ -41,18 +41,19 @@ class ReceiverReport:
 
 
 def receiver(database: str, name: str) -> ReceiverReport:
-    """Return everything about a receiver, known here or not; five statements."""
+    """Return everything about a receiver, known here or not; at most five statements."""
     known = registry.receiver(name)
     dead = Delivery.objects.using(database).filter(receiver=name).dead()
     loads = counting.loads(database)
-    live = counting.first_live(database, name, limit=MAX_ROWS)
+    load = loads.of(name)
+    live = counting.first_live(database, name, limit=MAX_ROWS) if load.number else []
     last = dead.order_by("-finished_at")
     return ReceiverReport(
         name=name,
         receiver=known,
         source=source_of(name),
         signals=sorted(registry.names_of_signals(known)) if known else [],
-        load=loads.of(name),
+        load=load,
         is_capped=loads.is_capped,
         dead=bounds.count(dead),
         live=live,

@@ -31,17 +31,16 @@ MAX_COUNTED = counting.MAX_COUNTED
 MAX_SECONDS = 5.0
 
 LIVE = """
-SELECT receiver, state, COUNT(*), SUM(is_due), MAX(CASE WHEN is_due = 1 THEN wait END),
+SELECT receiver, state, COUNT(*), SUM(is_due), {wait},
     SUM(CASE WHEN orphaned THEN 1 ELSE 0 END),
     SUM(CASE WHEN parked = '' THEN 0 ELSE 1 END)
 FROM (
-    SELECT live.receiver, state, orphaned, parked, {wait} AS wait,
+    SELECT live.receiver, state, orphaned, parked, available_at,
         CASE WHEN state = 'pending' AND available_at <= {now} {and_may_start}
             THEN 1 ELSE 0 END AS is_due
     FROM (
         SELECT id, receiver, state, orphaned, parked, available_at
-        FROM signal_tasks_delivery WHERE next_check_at IS NOT NULL
-        ORDER BY next_check_at LIMIT {limit}
+        FROM signal_tasks_delivery WHERE next_check_at IS NOT NULL {bound}
     ) AS live {joins}
 ) AS seen
 GROUP BY receiver, state
@@ -147,18 +146,17 @@ def _count_live(gauges: Gauges, cursor: Any, database: str, limit: int) -> None:
     has_turns = Turn.objects.using(database).exists()
     kept = [each for each, some in ((HELD, has_held), (BEHIND, has_turns)) if some]
     now, _ = from_now_sql(0.0, database)
-    waited = counting.SINCE[connections[database].vendor].format("available_at")
-    counted = 0
+    waited = counting.SINCE[connections[database].vendor].format(counting.OLDEST)
+    bound = counting.bound_of_live(database, limit)
     for receiver, state, number, *more in _rows(
         cursor,
         LIVE,
-        limit=limit,
+        bound=bound,
         now=now,
         wait=waited,
         joins=" ".join(join for join, _ in kept),
         and_may_start=" ".join(condition for _, condition in kept),
     ):
-        counted += number
         load = gauges.of(receiver)
         if state == "running":
             load.running += number
@@ -169,7 +167,7 @@ def _count_live(gauges: Gauges, cursor: Any, database: str, limit: int) -> None:
         load.oldest_wait = max(load.oldest_wait, float(wait or 0))
         load.orphaned += int(orphaned)
         load.parked += int(parked)
-    gauges.complete = counted < limit
+    gauges.complete = not bound
     if has_held:
         for receiver, why, number in _rows(cursor, HELD_COUNTS, limit=limit):
             gauges.of(receiver).held[why] = number

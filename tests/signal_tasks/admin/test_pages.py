@@ -17,9 +17,10 @@ from django.utils.html import escape
 from signal_tasks import AsyncSignal
 from signal_tasks.admin import window
 from signal_tasks.models import Attempt, Delivery, Event, Worker
+from signal_tasks.reports import bounds
 from signal_tasks.testing import run_pending
 from tests.signal_tasks.admin.conftest import act, text
-from tests.signal_tasks.conftest import listen
+from tests.signal_tasks.conftest import finish, listen, send
 
 pytestmark = pytest.mark.django_db
 
@@ -349,6 +350,45 @@ def test_a_long_list_ends_where_counting_ends(
     listen(signal)
     signal.send_many(sender=None, items=[{}] * 120)
     assert "60 deliveries" in text(admin_client.get(DELIVERIES))
+
+
+def test_what_no_index_finds_is_looked_for_among_the_latest_rows(
+    admin_client: Client, signal: AsyncSignal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listen(signal, name="t.old")
+    signal.send(sender=None)
+    run_pending()
+    old = Delivery.objects.get().pk
+    link = page("delivery", old)
+    other = AsyncSignal(name=f"{signal.name}.other")
+    listen(other, name="t.new")
+    other.send_many(sender=None, items=[{}] * 3)
+    assert link in text(admin_client.get(DELIVERIES, {"receiver": "t.old"}))
+    monkeypatch.setattr(bounds, "MAX_SEARCHED", 2)
+    seen = text(admin_client.get(DELIVERIES, {"receiver": "t.old"}))
+    assert link not in seen
+    assert "Found among the latest 2 rows" in seen
+    assert link in text(admin_client.get(DELIVERIES, {"q": str(old)}))
+
+
+@pytest.mark.parametrize("state", ["pending", "dead"])
+def test_what_is_live_or_dead_is_found_however_old_it_is(
+    admin_client: Client,
+    signal: AsyncSignal,
+    monkeypatch: pytest.MonkeyPatch,
+    state: str,
+) -> None:
+    listen(signal, name="t.old")
+    pk = send(signal).id
+    if state == "dead":
+        finish(Delivery.objects.filter(pk=pk), state)
+    other = AsyncSignal(name=f"{signal.name}.other")
+    listen(other, name="t.new")
+    other.send_many(sender=None, items=[{}] * 3)
+    finish(Delivery.objects.filter(receiver="t.new"), "succeeded")
+    monkeypatch.setattr(bounds, "MAX_SEARCHED", 2)
+    seen = text(admin_client.get(DELIVERIES, {"state__exact": state}))
+    assert page("delivery", pk) in seen
 
 
 def test_how_often_an_attempt_was_deferred_is_shown(

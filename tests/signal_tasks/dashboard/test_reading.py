@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -24,6 +26,7 @@ from signal_tasks.models import (
     Worker,
 )
 from signal_tasks.operations import Selection
+from signal_tasks.reports import bounds
 from signal_tasks.states import Hold
 from signal_tasks.testing import run_pending
 from tests.signal_tasks.conftest import finish, listen, send
@@ -383,6 +386,22 @@ def test_events_are_searched_by_time(pages: Client, signal: AsyncSignal) -> None
         ({"until": before.isoformat()}, False),
     ):
         assert (link in text(pages.get("/signals/events/", query))) is is_found
+
+
+def test_events_of_a_signal_are_looked_for_among_the_latest_and_then_further(
+    pages: Client, signal: AsyncSignal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bounds, "MAX_SEARCHED", 2)
+    other = AsyncSignal(name=f"{signal.name}.other")
+    for each in (signal, other, other, other):
+        listen(each)
+        each.send(sender=None)
+    wanted = f"/signals/events/{Event.objects.order_by('pk')[0].pk}/"
+    seen = text(pages.get("/signals/events/", {"signal": signal.name}))
+    assert wanted not in seen
+    assert "No event matches among those that were searched" in seen
+    (older,) = re.findall(r'<a href="([^"]*)">Older events', seen)
+    assert wanted in text(pages.get(f"/signals/events/{html.unescape(older)}"))
 
 
 def test_objects_are_linked_to_the_admin_for_who_may_see_them(

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.django_db
 #: Each page by the name of its URL pattern: an address below the dashboard's own, and its
 #: statements besides its session, user and permissions. A new page has to be added.
 PAGES = {
-    "overview": ("", 14),
+    "overview": ("", 15),
     "events": ("events/", 2),
     "event": ("events/{event}/", 4),
     "delivery": ("deliveries/{delivery}/", 8),
@@ -40,7 +40,7 @@ PAGES = {
     "operation": ("operations/{operation}/", 1),
     "new_operation": ("operations/new/?verb=replay&group={group}", 1),
     "receivers": ("receivers/", 1),
-    "receiver": ("receivers/t.failing/", 11),
+    "receiver": ("receivers/t.failing/", 12),
     "workers": ("workers/", 2),
     "log": ("log/", 1),
 }
@@ -76,6 +76,7 @@ def fill(failing: AsyncSignal, number: int) -> None:
     operations.replay(every, by="ada", canary=False).work_off()
     run_pending()
     operations.replay(Selection(receiver="t.failing"), by="ada")
+    failing.using(delay=3600).send(sender=None)
 
 
 def address(page: str) -> str:
@@ -127,6 +128,7 @@ SELECT fingerprint, 't.of_' || min(number), 'ValueError', '', '', count(*), now(
     ''
 FROM signal_tasks_attempt GROUP BY fingerprint;
 ANALYZE;
+SET LOCAL random_page_cost = 1.1;
 """
 #: Addresses, with filters that match much, little, and nothing.
 ASKED = (

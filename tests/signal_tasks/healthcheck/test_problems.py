@@ -6,10 +6,11 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.db.models import F
 from django.utils import timezone
 
-from signal_tasks import AsyncSignal, Reject, health
+from signal_tasks import AsyncSignal, Reject, counting, health
 from signal_tasks.models import (
     AuditEntry,
     Control,
@@ -204,3 +205,38 @@ def test_a_stopped_operation_is_told_with_its_note() -> None:
     assert health()["healthy"] is True
     assert "has stopped: step 2 failed" in only_problem()
     assert f"operations {operation.pk} --resume" in only_problem()
+
+
+# -- how much is read ---------------------------------------------------------------
+
+
+def test_more_than_is_counted_is_said_and_dead_letters_are_told_besides(
+    signal: AsyncSignal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    die(signal)
+    listen(signal, name="t.fine")
+    Delivery.objects.update(finished_at=F("finished_at") - HOUR)
+    for _ in range(3):
+        signal.send(sender=None)
+    Delivery.objects.filter(receiver="t.refuse", state="pending").delete()
+    run_pending()
+    assert (health()["complete"], health()["succeeded"]) == (True, 3)
+    monkeypatch.setattr(counting, "MAX_COUNTED", 2)
+    told = health()
+    assert (told["complete"], told["succeeded"], told["dead"]) == (False, 2, 1)
+
+
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="it ends no statement")
+def test_a_database_that_takes_too_long_is_a_problem(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    slow = {
+        "postgresql": "SELECT 1 FROM pg_sleep(5) WHERE {limit} > 0",
+        "mysql": "SELECT COUNT(*) FROM information_schema.tables "
+        "WHERE SLEEP(1) = 0 AND {limit} > 0",
+    }
+    monkeypatch.setattr(counting, "MORE_LIVE", slow[connection.vendor])
+    monkeypatch.setattr("signal_tasks.healthcheck.MAX_SECONDS", 0.2)
+    told = health()
+    assert (told["healthy"], told["complete"]) == (False, False)
+    assert "took longer than 0.2 s" in told["problems"][0]

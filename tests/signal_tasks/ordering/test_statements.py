@@ -151,6 +151,7 @@ class TestPlansBehindOneKey:
         with connection.cursor() as cursor:
             cursor.execute(WAITING, params)
             cursor.execute("ANALYZE")
+            cursor.execute("SET LOCAL random_page_cost = 1.1")
         return ordered
 
     def test_each_step_reads_a_few_rows(self, ordered: Any) -> None:
