@@ -11,8 +11,8 @@ warnings.filterwarnings("error", module=r"signal_tasks(\.|$)")
 
 DATABASES = {"default": json.loads(os.environ["SMOKE_DATABASE"])}
 if DATABASES["default"]["ENGINE"].endswith("mysql"):
-    # Django says these of MariaDB, and the page of the documentation says why they do no harm.
-    SILENCED_SYSTEM_CHECKS = ["models.W043", "mysql.W003"]
+    # The page of the documentation says why it does no harm.
+    SILENCED_SYSTEM_CHECKS = ["mysql.W003"]
 if os.environ["SMOKE_DRIVER"] == "PyMySQL":
     import pymysql
 
