@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from django.apps import AppConfig
 
 SIGNALS, RECEIVERS = 50, 4
@@ -25,11 +27,16 @@ class VolumeConfig(AppConfig):
             for each in range(RECEIVERS):
                 name = f"shop.receivers.react_{number * RECEIVERS + each:03}"
                 ordered = each == 1 and number in ORDERED
-                signal.connect(react, name=name, ordered=ordered)
+                signal.connect(_receiver(), name=name, ordered=ordered, weak=False)
 
 
 signals: list[object] = []
 
 
-def react(sender: object, **kwargs: object) -> None:
-    """Do nothing: the pages never run it."""
+def _receiver() -> Callable[..., None]:
+    """Return a receiver of its own: a signal connects each function once."""
+
+    def react(sender: object, **kwargs: object) -> None:
+        """Do nothing: the pages never run it."""
+
+    return react

@@ -196,7 +196,7 @@ class LargeWindowAdmin(WindowAdmin):
         context: Any = getattr(answer, "context_data", None) or {}
         if getattr(context.get("cl"), "edge", None) is not None:
             most = f"{bounds.MAX_SEARCHED:,}"
-            context["subtitle"] = _("Found among the latest %s rows.") % most
+            context["subtitle"] = _("Only the latest %s rows were looked at.") % most
         return answer
 
 

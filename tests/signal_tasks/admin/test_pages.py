@@ -367,7 +367,7 @@ def test_what_no_index_finds_is_looked_for_among_the_latest_rows(
     monkeypatch.setattr(bounds, "MAX_SEARCHED", 2)
     seen = text(admin_client.get(DELIVERIES, {"receiver": "t.old"}))
     assert link not in seen
-    assert "Found among the latest 2 rows" in seen
+    assert "Only the latest 2 rows were looked at" in seen
     assert link in text(admin_client.get(DELIVERIES, {"q": str(old)}))
 
 
