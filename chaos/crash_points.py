@@ -23,8 +23,8 @@ from django.db import connection
 from chaos import journal, receiver_faults
 from chaos.hooks import Function, Target
 from signal_tasks.broker.publisher import Publisher
-from signal_tasks.db import aside, sequences
-from signal_tasks.delivery import attempt, batch
+from signal_tasks.db import sequences
+from signal_tasks.delivery import attempt, batch, order
 from signal_tasks.delivery.batch import Batch
 from signal_tasks.delivery.call import call
 from signal_tasks.delivery.message import MessageRun
@@ -34,6 +34,7 @@ from signal_tasks.dispatch import sending
 from signal_tasks.outbox.write import write as write_events
 from signal_tasks.querysets import DeliveryQuerySet
 from signal_tasks.relay import backfilling, changes, operating, publishing
+from signal_tasks.steering.turns import keep_waiting
 
 WEB, WORKER = "web", "worker"
 
@@ -141,7 +142,7 @@ class CrashPoint(Enum):
     MOVED_AWAY = Location(
         WORKER,
         "after",
-        Target(aside, aside.move_away),
+        Target(order, keep_waiting),
         "what waits for its turn moved away",
     )
     UNACKNOWLEDGED = Location(
