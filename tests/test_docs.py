@@ -24,6 +24,7 @@ from tests.docs.included import with_files
 
 ROOT = Path(__file__).resolve().parents[1]
 SITE = (ROOT / "mkdocs.yml").read_text()
+PROJECT = (ROOT / "pyproject.toml").read_text()
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 REFERENCE = ROOT / "docs" / "reference"
 
@@ -124,6 +125,18 @@ def test_what_the_tour_of_the_shop_points_at_is_there() -> None:
         assert (ROOT / path).exists(), path
     for app, name in re.findall(r"`(\w+)\.signals\.(\w+)`", page):
         assert hasattr(import_module(f"{app}.signals"), name), name
+
+
+def test_what_the_package_says_it_supports_has_passed_in_the_table() -> None:
+    page = (REFERENCE / "compatibility.md").read_text()
+    passed = re.findall(
+        r"^\| ([\d.]+) \| ([\d.]+) \| .* \| passed \|$", page, re.MULTILINE
+    )
+    for column, name in enumerate(("Python", "Framework :: Django")):
+        said = re.findall(rf'"(?:Programming .*)?{name} :: (\d+\.\d+)"', PROJECT)
+        ran = {".".join(row[column].split(".")[:2]) for row in passed}
+        assert said
+        assert ran == set(said)
 
 
 def test_every_page_is_in_the_navigation() -> None:

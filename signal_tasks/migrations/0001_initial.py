@@ -460,7 +460,7 @@ class Migration(migrations.Migration):
                 'verbose_name_plural': 'operations',
                 'permissions': [('backfill_operation', 'Can backfill past events to a receiver'), ('cancel_operation', 'Can cancel and resume operations')],
                 'default_permissions': ('view',),
-                'indexes': [models.Index(fields=['finished_at', 'state'], name='signal_tasks_operation_state'), models.Index(models.OrderBy(models.F('created_at'), descending=True), name='signal_tasks_operation_new')],
+                'indexes': [models.Index(fields=['finished_at', 'state'], name='signal_tasks_operation_state'), models.Index(fields=['-created_at'], name='signal_tasks_operation_new')],
                 'constraints': [models.CheckConstraint(condition=models.Q(models.Q(('finished_at__isnull', True), ('state__in', ('pending', 'running'))), models.Q(models.Q(('state__in', ('pending', 'running')), _negated=True), ('finished_at__isnull', False)), _connector='OR'), name='signal_tasks_operation_finished')],
             },
         ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar, NamedTuple, Self
 
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
 from signal_tasks.db.clock import DatabaseNow, uuid7
@@ -97,7 +97,7 @@ class Operation(models.Model):
             models.Index(
                 fields=["finished_at", "state"], name="signal_tasks_operation_state"
             ),
-            models.Index(F("created_at").desc(), name="signal_tasks_operation_new"),
+            models.Index(fields=["-created_at"], name="signal_tasks_operation_new"),
         ]
 
     def __str__(self) -> str:

@@ -51,7 +51,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=2, help="how many at a time")
     parser.add_argument("--wheel", type=Path, help="a wheel that is built already")
     parser.add_argument("--write", action="store_true", help="write the page of docs/")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.write and (options.only or options.corners):
+        parser.error("The page tells of all combinations, or of none.")
+    return options
 
 
 def _build(folder: Path) -> Path:
