@@ -30,7 +30,7 @@ from signal_tasks.states import State
 #: Rows that one statement reads.
 MAX_COUNTED = 100_000
 #: The same of dead letters, where their index alone is read.
-MAX_DEAD = 500_000
+MAX_DEAD = 200_000
 #: Deliveries that have been due for this long show that nobody consumes their queue,
 #: or knows their receiver.
 UNSERVED_SECONDS = 30.0
