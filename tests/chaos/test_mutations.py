@@ -12,6 +12,8 @@ import pytest
 from chaos.mutations import MUTATIONS
 from tests.chaos.conftest import short_run
 
+pytestmark = pytest.mark.timeout(400)
+
 Runs = dict[str, subprocess.CompletedProcess[str]]
 
 
