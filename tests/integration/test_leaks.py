@@ -92,7 +92,7 @@ def test_a_process_that_forks_a_thousand_times_leaks_nothing(
     redis: RedisServer, start_worker: StartWorker
 ) -> None:
     start_worker(SIGNAL_TASKS={"RELAY_IN_WORKER": False})
-    done = python(FORKS, redis.url)
+    done = python(FORKS, redis.url, seconds=150)
     assert done.returncode == 0, done.stderr
     eventually(all_finished)
 
@@ -111,7 +111,7 @@ def send(key):
     connections.close_all()
 
 send("first")
-assert publisher.flush(5)
+assert publisher.flush(20)
 before = usage()
 for number in range(1000):
     if number % 100 == 0:
@@ -119,7 +119,7 @@ for number in range(1000):
     if not (pid := os.fork()):
         if number % 100 == 0:
             send(f"child{number}")
-        os._exit(0 if publisher.flush(5) else 1)
+        os._exit(0 if publisher.flush(20) else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 assert usage() == before, (before, usage())
 """

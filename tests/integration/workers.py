@@ -200,7 +200,9 @@ def environment(broker: str, **env: object) -> dict[str, str]:
     return {**os.environ, **given}
 
 
-def python(code: str, broker: str, **env: object) -> subprocess.CompletedProcess[str]:
+def python(
+    code: str, broker: str, *, seconds: float = 60, **env: object
+) -> subprocess.CompletedProcess[str]:
     """Run code in another process, after it has set up Django."""
     return subprocess.run(
         _python(code),
@@ -208,7 +210,7 @@ def python(code: str, broker: str, **env: object) -> subprocess.CompletedProcess
         env=environment(broker, **env),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=seconds,
     )
 
 
