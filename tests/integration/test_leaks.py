@@ -92,7 +92,7 @@ def test_a_process_that_forks_a_thousand_times_leaks_nothing(
     redis: RedisServer, start_worker: StartWorker
 ) -> None:
     start_worker(SIGNAL_TASKS={"RELAY_IN_WORKER": False})
-    done = python(FORKS, redis.url, seconds=150)
+    done = python(FORKS, redis.url)
     assert done.returncode == 0, done.stderr
     eventually(all_finished)
 

@@ -200,9 +200,7 @@ def environment(broker: str, **env: object) -> dict[str, str]:
     return {**os.environ, **given}
 
 
-def python(
-    code: str, broker: str, *, seconds: float = 60, **env: object
-) -> subprocess.CompletedProcess[str]:
+def python(code: str, broker: str, **env: object) -> subprocess.CompletedProcess[str]:
     """Run code in another process, after it has set up Django."""
     return subprocess.run(
         _python(code),
@@ -210,7 +208,7 @@ def python(
         env=environment(broker, **env),
         capture_output=True,
         text=True,
-        timeout=seconds,
+        timeout=150,
     )
 
 
