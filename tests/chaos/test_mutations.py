@@ -25,7 +25,19 @@ def runs() -> Runs:
 
 
 def _run(name: str) -> subprocess.CompletedProcess[str]:
-    """Run the suite with a mutation; delete the logs that a failed run keeps."""
+    """Run the suite with a mutation until it is detected, three times at most.
+
+    On a busy machine a worker may end before the broken engine has done any harm.
+    """
+    for _ in range(2):
+        ran = _run_once(name)
+        if ran.returncode:
+            return ran
+    return _run_once(name)
+
+
+def _run_once(name: str) -> subprocess.CompletedProcess[str]:
+    """Run it; delete the logs that a failed run keeps."""
     options = ("--events", "0", "--faults", MUTATIONS[name].fault)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         Path(folder).chmod(0o755)  # the servers run as another user

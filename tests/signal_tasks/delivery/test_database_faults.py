@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import uuid
 from collections import Counter
 from collections.abc import Iterator
@@ -132,7 +133,7 @@ def test_what_shares_a_message_with_a_lost_connection_succeeds_in_one_attempt(
     connect(signal, fragile, name=name, retry=PICKY, atomic=atomic)
     items = [{"key": key, "broken": key == 2} for key in range(5)]
     signal.send_many(sender=None, items=items)
-    process_message(name, ids_of(signal, name), "default")
+    process_message(name, ids_of(signal, name), "default", seconds=math.inf)
     states = Delivery.objects.values_list("state", "attempts")
     assert Counter(states) == {("succeeded", 1): 4, ("pending", 0): 1}
     after = Effect.objects.filter(what="after").values_list("key", flat=True)
@@ -227,5 +228,5 @@ def test_a_claim_leaves_a_server_that_cannot_write_any_more(
     with connections["other"].cursor() as cursor:
         cursor.execute("SET GLOBAL read_only = 1")
     with pytest.raises(OperationalError, match="read-only"):
-        process_message("t.claimed", ids, "default")
+        process_message("t.claimed", ids, "default", seconds=math.inf)
     assert connection.connection is None

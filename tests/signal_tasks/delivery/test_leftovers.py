@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -176,7 +177,7 @@ def test_what_shares_a_transaction_with_it_succeeds_in_one_attempt(
     connect(signal, leaves(leave), name="t.left", timeout=timeout)
     items = [{"key": key, "leave_it": key == 2} for key in range(5)]
     signal.send_many(sender=None, items=items)
-    process_message("t.left", ids_of(signal, "t.left"), "default")
+    process_message("t.left", ids_of(signal, "t.left"), "default", seconds=math.inf)
     states = Delivery.objects.order_by("pk").values_list("state", "attempts")
     expected = [("succeeded", 1)] * 5
     expected[2] = ("pending", 1)
@@ -229,7 +230,9 @@ def test_the_next_delivery_runs_without_the_settings_of_the_last(
     connect(signal, look, name="t.looking", retry=AT_ONCE)
     items = [{"first": True}, {"first": False}, {"first": False}]
     signal.send_many(sender=None, items=items)
-    process_message("t.looking", ids_of(signal, "t.looking"), "default")
+    process_message(
+        "t.looking", ids_of(signal, "t.looking"), "default", seconds=math.inf
+    )
     assert len(set(seen)) == 1
     assert Delivery.objects.filter(state="succeeded").count() == 2
 

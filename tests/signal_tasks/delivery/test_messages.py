@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import uuid
 from typing import Any
 
@@ -21,8 +22,8 @@ def test_a_message_that_comes_again_runs_nothing_again(signal: AsyncSignal) -> N
     calls = listen(signal, name="t.again")
     signal.send_many(sender=None, items=[{"n": n} for n in range(5)])
     ids = ids_of(signal, "t.again")
-    process_message("t.again", [*ids, *ids], "default")
-    report = process_message("t.again", ids, "default")
+    process_message("t.again", [*ids, *ids], "default", seconds=math.inf)
+    report = process_message("t.again", ids, "default", seconds=math.inf)
     assert len(calls) == 5
     assert report.not_due == 5
 
@@ -47,7 +48,7 @@ def test_a_message_that_comes_again_runs_nothing_again(signal: AsyncSignal) -> N
 def test_a_forged_message_runs_nothing(ids: Any, signal: AsyncSignal) -> None:
     calls = listen(signal, name="t.forged")
     handle = send(signal)
-    process_message("t.forged", ids, "default")
+    process_message("t.forged", ids, "default", seconds=math.inf)
     assert calls == []
     assert handle.refresh().state == "pending"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -33,7 +34,7 @@ def test_a_poisoned_delivery_harms_only_itself(
     signal.send_many(sender=None, items=[{"number": n} for n in range(25)])
     event = Event.objects.order_by("pk")[7]
     Event.objects.filter(pk=event.pk).update(payload="{garbage")
-    process_message("t.note", ids_of(signal, "t.note"), "default")
+    process_message("t.note", ids_of(signal, "t.note"), "default", seconds=math.inf)
     states = list(Delivery.objects.order_by("pk").values_list("state", "reason"))
     assert states[3] == ("pending", "")
     assert states[7] == ("dead", "undecodable")
@@ -52,7 +53,9 @@ def test_a_broken_transaction_in_a_batch_harms_only_its_own(
 
     connect(signal, note, name="t.broken_note")
     signal.send_many(sender=None, items=[{"number": n} for n in range(5)])
-    process_message("t.broken_note", ids_of(signal, "t.broken_note"), "default")
+    process_message(
+        "t.broken_note", ids_of(signal, "t.broken_note"), "default", seconds=math.inf
+    )
     assert sorted(e.what for e in Effect.objects.all()) == ["0", "1", "3", "4"]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import sys
 import types
 from typing import Any
@@ -223,9 +224,9 @@ def test_names_that_look_alike_are_two_receivers(
     heard = {name: listen(signal, name=name) for name in (first, second)}
     signal.send(sender=None)
     assert list(rows(first)) == [first]
-    process_message(first, [str(pk) for pk in pks()], "default")
+    process_message(first, [str(pk) for pk in pks()], "default", seconds=math.inf)
     assert [len(heard[name]) for name in (first, second)] == [1, 0]
-    process_message(second, [str(pk) for pk in pks()], "default")
+    process_message(second, [str(pk) for pk in pks()], "default", seconds=math.inf)
     assert [len(heard[name]) for name in (first, second)] == [1, 1]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -191,7 +192,9 @@ def test_one_claim_is_a_child_and_several_have_links(
     for _ in range(3):
         signal.send(sender=None)
     pending = Delivery.objects.filter(state="pending").values_list("pk", flat=True)
-    process_message("t.claimed", [str(pk) for pk in pending], "default")
+    process_message(
+        "t.claimed", [str(pk) for pk in pending], "default", seconds=math.inf
+    )
     (claim,) = recorded.named("claim")
     assert parent(claim) is None
     assert sorted(links(claim)) == sorted(map(place_of, recorded.named("send")))
