@@ -17,7 +17,8 @@ def celery_app_is_set() -> Messages:
         yield checks.Warning(
             "No Celery app is set in this process; events would be published to "
             "Celery's default broker, amqp://localhost.",
-            hint="Import your Celery app in the project's __init__.py.",
+            hint="Import your Celery app in the project's __init__.py, as in: "
+            "from mysite.celery import app as celery_app.",
             id="signal_tasks.W001",
         )
 
@@ -100,7 +101,7 @@ def content_is_json() -> Messages:
 
 def worker_outlives_outages() -> Messages:
     """W006: a worker gives up when the broker stays away."""
-    if config.reconnects_are_bounded():
+    if config.reconnects_are_bounded() and not config.app_is_missing():
         yield checks.Warning(
             "A Celery worker ends when its broker stays away for long "
             "(broker_connection_max_retries).",

@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from asgiref.sync import sync_to_async
+from django.apps import apps
+from django.core.exceptions import ImproperlyConfigured
 from django.db import transaction
 from django.dispatch import Signal
 
@@ -21,6 +23,12 @@ from signal_tasks.outbox.merge import coalesce_keys
 from signal_tasks.outbox.options import SendOptions
 from signal_tasks.outbox.ordering import KeyFunction, with_key
 from signal_tasks.outbox.write import EncodedEvent, prepare, write, write_once
+
+#: Without the app nobody imports the modules of receivers, so that none would be missed.
+NOT_INSTALLED = (
+    "signal_tasks is not in INSTALLED_APPS: the durable receivers of this signal are not "
+    'connected, and nothing would be stored. Add "signal_tasks" to INSTALLED_APPS.'
+)
 
 
 class SendPaths(Signal):
@@ -121,6 +129,8 @@ class SendPaths(Signal):
             if self.sensitive:
                 options = replace(options, sensitive=self.sensitive)
             event = prepare(self.name, sender, named, receivers, options, keys)
+        elif apps.ready and not apps.is_installed("signal_tasks"):
+            raise ImproperlyConfigured(NOT_INSTALLED)
         details = signals.SignalSending(signal=self, sender=sender, kwargs=named)
         signals.signal_sending.send(self, details=details)
         return event
