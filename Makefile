@@ -64,8 +64,8 @@ AGAIN := $(PYTEST) --only-database
 # SQLite those about brokers, pools and servers would only repeat what PostgreSQL shows.
 PROCESSES_1 := $(wildcard tests/integration/test_[a-l]*.py)
 PROCESSES_2 := $(wildcard tests/integration/test_[m-z]*.py)
-PROCESSES_ON_SQLITE := $(patsubst %,tests/integration/test_%.py,crashes delivery failures \
-	killed_workers once operations ordering relays steering)
+PROCESSES_ON_SQLITE := $(patsubst %,tests/integration/test_%.py,crashes delivery once \
+	ordering relays)
 
 test: $(VENV)/dev.stamp ## the whole suite: on SQLite, then on PostgreSQL
 	@.ci/side-by-side 'TEST_DATABASE=postgres $(PYTEST) $(ONCE_TESTS)' \
