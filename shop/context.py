@@ -1,4 +1,4 @@
-"""What the frame of every page needs beside the user."""
+"""Give every page what its frame needs beside the user."""
 
 from __future__ import annotations
 

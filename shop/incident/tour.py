@@ -16,7 +16,7 @@ from shop.incident.facts import Facts
 
 
 class Stand(StrEnum):
-    """How far a step is."""
+    """The state of one step."""
 
     DONE = "done"
     NEXT = "next"

@@ -24,7 +24,7 @@ from signal_tasks.models import OpenAlert
 
 @dataclass(slots=True)
 class Result:
-    """What was found and told."""
+    """The problems that were found, and the messages that went out about them."""
 
     problems: list[dict[str, Any]] = field(default_factory=list)
     told: list[dict[str, Any]] = field(default_factory=list)

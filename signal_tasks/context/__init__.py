@@ -1,4 +1,4 @@
-"""What a receiver finds around it: its delivery, and the context of the sender.
+"""The surroundings of a receiver: its delivery, and the context of the sender.
 
 # Note [Context]
 What a receiver needs around it that is not an argument (a tenant, a language) is

@@ -12,7 +12,7 @@ Result = TypeVar("Result")
 
 
 class Verdict(StrEnum):
-    """How a step of the examination went."""
+    """The result of one step of the examination."""
 
     OK = "ok"
     #: It works, and something should be changed.

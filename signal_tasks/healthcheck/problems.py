@@ -1,4 +1,4 @@
-"""What is wrong with the deliveries of one database.
+"""Find what is wrong with the deliveries of one database.
 
 Each problem says what it is about, and the command that mends it. ``notices`` tell of
 what somebody has decided or has been told: they do not make a system unhealthy.

@@ -83,7 +83,7 @@ def sessions(browser: Browser, stack: RunningShop) -> dict[str, StorageState]:
 
 @pytest.fixture
 def said() -> Iterator[list[str]]:
-    """What browsers have complained about in their consoles; in the end, nothing."""
+    """Collect the complaints of browsers in their consoles; in the end there are none."""
     complaints: list[str] = []
     yield complaints
     assert complaints == []

@@ -96,7 +96,7 @@ class Reader:
 
     @property
     def said(self) -> str:
-        """What the servers have printed."""
+        """Return what the servers have printed."""
         return self.log.read_text() if self.log.exists() else ""
 
     def press_ctrl_c(self, line: str) -> None:

@@ -66,7 +66,7 @@ def _build(folder: Path) -> Path:
 
 @dataclass(frozen=True)
 class Run:
-    """What all combinations have in common."""
+    """The part that all combinations have in common."""
 
     wheel: Path
     servers: Servers

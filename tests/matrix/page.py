@@ -15,7 +15,7 @@ BEGIN, END = "<!-- matrix: begin -->", "<!-- matrix: end -->"
 
 @dataclass(frozen=True)
 class Result:
-    """How one combination has ended: with versions, an error or a missing thing."""
+    """The end of one combination: versions, an error or a missing thing."""
 
     combination: Combination
     versions: dict[str, str] = field(default_factory=dict)

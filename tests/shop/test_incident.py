@@ -36,7 +36,7 @@ def demo(settings, tmp_path):
 
 
 def stands() -> list[str]:
-    """How far each step is, in their order."""
+    """Return the state of each step, in their order."""
     return [step.stand.value for step in tour_of(read()).steps]
 
 

@@ -1,4 +1,4 @@
-"""What an event has caused, and all that came of one: found by an index, up to a cap."""
+"""Effects of an event, and all that came of one: found by an index, up to a cap."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ Form = tuple[str, dict[str, str], str]
 
 @pytest.fixture
 def things(dead: Delivery) -> dict[str, list[Any]]:
-    """What the addresses of one thing are about, by the names of their patterns."""
+    """The subjects of the addresses of one thing, by the names of their patterns."""
     group = FailureGroup.objects.get()
     open_one = operations.replay(Selection(receiver="t.failing"))
     return {

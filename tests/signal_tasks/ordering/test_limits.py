@@ -1,4 +1,4 @@
-"""What waits behind its key uses nothing of the limits of its receiver."""
+"""Deliveries that wait behind their key use no limit of their receiver."""
 
 from __future__ import annotations
 

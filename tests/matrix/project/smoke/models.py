@@ -1,4 +1,4 @@
-"""What receivers write."""
+"""Rows that receivers write."""
 
 from __future__ import annotations
 
