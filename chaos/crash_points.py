@@ -144,6 +144,7 @@ class CrashPoint(Enum):
         "after",
         Target(order, keep_waiting),
         "what waits for its turn moved away",
+        even_if_empty=True,
     )
     UNACKNOWLEDGED = Location(
         WORKER,
