@@ -33,11 +33,19 @@ def write(kind: str, **facts: object) -> None:
         folder.mkdir(exist_ok=True)
         flags = os.O_CREAT | os.O_APPEND | os.O_WRONLY
         _open.update(pid=pid, file=os.open(folder / f"{pid}.jsonl", flags, 0o644))
-    text = json.dumps([kind, time.time(), pid, facts], default=str)
+    text = json.dumps([kind, now(), pid, facts], default=str)
     os.write(_open["file"], f"{text}\n".encode())
 
 
 _open: dict[str, int] = {}
+
+
+def now() -> float:
+    """Return the moment, in seconds that all processes of the machine count alike.
+
+    It is not the time of day, which a fault may set forward or back.
+    """
+    return time.monotonic()
 
 
 def read(folder: Path) -> Iterator[Record]:

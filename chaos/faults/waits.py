@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections import Counter
 from datetime import timedelta
 
@@ -27,7 +26,7 @@ EXTRA_COPIES = 2
 def long_queue(env: Environment) -> None:
     """Stop all consumers for ten leases; expect few copies of each message."""
     env.wait_until_busy()
-    started = time.time()
+    started = journal.now()
     env.stop_workers()
     relay = env.processes.add_relay()
     waited = 10 * settings().LEASE
@@ -43,7 +42,7 @@ def away_for_a_day(env: Environment) -> None:
     env.wait_until_busy()
     env.stop_workers()
     env.wait_for_workload()
-    started = time.time()
+    started = journal.now()
     with override_settings(SIGNAL_TASKS={}), trace.published_messages_recorded():
         _age(Relay("chaos"), DAY)
         _check(env, started, _max_copies(DAY.total_seconds(), settings()))

@@ -47,7 +47,7 @@ class Incident:
     Attributes:
         groups: the fingerprint of each failure group, by its type of error.
         operations: what the command said of each operation, by a name of ours.
-        moments: the times (seconds since the epoch) that the checks need.
+        moments: the times (of the journal) that the checks need.
     """
 
     env: Environment

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-
+from chaos import journal
 from chaos.incident.incident import ADA, BOB, BOOKING, MAIL, Incident
 from chaos.incident.receivers import CODE_HAS_BUG, MAIL_IS_DOWN, flag
 from chaos.incident.steps import expect
@@ -50,7 +49,7 @@ def pause(incident: Incident) -> None:
     with incident.steps("pause the mails") as step:
         because = ("--because", "mail server is down, ticket 812")
         incident.steps.shell.json("pause", f"receiver:{MAIL}", *because, *ADA)
-        incident.moments["paused"] = time.time()
+        incident.moments["paused"] = journal.now()
         (pause,) = incident.steps.shell.json("pause")
         step.seen = f"by {pause['by']}: {pause['reason']}"
 
@@ -92,7 +91,7 @@ def find(incident: Incident) -> None:
 def replay_too_early(incident: Incident) -> None:
     """Replay one group while the bug is still there."""
     group = incident.groups["KeyError"]
-    incident.moments["replayed"] = time.time()
+    incident.moments["replayed"] = journal.now()
     with incident.steps("replay one cause, while the bug is there") as step:
         why = ("--because", "the bug is mended (it is not)")
         replay = ("replay", "--group", group, *why, "--wait", *BOB)
@@ -149,7 +148,7 @@ def resume(incident: Incident) -> None:
     """Mend the mail server and resume the mails."""
     with incident.steps("the mail server answers, resume the mails") as step:
         flag(MAIL_IS_DOWN).unlink()
-        incident.moments["resumed"] = time.time()
+        incident.moments["resumed"] = journal.now()
         why = ("--because", "mail server is back")
         incident.steps.shell.json("resume", f"receiver:{MAIL}", *why, *ADA)
         incident.wait(lambda: not incident.waiting(MAIL), "the mails that waited")
