@@ -80,7 +80,7 @@ check: $(VENV)/dev.stamp ## lint, types, layers, migrations, settings, package, 
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/mypy $(SOURCES)
-	$(BIN)/basedpyright --pythonpath $(BIN)/python
+	$(BIN)/basedpyright --project pyproject.toml --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 	$(DEVELOPMENT) $(BIN)/python manage.py makemigrations --check --dry-run
 	$(DEVELOPMENT) $(BIN)/python manage.py check --fail-level WARNING
