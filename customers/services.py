@@ -9,6 +9,7 @@ from django.db import IntegrityError, transaction
 from customers.models import Customer, CustomerProfile
 from customers.proofs import Claim, accept, plain
 from customers.signals import user_registered
+from signal_tasks import operations
 
 
 class Taken(Exception):
@@ -80,6 +81,15 @@ def keep_profile(*, user: User) -> CustomerProfile:
     names = {"first_name": now.first_name, "last_name": now.last_name}
     profile, _ = CustomerProfile.objects.update_or_create(user=now, defaults=names)
     return profile
+
+
+def profile_has_failed(*, user: User) -> bool:
+    """Return True if making the profile is a dead letter, so that waiting is in vain."""
+    subject = f"{user._meta.label_lower}:{user.pk}"
+    dead = operations.Selection(
+        receiver="customers.receivers.update_profile", subject=subject, state="dead"
+    )
+    return dead.count(1) > 0
 
 
 def rename(*, user: User, first_name: str, last_name: str) -> None:

@@ -95,7 +95,10 @@ def profile(request: HttpRequest) -> HttpResponse:
     if request.method != "POST":
         names = {"first_name": user.first_name, "last_name": user.last_name}
         form = ProfileForm(initial=names, has_picture=has_picture)
-        return render(request, PROFILE, {"form": form, "profile": found})
+        context = {"form": form, "profile": found}
+        if not found:
+            context["has_failed"] = services.profile_has_failed(user=user)
+        return render(request, PROFILE, context)
     form = ProfileForm(request.POST, request.FILES, has_picture=has_picture)
     if not form.is_valid():
         context = {"form": form, "profile": found}

@@ -9,6 +9,7 @@ class Counts(TypedDict):
     """Numbers of deliveries."""
 
     pending: int
+    retrying: int
     running: int
     succeeded: int
     dead: int

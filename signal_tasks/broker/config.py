@@ -58,6 +58,11 @@ def app_module() -> str | None:
     return min(names, key=lambda name: (len(name), name), default=None)
 
 
+def celery_command() -> str:
+    """Return how ``celery`` is called for the current app."""
+    return f"celery -A {app_module() or '<app>'}"
+
+
 def unsafe_content() -> list[str]:
     """Return the accepted content types with which a message can run code."""
     return sorted(

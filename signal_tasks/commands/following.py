@@ -11,6 +11,7 @@ from typing import Any
 
 from django.core.management.base import CommandError
 
+from signal_tasks.broker.config import celery_command
 from signal_tasks.commands.output import Output, deliveries
 from signal_tasks.healthcheck import without_relay
 from signal_tasks.operations import Operation
@@ -102,7 +103,7 @@ def missing_relay(operation: Operation) -> str:
         return ""
     return (
         f"The operation {operation.id} waits: no relay is alive on "
-        f"{', '.join(sorted(missing))}. Start a worker (celery -A <app> worker) or a "
+        f"{', '.join(sorted(missing))}. Start a worker ({celery_command()} worker) or a "
         f"relay ({COMMAND} relay): it goes on by itself"
     )
 

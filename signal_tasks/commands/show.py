@@ -11,11 +11,15 @@ from django.core.management.base import CommandError
 
 from signal_tasks import operations
 from signal_tasks.commands.arguments import as_json
+from signal_tasks.commands.inspecting import lines_of
 from signal_tasks.commands.output import Output
 from signal_tasks.commands.verb import Given, verb
+from signal_tasks.error_text import one_line
 from signal_tasks.health_report import HealthReport
 from signal_tasks.healthcheck import health
+from signal_tasks.operations.inspection import plain
 from signal_tasks.registry.options import Options
+from signal_tasks.retry import RetryPolicy
 from signal_tasks.states import State
 
 
@@ -29,7 +33,7 @@ def list_signals(out: Output, given: Given) -> None:
     for name, receivers in described.items():
         out.say(out.style.MIGRATE_HEADING(name))
         for receiver in receivers:
-            chosen = [f"{k}={v}" for k, v in receiver.items() if _is_chosen(k, v)]
+            chosen = [_shown(k, v) for k, v in receiver.items() if _is_chosen(k, v)]
             out.say("  ".join((f"  {receiver['name']}", *chosen)))
         if not receivers:
             out.say("  (no durable receivers)")
@@ -39,6 +43,17 @@ def _is_chosen(option: str, value: Any) -> bool:
     """Return True if the value says more than the default would."""
     default = getattr(Options(), option, [])
     return option != "name" and value != default
+
+
+def _shown(option: str, value: Any) -> str:
+    """Return an option as it is written; of a policy what differs from the default."""
+    if not isinstance(value, dict):
+        return f"{option}={value}"
+    default = plain(RetryPolicy()) if option == "retry" else {}
+    chosen = [
+        f"{k}={v}" for k, v in value.items() if k not in default or default[k] != v
+    ]
+    return f"{option}({', '.join(chosen)})"
 
 
 @verb(
@@ -60,7 +75,7 @@ def status(out: Output, given: Given) -> None:
 
 
 def _print_status(out: Output, seen: HealthReport) -> None:
-    columns = (*State.values, "orphaned", "parked")
+    columns = ("pending", "retrying", *State.values[1:], "orphaned", "parked")
     width = max(map(len, (*seen["receivers"], "all receivers")))
     out.say(" " * width + "".join(f"{c:>11}" for c in columns))
     rows: list[tuple[str, Mapping[str, Any]]] = [*seen["receivers"].items()]
@@ -86,16 +101,20 @@ def _event_id(parser: ArgumentParser) -> None:
 
 @verb(
     "inspect",
-    "print an event with its deliveries and failures",
+    "print an event with its deliveries and failures (JSON if not to a terminal)",
     _event_id,
     as_json,
 )
 def inspect(out: Output, given: Given) -> None:
-    """Print an event, as JSON."""
+    """Print an event: as text to a person at a terminal, as JSON to a program."""
     found = operations.describe(given["id"])
     if found is None:
         raise CommandError(f"There is no event or delivery {given['id']}.")
-    out.json(found)
+    if given["json"] or not out.is_terminal:
+        out.json(found)
+        return
+    for line in lines_of(found):
+        out.say(one_line(line))
 
 
 VERBS = (list_signals, status, inspect)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from signal_tasks.broker import config
 from signal_tasks.db.aliases import outbox_aliases
-from signal_tasks.doctor import setup, trial, workers
+from signal_tasks.doctor import deliveries, setup, trial, workers
 from signal_tasks.doctor.findings import Finding, Verdict, skipped
 
 NEEDS_THE_APP = "needs the Celery app, which reads CELERY_BROKER_URL"
@@ -42,3 +42,4 @@ def _processes(
         yield trial.send_test_event(alias, live, timeout)
     else:
         yield skipped("test event", f"{alias}: needs a worker")
+    yield from deliveries.failed(alias)

@@ -150,4 +150,4 @@ def strangers(live: Collection[Worker], timeout: float) -> Mapping[str, Answer]:
 
 def start_command() -> str:
     """Return how a worker of this project is started."""
-    return f"celery -A {config.app_module() or '<app>'} worker"
+    return f"{config.celery_command()} worker"

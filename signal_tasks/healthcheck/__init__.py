@@ -28,7 +28,9 @@ from signal_tasks.states import State
 
 #: No statement may take longer, where the database can end it (seconds).
 MAX_SECONDS = 5.0
-KEYS = (*State.values, "orphaned", "parked")
+#: Of the pending ones, those that have failed before, have no worker, cannot be published.
+PENDING_KEYS = ("retrying", "orphaned", "parked")
+KEYS = (*State.values, *PENDING_KEYS)
 
 
 def health() -> HealthReport:
@@ -36,8 +38,8 @@ def health() -> HealthReport:
 
     ``problems`` says what is wrong and what an operator has decided, a sentence each,
     with the command that mends it. ``healthy`` is true when nothing is wrong: what is
-    paused, or a limit that has expired, is told and does not count. Orphans count as
-    pending and as orphaned, likewise what is parked.
+    paused, or a limit that has expired, is told and does not count. What is retrying
+    (has failed and waits for its next attempt), orphaned or parked counts as pending too.
 
     Of what has finished, and of what is live, at most 100,000 deliveries each are
     counted: ``complete`` is false if there were more, and the numbers are too low then.
@@ -120,7 +122,7 @@ def _count_live(seen: _Seen, loads: counting.Loads) -> None:
     seen.complete = seen.complete and not loads.is_capped
     for receiver, load in loads.receivers.items():
         counts = seen.receivers.setdefault(receiver, _no_counts())
-        for name in ("pending", "running", "orphaned", "parked"):
+        for name in ("pending", "running", *PENDING_KEYS):
             counts[name] += getattr(load, name)
 
 

@@ -13,7 +13,7 @@ from django.db.models import Count, Max, Q
 from django.utils import timezone
 
 from signal_tasks import counting
-from signal_tasks.broker.config import is_eager, queue_of
+from signal_tasks.broker.config import celery_command, is_eager, queue_of
 from signal_tasks.conf import settings
 from signal_tasks.counting import Loads
 from signal_tasks.db.clock import DatabaseNow, from_now
@@ -123,7 +123,7 @@ def _without_relay(database: str, live: Collection[Worker]) -> Iterator[Problem]
             kind=Kind.NO_WORKER,
             page="workers/",
             text=f"no live worker or relay was seen on {database!r}; "
-            "start one: celery -A <app> worker",
+            f"start one: {celery_command()} worker",
         )
 
 
@@ -309,7 +309,7 @@ def _unserved(live: Collection[Worker], loads: Loads) -> Iterator[Problem]:
             text=f"no live worker consumes the queue {queue!r}; due deliveries that "
             f"wait in it: {sum(here.values())} ({', '.join(here)}). Start a worker with "
             f"-Q {queue}, or have one consume it again: "
-            f"celery -A <app> control add_consumer {queue}",
+            f"{celery_command()} control add_consumer {queue}",
         )
 
 

@@ -26,16 +26,16 @@ def describe_signals() -> dict[str, list[dict[str, Any]]]:
 
 def _receiver(connection: Connection) -> dict[str, Any]:
     receiver = connection.receiver
-    options: dict[str, Any] = _plain(receiver.options)
+    options: dict[str, Any] = plain(receiver.options)
     return {"name": receiver.name, "aliases": list(receiver.aliases), **options}
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Return an option, or a policy in it, as JSON has it; code by its name."""
     if is_dataclass(value):
-        return {each.name: _plain(getattr(value, each.name)) for each in fields(value)}
+        return {each.name: plain(getattr(value, each.name)) for each in fields(value)}
     if isinstance(value, tuple):
-        return [_plain(each) for each in value]
+        return [plain(each) for each in value]
     return getattr(value, "__qualname__", value)
 
 

@@ -169,7 +169,13 @@ def _deliveries_released(details: signals.DeliveriesReleased, **_: object) -> No
 
 def _publication_failed(details: signals.PublicationFailed, **_: object) -> None:
     facts = {} if details.receiver is None else {"receiver": details.receiver}
-    _log(logging.WARNING, "publication_failed", **facts, error=details.error)
+    _log(
+        logging.WARNING,
+        "publication_failed",
+        **facts,
+        error=details.error,
+        next="nothing is lost: a relay publishes it later",
+    )
 
 
 def _pass_finished(details: signals.PassFinished, **_: object) -> None:

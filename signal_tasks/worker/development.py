@@ -20,6 +20,8 @@ from urllib.parse import urlsplit
 from celery import current_app
 from django.db import connections
 
+from signal_tasks.broker.config import celery_command
+
 #: How long Redis has to answer after its start, and to end (seconds).
 PATIENCE = 10.0
 LOOPBACK = ("127.0.0.1", "localhost")
@@ -41,7 +43,7 @@ def redis_port() -> int:
         raise NotPossible(
             'It starts Redis for CELERY_BROKER_URL = "redis://127.0.0.1:6379/0", or on '
             "another port of 127.0.0.1; the broker of this project is another one. Start "
-            "that yourself, and: celery -A <app> worker"
+            f"that yourself, and: {celery_command()} worker"
         )
     return address.port or 6379
 

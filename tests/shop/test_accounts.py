@@ -19,6 +19,7 @@ from customers.proofs import Claim, Purpose, is_proved
 from customers.services import Taken, keep_profile, register
 from customers.signals import user_registered
 from orders.services import place_order
+from signal_tasks import Reject
 from signal_tasks.testing import capture_signals, run_pending
 
 pytestmark = pytest.mark.django_db
@@ -107,6 +108,20 @@ def test_whoever_registers_is_signed_in_welcomed_and_has_a_profile(client, form_
     assert message.to == ["ada@example.com"]
     assert "Hello Ada," in message.body
     assert "Ada Muster" in client.get("/profile/").text
+
+
+def test_a_profile_that_could_not_be_made_is_not_waited_for(
+    client, form_page, monkeypatch
+):
+    def refuse(**_):
+        raise Reject("not today")
+
+    monkeypatch.setattr("customers.receivers.keep_profile", refuse)
+    client.post(form_page, FORM)
+    run_pending()
+    response = client.get("/profile/")
+    assert "We could not make your profile" in response.text
+    assert "hx-get" not in response.text
 
 
 def test_registering_sends_the_user_with_the_user_model_as_sender(client, form_page):

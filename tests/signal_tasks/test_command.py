@@ -12,6 +12,7 @@ from django.core.management import CommandError
 from django.db.models import F
 
 from signal_tasks import AsyncSignal, RetryPolicy, health
+from signal_tasks.commands import Output
 from signal_tasks.models import Delivery, Event, Worker
 from signal_tasks.states import State
 from signal_tasks.testing import run_pending
@@ -21,7 +22,7 @@ from tests.testapp.models import Effect
 
 pytestmark = pytest.mark.django_db
 
-COUNTS = {*State.values, "orphaned", "parked"}
+COUNTS = {*State.values, "retrying", "orphaned", "parked"}
 
 
 # -- status -----------------------------------------------------------------------
@@ -133,7 +134,7 @@ def test_list_tells_signals_with_their_receivers_and_options(
     assert receiver["retry"]["give_up_on"] == ["KeyError"]
     text = command("list")
     assert signal.name in text
-    assert "t.listed" in text
+    assert "retry(max_attempts=8, give_up_on=['KeyError'])" in text
 
 
 def test_list_knows_the_signals_of_every_app() -> None:
@@ -301,6 +302,25 @@ def test_inspect_shows_what_cannot_be_laid_out_as_it_is(
     Event.objects.update(payload=stored, headers=stored)
     told = json.loads(command("inspect", str(handle.id)))
     assert (told["payload"], told["headers"]) == (stored, stored)
+
+
+def test_a_person_at_a_terminal_reads_an_event_as_text(
+    failing: AsyncSignal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ((_, handle),) = failing.send(sender=None, text="\x1b[31mred")
+    run_pending()
+    monkeypatch.setattr(Output, "is_terminal", True)
+    event, call, delivery, state, attempt, error, *traceback = command(
+        "inspect", handle.id
+    ).splitlines()
+    assert event.startswith(f"event {handle.event_id}  ")
+    assert call == f"  {failing.name}  text='\\x1b[31mred'"
+    assert delivery == f"delivery {handle.id}  t.failing"
+    assert state.startswith("  dead (exhausted), 1 attempt, finished ")
+    assert attempt.startswith("  attempt 1  ")
+    assert error == "    ValueError: on purpose"
+    assert traceback[0] == "    Traceback (most recent call last):"
+    assert json.loads(command("inspect", handle.id, "--json"))
 
 
 def test_inspect_says_when_there_is_none() -> None:

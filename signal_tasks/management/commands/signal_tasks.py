@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
@@ -28,4 +30,11 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, verb: str, **options: Any) -> None:
         """Run the verb."""
-        VERBS[verb].run(Output(self), options)
+        try:
+            VERBS[verb].run(Output(self), options)
+            self.stdout.flush()
+        except BrokenPipeError:
+            # Whoever reads it, as ``head``, has seen enough. Python would complain again
+            # when it writes the rest at its end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise SystemExit(1) from None

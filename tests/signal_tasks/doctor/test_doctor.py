@@ -6,6 +6,7 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,13 @@ from django.core.management import call_command
 from django.db import connections
 from django.db.migrations.recorder import MigrationRecorder
 
-from signal_tasks import AsyncSignal, operations
+from signal_tasks import AsyncSignal, RetryPolicy, operations
 from signal_tasks.doctor import setup
 from signal_tasks.doctor.findings import within
 from signal_tasks.management.commands.signal_tasks import Command
 from signal_tasks.models import Delivery, Event, Worker
 from signal_tasks.registry.naming import PROBE
+from signal_tasks.testing import run_pending
 from tests.signal_tasks.command import command, told
 from tests.signal_tasks.conftest import listen
 
@@ -272,6 +274,29 @@ def test_the_test_event_has_no_place_in_lists_and_health() -> None:
     examined(status=1)
     assert PROBE not in told("list")
     assert PROBE not in told("status", status=1)["receivers"]
+
+
+def test_a_receiver_that_fails_is_advice_with_its_latest_error(
+    signal: AsyncSignal,
+) -> None:
+    def fail(sender: object, **_: Any) -> None:
+        raise ConnectionError("no mail\ntoday")
+
+    slow, once = RetryPolicy(backoff=600.0, jitter=False), RetryPolicy(max_attempts=1)
+    signal.connect(fail, name="t.retrying", weak=False, retry=slow)
+    give_up = partial(fail)  # another receiver
+    signal.connect(give_up, name="t.dead", weak=False, retry=once)
+    signal.send(sender=None)
+    run_pending()
+    retrying, dead = examined(status=1)["deliveries"]
+    assert retrying["verdict"] == dead["verdict"] == "advice"
+    assert retrying["text"] == (
+        "default: t.retrying: 1 failed, to be tried again; the latest error: "
+        "ConnectionError: no mail\\ntoday"
+    )
+    assert str(Delivery.objects.get(receiver="t.retrying").pk) in retrying["remedy"]
+    assert dead["text"] == "default: t.dead: 1 dead, and not tried again"
+    assert told("status", status=1)["receivers"]["t.retrying"]["retrying"] == 1
 
 
 @pytest.mark.parametrize("given", ["0", "-1", "soon", "inf", "nan"])
