@@ -112,9 +112,14 @@ def _line(database: str, row: FailureGroup) -> GroupLine:
     return GroupLine(row=row, dead=bounds.count(letters, bounds.FEW_COUNTED))
 
 
+def row_of(database: str, fingerprint: str) -> FailureGroup | None:
+    """Return what is stored of a group, one statement."""
+    return FailureGroup.objects.using(database).filter(pk=fingerprint).first()
+
+
 def group(database: str, fingerprint: str) -> GroupReport | None:
     """Return one group; None if there is none. Four statements."""
-    row = FailureGroup.objects.using(database).filter(pk=fingerprint).first()
+    row = row_of(database, fingerprint)
     if row is None:
         return None
     letters = _letters(database, fingerprint)

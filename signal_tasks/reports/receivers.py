@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from django.db.models import Prefetch, prefetch_related_objects
+
 from signal_tasks import counting
-from signal_tasks.models import Delivery, Gate
+from signal_tasks.models import Delivery, Event, Gate
 from signal_tasks.registry.registry import Receiver, registry
 from signal_tasks.reports import bounds
 
@@ -41,12 +43,14 @@ class ReceiverReport:
 
 
 def receiver(database: str, name: str) -> ReceiverReport:
-    """Return everything about a receiver, known here or not; at most five statements."""
+    """Return everything about a receiver, known here or not; at most six statements."""
     known = registry.receiver(name)
     dead = Delivery.objects.using(database).filter(receiver=name).dead()
     loads = counting.loads(database)
     load = loads.of(name)
     live = counting.first_live(database, name, limit=MAX_ROWS) if load.number else []
+    subjects = Event.objects.using(database).only("subject")
+    prefetch_related_objects(live, Prefetch("event", subjects))
     last = dead.order_by("-finished_at")
     return ReceiverReport(
         name=name,

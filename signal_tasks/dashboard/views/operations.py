@@ -16,7 +16,7 @@ from signal_tasks.dashboard.choosing import Choice
 from signal_tasks.dashboard.forms import OperationForm, ReasonForm
 from signal_tasks.dashboard.rendering import address, refused, show
 from signal_tasks.operations import Operation
-from signal_tasks.reports import lines, past
+from signal_tasks.reports import groups, lines, past
 from signal_tasks.reports import trail as reports
 from signal_tasks.reports.bounds import MAX_COUNTED, Count
 from signal_tasks.reports.moments import id_of
@@ -106,16 +106,19 @@ def _ask(
     def read(database: str) -> Mapping[str, Any]:
         number = count()
         choice = Choice(verb=verb, selection=selection, number=number)
-        return _asked(choice, OperationForm(verb=verb, number=min(number, MAX_COUNTED)))
+        form = OperationForm(verb=verb, number=min(number, MAX_COUNTED))
+        return _asked(database, choice, form)
 
     return show(request, "new_operation.html", read, live=False)
 
 
-def _asked(choice: Choice, form: OperationForm) -> Mapping[str, Any]:
+def _asked(database: str, choice: Choice, form: OperationForm) -> Mapping[str, Any]:
     number = min(choice.number, MAX_COUNTED)
+    fingerprint = choice.selection.fingerprint
     return {
         "section": "operations",
         "choice": choice,
+        "group": fingerprint and groups.row_of(database, fingerprint),
         "count": Count(number, is_more=choice.number > MAX_COUNTED),
         "things": THINGS[choice.verb][number != 1],
         "effect": EFFECTS[choice.verb],
@@ -133,7 +136,7 @@ def _confirmed(request: HttpRequest) -> HttpResponse:
     form = OperationForm(request.POST, verb=choice.verb, number=number)
     if not form.is_valid():
         template = "new_operation.html"
-        return show(request, template, lambda _: _asked(choice, form), live=False)
+        return show(request, template, lambda db: _asked(db, choice, form), live=False)
     wanted = form.cleaned_data
     options: dict[str, Any] = {"reason": wanted["reason"], "by": request.user}
     options["rate"] = wanted["rate"] or None

@@ -52,6 +52,8 @@ def test_a_group_is_replayed_after_it_was_asked_for(
     seen = text(asked)
     assert "Replay 3 deliveries?" in seen
     assert f"in the failure group {group.pk}" in seen.lower()
+    assert "They died of" in seen
+    assert ">ValueError</a> in t.<wbr>failing: on purpose" in seen
     assert f"manage.py signal_tasks replay --group {group.pk}" in seen
     assert not Operation.objects.exists()
 

@@ -71,6 +71,15 @@ def details(dead: Delivery, group: FailureGroup) -> list[str]:
     ]
 
 
+def test_what_waits_is_listed_by_its_object(pages: Client, signal: AsyncSignal) -> None:
+    listen(signal, name="t.waits")
+    signal.using(subject="shop.order:5").send(sender=None)
+    ((_, handle),) = signal.send(sender=None)
+    seen = text(pages.get("/signals/receivers/t.waits/"))
+    assert ">shop.order:5</a>" in seen
+    assert f">{handle.id}</a>" in seen
+
+
 # -- for whom -----------------------------------------------------------------------
 
 

@@ -38,9 +38,9 @@ PAGES = {
     "group": ("dead/{group}/", 4),
     "operations": ("operations/", 1),
     "operation": ("operations/{operation}/", 1),
-    "new_operation": ("operations/new/?verb=replay&group={group}", 1),
+    "new_operation": ("operations/new/?verb=replay&group={group}", 2),
     "receivers": ("receivers/", 1),
-    "receiver": ("receivers/t.failing/", 12),
+    "receiver": ("receivers/t.failing/", 13),
     "workers": ("workers/", 2),
     "log": ("log/", 1),
 }
