@@ -29,7 +29,7 @@ from signal_tasks.delivery.batch import Batch
 from signal_tasks.delivery.call import call
 from signal_tasks.delivery.message import MessageRun
 from signal_tasks.delivery.order import Order
-from signal_tasks.delivery.outcome import write
+from signal_tasks.delivery.writing import write
 from signal_tasks.dispatch import sending
 from signal_tasks.outbox.write import write as write_events
 from signal_tasks.querysets import DeliveryQuerySet

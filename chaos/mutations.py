@@ -22,7 +22,7 @@ from signal_tasks.db.claim import Claim, Claimed, claim
 from signal_tasks.db.clock import DatabaseNow
 from signal_tasks.db.complete import complete
 from signal_tasks.db.sequences import NewTurn
-from signal_tasks.delivery import outcome
+from signal_tasks.delivery import writing
 from signal_tasks.delivery.batch import Batch
 from signal_tasks.models import Delivery, Event, Sequence, Turn
 from signal_tasks.querysets import DeliveryQuerySet
@@ -138,7 +138,7 @@ MUTATIONS = {
         Target(DeliveryQuerySet, DeliveryQuerySet.claim), claim_in_any_state, "copies"
     ),
     "no-fence": Mutation(
-        Target(outcome, complete), finish_without_lease, "worker-paused"
+        Target(writing, complete), finish_without_lease, "worker-paused"
     ),
     "no-turns": Mutation(
         Target(DeliveryQuerySet, DeliveryQuerySet.claim),
@@ -150,7 +150,7 @@ MUTATIONS = {
         Target(sequences, sequences.join), join_without_a_lock, "ordered-backlog"
     ),
     "no-give-up": Mutation(
-        Target(outcome, complete),
+        Target(writing, complete),
         finish_and_keep_the_turn,
         "copies",
         also=(

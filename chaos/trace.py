@@ -23,7 +23,7 @@ from chaos import journal
 from chaos.hooks import Target
 from signal_tasks.broker.connection import BrokerConnection
 from signal_tasks.broker.messages import Message
-from signal_tasks.delivery import attempt, outcome
+from signal_tasks.delivery import attempt, writing
 from signal_tasks.delivery.call import Job, call
 from signal_tasks.delivery.message import MessageRun
 from signal_tasks.delivery.outcome import Outcome
@@ -40,7 +40,7 @@ leases: dict[str, int] = {}
 def install() -> None:
     """Have this process record every lease that ends without success."""
     Target(attempt, call).call_before(_remember_lease)
-    Target(outcome, outcome._write_failure).call_before(_record_failure)
+    Target(writing, writing.write_failure).call_before(_record_failure)
     Target(MessageRun, MessageRun.release).call_before(_record_release)
     expired = Target(DeliveryQuerySet, DeliveryQuerySet.expired_leases)
     expired.call_after(_record_expired)

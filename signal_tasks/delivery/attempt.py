@@ -23,6 +23,7 @@ from django.db import DatabaseError, connections, transaction
 
 from signal_tasks.db.errors import Fault, is_retryable
 from signal_tasks.delivery.call import Job, call
+from signal_tasks.delivery.failures import was_deferred
 from signal_tasks.delivery.interrupt import (
     STOPS,
     HardLimitReached,
@@ -30,7 +31,7 @@ from signal_tasks.delivery.interrupt import (
     is_from_outside,
 )
 from signal_tasks.delivery.leftovers import Watch
-from signal_tasks.delivery.outcome import Outcome, was_deferred
+from signal_tasks.delivery.outcome import Outcome
 from signal_tasks.delivery.process import process
 from signal_tasks.exceptions import DecodeError, MissingInstance, Retry
 from signal_tasks.retry import RetryDecision, decide

@@ -41,15 +41,10 @@ from signal_tasks.delivery.attempt import (
     failed,
 )
 from signal_tasks.delivery.call import Job
-from signal_tasks.delivery.outcome import (
-    Outcome,
-    persist,
-    send_signals,
-    write,
-    write_apart,
-    write_single,
-)
+from signal_tasks.delivery.outcome import Outcome, send_signals
 from signal_tasks.delivery.process import process
+from signal_tasks.delivery.turns import Turns, has_predecessor
+from signal_tasks.delivery.writing import persist, write, write_apart, write_single
 from signal_tasks.exceptions import LeaseLost, MissingInstance
 from signal_tasks.models import Delivery
 from signal_tasks.registry.registry import Receiver
@@ -62,9 +57,6 @@ SAVEPOINT_TRANSACTIONS = 50
 BUFFER_SECONDS = 0.02
 #: Longest waits before a transaction that was lost to others is run again (seconds).
 RUN_AGAIN = (0.01, 0.05, 0.2, 0.5)
-
-#: Time of its lease that a job needs for others to count on its run (seconds).
-HELD_FOR = 10.0
 
 #: Runs a job; None when it was interrupted and has to be released.
 Run = Callable[[Job], Outcome | None]
@@ -96,7 +88,7 @@ class Batch:
         self._size = process.size_of(receiver.name)
         self._is_probe = any(job.claimed.probe for job in jobs)
         self._result = BatchResult(not_run=self._jobs)
-        self._stuck: dict[int, int] = {}  # sequences, and the positions they stand at
+        self._turns = Turns()
 
     def run(self, *, until: float, started: bool) -> BatchResult:
         """Run deliveries until all are done, the time is up or the process must stop.
@@ -113,9 +105,9 @@ class Batch:
         # The caller releases what was not run, then raises this again.
         except BaseException as error:  # noqa: BLE001
             self._result.error = error
-        self._result.behind += [job for job in self._jobs if self._is_behind(job)]
+        self._result.behind += [job for job in self._jobs if self._turns.is_behind(job)]
         self._result.not_run = deque(
-            job for job in self._jobs if not self._is_behind(job)
+            job for job in self._jobs if not self._turns.is_behind(job)
         )
         return self._result
 
@@ -142,43 +134,15 @@ class Batch:
         else:
             self._run_singly(self._jobs)
 
-    # -- order --------------------------------------------------------------------
-
-    def _stop_at(self, job: Job) -> None:
-        """Run nothing more that comes behind this job in its sequence."""
-        sequence, position = job.claimed.sequence, job.claimed.position
-        if sequence:
-            before = self._stuck.get(sequence, position)
-            self._stuck[sequence] = min(before, position)
-
-    def _is_behind(self, job: Job) -> bool:
-        """Return True if a job may not run because of one that comes before it."""
-        stuck = self._stuck.get(job.claimed.sequence) if self._stuck else None
-        return stuck is not None and job.claimed.position > stuck
-
-    def _held(self, outcomes: Sequence[Outcome]) -> frozenset[int]:
-        """Return the sequences of these of which the next job runs after this.
-
-        It was claimed with them. Not if its lease could be over before these are
-        written: relays might have moved it away meanwhile.
-        """
-        sequences = {outcome.claimed.sequence for outcome in outcomes} - {0}
-        if not sequences:
-            return frozenset()
-        return frozenset(
-            job.claimed.sequence
-            for job in self._jobs
-            if job.claimed.sequence in sequences
-            and not self._is_behind(job)
-            and job.is_held_for(HELD_FOR)
-        )
-
     def _set_aside(self, job: Job) -> bool:
         """Keep a job from running if it has to wait; return True then."""
-        if not self._is_behind(job):
+        if not self._turns.is_behind(job):
             return False
         self._result.behind.append(job)
         return True
+
+    def _held(self, outcomes: Sequence[Outcome]) -> frozenset[int]:
+        return self._turns.held(outcomes, self._jobs)
 
     # -- outside of any transaction -----------------------------------------------
 
@@ -266,7 +230,7 @@ class Batch:
         self._open()
         until = time.monotonic() + seconds
         while self._jobs and not self._jobs[0].is_late and not process.must_stop:
-            if run is attempt and _has_predecessor(self._jobs[0], ran):
+            if run is attempt and has_predecessor(self._jobs[0], ran):
                 break  # whose outcome has to be written first
             job = self._jobs.popleft()
             if self._set_aside(job):
@@ -278,7 +242,7 @@ class Batch:
                 return run is attempt_in_savepoint
             outcomes.append(outcome)
             if not outcome.succeeded:
-                self._stop_at(job)
+                self._turns.stop_at(job)
             fails = run is attempt_in_transaction and not outcome.succeeded
             if fails or outcome.spoilt:
                 return False
@@ -334,7 +298,7 @@ class Batch:
         elif outcome.succeeded:
             self._written([outcome])
         else:
-            self._stop_at(job)
+            self._turns.stop_at(job)
             if outcome.spoilt:
                 self._drop_connection()
             self._write(job, outcome)
@@ -379,7 +343,7 @@ class Batch:
         send_signals(outcomes)
 
     def _fenced(self, job: Job) -> None:
-        self._stop_at(job)
+        self._turns.stop_at(job)
         self._result.fenced += 1
         details = signals.DeliveryFenced(
             delivery_id=job.claimed.id,
@@ -402,12 +366,6 @@ class Batch:
 
 def _fault(error: BaseException) -> Fault | None:
     return error.fault if isinstance(error, TransactionLost) else fault_of(error)
-
-
-def _has_predecessor(job: Job, ran: Sequence[Job]) -> bool:
-    """Return True if one of these comes before the job in its sequence."""
-    sequence = job.claimed.sequence
-    return bool(sequence) and any(each.claimed.sequence == sequence for each in ran)
 
 
 def _of_fault(job: Job, error: BaseException) -> Outcome:

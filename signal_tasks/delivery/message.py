@@ -32,8 +32,9 @@ from signal_tasks.db.session import DropIfLost
 from signal_tasks.delivery.batch import Batch
 from signal_tasks.delivery.call import Job
 from signal_tasks.delivery.order import Order
-from signal_tasks.delivery.outcome import Outcome, persist
+from signal_tasks.delivery.outcome import Outcome
 from signal_tasks.delivery.process import process
+from signal_tasks.delivery.writing import persist
 from signal_tasks.exceptions import DecodeError
 from signal_tasks.models import Delivery
 from signal_tasks.querysets import DeliveryQuerySet

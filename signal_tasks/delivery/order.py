@@ -13,7 +13,8 @@ from collections.abc import Collection, Iterable, Sequence
 
 from signal_tasks.conf import settings
 from signal_tasks.db.turns import Next, following
-from signal_tasks.delivery.outcome import Outcome, persist, positions_given_up
+from signal_tasks.delivery.outcome import Outcome, positions_given_up
+from signal_tasks.delivery.writing import persist
 from signal_tasks.models import Delivery
 from signal_tasks.steering.turns import keep_waiting
 

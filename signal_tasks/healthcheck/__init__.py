@@ -16,8 +16,8 @@ from signal_tasks.db.aliases import outbox_aliases
 from signal_tasks.db.clock import from_now
 from signal_tasks.db.timeouts import TooSlow, statements_within
 from signal_tasks.health_report import HealthReport
+from signal_tasks.healthcheck.notices import notices
 from signal_tasks.healthcheck.problems import (
-    notices,
     oldest_waits,
     problems,
     reporters,

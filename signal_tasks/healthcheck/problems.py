@@ -1,7 +1,6 @@
 """Find what is wrong with the deliveries of one database.
 
-Each problem says what it is about, and the command that mends it. ``notices`` tell of
-what somebody has decided or has been told: they do not make a system unhealthy.
+Each problem says what it is about, and the command that mends it.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
 
 from django.db.models import Count, Max, Q
-from django.utils import timezone
 
 from signal_tasks import counting
 from signal_tasks.broker.config import celery_command, is_eager, queue_of
@@ -18,6 +16,15 @@ from signal_tasks.conf import settings
 from signal_tasks.counting import Loads
 from signal_tasks.db.clock import DatabaseNow, from_now
 from signal_tasks.healthcheck.problem import Kind, Problem
+from signal_tasks.healthcheck.wording import (
+    COMMAND,
+    MAX_NAMES,
+    clause,
+    deliveries,
+    length_text,
+    listed,
+    time_text,
+)
 from signal_tasks.models import (
     AuditEntry,
     Control,
@@ -28,7 +35,7 @@ from signal_tasks.models import (
     Worker,
 )
 from signal_tasks.registry.registry import registry
-from signal_tasks.states import OPEN, Breaker, OperationState, State
+from signal_tasks.states import OPEN, Breaker, State
 from signal_tasks.steering.keys import blocked_keys
 from signal_tasks.steering.targets import EVERYTHING, targets_of
 
@@ -36,14 +43,8 @@ from signal_tasks.steering.targets import EVERYTHING, targets_of
 STUCK_SECONDS = 60.0
 #: Without a live worker, the last report of the broker is told of for so long (seconds).
 REPORTED_SECONDS = 300.0
-#: A stopped operation is told of for so long (seconds).
-STOPPED_SECONDS = 7 * 86400.0
 #: Rows beyond which a sentence says "more than".
 MAX_COUNTED = 10_000
-#: Names of receivers that one sentence lists.
-MAX_NAMES = 5
-#: The command that the sentences name.
-COMMAND = "manage.py signal_tasks"
 #: ``verb`` of the audit entry of somebody who has seen the dead letters.
 ACKNOWLEDGE = "acknowledge"
 
@@ -78,8 +79,8 @@ def _overdue(waits: Mapping[str, float]) -> Iterator[Problem]:
         yield Problem(
             kind=Kind.WAIT,
             number=len(late),
-            text=f"the oldest due delivery has waited for {_long(max(waits.values()))} "
-            f"({_listed(late)}): are there enough workers for its queue, and does the "
+            text=f"the oldest due delivery has waited for {length_text(max(waits.values()))} "
+            f"({listed(late)}): are there enough workers for its queue, and does the "
             "receiver hang?",
         )
 
@@ -97,12 +98,6 @@ def oldest_waits(database: str, loads: Loads) -> dict[str, float]:
         for name, wait in waits.items()
         if wait is not None and names is not None and name not in names
     }
-
-
-def notices(database: str) -> Iterator[str]:
-    """Yield what somebody has decided: pauses, expired limits, stopped operations."""
-    yield from _controls(database)
-    yield from _stopped(database)
 
 
 def reporters(database: str, live: Collection[Worker]) -> Collection[Worker]:
@@ -133,7 +128,7 @@ def _broker(reporting: Collection[Worker], when: str) -> Iterator[Problem]:
         yield Problem(
             kind=Kind.BROKER,
             page="workers/",
-            text=f"the broker failed or was not reached by {names} {when}: {_clause(error)}. "
+            text=f"the broker failed or was not reached by {names} {when}: {clause(error)}. "
             "Deliveries wait in the database until it answers",
         )
 
@@ -149,13 +144,13 @@ def _new_dead(database: str) -> Iterator[Problem]:
     if number <= settings().MAX_NEW_DEAD:
         return
     shown = f"more than {MAX_COUNTED}" if number > MAX_COUNTED else str(number)
-    when = f"since {_time(since)}" if since is not None else "and nobody has looked"
+    when = f"since {time_text(since)}" if since is not None else "and nobody has looked"
     yield Problem(
         kind=Kind.DEAD,
         page="dead/",
         number=number,
         latest=found["latest"],
-        text=f"{shown} {_deliveries(number)} died {when}. See why: {COMMAND} dead "
+        text=f"{shown} {deliveries(number)} died {when}. See why: {COMMAND} dead "
         f"--group; once you know: {COMMAND} {ACKNOWLEDGE}",
     )
 
@@ -170,12 +165,12 @@ def _orphans(loads: Loads) -> Iterator[Problem]:
     rows = _numbers(loads, "unserved_orphans")
     if rows:
         number = sum(rows.values())
-        names = _listed(rows)
+        names = listed(rows)
         yield Problem(
             kind=Kind.ORPHANS,
             page="receivers/",
             number=len(rows),
-            text=f"{number} {_deliveries(number)} wait for receivers that no worker "
+            text=f"{number} {deliveries(number)} wait for receivers that no worker "
             f"knows: {names}. Deploy the code that connects them, give the receiver that took "
             f"their place an alias, or: {COMMAND} discard --receiver NAME",
         )
@@ -201,7 +196,7 @@ def _parked(loads: Loads) -> Iterator[Problem]:
 def _breakers(database: str) -> Iterator[Problem]:
     gates = Gate.objects.using(database).exclude(breaker=Breaker.CLOSED)
     for gate in gates.order_by("receiver"):
-        since = f" since {_time(gate.changed_at)}" if gate.changed_at else ""
+        since = f" since {time_text(gate.changed_at)}" if gate.changed_at else ""
         state = Breaker(gate.breaker).label.lower()
         yield Problem(
             kind=Kind.BREAKER,
@@ -240,48 +235,12 @@ def _blocked(database: str) -> Iterator[Problem]:
                 kind=Kind.BLOCKED,
                 subject=f"{key.receiver} {key.key}",
                 page=f"deliveries/{key.delivery_id}/",
-                text=f"{key.waiting} {more}{_deliveries(key.waiting)} of "
+                text=f"{key.waiting} {more}{deliveries(key.waiting)} of "
                 f"{key.receiver} for the key {key.key!r} wait behind a dead letter: "
-                f"{_clause(key.error)}. "
+                f"{clause(key.error)}. "
                 f"Have it run again: {COMMAND} replay {key.delivery_id}; "
                 f"or let the others run: {COMMAND} skip {key.delivery_id}",
             )
-
-
-def _stopped(database: str) -> Iterator[str]:
-    lately = from_now(-STOPPED_SECONDS)
-    rows = Operation.objects.using(database).filter(
-        state=OperationState.STOPPED, finished_at__gte=lately
-    )
-    for operation in rows.order_by("created_at")[:MAX_NAMES]:
-        yield (
-            f"the operation {operation} has stopped: {_clause(operation.note)}. "
-            f"Go on: {COMMAND} operations {operation.pk} --resume, or end it: --cancel"
-        )
-
-
-def _controls(database: str) -> Iterator[str]:
-    for control in Control.objects.using(database).order_by("kind", "target"):
-        is_pause = control.kind == Control.Kind.PAUSE
-        undo = "resume" if is_pause else "clear"
-        over = control.until is not None and control.until <= timezone.now()
-        if is_pause and not over:
-            until = f" until {_time(control.until)}" if control.until else ""
-            yield (
-                f"{control.target} is paused{until}{_by(control)}. Resume it: "
-                f"{COMMAND} resume {control.target!r}"
-            )
-        elif over:
-            yield (
-                f"the {control.kind} of {control.target} expired at "
-                f"{_time(control.until)}{_by(control)}, and the code's own limits hold "
-                f"again. Drop it: {COMMAND} {undo} {control.target!r}"
-            )
-
-
-def _by(control: Control) -> str:
-    by = f", by {control.by}" if control.by else ""
-    return f"{by}, because: {_clause(control.reason)}" if control.reason else by
 
 
 def _unserved(live: Collection[Worker], loads: Loads) -> Iterator[Problem]:
@@ -327,30 +286,3 @@ def paused(database: str) -> tuple[set[str] | None, list[str]]:
         if targets & {*targets_of(receiver)}:
             names |= {*receiver.names}
     return names, [name for kind, name in kinds if kind == "signal"]
-
-
-def _listed(names: Collection[str]) -> str:
-    shown = sorted(names)[:MAX_NAMES]
-    more = len(names) - len(shown)
-    return ", ".join(shown) + (f" and {more} more" if more else "")
-
-
-def _deliveries(number: int) -> str:
-    return "delivery" if number == 1 else "deliveries"
-
-
-def _time(when: datetime | None) -> str:
-    return when.isoformat(sep=" ", timespec="seconds") if when else "an unknown time"
-
-
-def _long(seconds: float) -> str:
-    """Return a time in the longest unit of which it has at least two."""
-    for unit, length in (("days", 86_400), ("hours", 3600), ("minutes", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds // length:.0f} {unit}"
-    return f"{seconds:.0f} s"
-
-
-def _clause(text: str) -> str:
-    """Return what somebody wrote so that a sentence can go on behind it."""
-    return text.strip().rstrip(".")

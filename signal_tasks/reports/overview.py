@@ -12,8 +12,9 @@ from django.utils import timezone
 from signal_tasks import counting
 from signal_tasks.conf import settings
 from signal_tasks.db.clock import from_now
+from signal_tasks.healthcheck.notices import notices
 from signal_tasks.healthcheck.problem import Problem
-from signal_tasks.healthcheck.problems import notices, problems
+from signal_tasks.healthcheck.problems import problems
 from signal_tasks.models import Gate, Worker
 from signal_tasks.models.history import ALL
 from signal_tasks.registry.registry import registry
