@@ -27,6 +27,7 @@ from signal_tasks.db import sequences
 from signal_tasks.delivery import attempt, batch, order
 from signal_tasks.delivery.batch import Batch
 from signal_tasks.delivery.call import call
+from signal_tasks.delivery.claims import Claims
 from signal_tasks.delivery.message import MessageRun
 from signal_tasks.delivery.order import Order
 from signal_tasks.delivery.writing import write
@@ -85,13 +86,13 @@ class CrashPoint(Enum):
     RECEIVED = Location(
         WORKER,
         "before",
-        Target(MessageRun, MessageRun.claim),
+        Target(Claims, Claims.claim),
         "message received, nothing claimed",
     )
     CLAIMED = Location(
         WORKER,
         "after",
-        Target(MessageRun, MessageRun.claim),
+        Target(Claims, Claims.claim),
         "claimed, receiver not called",
     )
     IN_RECEIVER = Location(

@@ -12,44 +12,35 @@ import math
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import TypeVar
 
-from django.db import Error, connections
+from django.db import Error
 
-from signal_tasks import signals, spans
+from signal_tasks import signals
 from signal_tasks.broker.config import is_eager
 from signal_tasks.broker.messages import PublishRequest
 from signal_tasks.broker.publisher import publisher
 from signal_tasks.conf import settings
-from signal_tasks.context import split_headers
 from signal_tasks.db.aliases import outbox_aliases
-from signal_tasks.db.claim import Claimed
-from signal_tasks.db.errors import is_retryable
-from signal_tasks.db.session import DropIfLost
 from signal_tasks.delivery.batch import Batch
 from signal_tasks.delivery.call import Job
+from signal_tasks.delivery.claims import Claims
 from signal_tasks.delivery.order import Order
 from signal_tasks.delivery.outcome import Outcome
 from signal_tasks.delivery.process import process
 from signal_tasks.delivery.writing import persist
-from signal_tasks.exceptions import DecodeError
 from signal_tasks.models import Delivery
-from signal_tasks.querysets import DeliveryQuerySet
 from signal_tasks.registry.registry import Receiver, registry
-from signal_tasks.spans import TRACEPARENT
 from signal_tasks.states import Hold, State
 from signal_tasks.steering import breaker, rates
 from signal_tasks.steering.gates import (
     Permit,
     at_gates_of_signals,
     is_limited,
-    permit,
 )
 from signal_tasks.steering.holding import hold
-from signal_tasks.steering.slots import claim_place
 from signal_tasks.steering.snapshot import snapshot
 
 T = TypeVar("T")
@@ -142,6 +133,7 @@ class MessageRun:
         self.order: Order | None = None
         self._until = time.monotonic() + seconds
         self._size = process.size_of(receiver.name)
+        self._claims = Claims(receiver, database)
 
     def run(self, ids: Sequence[uuid.UUID]) -> MessageResult:
         """Claim and run batch after batch until all is done or the time is up."""
@@ -185,18 +177,20 @@ class MessageRun:
         """Run a batch of the rest; or hold all of it, if nothing may start now."""
         if self.order is not None and self._is_limited():
             order = self.order
-            self.result.not_due += self._reconnecting(lambda: order.set_aside(rest))
+            self.result.not_due += self._claims.reconnecting(
+                lambda: order.set_aside(rest)
+            )
             if not rest:
                 return
         wanted = min(self._size.deliveries, len(rest))
         if self.order is not None:
             wanted = self.order.size(rest, wanted)
         before = len(self.result.outcomes)
-        permitted = self._permit(wanted)
+        permitted = self._claims.permit(wanted)
         size = min(permitted.count, wanted)
         started = time.monotonic()
         ids = self._without_paused_signals([rest.popleft() for _ in range(size)])
-        jobs = self.claim(ids, permitted) if ids else []
+        jobs = self._claims.claim(ids, permitted) if ids else []
         if size and jobs is not None:
             rest.extendleft(reversed(self._run_batch(ids, jobs)))
             seconds = time.monotonic() - started
@@ -218,9 +212,6 @@ class MessageRun:
         if permitted.tokens > ran:
             unused = permitted.tokens - ran
             rates.give_back(self.receiver.name, self.database, unused)
-
-    def _permit(self, wanted: int) -> Permit:
-        return self._reconnecting(lambda: permit(self.receiver, self.database, wanted))
 
     def _hold(self, ids: Sequence[uuid.UUID], gate: str, why: Hold) -> None:
         """Hold what may not start now; the rest of these ids is not due."""
@@ -262,56 +253,6 @@ class MessageRun:
             raise done.error
         return []
 
-    def claim(self, ids: Sequence[uuid.UUID], permitted: Permit) -> list[Job] | None:
-        """Claim what is due of these ids; None if all places are taken."""
-        return self._reconnecting(lambda: self._claim(ids, permitted))
-
-    def _reconnecting(self, ask: Callable[[], T]) -> T:
-        """Ask; once more if the kept connection was broken, or led to a standby."""
-        connection = connections[self.database]
-        kept = connection.connection
-        try:
-            with DropIfLost(self.database):
-                return ask()
-        except Error as error:
-            if kept is None or connection.in_atomic_block or not is_retryable(error):
-                raise
-        with DropIfLost(self.database):
-            return ask()
-
-    def _claim(self, ids: Sequence[uuid.UUID], permitted: Permit) -> list[Job] | None:
-        claimed_at, started = time.monotonic(), time.time_ns()
-        name, places = self.receiver.name, permitted.places
-        if places is None:
-            won: list[Claimed] | None = self._claim_rows(ids)
-        else:
-            won = claim_place(
-                name, self.database, places, lambda: self._claim_rows(ids)
-            )
-        if won is None:
-            return None
-        if won and spans.active is not None:
-            _trace_claim(name, won, started)
-        if won and process.leases is not None:
-            leased = [claimed.id for claimed in won]
-            process.leases.record(self.database, won[0].lease, leased)
-        if permitted.probe:
-            won = [replace(claimed, probe=True) for claimed in won]
-        return [
-            Job(claimed=claimed, receiver=self.receiver, claimed_at=claimed_at)
-            for claimed in won
-        ]
-
-    def _claim_rows(self, ids: Sequence[uuid.UUID]) -> list[Claimed]:
-        rows: DeliveryQuerySet[Delivery] = Delivery.objects.using(self.database)
-        return rows.claim(
-            ids,
-            names=self.receiver.names,
-            lease=self.receiver.lease_seconds,
-            worker=process.worker_id,
-            ordered=self.receiver.options.ordered,
-        )
-
     def release(self, jobs: Sequence[Job] | deque[Job]) -> list[uuid.UUID]:
         """Release what was claimed and not run; see Note [Unclaimed deliveries].
 
@@ -342,23 +283,6 @@ class MessageRun:
             receiver=self.receiver.name, database=self.database, count=len(ids)
         )
         signals.deliveries_released.send_robust(Delivery, details=details)
-
-
-def _trace_claim(receiver: str, won: Sequence[Claimed], started: int) -> None:
-    """Record a claim; of what is retried, the trace of the send is long over."""
-    traces = [trace for each in won if (trace := _trace_of(each))]
-    if spans.active is not None:
-        facts = {"messaging.batch.message_count": len(won)}
-        spans.active.claimed(receiver, traces, facts, started=started)
-
-
-def _trace_of(claimed: Claimed) -> str | None:
-    if not claimed.is_first:
-        return None
-    with suppress(DecodeError):  # told when it is run
-        trace = split_headers(claimed.headers)[1].get(TRACEPARENT)
-        return trace if isinstance(trace, str) else None
-    return None
 
 
 def _next_size(ran: int, seconds: float) -> int:
