@@ -16,6 +16,7 @@ import atexit
 import os
 import random
 import threading
+import time
 from bisect import bisect_left
 from collections import defaultdict, deque
 from contextlib import suppress
@@ -47,6 +48,8 @@ from signal_tasks.states import Reason, State
 INTERVAL = 5.0
 #: How long a fork waits for a write, and the end of the process for the last one.
 FORK_SECONDS, EXIT_SECONDS = 2.0, 2.0
+#: How soon the last write is tried again, if it fails (seconds).
+TRY_AGAIN = 0.1
 
 #: Numbers for columns.
 Counts = defaultdict[str, float]
@@ -106,6 +109,7 @@ class Recorder:
         self._wake = threading.Event()
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
+        self._until = 0.0
 
     def add(self, entry: Attempt | Other) -> None:
         """Count something; never block, never raise."""
@@ -132,6 +136,7 @@ class Recorder:
         thread = self._thread
         if thread is None or not thread.is_alive():
             return
+        self._until = time.monotonic() + seconds
         self._closing.set()
         self._wake.set()
         thread.join(seconds)
@@ -151,10 +156,16 @@ class Recorder:
             self._wake.wait()
             self._closing.wait(INTERVAL * random.uniform(0.8, 1.0))  # noqa: S311
             self._wake.clear()
-            with _guard:
-                done = self.write()
-            if not done:
+            if not self._write_guarded():
                 self._wake.set()
+        while self._wake.is_set() and time.monotonic() < self._until:
+            time.sleep(TRY_AGAIN)
+            if self._write_guarded():
+                return
+
+    def _write_guarded(self) -> bool:
+        with _guard:
+            return self.write()
 
     def _count(self) -> None:
         while self._queue:
