@@ -22,6 +22,7 @@ from signal_tasks.healthcheck.problems import (
     problems,
     reporters,
 )
+from signal_tasks.healthcheck.shortening import shortened
 from signal_tasks.models import Worker
 from signal_tasks.registry.registry import registry
 from signal_tasks.states import State
@@ -101,7 +102,8 @@ def _look(seen: _Seen, database: str) -> None:
     live = live_workers(database)
     seen.workers += live
     seen.errors |= {worker.broker_error for worker in reporters(database, live)}
-    seen.wrong += [each.text for each in problems(database, live, loads)]
+    found = problems(database, live, loads)
+    seen.wrong += [each.text for each in shortened(found)]
     seen.told += notices(database)
 
 

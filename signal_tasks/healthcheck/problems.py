@@ -22,7 +22,6 @@ from signal_tasks.healthcheck.wording import (
     clause,
     deliveries,
     length_text,
-    listed,
     time_text,
 )
 from signal_tasks.models import (
@@ -73,15 +72,17 @@ def problems(
 
 
 def _overdue(waits: Mapping[str, float]) -> Iterator[Problem]:
+    """Yield a problem for each receiver that is late, the latest one first."""
     longest = settings().MAX_PENDING_AGE
-    late = {name for name, wait in waits.items() if wait > longest}
-    if late:
+    late = {name: wait for name, wait in waits.items() if wait > longest}
+    for name in sorted(late, key=lambda name: (-late[name], name)):
         yield Problem(
             kind=Kind.WAIT,
-            number=len(late),
-            text=f"the oldest due delivery has waited for {length_text(max(waits.values()))} "
-            f"({listed(late)}): are there enough workers for its queue, and does the "
-            "receiver hang?",
+            subject=name,
+            page=f"receivers/{name}/",
+            text=f"the oldest due delivery of {name} has waited for "
+            f"{length_text(late[name])}: are there enough workers for its queue, and "
+            "does the receiver hang?",
         )
 
 
@@ -162,17 +163,14 @@ def acknowledged_at(database: str) -> datetime | None:
 
 
 def _orphans(loads: Loads) -> Iterator[Problem]:
-    rows = _numbers(loads, "unserved_orphans")
-    if rows:
-        number = sum(rows.values())
-        names = listed(rows)
+    for name, number in _numbers(loads, "unserved_orphans").items():
         yield Problem(
             kind=Kind.ORPHANS,
-            page="receivers/",
-            number=len(rows),
-            text=f"{number} {deliveries(number)} wait for receivers that no worker "
-            f"knows: {names}. Deploy the code that connects them, give the receiver that took "
-            f"their place an alias, or: {COMMAND} discard --receiver NAME",
+            subject=name,
+            page=f"receivers/{name}/",
+            text=f"no worker knows the receiver {name}; deliveries that wait for it: "
+            f"{number}. Deploy the code that connects it, give the receiver that took its "
+            f"place an alias, or: {COMMAND} discard --receiver {name}",
         )
 
 

@@ -158,14 +158,44 @@ def test_a_breaker_that_is_not_closed_is_a_problem(state: Breaker) -> None:
     assert health()["healthy"] is True
 
 
+def late(signal: AsyncSignal, *names: str) -> None:
+    """Leave a delivery of each of these receivers that has been due for an hour."""
+    for name in names:
+        listen(signal, name=name)
+    signal.send(sender=None)
+    Delivery.objects.update(available_at=F("available_at") - HOUR)
+
+
+def test_each_receiver_that_is_late_is_a_problem_of_its_own(
+    signal: AsyncSignal,
+) -> None:
+    late(signal, "t.first", "t.second")
+    Delivery.objects.filter(receiver="t.second").update(
+        available_at=F("available_at") - HOUR
+    )
+    first, second = health()["problems"]
+    assert "the oldest due delivery of t.second has waited for 2 hours" in first
+    assert "the oldest due delivery of t.first has waited for 60 minutes" in second
+
+
+def test_many_problems_of_one_kind_are_told_in_few_sentences(
+    signal: AsyncSignal,
+) -> None:
+    late(signal, *(f"t.late{n:03}" for n in range(200)))
+    *told, last = health()["problems"]
+    assert len(told) == 5
+    assert last.startswith("195 more problems of this kind (oldest_wait): t.late005, ")
+    assert last.endswith(" and 190 more")
+
+
 def test_orphans_that_wait_for_long_are_a_problem(signal: AsyncSignal) -> None:
     listen(signal, name="t.gone")
     signal.send(sender=None)
     Delivery.objects.update(orphaned=True)
     assert health()["healthy"] is True  # maybe a deploy is under way
     Delivery.objects.update(available_at=F("available_at") - timedelta(minutes=1))
-    assert "wait for receivers that no worker knows: t.gone" in only_problem()
-    assert "signal_tasks discard --receiver" in only_problem()
+    assert "no worker knows the receiver t.gone" in only_problem()
+    assert "signal_tasks discard --receiver t.gone" in only_problem()
 
 
 def test_a_dead_letter_that_others_wait_behind_is_a_problem(
