@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from io import StringIO
 from typing import Any
 
 import pytest
+from django.core.management import call_command
 from django.db import connection
 from django.db.models import F
 from django.utils import timezone
 
 from signal_tasks import AsyncSignal, Reject, counting, health
+from signal_tasks import Breaker as BreakerOptions
+from signal_tasks.healthcheck.problems import problems
 from signal_tasks.models import (
     AuditEntry,
     Control,
@@ -158,6 +162,20 @@ def test_a_breaker_that_is_not_closed_is_a_problem(state: Breaker) -> None:
     assert health()["healthy"] is True
 
 
+def test_an_open_breaker_names_a_command_that_shows_why(signal: AsyncSignal) -> None:
+    def fail(sender: object, **kwargs: object) -> None:
+        raise ValueError("the server is down")
+
+    once = BreakerOptions(failures=1, window=60, pause=30)
+    signal.connect(fail, name="t.broken", breaker=once)
+    signal.send(sender=None)
+    run_pending()
+    words = only_problem().partition("See why: manage.py signal_tasks ")[2]
+    printed = StringIO()
+    call_command("signal_tasks", *words.split(), stdout=printed)
+    assert "the server is down" in printed.getvalue()
+
+
 def late(signal: AsyncSignal, *names: str) -> None:
     """Leave a delivery of each of these receivers that has been due for an hour."""
     for name in names:
@@ -210,6 +228,83 @@ def test_a_dead_letter_that_others_wait_behind_is_a_problem(
     assert "2 deliveries of t.ordered for the key 'order 5' wait" in only_problem()
     dead = Delivery.objects.get(state="dead")
     assert f"skip {dead.pk}" in only_problem()
+
+
+@pytest.fixture
+def acknowledged(settings: Any) -> None:
+    """Dead letters by themselves are no problem."""
+    settings.SIGNAL_TASKS = {**settings.SIGNAL_TASKS, "MAX_NEW_DEAD": 99}
+
+
+def block(signal: AsyncSignal, *keys: str, waiting: int = 1) -> None:
+    """Leave a dead letter of each key, and others behind it."""
+    signal.connect(refuse, name="t.ordered", ordered=True)
+    for key in keys:
+        for _ in range(1 + waiting):
+            signal.using(key=key).send(sender=None)
+    run_pending()
+
+
+@pytest.mark.usefixtures("acknowledged")
+def test_a_blocked_key_is_told_beside_dead_letters_that_nothing_waits_behind(
+    signal: AsyncSignal,
+) -> None:
+    block(signal, "a", "b", "c", "d", "e", "f", waiting=0)
+    assert health()["problems"] == []
+    block(signal, "g")
+    assert "1 delivery of t.ordered for the key 'g' wait" in only_problem()
+
+
+@pytest.mark.usefixtures("acknowledged")
+def test_many_blocked_keys_of_a_receiver_are_one_problem_of_few_names(
+    signal: AsyncSignal, worker: Worker
+) -> None:
+    block(signal, *"abcdefg")
+    told = only_problem()
+    assert "7 keys: 'a', 'b', 'c', 'd', 'e' and 2 more" in told
+    assert "signal_tasks blocked --receiver t.ordered" in told
+    (problem,) = problems("default", [worker], counting.loads("default"))
+    assert (problem.subject, problem.number) == ("t.ordered", 7)
+    last = Delivery.objects.dead().order_by("finished_at").last()
+    assert last is not None
+    assert problem.latest == last.finished_at
+
+
+@pytest.mark.usefixtures("acknowledged")
+def test_each_receiver_with_blocked_keys_is_a_problem_of_its_own(
+    signal: AsyncSignal,
+) -> None:
+    block(signal, "a", "b")
+    second = AsyncSignal(name=f"{signal.name}.second")
+
+    def refuse_too(sender: object, **kwargs: object) -> None:
+        raise Reject("on purpose")
+
+    second.connect(refuse_too, name="t.ordered_too", ordered=True)
+    for _ in range(2):
+        second.using(key="a").send(sender=None)
+    run_pending()
+    first, other = health()["problems"]
+    assert "of t.ordered wait behind a dead letter in 2 keys" in first
+    assert "of t.ordered_too for the key 'a' wait" in other
+
+
+@pytest.mark.usefixtures("acknowledged")
+@pytest.mark.django_db(databases=["default", "other"])
+def test_the_blocked_keys_of_one_outbox_hide_none_of_another(
+    signal: AsyncSignal, settings: Any
+) -> None:
+    aliases = ["default", "other"]
+    settings.SIGNAL_TASKS = {**settings.SIGNAL_TASKS, "DATABASES": aliases}
+    Worker.objects.using("other").create(name="celery@here", queues="tests")
+    signal.connect(refuse, name="t.ordered", ordered=True)
+    for key, database in zip("abcdefg", ["default"] * 6 + ["other"], strict=True):
+        for _ in range(2):
+            signal.using(key=key, database=database).send(sender=None)
+    run_pending()
+    of_one, of_another = health()["problems"]
+    assert "t.ordered wait behind a dead letter in 6 keys" in of_one
+    assert "of t.ordered for the key 'g' wait behind a dead letter" in of_another
 
 
 def test_an_operation_that_does_not_move_is_a_problem() -> None:
