@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from django.core.management import call_command
-from django.db import connection
+from django.db import OperationalError, connection, connections
 from django.db.models import F
 from django.utils import timezone
 
@@ -365,3 +365,24 @@ def test_a_database_that_takes_too_long_is_a_problem(
     told = health()
     assert (told["healthy"], told["complete"]) == (False, False)
     assert "took longer than 0.2 s" in told["problems"][0]
+
+
+def is_down(*args: Any) -> Any:
+    raise OperationalError("the server\nis down")
+
+
+@pytest.mark.django_db(transaction=True, databases=["default", "other"])
+def test_an_outbox_that_is_down_is_a_problem_and_the_others_are_told(
+    signal: AsyncSignal, settings: Any
+) -> None:
+    both = ["default", "other"]
+    settings.SIGNAL_TASKS = {**settings.SIGNAL_TASKS, "DATABASES": both}
+    signal.connect(refuse, name="t.ordered", ordered=True)
+    signal.using(key="a").send(sender=None)
+    with connections["other"].execute_wrapper(is_down):
+        told = health()
+    assert (told["healthy"], told["complete"]) == (False, False)
+    assert told["pending"] == 1
+    (sentence,) = told["problems"]
+    assert sentence.startswith("the outbox 'other' could not be read: ")
+    assert "OperationalError: the server\\nis down" in sentence
