@@ -96,7 +96,7 @@ def record(told: Due, options: AlertOptions, database: str) -> None:
     rows = _rows(told.row.channel, database)
     still = rows.filter(pk=row.pk, told=row.told, due_at__lte=DatabaseNow())
     if problem is None:
-        still.delete()
+        still.update(told=False, due_at=from_now(options.COOLDOWN))
         return
     still.update(
         told=True,
@@ -114,7 +114,11 @@ def _rows(channel: str, database: str) -> Any:
 
 
 def _remember(channel: str, found: Found, options: AlertOptions, database: str) -> None:
-    known = set(_rows(channel, database).values_list("key", flat=True))
+    rows = _rows(channel, database)
+    known = {row.key: row for row in rows}
+    for key in known.keys() & found.keys():
+        if known[key].is_over:
+            _open_again(rows.filter(pk=known[key].pk, told=False), options)
     new = [
         OpenAlert(
             channel=channel,
@@ -127,8 +131,14 @@ def _remember(channel: str, found: Found, options: AlertOptions, database: str) 
         if key not in known
     ]
     if new:
-        rows = OpenAlert.objects.using(database)
-        rows.bulk_create(new, ignore_conflicts=True)
+        OpenAlert.objects.using(database).bulk_create(new, ignore_conflicts=True)
+
+
+def _open_again(row: Any, options: AlertOptions) -> None:
+    """Have it told as a new one, and not before its cooldown is over."""
+    due_at = from_now(options.AFTER)
+    row.filter(due_at__lt=due_at).update(due_at=due_at)
+    row.update(text="", since=DatabaseNow())
 
 
 def _is_news(problem: Problem, row: OpenAlert) -> bool:

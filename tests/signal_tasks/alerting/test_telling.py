@@ -10,6 +10,7 @@ from urllib.parse import urlparse
 import pytest
 from django.db.models import F
 from django.urls import resolve
+from django.utils import timezone
 
 from signal_tasks import AsyncSignal, health
 from signal_tasks.models import Delivery, Gate, OpenAlert, Operation, Worker
@@ -103,6 +104,66 @@ def test_what_comes_again_after_its_end_is_told_again(signal: AsyncSignal) -> No
     assert told() == [DEAD, OVER, DEAD, OVER]
 
 
+def test_what_comes_again_within_the_cooldown_is_told_after_it() -> None:
+    _fail_and_mend()
+    told()
+    breaker_open()
+    came = timezone.now()
+    for _ in range(2):
+        pass_time(299)
+        tell()
+    assert told() == []
+    pass_time(20)
+    tell()
+    (alert,) = heard
+    assert (alert.kind, alert.is_over) == ("breaker_open", False)
+    assert alert.since > came - timedelta(seconds=1)
+
+
+def test_what_comes_and_goes_is_told_once_in_a_cooldown() -> None:
+    _fail_and_mend()
+    assert told() == [("breaker_open", False), ("breaker_open", True)]
+    for _ in range(4):
+        breaker_open()
+        pass_time(60)
+        tell()
+        Gate.objects.all().delete()
+        pass_time(60)
+        tell()
+    assert told() == []
+
+
+def test_what_comes_again_has_to_last_before_it_is_told(choose: ChooseAlerts) -> None:
+    _fail_and_mend()
+    told()
+    choose(CALL=[steps.HEAR], AFTER=60)
+    pass_time(590)
+    breaker_open()
+    tell()
+    pass_time(20)
+    tell()
+    assert told() == []
+    pass_time(60)
+    tell()
+    assert told() == [("breaker_open", False)]
+
+
+def test_nothing_is_kept_of_what_is_over_for_a_cooldown() -> None:
+    _fail_and_mend()
+    assert OpenAlert.objects.exclude(key=OpenAlert.TURN).count() == 1
+    pass_time()
+    tell()
+    assert OpenAlert.objects.exclude(key=OpenAlert.TURN).count() == 0
+
+
+def _fail_and_mend() -> None:
+    breaker_open()
+    tell()
+    Gate.objects.all().delete()
+    pass_time()
+    tell()
+
+
 def test_what_is_over_before_its_time_is_never_told(
     signal: AsyncSignal, choose: ChooseAlerts
 ) -> None:
@@ -131,7 +192,7 @@ def test_what_lasts_is_told_when_it_has_lasted(
 def test_each_problem_has_a_cooldown_of_its_own(signal: AsyncSignal) -> None:
     die(signal)
     tell()
-    Gate.objects.create(receiver="t.mail", breaker="open", failures=5)
+    breaker_open()
     pass_time(20)
     tell()
     assert told() == [DEAD, ("breaker_open", False)]
@@ -160,7 +221,7 @@ def broker_away(signal: AsyncSignal) -> None:
     Worker.objects.create(name="c", queues="tests", broker_error="timed out")
 
 
-def breaker_open(signal: AsyncSignal) -> None:
+def breaker_open(signal: AsyncSignal | None = None) -> None:
     Gate.objects.create(receiver="t.mail", breaker="open", failures=5)
 
 
