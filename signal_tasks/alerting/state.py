@@ -15,7 +15,8 @@ from signal_tasks import counting
 from signal_tasks.alert import Alert, AlertOptions
 from signal_tasks.db.aliases import outbox_aliases
 from signal_tasks.db.clock import DatabaseNow, from_now
-from signal_tasks.healthcheck import live_workers
+from signal_tasks.db.timeouts import statements_within
+from signal_tasks.healthcheck import MAX_SECONDS, live_workers
 from signal_tasks.healthcheck.problem import Problem
 from signal_tasks.healthcheck.problems import problems
 from signal_tasks.models import OpenAlert
@@ -38,16 +39,25 @@ class Due:
 
 
 def look(database: str) -> Found:
-    """Return the problems of an outbox; those that are told as one are put together."""
-    live = live_workers(database)
+    """Return the problems of an outbox; those that are told as one are put together.
+
+    Raises:
+        TooSlow: a statement took longer than ``health()`` lets it.
+    """
     found: dict[str, Problem] = {}
-    for each in problems(database, live, counting.loads(database)):
+    for each in _problems(database):
         key = _key(each)
         if before := found.get(key):
             text, number = f"{before.text}\n{each.text}", before.number + 1
             each = replace(before, text=text, number=number)
         found[key] = each
     return found
+
+
+def _problems(database: str) -> list[Problem]:
+    with statements_within(MAX_SECONDS, database):
+        live = live_workers(database)
+        return list(problems(database, live, counting.loads(database)))
 
 
 def _key(problem: Problem) -> str:
