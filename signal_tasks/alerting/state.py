@@ -127,8 +127,11 @@ def _remember(channel: str, found: Found, options: AlertOptions, database: str) 
     rows = _rows(channel, database)
     known = {row.key: row for row in rows}
     for key in known.keys() & found.keys():
-        if known[key].is_over:
-            _open_again(rows.filter(pk=known[key].pk, told=False), options)
+        row, number = known[key], found[key].number
+        if row.is_over:
+            _open_again(rows.filter(pk=row.pk, told=False), options)
+        elif number < row.number:  # another one that comes then is news
+            rows.filter(pk=row.pk).update(number=number)
     new = [
         OpenAlert(
             channel=channel,

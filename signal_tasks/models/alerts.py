@@ -15,8 +15,9 @@ class OpenAlert(models.Model):
 
     ``key`` is that of the problem; the one with the key ``TURN`` is the turn of the
     channel. ``due_at`` says when the next message, or turn, may come. ``text``,
-    ``number`` and ``latest`` are those of the problem as it was told. One that is over
-    stays, with its text and without ``told``, until its cooldown has passed.
+    ``number`` and ``latest`` are those of the problem as it was told; ``number`` is
+    lower if there were fewer since. One that is over stays, with its text and without
+    ``told``, until its cooldown has passed.
     """
 
     #: ``key`` of the row whose ``due_at`` is the end of a turn.

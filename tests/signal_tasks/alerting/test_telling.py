@@ -26,7 +26,7 @@ from tests.signal_tasks.alerting.steps import (
     tell,
     told,
 )
-from tests.signal_tasks.conftest import listen
+from tests.signal_tasks.conftest import finish, listen
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("worker")]
 
@@ -275,6 +275,58 @@ def test_each_kind_is_told_with_a_page_that_is_there(
     (alert,) = [alert for alert in heard if alert.kind == kind]
     resolve(urlparse(alert.url).path)
     assert "\n".join(a.text for a in heard) == "\n".join(health()["problems"])
+
+
+def test_another_late_receiver_is_told_after_one_has_caught_up(
+    signal: AsyncSignal,
+) -> None:
+    for name in ("t.a", "t.b", "t.c"):
+        listen(signal, name=name)
+    signal.send(sender=None)
+    rows = Delivery.objects.all()
+    rows.exclude(receiver="t.c").update(available_at=ago(60))
+    tell()
+    finish(rows.filter(receiver="t.b"), "succeeded")
+    pass_time()
+    tell()
+    late = [(alert.subject, alert.is_over) for alert in heard]
+    assert late == [("t.a", False), ("t.b", False), ("t.b", True)]
+    heard.clear()
+    rows.filter(receiver="t.c").update(available_at=ago(60))
+    pass_time(20)
+    tell()
+    assert [(alert.kind, alert.subject) for alert in heard] == [("oldest_wait", "t.c")]
+
+
+def test_another_failure_of_the_broker_is_told_after_one_is_over(
+    signal: AsyncSignal,
+) -> None:
+    broker_away(signal)
+    tell()
+    Worker.objects.filter(name="c").update(broker_error="")
+    pass_time(20)
+    tell()
+    assert told() == [("broker_away", False)]
+    Worker.objects.filter(name="c").update(broker_error="no route to host")
+    pass_time()
+    tell()
+    assert "no route to host" in heard[0].text
+
+
+def test_a_key_that_is_still_blocked_is_not_told_as_over(signal: AsyncSignal) -> None:
+    signal.connect(steps.refuse, name="t.ordered", ordered=True)
+    for key in ("b", "c", "d", "e", "f", "g"):
+        for _ in range(2):
+            signal.using(key=key).send(sender=None)
+    run_pending()
+    tell()
+    for _ in range(2):
+        signal.using(key="a").send(sender=None)
+    run_pending()
+    pass_time()
+    tell()
+    seen = [(a.kind, a.subject, a.is_over) for a in heard if a.kind == "blocked_key"]
+    assert seen == [("blocked_key", "t.ordered", False)] * 2
 
 
 def test_a_second_receiver_that_waits_is_news(signal: AsyncSignal) -> None:
