@@ -19,7 +19,8 @@ import threading
 import time
 from bisect import bisect_left
 from collections import defaultdict, deque
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 from django.db import connections
@@ -185,11 +186,15 @@ def _write(database: str, counts: dict[str, Counts]) -> None:
     try:
         History.objects.using(database).add(ours)
     finally:
-        connections[database].close()
+        if not connections[database].in_atomic_block:  # of a test
+            connections[database].close()
 
 
 _guard = ForkGuard(FORK_SECONDS)
 recorder = Recorder()
+
+
+_started = False
 
 
 def start() -> None:
@@ -197,10 +202,38 @@ def start() -> None:
 
     Calling it again changes nothing.
     """
+    global _started
     if settings().HISTORY:
+        _started = True
         for signal, listener in LISTENERS:
-            uid = f"signal_tasks.history{listener.__name__}"
-            signal.connect(listener, dispatch_uid=uid)
+            signal.connect(listener, dispatch_uid=_uid(listener))
+
+
+@contextmanager
+def started() -> Iterator[None]:
+    """Count what this process does in the block, and write it at its end.
+
+    In a process that counts all it does, this is a part of it.
+    """
+    before = _started
+    start()
+    try:
+        yield
+    finally:
+        recorder.write()
+        if not before:
+            _stop()
+
+
+def _stop() -> None:
+    global _started
+    _started = False
+    for signal, listener in LISTENERS:
+        signal.disconnect(dispatch_uid=_uid(listener))
+
+
+def _uid(listener: Any) -> str:
+    return f"signal_tasks.history{listener.__name__}"
 
 
 def _attempt_finished(details: signals.AttemptFinished, **_: object) -> None:
