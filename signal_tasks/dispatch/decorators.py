@@ -79,7 +79,9 @@ def async_receiver(
 
     For an ``AsyncSignal`` the same as ``django.dispatch.receiver``. For another
     signal the event is written in the transaction in which that signal is sent, on
-    the database that the signal names in its keyword ``using``, if it does.
+    the database that the signal names in its keyword ``using``, if it does. A
+    ``using`` that is no alias, and ``raw``, mean nothing in a signal that is not
+    Django's about models.
 
     Args:
         signal: one, or several.
