@@ -83,6 +83,10 @@ def async_receiver(
     ``using`` that is no alias, and ``raw``, mean nothing in a signal that is not
     Django's about models.
 
+    Django's ``disconnect()`` ends it, with the function, or with a ``dispatch_uid``: the
+    one that was given, or the receiver's name. While it is connected, Django takes the
+    same function for connected, and does not connect it inline, too.
+
     Args:
         signal: one, or several.
         sender: hear this sender alone, as in Django; a model may be named by its label.
@@ -150,10 +154,12 @@ def _connect_to(
     options: DurableOptions,
     sender: Any,
 ) -> None:
-    uid = ConnectionKey(name)
+    uid = ConnectionKey(name, function, options.get("dispatch_uid"))
     forwarder.durable.attach(uid, forwarder, function, sender, options)
-    foreign.disconnect(sender=sender, dispatch_uid=name)
+    while foreign.disconnect(sender=sender, dispatch_uid=uid):
+        pass  # an older one of the name; one of the function, whose place it took
     foreign.connect(forwarder, sender=sender, weak=False, dispatch_uid=uid)
+    uid.is_connected = True
 
 
 def _refuse_options(signal: AsyncSignal, **options: object) -> None:

@@ -85,6 +85,15 @@ def test_it_can_under_another_name(signal: AsyncSignal) -> None:
     assert names(other) == ["t.outside"]
 
 
+def test_a_connection_under_another_name_gives_the_former_name_free(
+    signal: AsyncSignal,
+) -> None:
+    signal.connect(module_receiver, name="t.former")
+    signal.connect(module_receiver, name="t.present")
+    assert names(signal) == ["t.present"]
+    assert registry.receiver("t.former") is None
+
+
 def for_region(region: str, calls: list[str]) -> Callable[..., None]:
     @functools.wraps(module_receiver)
     def receiver(sender: object, **kwargs: Any) -> None:
