@@ -80,7 +80,7 @@ class Connections:
             registry.add(receiver, (self._signal, connection.key))
             for name in receiver.names:
                 register_task(name)
-            self._remove(connection.key, keep_holder=True)
+            self._remove(connection.key, successor=receiver)
             self._all = (*self._all, connection)
 
     def find(self, key: object) -> Connection | None:
@@ -92,13 +92,17 @@ class Connections:
         with self._lock:
             return self._remove(key)
 
-    def _remove(self, key: object, *, keep_holder: bool = False) -> bool:
-        """Remove the connection of that key, and those whose receivers are gone."""
+    def _remove(self, key: object, *, successor: Receiver | None = None) -> bool:
+        """Remove the connection of that key, and those whose receivers are gone.
+
+        A successor that has a name in common is known by the same holder.
+        """
+        kept_names = set(successor.names) if successor is not None else set()
         kept = [each for each in self.live if each.key != key]
         gone = [each for each in self._all if each not in kept]
         self._all = tuple(kept)
         for old in gone:
-            if old.key != key or not keep_holder:
+            if old.key != key or kept_names.isdisjoint(old.receiver.names):
                 registry.release(old.receiver, (self._signal, old.key))
         return any(old.key == key for old in gone)
 

@@ -38,17 +38,21 @@ def receiver_reference(
             f"{receiver!r} would be gone as soon as nobody holds it, and its deliveries "
             "would never be written; connect a partial with weak=False."
         )
-    if hasattr(receiver, "__self__") and hasattr(receiver, "__func__"):
-        return weakref.WeakMethod(receiver, gone)
-    return weakref.ref(receiver, gone)
+    return _weak(receiver, gone)
 
 
-def sender_reference(sender: object) -> Reference:
-    """Return a reference to a sender that does not keep it alive, where possible."""
+def weak_reference(target: object) -> Reference:
+    """Return a reference that does not keep the target alive, where possible."""
     try:
-        return receiver_reference(sender, weak=True)
+        return _weak(target)
     except TypeError:  # None, strings and others that cannot be referred to weakly
-        return lambda: sender
+        return lambda: target
+
+
+def _weak(target: Any, gone: Callable[[object], None] | None = None) -> Reference:
+    if hasattr(target, "__self__") and hasattr(target, "__func__"):
+        return weakref.WeakMethod(target, gone)
+    return weakref.ref(target, gone)
 
 
 def calling_module(made: object) -> str:

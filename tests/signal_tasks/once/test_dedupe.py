@@ -10,6 +10,7 @@ import pytest
 from django.db import connection, transaction
 from django.db.models import F
 from django.test.utils import CaptureQueriesContext
+from django.utils.functional import SimpleLazyObject
 
 from signal_tasks import AsyncSignal, DuplicateEvent, Reject
 from signal_tasks.models import DedupeKey, Delivery, Event
@@ -107,6 +108,14 @@ def test_a_model_instance_is_a_key(signal: AsyncSignal) -> None:
     for thing in (*things, *things):
         once(signal, thing).send(sender=None)
     assert Event.objects.count() == 2
+
+
+def test_a_lazy_row_is_the_key_that_its_row_is(signal: AsyncSignal) -> None:
+    listen(signal)
+    thing = Thing.objects.create(name="x")
+    once(signal, thing).send(sender=None)
+    once(signal, SimpleLazyObject(lambda: thing)).send(sender=None)
+    assert Event.objects.count() == 1
 
 
 WRONG: dict[str, tuple[type[Exception], dict[str, Any]]] = {
