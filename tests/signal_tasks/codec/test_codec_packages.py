@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import types
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -345,6 +347,32 @@ class Discount(moneyed.Money):
 
 def test_a_class_derived_from_money_is_refused() -> None:
     assert "Discount cannot travel" in refusal(Discount(1, "EUR")).problem
+
+
+# freezegun
+
+
+@pytest.mark.parametrize(
+    ("name", "base", "moment"),
+    [
+        ("FakeDatetime", datetime, datetime(2020, 1, 1, 12, tzinfo=UTC)),
+        ("FakeDatetime", datetime, datetime(2020, 1, 1, 12, tzinfo=BERLIN, fold=1)),
+        ("FakeDate", date, date(2020, 1, 1)),
+    ],
+)
+def test_a_time_that_freezegun_has_made_arrives_as_one_of_python(
+    name: str, base: Any, moment: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A module of the package's name stands for it: it is not needed for anything else."""
+    package = types.ModuleType("freezegun.api")
+    fake: Any = type(name, (base,), {"__module__": package.__name__})
+    setattr(package, name, fake)
+    monkeypatch.setitem(sys.modules, package.__name__, package)
+    frozen = fake.fromisoformat(moment.isoformat())
+    if base is datetime:
+        frozen = frozen.replace(tzinfo=moment.tzinfo, fold=moment.fold)
+    assert type(frozen) is fake
+    assert identity(arrived(frozen)) == identity(moment)
 
 
 # Packages that are not there
