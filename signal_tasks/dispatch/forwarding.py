@@ -141,7 +141,7 @@ class ForwardedSignal(AsyncSignal):
         self, sender: Any, named: dict[str, Any], form: Form, receivers: list[Receiver]
     ) -> EncodedEvent:
         kwargs = form.apply(named)
-        options = SendOptions(database=_alias(sender, named))
+        options = SendOptions(database=_alias(sender, named), snapshot=form.snapshot)
         keys = coalesce_keys(receivers, sender, named)
         travelling = (form.sender(sender), kwargs)
         try:

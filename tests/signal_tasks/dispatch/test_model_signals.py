@@ -20,6 +20,7 @@ from signal_tasks.models import Delivery, Event
 from signal_tasks.registry.registry import registry
 from signal_tasks.testing import run_pending
 from tests.signal_tasks.dispatch.conftest import Forward
+from tests.signal_tasks.outbox.steps import OneAliasRouter
 from tests.testapp.models import Effect, Thing
 
 pytestmark = pytest.mark.django_db
@@ -242,6 +243,17 @@ class TestDatabases:
         run_pending()
         assert calls[0]["instance"] == thing
         assert calls[0]["instance"]._state.db == "other"
+
+    def test_a_router_that_names_one_database_leads_to_no_row_of_that(
+        self, forward: Forward, settings: Any
+    ) -> None:
+        settings.SIGNAL_TASKS = {"DATABASES": None}
+        settings.DATABASE_ROUTERS = [OneAliasRouter()]
+        Thing(pk=7, name="here").save(using="default")
+        calls = forward(post_save, Thing)
+        Thing(pk=7, name="there").save(using="other")
+        run_pending()
+        assert [call["instance"].name for call in calls] == ["there"]
 
     def test_a_database_without_an_outbox_says_so(self, forward: Forward) -> None:
         forward(post_save, Thing)
