@@ -113,6 +113,23 @@ class DeliveryFenced:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CommitHookFailed:
+    """What a receiver has left to ``transaction.on_commit`` has raised.
+
+    Its delivery has succeeded, and the hook is not run again.
+
+    Attributes:
+        receiver: name of the receiver.
+        database: alias of the outbox.
+        error: what went wrong.
+    """
+
+    receiver: str
+    database: str
+    error: BaseException
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveriesReleased:
     """A worker publishes deliveries again that it did not run.
 
@@ -263,6 +280,9 @@ delivery_dead = Signal()
 
 delivery_fenced = Signal()
 """Carries ``DeliveryFenced``."""
+
+commit_hook_failed = Signal()
+"""Carries ``CommitHookFailed``."""
 
 deliveries_released = Signal()
 """Carries ``DeliveriesReleased``."""
