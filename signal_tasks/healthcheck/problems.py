@@ -30,7 +30,6 @@ from signal_tasks.models import (
     Delivery,
     Gate,
     Operation,
-    Turn,
     Worker,
 )
 from signal_tasks.registry.registry import registry
@@ -67,7 +66,8 @@ def problems(
     yield from _parked(loads)
     yield from _breakers(database)
     yield from _stuck(database)
-    yield from _blocked(database)
+    if loads.has_turns:
+        yield from _blocked(database)
     yield from _overdue(oldest_waits(database, loads))
 
 
@@ -87,7 +87,7 @@ def _overdue(waits: Mapping[str, float]) -> Iterator[Problem]:
 
 
 def oldest_waits(database: str, loads: Loads) -> dict[str, float]:
-    """Return how long what is due and not paused waits, by receiver (seconds)."""
+    """Return how long what may start and is not paused waits, by receiver (seconds)."""
     names, signals = paused(database)
     waits: Mapping[str, float | None] = {
         name: load.oldest_wait for name, load in loads.receivers.items()
@@ -224,8 +224,6 @@ def _stuck(database: str) -> Iterator[Problem]:
 
 
 def _blocked(database: str) -> Iterator[Problem]:
-    if not Turn.objects.using(database).exists():
-        return  # nothing is ordered
     for each in blockades(database, names=MAX_NAMES):
         is_one = each.number == 1
         yield Problem(
