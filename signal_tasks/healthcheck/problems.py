@@ -35,7 +35,7 @@ from signal_tasks.models import (
 from signal_tasks.registry.registry import registry
 from signal_tasks.states import OPEN, Breaker
 from signal_tasks.steering.keys import Blockade, BlockedKey, blockades
-from signal_tasks.steering.targets import EVERYTHING, targets_of
+from signal_tasks.steering.targets import EVERYTHING, names_of_signal, targets_of
 
 #: An operation that no relay has moved for so long is stuck (seconds).
 STUCK_SECONDS = 60.0
@@ -288,7 +288,10 @@ def _unserved(live: Collection[Worker], loads: Loads) -> Iterator[Problem]:
 
 
 def paused(database: str) -> tuple[set[str] | None, list[str]]:
-    """Return the names of the paused receivers, None for all; and the paused signals."""
+    """Return the names of the paused receivers, None for all; and the paused signals.
+
+    All names of both, since rows may have former ones.
+    """
     rows = Control.objects.using(database).filter(
         Q(until__isnull=True) | Q(until__gt=DatabaseNow()), kind=Control.Kind.PAUSE
     )
@@ -300,4 +303,10 @@ def paused(database: str) -> tuple[set[str] | None, list[str]]:
     for receiver in registry.receivers() if targets else ():
         if targets & {*targets_of(receiver)}:
             names |= {*receiver.names}
-    return names, [name for kind, name in kinds if kind == "signal"]
+    signals = {
+        each
+        for kind, name in kinds
+        if kind == "signal"
+        for each in names_of_signal(name)
+    }
+    return names, sorted(signals)
