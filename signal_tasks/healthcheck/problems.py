@@ -30,13 +30,12 @@ from signal_tasks.models import (
     Delivery,
     Gate,
     Operation,
-    Turn,
     Worker,
 )
 from signal_tasks.registry.registry import registry
 from signal_tasks.states import OPEN, Breaker
 from signal_tasks.steering.keys import Blockade, BlockedKey, blockades
-from signal_tasks.steering.targets import EVERYTHING, targets_of
+from signal_tasks.steering.targets import EVERYTHING, names_of_signal, targets_of
 
 #: An operation that no relay has moved for so long is stuck (seconds).
 STUCK_SECONDS = 60.0
@@ -67,7 +66,8 @@ def problems(
     yield from _parked(loads)
     yield from _breakers(database)
     yield from _stuck(database)
-    yield from _blocked(database)
+    if loads.has_turns:
+        yield from _blocked(database)
     yield from _overdue(oldest_waits(database, loads))
 
 
@@ -87,7 +87,7 @@ def _overdue(waits: Mapping[str, float]) -> Iterator[Problem]:
 
 
 def oldest_waits(database: str, loads: Loads) -> dict[str, float]:
-    """Return how long what is due and not paused waits, by receiver (seconds)."""
+    """Return how long what may start and is not paused waits, by receiver (seconds)."""
     names, signals = paused(database)
     waits: Mapping[str, float | None] = {
         name: load.oldest_wait for name, load in loads.receivers.items()
@@ -224,8 +224,6 @@ def _stuck(database: str) -> Iterator[Problem]:
 
 
 def _blocked(database: str) -> Iterator[Problem]:
-    if not Turn.objects.using(database).exists():
-        return  # nothing is ordered
     for each in blockades(database, names=MAX_NAMES):
         is_one = each.number == 1
         yield Problem(
@@ -290,7 +288,10 @@ def _unserved(live: Collection[Worker], loads: Loads) -> Iterator[Problem]:
 
 
 def paused(database: str) -> tuple[set[str] | None, list[str]]:
-    """Return the names of the paused receivers, None for all; and the paused signals."""
+    """Return the names of the paused receivers, None for all; and the paused signals.
+
+    All names of both, since rows may have former ones.
+    """
     rows = Control.objects.using(database).filter(
         Q(until__isnull=True) | Q(until__gt=DatabaseNow()), kind=Control.Kind.PAUSE
     )
@@ -302,4 +303,10 @@ def paused(database: str) -> tuple[set[str] | None, list[str]]:
     for receiver in registry.receivers() if targets else ():
         if targets & {*targets_of(receiver)}:
             names |= {*receiver.names}
-    return names, [name for kind, name in kinds if kind == "signal"]
+    signals = {
+        each
+        for kind, name in kinds
+        if kind == "signal"
+        for each in names_of_signal(name)
+    }
+    return names, sorted(signals)

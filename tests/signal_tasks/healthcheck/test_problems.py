@@ -12,7 +12,7 @@ from django.db import OperationalError, connection, connections
 from django.db.models import F
 from django.utils import timezone
 
-from signal_tasks import AsyncSignal, Reject, counting, health
+from signal_tasks import AsyncSignal, Reject, RetryPolicy, counting, health
 from signal_tasks import Breaker as BreakerOptions
 from signal_tasks.healthcheck.problems import problems
 from signal_tasks.models import (
@@ -20,10 +20,12 @@ from signal_tasks.models import (
     Control,
     Delivery,
     Gate,
+    HeldDelivery,
     Operation,
     Worker,
 )
 from signal_tasks.states import Breaker, OperationState
+from signal_tasks.telemetry import gauges
 from signal_tasks.testing import run_pending
 from tests.signal_tasks.conftest import listen
 
@@ -230,6 +232,45 @@ def test_a_dead_letter_that_others_wait_behind_is_a_problem(
     assert f"skip {dead.pk}" in only_problem()
 
 
+def test_what_waits_for_its_turn_is_not_late(signal: AsyncSignal) -> None:
+    def fail(sender: object, **kwargs: object) -> None:
+        raise ValueError("to be tried again in an hour")
+
+    later = RetryPolicy(backoff=3600, jitter=False)
+    signal.connect(fail, name="t.in_order", ordered=True, retry=later)
+    ((_, first),) = signal.using(key="a").send(sender=None)
+    signal.using(key="a").send(sender=None)
+    run_pending()
+    Delivery.objects.exclude(pk=first.id).update(available_at=timezone.now() - HOUR)
+    told = health()
+    assert (told["problems"], told["oldest_pending_age_s"]) == ([], None)
+    Delivery.objects.update(available_at=F("available_at") - 2 * HOUR)
+    assert "the oldest due delivery of t.in_order has waited" in only_problem()
+    assert gauges.read("default").of("t.in_order").oldest_wait >= 3600
+
+
+def test_what_is_held_is_not_late(signal: AsyncSignal) -> None:
+    late(signal, "t.held")
+    assert "the oldest due delivery of t.held" in only_problem()
+    held = Delivery.objects.get()
+    HeldDelivery.objects.create(delivery_id=held.pk, receiver="t.held", why="limited")
+    assert health()["problems"] == []
+
+
+def test_what_waits_for_its_turn_is_not_late_beside_a_paused_signal(
+    signal: AsyncSignal,
+) -> None:
+    signal.connect(refuse, name="t.ordered", ordered=True)
+    for _ in range(2):
+        signal.using(key="a").send(sender=None)
+    first, second = Delivery.objects.order_by("pk")
+    Delivery.objects.filter(pk=second.pk).update(available_at=timezone.now() - HOUR)
+    Control.objects.create(kind="pause", target="signal:t.another")
+    assert health()["healthy"]
+    Delivery.objects.filter(pk=first.pk).update(available_at=timezone.now() - HOUR)
+    assert not health()["healthy"]
+
+
 @pytest.fixture
 def acknowledged(settings: Any) -> None:
     """Dead letters by themselves are no problem."""
@@ -360,7 +401,7 @@ def test_a_database_that_takes_too_long_is_a_problem(
         "mysql": "SELECT COUNT(*) FROM information_schema.tables "
         "WHERE SLEEP(1) = 0 AND {limit} > 0",
     }
-    monkeypatch.setattr(counting, "MORE_LIVE", slow[connection.vendor])
+    monkeypatch.setattr(counting, "FACTS", slow[connection.vendor])
     monkeypatch.setattr("signal_tasks.healthcheck.MAX_SECONDS", 0.2)
     told = health()
     assert (told["healthy"], told["complete"]) == (False, False)
