@@ -266,12 +266,17 @@ _forwarded: weakref.WeakKeyDictionary[Signal, weakref.ref[ForwardedSignal]] = (
 
 def forwarded_signal(foreign: Signal) -> ForwardedSignal:
     """Return the durable side of a foreign signal; make it if there is none yet."""
-    reference = _forwarded.get(foreign)
-    durable = reference() if reference is not None else None
+    durable = known_forwarded(foreign)
     if durable is None:
         durable = ForwardedSignal(foreign)
         _forwarded[foreign] = weakref.ref(durable)
     return durable
+
+
+def known_forwarded(foreign: Signal) -> ForwardedSignal | None:
+    """Return the durable side of a foreign signal, if it has one."""
+    reference = _forwarded.get(foreign)
+    return reference() if reference is not None else None
 
 
 def _is_from_outbox(sender: Any) -> bool:
