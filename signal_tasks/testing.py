@@ -143,8 +143,10 @@ def _run(handle: DeliveryHandle, *, twice: bool) -> bool:
     """Run a delivery; return False if its turn has not come."""
     receiver = registry.receiver(handle.receiver)
     assert receiver is not None, handle.receiver  # noqa: S101 - _due() knows it
-    ran = _process(receiver, handle).outcomes
-    if receiver.options.ordered and not ran:
+    result = _process(receiver, handle)
+    if result.hook_errors:
+        raise result.hook_errors[0]
+    if receiver.options.ordered and not result.outcomes:
         return False
     if not twice:
         return True

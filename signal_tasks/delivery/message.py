@@ -58,6 +58,7 @@ class MessageResult:
     released: int = 0
     not_due: int = 0
     held: int = 0
+    hook_errors: list[BaseException] = field(default_factory=list)
 
     @property
     def failures(self) -> list[BaseException]:
@@ -77,6 +78,7 @@ class MessageResult:
             "released": self.released,
             "not due": self.not_due,
             "held": self.held,
+            "hooks failed": len(self.hook_errors),
         }
         parts = [f"{count} {what}" for what, count in counts.items() if count]
         return ", ".join(parts) or "nothing to do"
@@ -143,7 +145,7 @@ class MessageRun:
                 self._advance(rest)
         except Error:
             raise  # publishing is of no use before the relay can read the rows again
-        # An ``on_commit`` hook of a receiver failed, after the commit.
+        # Whatever it is: what was not run need not wait for the relay.
         except Exception:
             self._leave(rest)
             raise
@@ -198,7 +200,7 @@ class MessageRun:
         else:
             why = permitted.why or Hold.LIMITED
             self._add_next(rest)
-            self._hold([*ids, *rest], self.receiver.name, why)
+            self._hold([*ids, *rest], self.receiver.oldest_name, why)
             rest.clear()
         self._give_back(permitted, len(self.result.outcomes) - before)
 
@@ -208,10 +210,10 @@ class MessageRun:
     def _give_back(self, permitted: Permit, ran: int) -> None:
         """Give back what was permitted to start, and has not."""
         if permitted.probe and not ran:
-            breaker.tell(breaker.give_back(self.receiver.name, self.database))
+            breaker.tell(breaker.give_back(self.receiver, self.database))
         if permitted.tokens > ran:
             unused = permitted.tokens - ran
-            rates.give_back(self.receiver.name, self.database, unused)
+            rates.give_back(self.receiver.oldest_name, self.database, unused)
 
     def _hold(self, ids: Sequence[uuid.UUID], gate: str, why: Hold) -> None:
         """Hold what may not start now; the rest of these ids is not due."""
@@ -238,6 +240,7 @@ class MessageRun:
         done = batch.run(until=self._until, started=started)
         self.result.outcomes += done.outcomes
         self.result.fenced += done.fenced
+        self.result.hook_errors += done.hook_errors
         if self.order is not None:
             self.order.note(done.outcomes)
             self.order.leave(set(ids) - {job.claimed.id for job in jobs})

@@ -133,7 +133,8 @@ class ForwardedSignal(AsyncSignal):
         self, sender: Any, named: dict[str, Any], form: Form, receivers: list[Receiver]
     ) -> EncodedEvent:
         kwargs = form.apply(named)
-        options = SendOptions(database=self._alias(sender, named))
+        alias = self._alias(sender, named)
+        options = SendOptions(database=alias, snapshot=form.snapshot)
         keys = coalesce_keys(receivers, sender, named)
         travelling = (form.sender(sender), kwargs)
         try:

@@ -63,7 +63,7 @@ def turns_of(
 ) -> Iterator[NewTurn]:
     """Yield the places in line of what was written of a batch, given all its rows."""
     ordered = {
-        receiver.name: receiver.sequence_name
+        receiver.name: receiver.oldest_name
         for event in batch
         if event.key
         for receiver in event.receivers

@@ -2,6 +2,12 @@
 
 A process knows the receivers that its own code connected, and no others: a name
 from a message or a row is looked up here and never imported.
+
+# Note [Renames]
+While a deploy renames a receiver, workers of the old and of the new code run the same
+deliveries. What they have to agree on is kept under the oldest name, the first of its
+aliases, which both of them know: the order of its keys, what is held and at which gate,
+its places, its rate and its breaker. What people read has the present name.
 """
 
 from __future__ import annotations
@@ -59,10 +65,10 @@ class Receiver:
         return self.options.queue or settings().QUEUE
 
     @property
-    def sequence_name(self) -> str:
-        """The name under which its sequences are kept: the oldest, which does not change.
+    def oldest_name(self) -> str:
+        """The name of its sequences, its gate and its slots, which does not change.
 
-        So what a former name has sent is not overtaken.
+        See Note [Renames].
         """
         return self.aliases[0] if self.aliases else self.name
 

@@ -117,6 +117,19 @@ def test_a_snapshot_that_was_sent_stays_one(forward: Forward) -> None:
     assert calls[0]["thing"].name == "unsaved"
 
 
+def test_a_snapshot_is_made_of_instances_inside_of_other_values(
+    forward: Forward,
+) -> None:
+    calls = forward(third_party, snapshot=True)
+    thing = Thing.objects.create(name="at first")
+    third_party.send(sender=None, things=[thing], by_name={"one": (thing,)})
+    thing.delete()
+    run_pending()
+    (call,) = calls
+    assert [each.name for each in call["things"]] == ["at first"]
+    assert call["by_name"]["one"][0].name == "at first"
+
+
 # -- names ------------------------------------------------------------------------
 
 
