@@ -160,8 +160,10 @@ def check(receiver: ReceiverFunction, options: Options, when: object) -> None:
     errors = [*options.errors()]
     if _yields(receiver):
         errors.append("it yields: a call would only make a generator, and run nothing")
-    if when is not None and not callable(when):
-        errors.append(f"when is {when!r}; give a function of sender and keywords")
+    if when is not None and not (callable(when) and _answers(when)):
+        errors.append(
+            f"when is {when!r}; give a function of sender and keywords, not an async one"
+        )
     if errors:
         raise ImproperlyConfigured(f"{_shown(receiver)}: {'; '.join(errors)}")
 
@@ -172,12 +174,23 @@ def _accepts_keywords(receiver: ReceiverFunction) -> bool:
     return any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
 
 
-def _yields(receiver: ReceiverFunction) -> bool:
-    call = getattr(type(receiver), "__call__", None)  # noqa: B004 - what it runs
+def _yields(function: object) -> bool:
+    """Return True if a call makes a generator."""
     return any(
         inspect.isgeneratorfunction(each) or inspect.isasyncgenfunction(each)
-        for each in (receiver, call)
+        for each in _runs(function)
     )
+
+
+def _answers(function: object) -> bool:
+    """Return True if a call returns an answer, not what has yet to be run for one."""
+    is_async = any(inspect.iscoroutinefunction(each) for each in _runs(function))
+    return not is_async and not _yields(function)
+
+
+def _runs(function: object) -> tuple[object, object]:
+    """Return the function, and the one that a call of an object runs."""
+    return function, getattr(type(function), "__call__", None)  # noqa: B004
 
 
 def _shown(receiver: object) -> str:

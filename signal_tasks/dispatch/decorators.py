@@ -19,11 +19,8 @@ from django.dispatch import Signal
 
 from signal_tasks.dispatch.foreign import SNAPSHOT
 from signal_tasks.dispatch.forms import Form, refuse_missing
-from signal_tasks.dispatch.forwarding import (
-    ConnectionKey,
-    Forwarder,
-    forwarded_signal,
-)
+from signal_tasks.dispatch.forwarding import Forwarder, forwarded_signal
+from signal_tasks.dispatch.references import ConnectionKey
 from signal_tasks.dispatch.signal import AsyncSignal
 from signal_tasks.registry.naming import ReceiverFunction, receiver_name
 from signal_tasks.registry.options import ConnectOptions, DjangoOptions, DurableOptions

@@ -19,7 +19,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from typing import Any, Self
+from typing import Any
 
 from django.db import Error, connections, transaction
 from django.db.models import Model
@@ -32,7 +32,7 @@ from signal_tasks.db.aliases import alias_for
 from signal_tasks.dispatch.connection import Connection, key_of
 from signal_tasks.dispatch.foreign import USUAL, refuse_meaningless
 from signal_tasks.dispatch.forms import Form, advice
-from signal_tasks.dispatch.references import Reference, identity, weak_reference
+from signal_tasks.dispatch.references import ConnectionKey
 from signal_tasks.dispatch.signal import AsyncSignal
 from signal_tasks.exceptions import PayloadError
 from signal_tasks.outbox.causes import check_repetition
@@ -46,48 +46,6 @@ from signal_tasks.registry.naming import (
 )
 from signal_tasks.registry.options import DurableOptions
 from signal_tasks.registry.registry import Receiver, registry
-
-
-class ConnectionKey(str):
-    """The ``dispatch_uid`` of a forwarder, which the foreign signal alone holds.
-
-    It ends with Django's connection, and so does the durable one. The forwarder would
-    not do: a traceback may keep that alive, and while the durable connection outlives
-    Django's, nobody forwards for those that come after it.
-
-    It is the receiver's name. Django compares it with what a caller gives to
-    ``disconnect()``, so that it equals the receiver's own ``dispatch_uid``, or else its
-    function, too.
-    """
-
-    __slots__ = ("__weakref__", "_function", "_uid", "is_connected")
-    _function: Reference
-    _uid: object
-    is_connected: bool
-
-    def __new__(cls, name: str, function: ReceiverFunction, uid: object) -> Self:
-        """Make the key of a receiver that is not connected yet."""
-        self = super().__new__(cls, name)
-        self._function = weak_reference(function)
-        self._uid = uid
-        self.is_connected = False
-        return self
-
-    def __eq__(self, other: object) -> bool:
-        if str.__eq__(self, other) is True:
-            return True
-        if isinstance(other, ConnectionKey):
-            own = self._own()
-            return own is not None and bool(own == other._own())
-        # While it is being connected, Django must not find that function's inline one.
-        return self.is_connected and bool(self._own() == other)
-
-    __hash__ = str.__hash__
-
-    def _own(self) -> object:
-        """Return what would tell the receiver's connection by in Django."""
-        function = self._function()
-        return self._uid or (None if function is None else identity(function))
 
 
 class Forwarder:
@@ -267,12 +225,17 @@ _forwarded: weakref.WeakKeyDictionary[Signal, weakref.ref[ForwardedSignal]] = (
 
 def forwarded_signal(foreign: Signal) -> ForwardedSignal:
     """Return the durable side of a foreign signal; make it if there is none yet."""
-    reference = _forwarded.get(foreign)
-    durable = reference() if reference is not None else None
+    durable = known_forwarded(foreign)
     if durable is None:
         durable = ForwardedSignal(foreign)
         _forwarded[foreign] = weakref.ref(durable)
     return durable
+
+
+def known_forwarded(foreign: Signal) -> ForwardedSignal | None:
+    """Return the durable side of a foreign signal, if it has one."""
+    reference = _forwarded.get(foreign)
+    return reference() if reference is not None else None
 
 
 def _is_from_outbox(sender: Any) -> bool:

@@ -344,6 +344,8 @@ class AsyncSignal(SendPaths):
     ) -> BoundSignal:
         """Return the same send methods with options for the durable deliveries.
 
+        They do not call a ``send()`` that a subclass overrides.
+
         Args:
             delay: seconds or a timedelta; no delivery runs earlier, by the
                 database's clock.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 import types
 from collections.abc import Callable, Iterable
@@ -107,6 +108,16 @@ def _naming_error(function: object) -> str:
     if owner.__module__ == "__main__":
         return "__main__ is another module in every process"
     return ""
+
+
+def share_name(old: Any, new: Any, name: str) -> bool:
+    """Return True if two functions of the same code have this name by default.
+
+    A function that replaces the old one has other code: its module was loaded again.
+    """
+    old_code = getattr(inspect.unwrap(old), "__code__", None)
+    new_code = getattr(inspect.unwrap(new), "__code__", None)
+    return name == origin(new) and old_code is new_code is not None
 
 
 def signal_name(signal: Signal, module: str) -> str:

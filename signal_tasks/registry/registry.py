@@ -12,7 +12,6 @@ its places, its rate and its breaker. What people read has the present name.
 
 from __future__ import annotations
 
-import inspect
 import threading
 import weakref
 from collections.abc import Callable, Hashable, Iterator, Mapping
@@ -24,7 +23,12 @@ from django.core.exceptions import ImproperlyConfigured
 from django.dispatch import Signal
 
 from signal_tasks.conf import settings
-from signal_tasks.registry.naming import ReceiverFunction, check_name, origin
+from signal_tasks.registry.naming import (
+    ReceiverFunction,
+    check_name,
+    origin,
+    share_name,
+)
 from signal_tasks.registry.options import Options
 from signal_tasks.retry import RetryPolicy
 
@@ -247,7 +251,7 @@ def _refuse_conflict(known: Receiver, new: Receiver, name: str) -> None:
             f"give {origin(new_function)} another one with name=."
         )
     same_function = old_function == new_function  # bound methods are made anew
-    if not same_function and _share_name(old_function, new_function, name):
+    if not same_function and share_name(old_function, new_function, name):
         raise ImproperlyConfigured(
             f"The receiver name {name!r} is taken by another function that runs the "
             "same code, and only one of them would run; give each a name of its own "
@@ -259,13 +263,3 @@ def _refuse_conflict(known: Receiver, new: Receiver, name: str) -> None:
             "use the same options, or give this connection a name of its own "
             "with name=."
         )
-
-
-def _share_name(old: Any, new: Any, name: str) -> bool:
-    """Return True if two functions of the same code have this name by default.
-
-    A function that replaces the old one has other code: its module was loaded again.
-    """
-    old_code = getattr(inspect.unwrap(old), "__code__", None)
-    new_code = getattr(inspect.unwrap(new), "__code__", None)
-    return name == origin(new) and old_code is new_code is not None

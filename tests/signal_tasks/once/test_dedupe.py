@@ -305,6 +305,14 @@ def test_an_inline_receiver_that_raises_leaves_neither_event_nor_key(
     assert Event.objects.count() == 1
 
 
+def test_a_signal_that_caches_may_be_sent_once_by_nobody() -> None:
+    signal = AsyncSignal(use_caching=True, name=f"tests.{uuid.uuid4().hex}")
+    listen(signal)
+    for sender in (None, "a text"):
+        once(signal).send(sender=sender)
+    assert Event.objects.count() == 1
+
+
 def test_without_durable_receivers_nothing_is_written_and_inline_ones_hear_all(
     signal: AsyncSignal,
 ) -> None:
