@@ -46,7 +46,7 @@ def checked(subject: Any) -> str | None:
     if not _is_storable(text):
         raise ValueError(
             f"using(): subject {text[:80]!r} has {len(text)} characters; give at most "
-            f"{MAX_SUBJECT}, all of them printable"
+            f"{MAX_SUBJECT}, all of them printable, and no space at either end"
         )
     return text
 
@@ -101,4 +101,8 @@ def _stored(instance: Model) -> str:
 
 
 def _is_storable(text: str) -> bool:
-    return len(text) <= MAX_SUBJECT and text.isprintable()
+    """Return True if every database keeps a text, and tells it from all others.
+
+    MariaDB and MySQL ignore spaces at the end.
+    """
+    return len(text) <= MAX_SUBJECT and text.isprintable() and text == text.strip()
