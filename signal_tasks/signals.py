@@ -258,7 +258,8 @@ class AlertFailed:
     """Nobody was told of a problem over this channel; it is tried again in a minute.
 
     Attributes:
-        channel: ``email``, or the dotted path of a callable.
+        channel: ``email``, or the dotted path of a callable; empty if a relay could not
+            find out what there is to tell.
         database: alias of the outbox.
         error: what went wrong.
     """

@@ -120,7 +120,7 @@ class Batch:
         """True if the breaker of the receiver is open, and this is not its probe."""
         if self._is_probe:
             return False
-        return breaker.is_open(self._receiver.name, self._database)
+        return breaker.is_open(self._receiver, self._database)
 
     @property
     def _must_stop(self) -> bool:

@@ -59,24 +59,25 @@ class Claims:
 
     def _claim(self, ids: Sequence[uuid.UUID], permitted: Permit) -> list[Job] | None:
         claimed_at, started = time.monotonic(), time.time_ns()
-        name, places = self._receiver.name, permitted.places
+        receiver, places = self._receiver, permitted.places
         if places is None:
             won: list[Claimed] | None = self._claim_rows(ids)
         else:
+            gate = receiver.oldest_name
             won = claim_place(
-                name, self._database, places, lambda: self._claim_rows(ids)
+                gate, self._database, places, lambda: self._claim_rows(ids)
             )
         if won is None:
             return None
         if won and spans.active is not None:
-            _trace_claim(name, won, started)
+            _trace_claim(receiver.name, won, started)
         if won and process.leases is not None:
             leased = [claimed.id for claimed in won]
             process.leases.record(self._database, won[0].lease, leased)
         if permitted.probe:
             won = [replace(claimed, probe=True) for claimed in won]
         return [
-            Job(claimed=claimed, receiver=self._receiver, claimed_at=claimed_at)
+            Job(claimed=claimed, receiver=receiver, claimed_at=claimed_at)
             for claimed in won
         ]
 

@@ -200,7 +200,7 @@ class MessageRun:
         else:
             why = permitted.why or Hold.LIMITED
             self._add_next(rest)
-            self._hold([*ids, *rest], self.receiver.name, why)
+            self._hold([*ids, *rest], self.receiver.oldest_name, why)
             rest.clear()
         self._give_back(permitted, len(self.result.outcomes) - before)
 
@@ -210,10 +210,10 @@ class MessageRun:
     def _give_back(self, permitted: Permit, ran: int) -> None:
         """Give back what was permitted to start, and has not."""
         if permitted.probe and not ran:
-            breaker.tell(breaker.give_back(self.receiver.name, self.database))
+            breaker.tell(breaker.give_back(self.receiver, self.database))
         if permitted.tokens > ran:
             unused = permitted.tokens - ran
-            rates.give_back(self.receiver.name, self.database, unused)
+            rates.give_back(self.receiver.oldest_name, self.database, unused)
 
     def _hold(self, ids: Sequence[uuid.UUID], gate: str, why: Hold) -> None:
         """Hold what may not start now; the rest of these ids is not due."""

@@ -109,9 +109,7 @@ def _noted(outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
         breaker.Result(each.succeeded, each.breaks, each.claimed.probe, each.error)
         for each in outcomes
     ]
-    change = breaker.note(
-        receiver.name, claimed.database, receiver.options.breaker, results
-    )
+    change = breaker.note(receiver, claimed.database, results)
     if change is None:
         return outcomes
     return [*outcomes[:-1], replace(outcomes[-1], breaker=change)]

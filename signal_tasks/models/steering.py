@@ -59,7 +59,8 @@ class Control(models.Model):
 class Gate(models.Model):
     """The state that all workers share of a receiver that is held, limited or broken.
 
-    There is none for a receiver of which nothing was ever held back. A gate named
+    There is none for a receiver of which nothing was ever held back. It has the oldest
+    name of its receiver; see Note [Renames] in ``registry.registry``. A gate named
     ``signal:NAME`` is that of a paused signal; see Note [Holding] in
     ``steering.holding``.
     """
@@ -118,7 +119,7 @@ class HeldDelivery(models.Model):
 
 
 class Slot(models.Model):
-    """A claimed delivery of a receiver with ``max_concurrency``.
+    """A claimed delivery of a receiver with ``max_concurrency``, at its gate.
 
     Only an index of the leases, which are what is counted: void once the delivery does
     not run under this lease any more.

@@ -37,19 +37,22 @@ class BreakerState:
 
 def breakers() -> list[BreakerState]:
     """Return the breaker of each receiver that has one here, by name and outbox."""
-    names = [each.name for each in registry.receivers() if each.options.breaker]
+    receivers = [each for each in registry.receivers() if each.options.breaker]
     states = []
     for database in outbox_aliases():
-        gates = Gate.objects.using(database).in_bulk(names)
+        gates = Gate.objects.using(database).in_bulk(
+            [each.oldest_name for each in receivers]
+        )
         states += [
-            _state(gates.get(name, Gate(receiver=name)), database) for name in names
+            _state(each.name, gates.get(each.oldest_name, Gate()), database)
+            for each in receivers
         ]
     return sorted(states, key=lambda each: (each.receiver, each.database))
 
 
-def _state(gate: Gate, database: str) -> BreakerState:
+def _state(receiver: str, gate: Gate, database: str) -> BreakerState:
     return BreakerState(
-        receiver=gate.receiver,
+        receiver=receiver,
         database=database,
         state=Breaker(gate.breaker),
         failures=gate.failures,

@@ -17,11 +17,12 @@ from django.db.models.expressions import Combinable
 from django.utils import timezone
 
 from signal_tasks.audit import Act, record
-from signal_tasks.db.aliases import outbox_aliases
+from signal_tasks.db.aliases import alias_for, outbox_aliases
 from signal_tasks.db.clock import DatabaseNow, from_now
 from signal_tasks.exceptions import NotInForce
 from signal_tasks.models import Control
 from signal_tasks.steering.snapshot import forget
+from signal_tasks.steering.targets import names_of
 from signal_tasks.validation import MAX_SECONDS
 
 #: When a control expires: at a moment, or after so long by the database's clock.
@@ -55,15 +56,22 @@ class ControlInForce:
     databases: tuple[str, ...]
 
 
-def controls() -> list[ControlInForce]:
-    """Return the pauses and limits that are in force, by kind and target."""
+def controls(*, database: str | None = None) -> list[ControlInForce]:
+    """Return the pauses and limits that are in force, by kind and target.
+
+    Args:
+        database: only those of this outbox; ask so while another one is down.
+
+    Raises:
+        ImproperlyConfigured: the database holds no outbox.
+    """
     found: dict[tuple[str, str], ControlInForce] = {}
-    for database in outbox_aliases():
-        for row in _in_force(database):
+    for alias in [alias_for(database, None)] if database else outbox_aliases():
+        for row in _in_force(alias):
             known = found.get((row.kind, row.target))
             before = known.databases if known is not None else ()
             value = known or _value(row)
-            value = replace(value, databases=(*before, database))
+            value = replace(value, databases=(*before, alias))
             found[row.kind, row.target] = value
     return [found[key] for key in sorted(found)]
 
@@ -71,27 +79,29 @@ def controls() -> list[ControlInForce]:
 def put(kind: Control.Kind, act: Act, **values: Any) -> None:
     """Set a control for the target of an act, or change the one that is set.
 
-    An expired one is replaced. Writes the audit entry, too.
+    An expired one is replaced. One under a former name is changed as well: until a
+    deploy is over, older workers know no other. Writes the audit entry, too.
     """
     values = {"until": None, **values, "reason": act.reason, "by": act.by}
+    names = names_of(act.target)
     for database in outbox_aliases():
-        rows = Control.objects.using(database)
+        rows = Control.objects.using(database).filter(kind=kind, target__in=names)
         with transaction.atomic(using=database):
-            expired = {"kind": kind, "until__lte": DatabaseNow()}
-            rows.filter(target=act.target, **expired).delete()
+            rows.filter(until__lte=DatabaseNow()).delete()
+            rows.update(**values)
             rows.update_or_create(kind=kind, target=act.target, defaults=values)
             record(act, database=database)
         _changed(database)
 
 
 def drop(kind: Control.Kind, act: Act, *, what: str) -> None:
-    """Delete the control of the target of an act; write the audit entry.
+    """Delete the control of the target of an act, under any name; write the audit entry.
 
     Raises:
         NotInForce: there is none. ``what`` is the word for a target that has one.
     """
     rows = {name: Control.objects.using(name) for name in outbox_aliases()}
-    mine = Q(kind=kind, target=act.target)
+    mine = Q(kind=kind, target__in=names_of(act.target))
     if not any(each.filter(mine).exists() for each in rows.values()):
         others = [each.target for each in controls() if each.kind == kind]
         raise NotInForce(act.target, what, others)

@@ -2,6 +2,12 @@
 
 A process knows the receivers that its own code connected, and no others: a name
 from a message or a row is looked up here and never imported.
+
+# Note [Renames]
+While a deploy renames a receiver, workers of the old and of the new code run the same
+deliveries. What they have to agree on is kept under the oldest name, the first of its
+aliases, which both of them know: the order of its keys, what is held and at which gate,
+its places, its rate and its breaker. What people read has the present name.
 """
 
 from __future__ import annotations
@@ -17,7 +23,12 @@ from django.core.exceptions import ImproperlyConfigured
 from django.dispatch import Signal
 
 from signal_tasks.conf import settings
-from signal_tasks.registry.naming import ReceiverFunction, check_name, origin
+from signal_tasks.registry.naming import (
+    ReceiverFunction,
+    check_name,
+    origin,
+    share_name,
+)
 from signal_tasks.registry.options import Options
 from signal_tasks.retry import RetryPolicy
 
@@ -54,10 +65,10 @@ class Receiver:
         return self.options.queue or settings().QUEUE
 
     @property
-    def sequence_name(self) -> str:
-        """The name under which its sequences are kept: the oldest, which does not change.
+    def oldest_name(self) -> str:
+        """The name of its sequences, its gate and its slots, which does not change.
 
-        So what a former name has sent is not overtaken.
+        See Note [Renames].
         """
         return self.aliases[0] if self.aliases else self.name
 
@@ -240,6 +251,12 @@ def _refuse_conflict(known: Receiver, new: Receiver, name: str) -> None:
             f"give {origin(new_function)} another one with name=."
         )
     same_function = old_function == new_function  # bound methods are made anew
+    if not same_function and share_name(old_function, new_function, name):
+        raise ImproperlyConfigured(
+            f"The receiver name {name!r} is taken by another function that runs the "
+            "same code, and only one of them would run; give each a name of its own "
+            "with name=."
+        )
     if same_function and (known.options, known.names) != (new.options, new.names):
         raise ImproperlyConfigured(
             f"The receiver {name!r} is already connected with other options; "

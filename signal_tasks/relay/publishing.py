@@ -188,7 +188,7 @@ def _to_hold(
         receiver = registry.receiver(name)
         why = receiver and shut(receiver, current)
         if receiver and why:
-            at_own_gate[name] = receiver.name, why
+            at_own_gate[name] = receiver.oldest_name, why
     others = [delivery.pk for delivery in known if delivery.receiver not in at_own_gate]
     at_gates = of_paused_signals(others, current, database)
     gates = {pk: (gate, Hold.PAUSED) for gate, ids in at_gates.items() for pk in ids}

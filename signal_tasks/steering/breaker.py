@@ -21,7 +21,7 @@ from enum import Enum, auto
 from typing import Any, NamedTuple
 
 from django.db import transaction
-from django.db.models import F, Q
+from django.db.models import F, Q, QuerySet
 
 from signal_tasks import signals
 from signal_tasks.db.clock import DatabaseNow, from_now
@@ -68,20 +68,20 @@ def count(
     return before
 
 
-#: Receivers of which this process knows that they were failing, or that their breaker
-#: was not closed, when it looked last.
+#: Gates of which this process knows that their receiver was failing, or that their
+#: breaker was not closed, when it looked last.
 _failing: set[tuple[str, str]] = set()
 _open: set[tuple[str, str]] = set()
 
 
-def is_open(receiver: str, database: str) -> bool:
+def is_open(receiver: Receiver, database: str) -> bool:
     """Return True if nothing may be started, as far as this process knows."""
-    return (database, receiver) in _open
+    return (database, receiver.oldest_name) in _open
 
 
-def disregard(receiver: str, database: str) -> None:
+def disregard(receiver: Receiver, database: str) -> None:
     """Let the next batch run, whatever this process knows."""
-    _open.discard((database, receiver))
+    _open.discard((database, receiver.oldest_name))
 
 
 def admit(receiver: Receiver, database: str) -> Admission:
@@ -90,18 +90,18 @@ def admit(receiver: Receiver, database: str) -> Admission:
     One statement while it is closed. A PROBE is won by this call, and has to be run,
     or given back with ``give_back``.
     """
-    rows: Any = Gate.objects.using(database).filter(pk=receiver.name)
+    rows: Any = _gate(receiver, database)
     gate = rows.annotate(now=DatabaseNow()).first()
     if gate is None:
-        _see(receiver.name, database, Count(), State.CLOSED)
+        _see(receiver, database, Count(), State.CLOSED)
         return Admission.ALL
-    _see(receiver.name, database, Count(gate.failures), gate.breaker)
+    _see(receiver, database, Count(gate.failures), gate.breaker)
     if gate.breaker == State.CLOSED:
         return Admission.ALL
     is_due = gate.probe_at is None or gate.probe_at <= gate.now
     if not is_due or not _begin_probe(receiver, database):
         return Admission.NONE
-    tell(_change(receiver.name, database, State.HALF_OPEN, gate.failures))
+    tell(_change(receiver, database, State.HALF_OPEN, gate.failures))
     return Admission.PROBE
 
 
@@ -111,7 +111,7 @@ def _begin_probe(receiver: Receiver, database: str) -> bool:
     The probe counts as lost when its lease is over.
     """
     is_due = Q(probe_at__isnull=True) | Q(probe_at__lte=DatabaseNow())
-    rows = Gate.objects.using(database).filter(is_due, pk=receiver.name)
+    rows = _gate(receiver, database).filter(is_due)
     return bool(
         rows.exclude(breaker=State.CLOSED).update(
             breaker=State.HALF_OPEN,
@@ -121,7 +121,7 @@ def _begin_probe(receiver: Receiver, database: str) -> bool:
     )
 
 
-def give_back(receiver: str, database: str) -> signals.BreakerChanged | None:
+def give_back(receiver: Receiver, database: str) -> signals.BreakerChanged | None:
     """Let another delivery probe at once: this one was not run, or has said nothing.
 
     Return what has changed, to be told after the commit.
@@ -139,24 +139,27 @@ class Result(NamedTuple):
 
 
 def note(
-    receiver: str, database: str, breaker: Breaker, results: Sequence[Result]
+    receiver: Receiver, database: str, results: Sequence[Result]
 ) -> signals.BreakerChanged | None:
     """Count the attempts of one claim, in this order, in the transaction that is open.
 
-    Return what has changed, to be told after the commit.
+    Return what has changed, to be told after the commit; nothing without a breaker.
     """
+    breaker = receiver.options.breaker
+    if breaker is None:
+        return None
     if results[0].probe:
         return _note_probe(receiver, database, breaker, results[0])
     telling = [each for each in results if each.succeeded or each.failed]
     if any(each.failed for each in telling) or (
-        telling and (database, receiver) in _failing
+        telling and (database, receiver.oldest_name) in _failing
     ):
         return _note_all(receiver, database, breaker, telling)
     return None
 
 
 def _note_probe(
-    receiver: str, database: str, breaker: Breaker, result: Result
+    receiver: Receiver, database: str, breaker: Breaker, result: Result
 ) -> signals.BreakerChanged | None:
     if result.succeeded:
         return _close(receiver, database)
@@ -167,10 +170,10 @@ def _note_probe(
 
 
 def _note_all(
-    receiver: str, database: str, breaker: Breaker, results: Sequence[Result]
+    receiver: Receiver, database: str, breaker: Breaker, results: Sequence[Result]
 ) -> signals.BreakerChanged | None:
     with transaction.atomic(using=database):
-        gate, now = locked_gate(receiver, database)
+        gate, now = locked_gate(receiver.oldest_name, database)
         if gate.breaker != State.CLOSED:
             _see(receiver, database, Count(gate.failures), gate.breaker)
             return None
@@ -187,7 +190,7 @@ def _note_all(
                 "changed_at": now,
                 "probe_at": now + timedelta(seconds=breaker.pause),
             }
-        Gate.objects.using(database).filter(pk=receiver).update(**changes)
+        _gate(receiver, database).update(**changes)
     state = State.OPEN if opens else State.CLOSED
     _see(receiver, database, after, state)
     if not opens:
@@ -196,7 +199,7 @@ def _note_all(
     return _change(receiver, database, state, after.failures, error)
 
 
-def _close(receiver: str, database: str) -> signals.BreakerChanged | None:
+def _close(receiver: Receiver, database: str) -> signals.BreakerChanged | None:
     closed = _half_open(receiver, database).update(
         breaker=State.CLOSED,
         failures=0,
@@ -209,7 +212,7 @@ def _close(receiver: str, database: str) -> signals.BreakerChanged | None:
 
 
 def _open_again(
-    receiver: str,
+    receiver: Receiver,
     database: str,
     changes: dict[str, Any],
     error: BaseException | None,
@@ -218,31 +221,33 @@ def _open_again(
     opened = {"breaker": State.OPEN, "changed_at": DatabaseNow()}
     if not rows.update(**opened, **changes):
         return None
-    gates = Gate.objects.using(database).filter(pk=receiver)
-    failures = gates.values_list("failures", flat=True).get()
+    failures = _gate(receiver, database).values_list("failures", flat=True).get()
     return _change(receiver, database, State.OPEN, failures, error)
 
 
-def _half_open(receiver: str, database: str) -> Any:
-    rows = Gate.objects.using(database)
-    return rows.filter(pk=receiver, breaker=State.HALF_OPEN)
+def _half_open(receiver: Receiver, database: str) -> QuerySet[Gate]:
+    return _gate(receiver, database).filter(breaker=State.HALF_OPEN)
 
 
-def _see(receiver: str, database: str, seen: Count, state: str) -> None:
-    key = (database, receiver)
+def _gate(receiver: Receiver, database: str) -> QuerySet[Gate]:
+    return Gate.objects.using(database).filter(pk=receiver.oldest_name)
+
+
+def _see(receiver: Receiver, database: str, seen: Count, state: str) -> None:
+    key = (database, receiver.oldest_name)
     (_failing.add if seen.failures else _failing.discard)(key)
     (_open.discard if state == State.CLOSED else _open.add)(key)
 
 
 def _change(
-    receiver: str,
+    receiver: Receiver,
     database: str,
     state: State,
     failures: int,
     error: BaseException | None = None,
 ) -> signals.BreakerChanged:
     return signals.BreakerChanged(
-        receiver=receiver,
+        receiver=receiver.name,
         database=database,
         state=state,
         failures=failures,

@@ -6,8 +6,10 @@ import uuid
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+from django.db.models import Subquery
+
 from signal_tasks.conf import settings
-from signal_tasks.models import Delivery
+from signal_tasks.models import Delivery, HeldDelivery
 from signal_tasks.registry.registry import Receiver, registry
 from signal_tasks.states import Breaker, Hold
 from signal_tasks.steering import rates
@@ -15,7 +17,12 @@ from signal_tasks.steering.breaker import Admission, admit, disregard, give_back
 from signal_tasks.steering.limits import Limits, limits_of
 from signal_tasks.steering.slots import free_places
 from signal_tasks.steering.snapshot import FRESH, Snapshot, is_shared, snapshot
-from signal_tasks.steering.targets import EVERYTHING, names_of_signal, targets_of
+from signal_tasks.steering.targets import (
+    EVERYTHING,
+    names_of,
+    names_of_signal,
+    targets_of,
+)
 
 #: Held deliveries that a relay releases in one pass, when nothing limits them.
 RELEASED = 5000
@@ -52,7 +59,7 @@ def permit(receiver: Receiver, database: str, wanted: int) -> Permit:
     if not is_limited(receiver, current):
         return Permit(wanted)
     if not is_shared(database):
-        disregard(receiver.name, database)
+        disregard(receiver, database)
         return Permit(wanted)
     return _permit_limited(receiver, database, wanted, current)
 
@@ -81,9 +88,9 @@ def _permit_limited(
         wanted = 1 if probe else wanted
     rate, places = limits_of(receiver, current)
     if rate is not None:
-        wanted = rates.take(receiver.name, database, rate, wanted)
+        wanted = rates.take(receiver.oldest_name, database, rate, wanted)
         if not wanted and probe:
-            tell(give_back(receiver.name, database))
+            tell(give_back(receiver, database))
     if not wanted:
         return Permit(0, Hold.LIMITED)
     tokens = 0 if rate is None else wanted
@@ -99,12 +106,17 @@ def shut(receiver: Receiver, current: Snapshot) -> Hold | None:
 
 
 def _broken(receiver: Receiver, current: Snapshot) -> Hold | None:
-    gate = current.gates.get(receiver.name)
+    if not _is_broken(receiver, current):
+        return None
+    probe_at = current.gates[receiver.oldest_name].probe_at
+    return None if current.has_passed(probe_at) else Hold.BREAKER
+
+
+def _is_broken(receiver: Receiver, current: Snapshot) -> bool:
+    gate = current.gates.get(receiver.oldest_name)
     if receiver.options.breaker is None or gate is None:
-        return None
-    if gate.breaker == Breaker.CLOSED or current.has_passed(gate.probe_at):
-        return None
-    return Hold.BREAKER
+        return False
+    return gate.breaker != Breaker.CLOSED
 
 
 def closed(receiver: Receiver, current: Snapshot) -> Hold | None:
@@ -160,26 +172,40 @@ def releasable(gate: str, current: Snapshot, database: str) -> int:
     that know it. What a rate permits is given to one relay, which has to release it.
     """
     if gate.startswith(SIGNAL):
-        is_paused = gate in current.pauses or EVERYTHING in current.pauses
-        return 0 if is_paused else RELEASED
-    receiver = registry.receiver(gate)
+        paused = {EVERYTHING, *names_of(gate)} & set(current.pauses)
+        return 0 if paused else RELEASED
+    receiver = registry.receiver(gate) or _receiver_at(gate, database)
     if receiver is None or shut(receiver, current) is not None:
         return 0
-    is_broken = current.gates[gate].breaker != Breaker.CLOSED
-    if is_broken and receiver.options.breaker is not None:
+    if _is_broken(receiver, current):
         return 1  # the probe
-    return _within_limits(receiver, limits_of(receiver, current), database)
+    return _within_limits(gate, receiver, limits_of(receiver, current), database)
 
 
-def _within_limits(receiver: Receiver, limits: Limits, database: str) -> int:
-    rate, places = limits
+def _receiver_at(gate: str, database: str) -> Receiver | None:
+    """Return the receiver of what was held last at the gate, if it is known here.
+
+    Its gate had the name of an alias that was dropped since, say.
+    """
+    last = HeldDelivery.objects.using(database).filter(receiver=gate).order_by("-pk")
+    rows = Delivery.objects.using(database).filter(pk=Subquery(last.values("pk")[:1]))
+    name = rows.values_list("receiver", flat=True).first()
+    return None if name is None else registry.receiver(name)
+
+
+def _within_limits(gate: str, receiver: Receiver, limits: Limits, database: str) -> int:
+    """Return how many of its gate, or of a former one, may be released now.
+
+    Each is released at the whole rate. What is too much is held again, at its gate.
+    """
     number = RELEASED
+    rate, places = limits
     if places is not None:
-        free = free_places(receiver.name, database, places)
+        free = free_places(receiver.oldest_name, database, places)
         number = min(number, free * settings().CHUNK_SIZE)
     if rate is not None and number:
-        return min(number, rates.releasable(receiver.name, database, rate))
-    if places is not None and number and not rates.is_turn(receiver.name, database):
+        return min(number, rates.releasable(gate, database, rate))
+    if places is not None and number and not rates.is_turn(gate, database):
         return 0
     return number
 

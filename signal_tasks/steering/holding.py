@@ -6,7 +6,7 @@ that says at which gate it waits and why, and its ``next_check_at`` moves far aw
 that no pass of a relay finds it. Relays look at the gates that hold something, and
 release what may start: it is due, and published as anything else.
 
-A gate has the name of a receiver; deliveries of a paused signal wait at one named
+A gate has the oldest name of a receiver; deliveries of a paused signal wait at one named
 ``signal:NAME``, so that nobody has to look for them among those of each receiver.
 
 Whoever holds or releases locks the gate first, then rows of deliveries that nobody else

@@ -11,6 +11,10 @@ is a little late costs no throughput.
 A window of ten seconds thus has at most the tokens of 10 s, and of one second more: those
 kept by the processes, those of the tolerance, and the last block. With rates below two
 per second that is one token and those of half a second.
+
+A rate that is raised holds at once. Under a rate, the time of the next token is never
+further ahead than one block. A later one was written under a slower rate, or before the
+database's clock was set back, and is not waited for.
 """
 
 from __future__ import annotations
@@ -19,12 +23,12 @@ import os
 import threading
 import time
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
 from django.db.models import DateTimeField, DurationField, ExpressionWrapper, Q, Value
-from django.db.models.functions import Coalesce, Greatest
+from django.db.models.functions import Coalesce, Greatest, Least
 
 from signal_tasks.db.clock import DatabaseNow, from_now
 from signal_tasks.models import Gate
@@ -41,6 +45,9 @@ BLOCK_SECONDS = 0.125
 KEEP_SECONDS = 0.125
 #: How late tokens may be asked for without being lost (seconds).
 TOLERANCE, LOW_TOLERANCE, LOW_RATE = 0.75, 0.5, 4.0
+#: A statement that has waited for the gate may take its time to be earlier than that of
+#: the one it has waited for, by less than this (seconds).
+SKEW = 1.0
 #: Relays release held deliveries a little faster than the rate, so that one that is
 #: refused a token costs nothing; not more often than this, and not for longer (seconds).
 AHEAD, RELEASE_EVERY, RELEASE_FOR = 1.05, 0.2, 1.0
@@ -91,7 +98,7 @@ def _after_fork() -> None:
 os.register_at_fork(after_in_child=_after_fork)
 
 
-def take(receiver: str, database: str, rate: float, wanted: int) -> int:
+def take(gate: str, database: str, rate: float, wanted: int) -> int:
     """Take tokens for deliveries that start now; return how many, 0 if none is due.
 
     At most a block of ``rate`` (tokens per second). See Note [Rates]. One statement, in
@@ -99,73 +106,89 @@ def take(receiver: str, database: str, rate: float, wanted: int) -> int:
     """
     now = time.monotonic()
     with _using:
-        block = _blocks.setdefault((database, receiver), Block())
+        block = _blocks.setdefault((database, gate), Block())
         if used := block.use(wanted, now):
             return used
         size = min(max(wanted, block.next_size(now)), max(1, int(rate * BLOCK_SECONDS)))
-    if not _take_block(receiver, database, rate, size):
+    if not _take_block(gate, database, rate, size):
         return 0
     with _using:
         block.refill(size, now)
         return block.use(wanted, now)
 
 
-def give_back(receiver: str, database: str, tokens: int) -> None:
+def give_back(gate: str, database: str, tokens: int) -> None:
     """Keep tokens for which nothing was started, as long as their block lasts."""
     with _using:
-        if block := _blocks.get((database, receiver)):
+        if block := _blocks.get((database, gate)):
             block.left = min(block.left + tokens, block.size)
 
 
-def _take_block(receiver: str, database: str, rate: float, size: int) -> bool:
+def _take_block(gate: str, database: str, rate: float, size: int) -> bool:
     with transaction.atomic(using=database):
         do_not_wait_for_the_disk(database)
-        if _advance(receiver, database, rate, size):
+        if _advance(gate, database, rate, size):
             return True
-        gates = Gate.objects.using(database).filter(pk=receiver)
+        gates = Gate.objects.using(database).filter(pk=gate)
         if gates.exists():
             return False
-        make_gate(receiver, database)
-        return _advance(receiver, database, rate, size)
+        make_gate(gate, database)
+        return _advance(gate, database, rate, size)
 
 
-def _advance(receiver: str, database: str, rate: float, size: int) -> bool:
+def _advance(gate: str, database: str, rate: float, size: int) -> bool:
     """Move the time of the next token on; False if that has not come yet."""
-    is_due = Q(next_token_at__isnull=True) | Q(next_token_at__lte=DatabaseNow())
+    now = DatabaseNow()
+    is_due = Q(next_token_at__isnull=True) | Q(next_token_at__lte=now)
+    is_due |= Q(next_token_at__gt=from_now(_ahead(rate)))
     earliest = from_now(-(LOW_TOLERANCE if rate < LOW_RATE else TOLERANCE))
-    last: Any = Greatest(Coalesce("next_token_at", earliest), earliest)
+    known = Least(Coalesce("next_token_at", earliest), now)
+    last: Any = Greatest(known, earliest)
     delta = timedelta(seconds=min(size / rate, MAX_SECONDS))
     step = Value(delta, output_field=DurationField())
     following = ExpressionWrapper(last + step, output_field=DateTimeField())
-    gates = Gate.objects.using(database).filter(is_due, pk=receiver)
+    gates = Gate.objects.using(database).filter(is_due, pk=gate)
     return bool(gates.update(next_token_at=following))
 
 
-def releasable(receiver: str, database: str, rate: float) -> int:
+def _ahead(rate: float) -> float:
+    """Return in how many seconds the next token may be taken, at the latest."""
+    return min(max(1 / rate, BLOCK_SECONDS), MAX_SECONDS) + SKEW
+
+
+def releasable(gate: str, database: str, rate: float) -> int:
     """Return how many held deliveries a relay may release now, for all relays.
 
     Those for which there were tokens since the last release, and at least one when a
     token is due. The caller has to release them.
     """
     with transaction.atomic(using=database):
-        gate, now = locked_gate(receiver, database)
+        row, now = locked_gate(gate, database)
         longest = min(max(RELEASE_FOR, 1 / rate), MAX_SECONDS)
-        since = max(gate.released_at or now, now - timedelta(seconds=longest))
+        last = row.released_at
+        if last is not None and last > now:  # the clock was set back
+            last = None
+        since = max(last or now, now - timedelta(seconds=longest))
         passed = (now - since).total_seconds()
-        if gate.released_at is not None and passed < RELEASE_EVERY:
+        if last is not None and passed < RELEASE_EVERY:
             return 0
         number = int(passed * rate * AHEAD)
-        is_due = gate.next_token_at is None or gate.next_token_at <= now
-        if not number and not is_due:
+        if not number and not _is_due(row.next_token_at, rate, now):
             return 0
         used = timedelta(seconds=min(number / (rate * AHEAD), passed))
         released_at = since + used if number else now
-        Gate.objects.using(database).filter(pk=receiver).update(released_at=released_at)
+        Gate.objects.using(database).filter(pk=gate).update(released_at=released_at)
     return max(number, 1)
 
 
-def is_turn(receiver: str, database: str) -> bool:
+def _is_due(moment: datetime | None, rate: float, now: datetime) -> bool:
+    latest = now + timedelta(seconds=_ahead(rate))
+    return moment is None or moment <= now or moment > latest
+
+
+def is_turn(gate: str, database: str) -> bool:
     """Return True for one relay of all, and not more often than every RELEASE_EVERY."""
     is_due = Q(released_at__isnull=True) | Q(released_at__lte=from_now(-RELEASE_EVERY))
-    gates = Gate.objects.using(database).filter(is_due, pk=receiver)
+    is_due |= Q(released_at__gt=from_now(SKEW))  # the clock was set back
+    gates = Gate.objects.using(database).filter(is_due, pk=gate)
     return bool(gates.update(released_at=DatabaseNow()))

@@ -14,8 +14,8 @@ import uuid
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from django.db import transaction
-from django.db.models import Exists, OuterRef
+from django.db import connections, transaction
+from django.db.models import Exists, OuterRef, QuerySet
 
 from signal_tasks.db.claim import Claimed
 from signal_tasks.models import Delivery, Slot
@@ -31,7 +31,7 @@ class Places(NamedTuple):
 
 
 def claim_place(
-    receiver: str, database: str, most: int, claim: Callable[[], list[Claimed]]
+    gate: str, database: str, most: int, claim: Callable[[], list[Claimed]]
 ) -> list[Claimed] | None:
     """Claim if there is a free place; return None if there is none.
 
@@ -39,28 +39,41 @@ def claim_place(
     places; ``claim`` claims under a new lease, in the transaction that is open.
     """
     with transaction.atomic(using=database):
-        lock_gate(receiver, database)
-        places = _places(receiver, database)
+        lock_gate(gate, database)
+        places = _places(gate, database)
         slots = Slot.objects.using(database)
         if places.void:
             slots.filter(pk__in=places.void).delete()
         if len(places.leases) >= most:
             return None
         won = claim()
-        slots.bulk_create(
-            Slot(delivery_id=each.id, receiver=receiver, lease=each.lease)
-            for each in won
+        _take(
+            slots, [Slot(pk=each.id, receiver=gate, lease=each.lease) for each in won]
         )
     return won
 
 
-def free_places(receiver: str, database: str, most: int) -> int:
+def _take(slots: QuerySet[Slot], taken: Sequence[Slot]) -> None:
+    """Write slots of deliveries that have just been claimed.
+
+    A delivery may have a void one at another gate: see Note [Renames].
+    """
+    named = connections[slots.db].features.supports_update_conflicts_with_target
+    slots.bulk_create(
+        taken,
+        update_conflicts=True,
+        update_fields=["receiver", "lease"],
+        unique_fields=["delivery_id"] if named else None,
+    )
+
+
+def free_places(gate: str, database: str, most: int) -> int:
     """Return how many batches of a receiver may start, as things stand."""
-    return max(0, most - len(_places(receiver, database).leases))
+    return max(0, most - len(_places(gate, database).leases))
 
 
-def _places(receiver: str, database: str) -> Places:
-    """Read the slots of a receiver.
+def _places(gate: str, database: str) -> Places:
+    """Read the slots of a receiver, which has the gate of that name.
 
     By a plain SELECT: on MySQL, a DELETE with this condition would wait for deliveries
     that others have locked, and they for the gate.
@@ -68,7 +81,7 @@ def _places(receiver: str, database: str) -> Places:
     running = Delivery.objects.using(database).filter(
         pk=OuterRef("delivery_id"), lease=OuterRef("lease"), state=State.RUNNING
     )
-    rows: Any = Slot.objects.using(database).filter(receiver=receiver)
+    rows: Any = Slot.objects.using(database).filter(receiver=gate)
     found = rows.annotate(runs=Exists(running)).values_list(
         "delivery_id", "lease", "runs"
     )

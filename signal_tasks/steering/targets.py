@@ -51,6 +51,20 @@ def targets_of(receiver: Receiver) -> Iterator[str]:
     yield EVERYTHING
 
 
+def names_of(target: str) -> list[str]:
+    """Return a stored target, and what it is under the other names that are known here.
+
+    One that was set before a rename is stored under the former name.
+    """
+    kind, _, name = target.partition(":")
+    names = [name]
+    if kind == "receiver" and (receiver := registry.receiver(name)):
+        names = [*receiver.names]
+    elif kind == "signal":
+        names = names_of_signal(name)
+    return [target, *(f"{kind}:{each}" for each in names if each != name)]
+
+
 def names_of_signal(name: str) -> list[str]:
     """Return the names under which events of a signal are stored, as known here."""
     signals = registry.signals()

@@ -16,7 +16,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from signal_tasks.models import Gate
-from signal_tasks.steering.rates import Block, releasable, take
+from signal_tasks.steering.rates import Block, is_turn, releasable, take
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -156,3 +156,28 @@ def test_tokens_do_not_wait_for_the_disk(name: str) -> None:
         take(name, "default", 1.0, 1)
     made = [query["sql"] for query in queries.captured_queries]
     assert "SET LOCAL synchronous_commit = off" in made
+
+
+def test_a_rate_that_is_raised_holds_at_once(name: str) -> None:
+    assert take(name, "default", 1 / 3600, 1) == 1
+    pass_time(name, 1)
+    assert releasable(name, "default", 0.1) == 1
+    assert take(name, "default", 0.1, 1) == 1
+    assert take(name, "default", 0.1, 1) == 0
+
+
+def test_a_rate_that_is_lowered_holds_at_once(name: str) -> None:
+    assert take(name, "default", 80.0, 100) == 10
+    pass_time(name, 1)
+    assert take(name, "default", 1 / 3600, 100) == 1
+    assert take(name, "default", 1 / 3600, 100) == 0
+
+
+def test_a_clock_that_was_set_back_stops_nothing(name: str) -> None:
+    take(name, "default", 80.0, 100)
+    assert releasable(name, "default", 80.0) >= 1
+    pass_time(name, -3600)
+    assert releasable(name, "default", 80.0) >= 1
+    assert take(name, "default", 80.0, 100) == 10
+    pass_time(name, -3600)
+    assert is_turn(name, "default")
