@@ -120,7 +120,7 @@ def _lines(
         }
         for name, load in loads.receivers.items()
     }
-    for gate in Gate.objects.using(database):
+    for gate in Gate.of_receivers(database):
         line = facts.setdefault(gate.receiver, {})
         line |= {"breaker": gate.breaker, "holding": gate.holding}
     for name, number in _dead(database).items():

@@ -135,8 +135,9 @@ def read(database: str, *, limit: int = MAX_COUNTED) -> Gauges:
         _count_live(gauges, cursor, database, limit)
         _count_dead(gauges, cursor, database, limit)
     _count_workers(gauges, database)
-    gates = Gate.objects.using(database).exclude(breaker=Breaker.CLOSED)
-    gauges.breakers = sorted(gates.values_list("receiver", flat=True)[:limit])
+    gates = Gate.of_receivers(database)
+    broken = [gate.receiver for gate in gates if gate.breaker != Breaker.CLOSED]
+    gauges.breakers = broken[:limit]
     gauges.paused = _paused(database)
     return gauges
 
