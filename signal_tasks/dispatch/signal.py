@@ -157,7 +157,8 @@ class AsyncSignal(SendPaths):
                 transaction, and its exceptions propagate from ``send()``.
             name: stable name of the receiver and of its Celery task; by default
                 ``dispatch_uid``, else ``module.qualname``.
-            aliases: former names, under which deliveries may still be pending.
+            aliases: former names, the oldest first, under which deliveries may still
+                be pending.
             queue: Celery queue; by default ``SIGNAL_TASKS["QUEUE"]``, else as Celery
                 routes a task of that name.
             atomic: run in one transaction with the delivery's finish, on the event's

@@ -192,8 +192,8 @@ def _parked(loads: Loads) -> Iterator[Problem]:
 
 
 def _breakers(database: str) -> Iterator[Problem]:
-    gates = Gate.objects.using(database).exclude(breaker=Breaker.CLOSED)
-    for gate in gates.order_by("receiver"):
+    gates = Gate.of_receivers(database)
+    for gate in (each for each in gates if each.breaker != Breaker.CLOSED):
         since = f" since {time_text(gate.changed_at)}" if gate.changed_at else ""
         state = Breaker(gate.breaker).label.lower()
         yield Problem(

@@ -8,6 +8,7 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from signal_tasks.db.clock import DatabaseNow
+from signal_tasks.registry.registry import registry
 from signal_tasks.states import Breaker, Hold
 
 #: Longest target, in characters: ``receiver:`` and a name.
@@ -89,6 +90,26 @@ class Gate(models.Model):
 
     def __str__(self) -> str:
         return self.receiver
+
+    @classmethod
+    def of_receivers(cls, database: str) -> list[Gate]:
+        """Return the gates of receivers under their present names, to be shown.
+
+        Former gates of a receiver are left out, and a breaker that the code does not
+        have any more is closed. Those of receivers that are not known here are as they
+        are stored.
+        """
+        shown = []
+        for gate in cls.objects.using(database).exclude(receiver__startswith="signal:"):
+            receiver = registry.receiver(gate.receiver)
+            if receiver is not None and gate.receiver != receiver.oldest_name:
+                continue
+            if receiver is not None:
+                gate.receiver = receiver.name
+                if receiver.options.breaker is None:
+                    gate.breaker = Breaker.CLOSED
+            shown.append(gate)
+        return sorted(shown, key=lambda gate: gate.receiver)
 
 
 class HeldDelivery(models.Model):

@@ -45,6 +45,8 @@ def replay(  # noqa: PLR0913 - one keyword per option
 
     Raises:
         ValueError: the selection restricts nothing, or the rate is none.
+        OperationalError: the caller's transaction cannot see the same operation, which
+            was opened since it began: only under REPEATABLE READ or higher.
     """
     _refuse_everything(selection, everything=everything)
     plan = Plan(

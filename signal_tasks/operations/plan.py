@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, OperationalError, transaction
 from django.db.models import QuerySet
 
 from signal_tasks import audit, models
@@ -90,7 +90,11 @@ def open_operation(
     concerned = [each for each, count in counts.items() if count]
     pk = _write(plan, concerned or outbox_aliases()[:1], canary=canary)
     operation = find(pk)
-    assert operation is not None  # noqa: S101 - in this transaction, or committed
+    if operation is None:
+        raise OperationalError(
+            f"The same {plan.kind} was opened since this transaction began, which "
+            "cannot see it: try again in a new transaction."
+        )
     return operation
 
 
@@ -116,18 +120,34 @@ def _write(plan: Plan, databases: Collection[str], *, canary: bool) -> uuid.UUID
     pk = next(iter(found.values()), None) or uuid7()
     is_new = not found
     for database in databases:
-        if database in found:
-            continue
-        row = plan.row(pk, canary=canary)
+        if database not in found:
+            row = plan.row(pk, canary=canary)
+            pk = _insert(row, plan.act(pk) if is_new else None, plan, database)
+            is_new = False
+    return pk
+
+
+def _insert(
+    row: models.Operation, act: audit.Act | None, plan: Plan, database: str
+) -> uuid.UUID:
+    """Insert the row; return its id, or that of the same one if it is open already.
+
+    Tried twice, since that one may have finished before it is looked for. Under
+    REPEATABLE READ it may not be seen.
+    """
+    for _ in range(2):
         try:
             with transaction.atomic(using=database):
                 row.save(using=database, force_insert=True)
-                if is_new:
-                    audit.record(plan.act(pk), database=database)
+                if act is not None:
+                    audit.record(act, database=database)
         except IntegrityError:  # somebody else was first
-            pk = _open_ids(plan, locked=True).get(database, pk)
-        is_new = False
-    return pk
+            pk = _open_ids(plan, locked=True).get(database)
+        else:
+            pk = row.pk
+        if pk is not None:
+            return pk
+    return row.pk
 
 
 def _open_ids(plan: Plan, *, locked: bool = False) -> Mapping[str, uuid.UUID]:

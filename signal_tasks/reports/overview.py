@@ -21,7 +21,6 @@ from signal_tasks.models.history import ALL
 from signal_tasks.registry.registry import registry
 from signal_tasks.reports import bounds, history
 from signal_tasks.states import Breaker
-from signal_tasks.steering.gates import SIGNAL
 
 NONE = bounds.Count(0)
 NO_FIGURES = history.Figures()
@@ -125,7 +124,7 @@ def _lines(
         }
         for name, load in loads.receivers.items()
     }
-    for gate in Gate.objects.using(database).exclude(receiver__startswith=SIGNAL):
+    for gate in Gate.of_receivers(database):
         line = facts.setdefault(gate.receiver, {})
         line |= {"breaker": gate.breaker, "holding": gate.holding}
     for name, number in _dead(database).items():

@@ -62,7 +62,9 @@ def receiver(database: str, name: str) -> ReceiverReport:
         dead=bounds.count(dead),
         live=live,
         letters=list(last.select_related("event")[:MAX_ROWS]),
-        gate=Gate.objects.using(database).filter(pk=name).first(),
+        gate=Gate.objects.using(database)
+        .filter(pk=known.oldest_name if known else name)
+        .first(),
     )
 
 

@@ -112,8 +112,9 @@ def read(database: str, *, limit: int = MAX_COUNTED) -> Gauges:
             _count_held(gauges, database, limit)
         _count_dead(gauges, database, limit, is_ordered=loads.has_turns)
     _count_workers(gauges, database)
-    gates = Gate.objects.using(database).exclude(breaker=Breaker.CLOSED)
-    gauges.breakers = sorted(gates.values_list("receiver", flat=True)[:limit])
+    gates = Gate.of_receivers(database)
+    broken = [gate.receiver for gate in gates if gate.breaker != Breaker.CLOSED]
+    gauges.breakers = broken[:limit]
     gauges.paused = _paused(database)
     return gauges
 

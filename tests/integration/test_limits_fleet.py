@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -18,19 +19,22 @@ from tests.integration.workers import (
     CeleryWorker,
     all_finished,
     eventually,
+    python,
     runs,
     states,
 )
+from tests.servers import RedisServer
 from tests.testapp.marks import folder
 from tests.testapp.models import Effect
-from tests.testapp.receivers import send_mail
+from tests.testapp.receivers import NARROW_AFTER, NARROW_BEFORE, send_mail
 from tests.testapp.signals import mailed, narrow, paced
 
 #: What ``paced`` is limited to, per second, and what "by one block" may add.
 RATE, BLOCK = 10.0, 10.0
 MINUTE = 60.0
-#: Deliveries for the two places.
+#: Deliveries for the two places; and some that old and new code send each.
 NARROW = 150
+ITEMS = [{"key": key, "seconds": 0.2} for key in range(40)]
 
 
 @pytest.mark.timeout(150)
@@ -81,6 +85,29 @@ def test_no_more_run_at_a_time_than_there_are_places_though_workers_are_killed(
     eventually(all_finished, seconds=90)
     assert states() == {"succeeded": NARROW}
     assert most_at_a_time(killed) == 2
+
+
+def test_no_more_run_at_a_time_while_a_deploy_renames_their_receiver(
+    redis: RedisServer, start_worker: StartWorker
+) -> None:
+    older = start_worker("-c", "2")
+    newer = start_worker("-c", "2", TEST_RENAMED="1")
+    narrow.send_many(sender=None, items=ITEMS)
+    eventually(lambda: all(busy() & {*each.children()} for each in (older, newer)))
+    older.send(signal.SIGTERM)
+    older.wait()
+    send = f"from tests.testapp.signals import narrow; narrow.send_many(None, {ITEMS})"
+    python(send, redis.url, TEST_RENAMED="1").check_returncode()
+    eventually(all_finished, seconds=60)
+    assert states() == {"succeeded": 2 * len(ITEMS)}
+    names = Delivery.objects.values_list("receiver", flat=True)
+    assert set(names) == {NARROW_BEFORE, NARROW_AFTER}
+    assert most_at_a_time({}) == 2
+
+
+def busy() -> set[int]:
+    """Return the processes that have run something."""
+    return {int(pid) for pid in Effect.objects.values_list("worker", flat=True)}
 
 
 def wait_for_more_than(number: int) -> None:

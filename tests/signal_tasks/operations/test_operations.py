@@ -6,12 +6,13 @@ import shlex
 import threading
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
-from django.db import connection, connections, transaction
+from django.db import OperationalError, connection, connections, transaction
 from django.db.models import F
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
@@ -26,6 +27,7 @@ from signal_tasks.relay.relay import Relay
 from signal_tasks.states import State
 from signal_tasks.testing import run_pending
 from tests.signal_tasks.conftest import finish
+from tests.signal_tasks.once.steps import at_once
 from tests.signal_tasks.operations.steps import (
     connect,
     counts,
@@ -130,6 +132,48 @@ def test_the_same_open_operation_sent_twice_is_one(signal: AsyncSignal) -> None:
     assert AuditEntry.objects.filter(verb="replay").count() == 1
     first.cancel()
     assert operations.replay(last_day) != first
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="one writer at a time")
+def test_an_operation_that_this_transaction_cannot_see_asks_for_a_new_one(
+    signal: AsyncSignal,
+) -> None:
+    connect(signal)
+    dead(signal, 2)
+    selection = Selection(signal=signal.name)
+    with repeatable_read(), transaction.atomic():
+        assert selection.count() == 2
+        at_once(1, lambda _: operations.replay(selection))
+        # Newer versions of MariaDB say so themselves.
+        with pytest.raises(OperationalError, match=r"try again|Record has changed"):
+            operations.replay(selection)
+    assert operations.replay(selection).is_open
+    assert Operation.objects.count() == 1
+
+
+@contextmanager
+def repeatable_read() -> Iterator[None]:
+    """Run transactions under this level until the connection is closed."""
+    what = "SESSION CHARACTERISTICS AS TRANSACTION"
+    if connection.vendor == "mysql":
+        what = "SESSION TRANSACTION"
+    with connection.cursor() as cursor:
+        cursor.execute(f"SET {what} ISOLATION LEVEL REPEATABLE READ")
+    yield
+    connection.close()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="one writer at a time")
+def test_the_same_operation_sent_by_several_at_once_is_one(signal: AsyncSignal) -> None:
+    connect(signal)
+    dead(signal, 2)
+    selection = Selection(signal=signal.name)
+    opened, errors = at_once(4, lambda _: operations.replay(selection))
+    assert errors == []
+    assert len({each.id for each in opened}) == 1
+    assert AuditEntry.objects.filter(verb="replay").count() == 1
 
 
 @pytest.mark.parametrize("rate", ["0", "fast", "10/d", 0])

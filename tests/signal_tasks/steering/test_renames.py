@@ -11,10 +11,14 @@ from typing import Any
 import pytest
 
 from signal_tasks import AsyncSignal, Breaker, operations
+from signal_tasks.healthcheck.problem import Kind
 from signal_tasks.models import Gate, HeldDelivery
 from signal_tasks.operations import clear, controls, limit, pause, resume
 from signal_tasks.relay.relay import Relay
+from signal_tasks.reports.overview import overview
+from signal_tasks.reports.receivers import receiver as receiver_report
 from signal_tasks.steering.snapshot import forget
+from signal_tasks.telemetry import gauges
 from tests.signal_tasks.relay.steps import pass_time as make_due
 from tests.signal_tasks.relay.steps import run_pass
 from tests.signal_tasks.steering.steps import (
@@ -194,6 +198,44 @@ def test_a_relay_of_new_code_holds_what_old_code_has_broken(relay: Relay) -> Non
         code.service.error = None
         pass_time(code.before, 31)
         assert released(relay) == 1
+
+
+def broken(code: Code) -> None:
+    """Have the old code open the breaker."""
+    code.service.error = ConnectionError("down")
+    with code.old() as signal:
+        run(code.before, send(signal, 2))
+    assert gate(code.before).breaker == "open"
+
+
+def problems() -> list[str]:
+    """Return the receivers of whose breaker ``status`` tells."""
+    found = overview("default").problems
+    return [each.subject for each in found if each.kind == Kind.BREAKER]
+
+
+def test_what_old_code_has_broken_is_shown_under_the_present_name() -> None:
+    code = Code(breaker=BREAKER)
+    broken(code)
+    with code.new():
+        assert problems() == [code.after]
+        assert gauges.read("default").breakers == [code.after]
+        shown = {each.name: each.breaker for each in overview("default").receivers}
+        assert (shown[code.after], shown[code.before]) == ("open", "closed")
+        found = receiver_report("default", code.after).gate
+        assert found is not None
+        assert found.breaker == "open"
+
+
+@pytest.mark.parametrize("aliases", ["before", "t.another before"])
+def test_what_is_broken_no_more_in_the_code_is_no_problem(aliases: str) -> None:
+    code = Code(breaker=BREAKER)
+    broken(code)
+    if aliases == "before":
+        del code.options["breaker"]
+    with code.new(aliases):
+        assert problems() == []
+        assert gauges.read("default").breakers == []
 
 
 # -- controls ---------------------------------------------------------------------

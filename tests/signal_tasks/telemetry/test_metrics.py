@@ -22,7 +22,7 @@ from django.urls import include, path
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from signal_tasks import AsyncSignal, Reject
+from signal_tasks import AsyncSignal, Breaker, Reject
 from signal_tasks.db.clock import from_now
 from signal_tasks.models import (
     Control,
@@ -216,7 +216,7 @@ def test_a_paused_receiver_is_seen(target: str, sent: Any, signal: AsyncSignal) 
 def test_breakers_and_blocked_keys_are_seen(
     signal: AsyncSignal, failing: Callable[..., None], db: None
 ) -> None:
-    failing("t.gauged", Reject("no"))
+    failing("t.gauged", Reject("no"), breaker=Breaker())
     signal.send(sender=None)
     run_pending()
     Turn.objects.create(
