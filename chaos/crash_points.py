@@ -23,7 +23,7 @@ from django.db import connection
 from chaos import journal, receiver_faults
 from chaos.hooks import Function, Target
 from signal_tasks.broker.publisher import Publisher
-from signal_tasks.db import sequences
+from signal_tasks.db import coalesce, sequences
 from signal_tasks.delivery import attempt, batch, order
 from signal_tasks.delivery.batch import Batch
 from signal_tasks.delivery.call import call
@@ -61,6 +61,12 @@ class Location:
 class CrashPoint(Enum):
     """Every crash point, in the order in which a delivery reaches them."""
 
+    MERGED = Location(
+        WEB,
+        "after",
+        Target(coalesce._Row, coalesce._Row.merge),
+        "merged into a delivery that waits, not committed",
+    )
     WRITTEN = Location(
         WEB, "after", Target(sending, write_events), "rows written, not committed"
     )

@@ -15,6 +15,7 @@ from django.dispatch import receiver
 from chaos import journal, receiver_faults, trace
 from chaos.models import Account, Effect
 from chaos.signals import (
+    coalesced,
     contended,
     counted,
     doomed,
@@ -26,7 +27,7 @@ from chaos.signals import (
     time_limited,
     workload_event,
 )
-from signal_tasks import RetryPolicy, current_delivery
+from signal_tasks import Coalesce, RetryPolicy, current_delivery
 
 #: For deliveries that have to succeed, however often processes die.
 PATIENT = RetryPolicy(max_attempts=50, backoff=0.1, factor=1.5, max_delay=1.0)
@@ -116,6 +117,19 @@ def act_when_permitted(sender: object, key: str, line: str, **_: Any) -> None:
 def permission(line: str) -> Path:
     """Return the file whose existence permits the deliveries of a line to succeed."""
     return Path(os.environ["CHAOS_FOLDER"]) / line
+
+
+def by_line(sender: object, line: str, **_: Any) -> str:
+    """Return the key under which sends are merged."""
+    return line
+
+
+@receiver(
+    coalesced, retry=PATIENT, coalesce=Coalesce(key=by_line, within=1.0, max_wait=5.0)
+)
+def act_on_newest(sender: object, line: str, number: int, **_: Any) -> None:
+    """Leave an effect that must exist exactly once for the newest of a line."""
+    leave_effect("coalesced", f"{line}-{number}")
 
 
 @receiver(instructed, retry=BRIEF)

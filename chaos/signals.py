@@ -22,5 +22,7 @@ counted = AsyncSignal()
 operated = AsyncSignal()
 #: A receiver that never succeeds.
 doomed = AsyncSignal()
+#: A receiver that coalesces: of the numbers of a line, it is to see the newest.
+coalesced = AsyncSignal()
 #: An ordered receiver, which fails until it is permitted to succeed.
 lined = AsyncSignal()
