@@ -20,6 +20,7 @@ from chaos.signals import (
     counted,
     doomed,
     instructed,
+    limited,
     lined,
     novel,
     operated,
@@ -130,6 +131,12 @@ def by_line(sender: object, line: str, **_: Any) -> str:
 def act_on_newest(sender: object, line: str, number: int, **_: Any) -> None:
     """Leave an effect that must exist exactly once for the newest of a line."""
     leave_effect("coalesced", f"{line}-{number}")
+
+
+@receiver(limited, retry=PATIENT, rate_limit="5/s")
+def act_at_a_rate(sender: object, key: str, **_: Any) -> None:
+    """Leave an effect that must exist exactly once, when the rate permits it."""
+    leave_effect("limited", key)
 
 
 @receiver(instructed, retry=BRIEF)

@@ -12,6 +12,7 @@ from chaos.faults.catalogue import Fault, add
 from chaos.merging import expect_newest, merge
 from chaos.operator import expect_exact_operations, operate
 from chaos.signals import instructed
+from chaos.steering import exceed_rate, expect_all_at_the_rate
 
 #: Something that has to happen before any process reaches a crash point, or after.
 Preparation = Callable[[Environment], None]
@@ -47,6 +48,8 @@ def _crash_before_publishing(env: Environment) -> None:
 
 PREPARATIONS: dict[CrashPoint, Preparation] = {
     CrashPoint.MERGED: merge,
+    CrashPoint.HELD: exceed_rate,
+    CrashPoint.HELD_RELEASED: exceed_rate,
     CrashPoint.RELEASING: _stop_a_busy_worker,
     CrashPoint.RELEASED: _stop_a_busy_worker,
     CrashPoint.RECOVERING: _crash_in_a_receiver,
@@ -62,6 +65,7 @@ PREPARATIONS: dict[CrashPoint, Preparation] = {
 EXPECTATIONS: dict[Preparation, Preparation] = {
     operate: expect_exact_operations,
     merge: expect_newest,
+    exceed_rate: expect_all_at_the_rate,
 }
 #: The preparation fails if the worker had just finished its work: try it again.
 TRIES = 3
