@@ -36,7 +36,7 @@ from signal_tasks.dispatch import sending
 from signal_tasks.outbox.write import write as write_events
 from signal_tasks.querysets import DeliveryQuerySet
 from signal_tasks.relay import backfilling, changes, operating, publishing
-from signal_tasks.steering import holding
+from signal_tasks.steering import breaker, holding
 from signal_tasks.steering.turns import keep_waiting
 
 WEB, WORKER = "web", "worker"
@@ -98,6 +98,12 @@ class CrashPoint(Enum):
     )
     PUBLISHED = Location(
         WEB, "after", Target(Publisher, Publisher._publish), "just published"
+    )
+    PROBED = Location(
+        WORKER,
+        "after",
+        Target(breaker, breaker._begin_probe),
+        "breaker half open for a probe, nothing claimed",
     )
     RECEIVED = Location(
         WORKER,

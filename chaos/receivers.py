@@ -19,6 +19,7 @@ from chaos.signals import (
     contended,
     counted,
     doomed,
+    guarded,
     instructed,
     limited,
     lined,
@@ -28,7 +29,7 @@ from chaos.signals import (
     time_limited,
     workload_event,
 )
-from signal_tasks import Coalesce, RetryPolicy, current_delivery
+from signal_tasks import Breaker, Coalesce, RetryPolicy, current_delivery
 
 #: For deliveries that have to succeed, however often processes die.
 PATIENT = RetryPolicy(max_attempts=50, backoff=0.1, factor=1.5, max_delay=1.0)
@@ -137,6 +138,14 @@ def act_on_newest(sender: object, line: str, number: int, **_: Any) -> None:
 def act_at_a_rate(sender: object, key: str, **_: Any) -> None:
     """Leave an effect that must exist exactly once, when the rate permits it."""
     leave_effect("limited", key)
+
+
+@receiver(guarded, retry=PATIENT, breaker=Breaker(failures=2, pause=0.3))
+def act_behind_a_breaker(sender: object, key: str, until: float, **_: Any) -> None:
+    """Leave an effect that must exist exactly once; fail until a moment of the journal."""
+    leave_effect("guarded", key)
+    if journal.now() < until:
+        raise RuntimeError("the service is away")
 
 
 @receiver(instructed, retry=BRIEF)

@@ -7,14 +7,19 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+from chaos import journal
 from chaos.environment import Environment, PromiseBroken
 from chaos.models import Effect
-from chaos.receivers import act_at_a_rate
-from chaos.signals import limited
+from chaos.receivers import act_at_a_rate, act_behind_a_breaker
+from chaos.signals import guarded, limited
+from signal_tasks import operations
 from signal_tasks.models import Delivery
 
 #: Deliveries of two seconds at the rate of their receiver: those of one may start at once.
 NUMBER = 10
+
+#: The same for a breaker, and the seconds for which its service is away.
+GUARDED, AWAY = 6, 0.5
 
 
 def exceed_rate(env: Environment) -> None:
@@ -25,6 +30,21 @@ def exceed_rate(env: Environment) -> None:
 def expect_all_at_the_rate(env: Environment) -> None:
     """Expect each of them to be run exactly once."""
     _expect_each_once(env, act_at_a_rate, "limited")
+
+
+def open_breaker(env: Environment) -> None:
+    """Send to a receiver whose service is away for longer than its breaker allows."""
+    until = journal.now() + AWAY
+    items = [{"key": key, "until": until} for key in _keys(env, GUARDED)]
+    guarded.send_many(None, items)
+
+
+def expect_all_behind_the_breaker(env: Environment) -> None:
+    """Expect each of them to be run exactly once, and the breaker to be closed."""
+    _expect_each_once(env, act_behind_a_breaker, "guarded")
+    for breaker in operations.breakers():
+        if breaker.state != "closed":
+            raise PromiseBroken(f"{breaker.receiver}: {breaker.state}, nothing waits")
 
 
 def _keys(env: Environment, number: int) -> list[str]:

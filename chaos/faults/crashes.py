@@ -12,7 +12,12 @@ from chaos.faults.catalogue import Fault, add
 from chaos.merging import expect_newest, merge
 from chaos.operator import expect_exact_operations, operate
 from chaos.signals import instructed
-from chaos.steering import exceed_rate, expect_all_at_the_rate
+from chaos.steering import (
+    exceed_rate,
+    expect_all_at_the_rate,
+    expect_all_behind_the_breaker,
+    open_breaker,
+)
 
 #: Something that has to happen before any process reaches a crash point, or after.
 Preparation = Callable[[Environment], None]
@@ -48,6 +53,7 @@ def _crash_before_publishing(env: Environment) -> None:
 
 PREPARATIONS: dict[CrashPoint, Preparation] = {
     CrashPoint.MERGED: merge,
+    CrashPoint.PROBED: open_breaker,
     CrashPoint.HELD: exceed_rate,
     CrashPoint.HELD_RELEASED: exceed_rate,
     CrashPoint.RELEASING: _stop_a_busy_worker,
@@ -66,6 +72,7 @@ EXPECTATIONS: dict[Preparation, Preparation] = {
     operate: expect_exact_operations,
     merge: expect_newest,
     exceed_rate: expect_all_at_the_rate,
+    open_breaker: expect_all_behind_the_breaker,
 }
 #: The preparation fails if the worker had just finished its work: try it again.
 TRIES = 3

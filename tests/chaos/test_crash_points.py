@@ -45,6 +45,7 @@ def test_there_is_a_crash_point_in_each_window_from_commit_to_acknowledgement() 
         "PUBLISHED",
     ]
     assert [point.name for point in CrashPoint if point.value.role == WORKER] == [
+        "PROBED",
         "RECEIVED",
         "CLAIMED",
         "IN_RECEIVER",
