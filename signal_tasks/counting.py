@@ -202,6 +202,11 @@ class Loads:
         """Return the load of a receiver."""
         return self.receivers.get(receiver, Load())
 
+    def numbers(self, name: str) -> dict[str, int]:
+        """Return one number of the loads, of the receivers of which it is not zero."""
+        found = {each: getattr(load, name) for each, load in self.receivers.items()}
+        return {each: found[each] for each in sorted(found) if found[each]}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counted:

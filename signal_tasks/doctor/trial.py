@@ -16,7 +16,7 @@ from signal_tasks.doctor import probe
 from signal_tasks.doctor.findings import Finding, ok, problem
 from signal_tasks.doctor.workers import queues_of, strangers
 from signal_tasks.error_text import line_of
-from signal_tasks.healthcheck.problems import paused
+from signal_tasks.healthcheck.waits import paused
 from signal_tasks.models import Attempt, Delivery, Event, Worker
 from signal_tasks.registry.naming import PROBE
 from signal_tasks.registry.registry import registry

@@ -20,12 +20,9 @@ from signal_tasks.db.timeouts import TooSlow, statements_within
 from signal_tasks.error_text import line_of
 from signal_tasks.health_report import HealthReport
 from signal_tasks.healthcheck.notices import notices
-from signal_tasks.healthcheck.problems import (
-    oldest_waits,
-    problems,
-    reporters,
-)
+from signal_tasks.healthcheck.problems import problems, reporters
 from signal_tasks.healthcheck.shortening import shortened
+from signal_tasks.healthcheck.waits import oldest_waits
 from signal_tasks.healthcheck.wording import clause
 from signal_tasks.models import Worker
 from signal_tasks.registry.registry import registry

@@ -5,37 +5,33 @@ Each problem says what it is about, and the command that mends it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from datetime import datetime
 
-from django.db.models import Count, Max, Q
+from django.db.models import Count, Max
 
-from signal_tasks import counting
-from signal_tasks.broker.config import celery_command, is_eager, queue_of
+from signal_tasks.broker.config import celery_command
 from signal_tasks.conf import settings
 from signal_tasks.counting import Loads
-from signal_tasks.db.clock import DatabaseNow, from_now
+from signal_tasks.db.clock import from_now
 from signal_tasks.healthcheck.problem import Kind, Problem
+from signal_tasks.healthcheck.waits import oldest_waits, overdue, unserved
 from signal_tasks.healthcheck.wording import (
     COMMAND,
     MAX_NAMES,
     clause,
     deliveries,
-    length_text,
     time_text,
 )
 from signal_tasks.models import (
     AuditEntry,
-    Control,
     Delivery,
     Gate,
     Operation,
     Worker,
 )
-from signal_tasks.registry.registry import registry
 from signal_tasks.states import OPEN, Breaker
 from signal_tasks.steering.keys import Blockade, BlockedKey, blockades
-from signal_tasks.steering.targets import EVERYTHING, names_of_signal, targets_of
 
 #: An operation that no relay has moved for so long is stuck (seconds).
 STUCK_SECONDS = 60.0
@@ -58,7 +54,7 @@ def problems(
         loads: what ``counting.loads`` returns, which pages show besides.
     """
     yield from _without_relay(database, live)
-    yield from _unserved(live, loads)
+    yield from unserved(live, loads)
     when = "in the last five minutes" if live else "before its last report"
     yield from _broker(reporters(database, live), when)
     yield from _new_dead(database)
@@ -68,37 +64,7 @@ def problems(
     yield from _stuck(database)
     if loads.has_turns:
         yield from _blocked(database)
-    yield from _overdue(oldest_waits(database, loads))
-
-
-def _overdue(waits: Mapping[str, float]) -> Iterator[Problem]:
-    """Yield a problem for each receiver that is late, the latest one first."""
-    longest = settings().MAX_PENDING_AGE
-    late = {name: wait for name, wait in waits.items() if wait > longest}
-    for name in sorted(late, key=lambda name: (-late[name], name)):
-        yield Problem(
-            kind=Kind.WAIT,
-            subject=name,
-            page=f"receivers/{name}/",
-            text=f"the oldest due delivery of {name} has waited for "
-            f"{length_text(late[name])}: are there enough workers for its queue, and "
-            "does the receiver hang?",
-        )
-
-
-def oldest_waits(database: str, loads: Loads) -> dict[str, float]:
-    """Return how long what may start and is not paused waits, by receiver (seconds)."""
-    names, signals = paused(database)
-    waits: Mapping[str, float | None] = {
-        name: load.oldest_wait for name, load in loads.receivers.items()
-    }
-    if signals:
-        waits = counting.waits_besides(database, signals)
-    return {
-        name: wait
-        for name, wait in waits.items()
-        if wait is not None and names is not None and name not in names
-    }
+    yield from overdue(oldest_waits(database, loads))
 
 
 def reporters(database: str, live: Collection[Worker]) -> Collection[Worker]:
@@ -163,7 +129,7 @@ def acknowledged_at(database: str) -> datetime | None:
 
 
 def _orphans(loads: Loads) -> Iterator[Problem]:
-    for name, number in _numbers(loads, "unserved_orphans").items():
+    for name, number in loads.numbers("unserved_orphans").items():
         yield Problem(
             kind=Kind.ORPHANS,
             subject=name,
@@ -174,14 +140,8 @@ def _orphans(loads: Loads) -> Iterator[Problem]:
         )
 
 
-def _numbers(loads: Loads, name: str) -> dict[str, int]:
-    """Return a number of the load of each receiver of which it is not zero, by name."""
-    found = {each: getattr(load, name) for each, load in loads.receivers.items()}
-    return {each: found[each] for each in sorted(found) if found[each]}
-
-
 def _parked(loads: Loads) -> Iterator[Problem]:
-    for receiver, number in _numbers(loads, "parked").items():
+    for receiver, number in loads.numbers("parked").items():
         yield Problem(
             kind=Kind.PARKED,
             subject=receiver,
@@ -256,57 +216,3 @@ def _many_blocked(blockade: Blockade) -> str:
         f"{clause(blockade.first.error)}. See each dead letter, to replay or skip it: "
         f"{COMMAND} blocked --receiver {receiver}"
     )
-
-
-def _unserved(live: Collection[Worker], loads: Loads) -> Iterator[Problem]:
-    """Yield a problem for each queue with due deliveries that no live worker consumes.
-
-    Nothing if no worker is alive, which is another problem.
-    """
-    served = {name for worker in live for name in worker.queues.splitlines()}
-    queues = {
-        name: queue
-        for receiver in registry.receivers()
-        if (queue := queue_of(receiver)) is not None and queue not in served
-        for name in receiver.names
-    }
-    if not live or not queues or is_eager():
-        return
-    every = _numbers(loads, "unserved")
-    waiting = {name: number for name, number in every.items() if name in queues}
-    for queue in sorted({queues[name] for name in waiting}):
-        here = {name: n for name, n in waiting.items() if queues[name] == queue}
-        yield Problem(
-            kind=Kind.NO_WORKER,
-            subject=queue,
-            page="workers/",
-            text=f"no live worker consumes the queue {queue!r}; due deliveries that "
-            f"wait in it: {sum(here.values())} ({', '.join(here)}). Start a worker with "
-            f"-Q {queue}, or have one consume it again: "
-            f"{celery_command()} control add_consumer {queue}",
-        )
-
-
-def paused(database: str) -> tuple[set[str] | None, list[str]]:
-    """Return the names of the paused receivers, None for all; and the paused signals.
-
-    All names of both, since rows may have former ones.
-    """
-    rows = Control.objects.using(database).filter(
-        Q(until__isnull=True) | Q(until__gt=DatabaseNow()), kind=Control.Kind.PAUSE
-    )
-    targets = set(rows.values_list("target", flat=True))
-    if EVERYTHING in targets:
-        return None, []
-    kinds = [target.partition(":")[::2] for target in targets]
-    names = {name for kind, name in kinds if kind == "receiver"}
-    for receiver in registry.receivers() if targets else ():
-        if targets & {*targets_of(receiver)}:
-            names |= {*receiver.names}
-    signals = {
-        each
-        for kind, name in kinds
-        if kind == "signal"
-        for each in names_of_signal(name)
-    }
-    return names, sorted(signals)
