@@ -102,8 +102,8 @@ def health() -> HealthReport:
     Returns:
         A dict with the counts ``pending``, ``running``, ``succeeded``, ``dead``,
         ``discarded`` and ``orphaned``, the same for each of ``receivers``,
-        ``oldest_pending_age_s`` (seconds that the oldest due delivery has waited, or
-        None), the names of ``workers``, and ``healthy``, which is true when
+        ``oldest_pending_age_s`` (seconds that the oldest due delivery has waited that
+        is neither held nor behind another of its key, or None), the names of ``workers``, and ``healthy``, which is true when
         ``problems``, a list of sentences, is empty.
     """
     from signal_tasks import healthcheck  # needs the app registry to be ready

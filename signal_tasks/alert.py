@@ -25,7 +25,7 @@ class Alert:
         kind: ``dead_letters``, ``oldest_wait``, ``no_worker``, ``broker_away``,
             ``breaker_open``, ``stuck_operation``, ``unknown_receiver``,
             ``unpublishable`` or ``blocked_key``.
-        subject: what it is about: a receiver, a queue, an operation, a key; or empty.
+        subject: what it is about: a receiver, a queue, an operation; or empty.
         database: alias of the outbox.
         text: what ``status`` says of it, with the command that mends it; of what is
             over, what was said last.

@@ -113,6 +113,23 @@ class DeliveryFenced:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CommitHookFailed:
+    """What a receiver has left to ``transaction.on_commit`` has raised.
+
+    Its delivery has succeeded, and the hook is not run again.
+
+    Attributes:
+        receiver: name of the receiver.
+        database: alias of the outbox.
+        error: what went wrong.
+    """
+
+    receiver: str
+    database: str
+    error: BaseException
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveriesReleased:
     """A worker publishes deliveries again that it did not run.
 
@@ -241,7 +258,8 @@ class AlertFailed:
     """Nobody was told of a problem over this channel; it is tried again in a minute.
 
     Attributes:
-        channel: ``email``, or the dotted path of a callable.
+        channel: ``email``, or the dotted path of a callable; empty if a relay could not
+            find out what there is to tell.
         database: alias of the outbox.
         error: what went wrong.
     """
@@ -262,6 +280,9 @@ delivery_dead = Signal()
 
 delivery_fenced = Signal()
 """Carries ``DeliveryFenced``."""
+
+commit_hook_failed = Signal()
+"""Carries ``CommitHookFailed``."""
 
 deliveries_released = Signal()
 """Carries ``DeliveriesReleased``."""

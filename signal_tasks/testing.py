@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db import connections
+from django.dispatch import Signal
 from django.test.testcases import (  # type: ignore[attr-defined]
     DatabaseOperationForbidden,
 )
@@ -23,6 +24,7 @@ from signal_tasks import codec, signals
 from signal_tasks.db.aliases import outbox_aliases
 from signal_tasks.db.clock import DatabaseNow
 from signal_tasks.delivery.message import MessageResult, process_message
+from signal_tasks.dispatch.forwarding import known_forwarded
 from signal_tasks.dispatch.signal import AsyncSignal
 from signal_tasks.models import Delivery, Event
 from signal_tasks.outbox.handles import DeliveryHandle
@@ -141,8 +143,10 @@ def _run(handle: DeliveryHandle, *, twice: bool) -> bool:
     """Run a delivery; return False if its turn has not come."""
     receiver = registry.receiver(handle.receiver)
     assert receiver is not None, handle.receiver  # noqa: S101 - _due() knows it
-    ran = _process(receiver, handle).outcomes
-    if receiver.options.ordered and not ran:
+    result = _process(receiver, handle)
+    if result.hook_errors:
+        raise result.hook_errors[0]
+    if receiver.options.ordered and not result.outcomes:
         return False
     if not twice:
         return True
@@ -189,17 +193,20 @@ def _capture(sender: AsyncSignal, details: signals.SignalSending, **_: Any) -> N
         sent.append(Sent(signal=sender, sender=details.sender, kwargs=kwargs))
 
 
-def assert_sent(signal: AsyncSignal, **subset: Any) -> Sent:
+def assert_sent(signal: Signal, **subset: Any) -> Sent:
     """Assert that ``signal`` was sent with at least these keywords; return that send.
 
     Looks at the innermost ``capture_signals()`` block, or outside of one at the
-    events in the databases, which only durable receivers leave there.
+    events in the databases, which only durable receivers leave there. Of a signal that
+    is not an ``AsyncSignal``, sends to its durable receivers are seen.
 
     Raises:
         AssertionError: it was not; with what it was sent with instead.
+        TypeError: it is no signal, or has no durable receivers that would be seen.
     """
-    sends = _captures[-1] if _captures else list(_stored(signal))
-    ours = [sent for sent in sends if sent.signal is signal]
+    seen_as = _seen(signal)
+    sends = _captures[-1] if _captures else list(_stored(seen_as))
+    ours = [sent for sent in sends if sent.signal is seen_as]
     for sent in ours:
         if all(
             key in sent.kwargs and sent.kwargs[key] == value
@@ -208,8 +215,21 @@ def assert_sent(signal: AsyncSignal, **subset: Any) -> Sent:
             return sent
     seen = "\n".join(f"  {dict(sent.kwargs)!r}" for sent in ours) or "  (not at all)"
     raise AssertionError(
-        f"{signal.name} was not sent with {subset!r}; it was sent with:\n{seen}"
+        f"{seen_as.name} was not sent with {subset!r}; it was sent with:\n{seen}"
     )
+
+
+def _seen(signal: Signal) -> AsyncSignal:
+    """Return the signal as which sends of this one are seen."""
+    if isinstance(signal, AsyncSignal):
+        return signal
+    durable = known_forwarded(signal) if isinstance(signal, Signal) else None
+    if durable is None:
+        raise TypeError(
+            f"assert_sent(): {signal!r} is no AsyncSignal, and has no durable receivers "
+            "here, so that none of its sends is seen"
+        )
+    return durable
 
 
 def _stored(signal: AsyncSignal) -> Iterator[Sent]:

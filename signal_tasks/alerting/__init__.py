@@ -13,5 +13,6 @@ than a turn, another one sends the same again: each alert is sent at least once.
 Something is due when ``due_at`` of its row has passed: first ``AFTER`` the problem was
 seen, then a ``COOLDOWN`` after the last message. What is due is told if it was not told
 before, if there is more of it than was told, or if it is over. So nothing that happens
-within a cooldown is lost, and nothing is told twice.
+within a cooldown is lost, and nothing is told twice. The row of what is over goes only
+when a cooldown has passed without the problem: what comes and goes is told no faster.
 """

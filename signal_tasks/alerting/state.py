@@ -15,7 +15,8 @@ from signal_tasks import counting
 from signal_tasks.alert import Alert, AlertOptions
 from signal_tasks.db.aliases import outbox_aliases
 from signal_tasks.db.clock import DatabaseNow, from_now
-from signal_tasks.healthcheck import live_workers
+from signal_tasks.db.timeouts import statements_within
+from signal_tasks.healthcheck import MAX_SECONDS, live_workers
 from signal_tasks.healthcheck.problem import Problem
 from signal_tasks.healthcheck.problems import problems
 from signal_tasks.models import OpenAlert
@@ -38,16 +39,25 @@ class Due:
 
 
 def look(database: str) -> Found:
-    """Return the problems of an outbox; those that are told as one are put together."""
-    live = live_workers(database)
+    """Return the problems of an outbox; those that are told as one are put together.
+
+    Raises:
+        TooSlow: a statement took longer than ``health()`` lets it.
+    """
     found: dict[str, Problem] = {}
-    for each in problems(database, live, counting.loads(database)):
+    for each in _problems(database):
         key = _key(each)
         if before := found.get(key):
             text, number = f"{before.text}\n{each.text}", before.number + 1
             each = replace(before, text=text, number=number)
         found[key] = each
     return found
+
+
+def _problems(database: str) -> list[Problem]:
+    with statements_within(MAX_SECONDS, database):
+        live = live_workers(database)
+        return list(problems(database, live, counting.loads(database)))
 
 
 def _key(problem: Problem) -> str:
@@ -96,7 +106,7 @@ def record(told: Due, options: AlertOptions, database: str) -> None:
     rows = _rows(told.row.channel, database)
     still = rows.filter(pk=row.pk, told=row.told, due_at__lte=DatabaseNow())
     if problem is None:
-        still.delete()
+        still.update(told=False, due_at=from_now(options.COOLDOWN))
         return
     still.update(
         told=True,
@@ -114,7 +124,14 @@ def _rows(channel: str, database: str) -> Any:
 
 
 def _remember(channel: str, found: Found, options: AlertOptions, database: str) -> None:
-    known = set(_rows(channel, database).values_list("key", flat=True))
+    rows = _rows(channel, database)
+    known = {row.key: row for row in rows}
+    for key in known.keys() & found.keys():
+        row, number = known[key], found[key].number
+        if row.is_over:
+            _open_again(rows.filter(pk=row.pk, told=False), options)
+        elif number < row.number:  # another one that comes then is news
+            rows.filter(pk=row.pk).update(number=number)
     new = [
         OpenAlert(
             channel=channel,
@@ -127,8 +144,14 @@ def _remember(channel: str, found: Found, options: AlertOptions, database: str) 
         if key not in known
     ]
     if new:
-        rows = OpenAlert.objects.using(database)
-        rows.bulk_create(new, ignore_conflicts=True)
+        OpenAlert.objects.using(database).bulk_create(new, ignore_conflicts=True)
+
+
+def _open_again(row: Any, options: AlertOptions) -> None:
+    """Have it told as a new one, and not before its cooldown is over."""
+    due_at = from_now(options.AFTER)
+    row.filter(due_at__lt=due_at).update(due_at=due_at)
+    row.update(text="", since=DatabaseNow())
 
 
 def _is_news(problem: Problem, row: OpenAlert) -> bool:

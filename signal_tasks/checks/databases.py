@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from django.apps import apps
 from django.core import checks
-from django.db import connections
+from django.db import connections, router
 
 from signal_tasks.checks.messages import Messages
 from signal_tasks.db.aliases import outbox_aliases
@@ -11,6 +12,8 @@ from signal_tasks.db.aliases import outbox_aliases
 SERVERS = ("postgresql", "mysql")
 #: Names of the one zone whose times are the database's own.
 UTC = ("UTC", "Etc/UTC")
+#: How often a router is asked for a database to read from.
+ASKED = 20
 
 
 def times_are_stored_in_utc() -> Messages:
@@ -80,9 +83,28 @@ def sqlite_can_share() -> Messages:
             )
 
 
+def replicas_hold_no_outbox() -> Messages:
+    """W016: what a replica had when it was late would be read back from there."""
+    event_model = apps.get_model("signal_tasks", "Event")
+    primary = router.db_for_write(event_model)
+    # A router may choose one of several replicas at random.
+    read_from = {router.db_for_read(event_model) for _ in range(ASKED)}
+    for alias in sorted(read_from - {primary}):
+        if alias in outbox_aliases():
+            yield checks.Warning(
+                f"The database {alias!r} looks like a replica, since the routers name it "
+                f"for reading events and {primary!r} for writing them, and it counts as "
+                "one that holds an outbox: workers would try to write to it.",
+                hint="List the databases to which transactions are written in "
+                "SIGNAL_TASKS['DATABASES'].",
+                id="signal_tasks.W016",
+            )
+
+
 ALL = (
     times_are_stored_in_utc,
     connections_are_reused,
     connections_are_checked,
     sqlite_can_share,
+    replicas_hold_no_outbox,
 )

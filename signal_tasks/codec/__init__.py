@@ -9,7 +9,16 @@ from __future__ import annotations
 
 from signal_tasks.codec.custom import register_type
 from signal_tasks.codec.payload import Payload, decode, encode
+from signal_tasks.codec.protocols import Rows
 from signal_tasks.codec.snapshots import Snapshot
 from signal_tasks.codec.writer import can_travel
 
-__all__ = ["Payload", "Snapshot", "can_travel", "decode", "encode", "register_type"]
+__all__ = [
+    "Payload",
+    "Rows",
+    "Snapshot",
+    "can_travel",
+    "decode",
+    "encode",
+    "register_type",
+]

@@ -2,18 +2,28 @@
 
 Enum members, dataclass instances and named tuples carry the name of their class. The
 name is checked at send: it has to lead back to the class, so that a worker finds it.
+
+# Note [State]
+An instance carries its declared fields, and besides them the rest of its state, if
+there is any: what ``__post_init__`` or the ``__init__`` of a subclass has set. Left out
+is what is no data: values that a ``cached_property`` keeps, and names with two
+underscores on both sides, which belong to Python and to packages.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import MISSING, Field, fields, is_dataclass
 from enum import Enum, Flag
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from importlib import import_module
+from inspect import getattr_static
 from operator import attrgetter
 from typing import Any
+
+from django.utils.functional import cached_property as django_cached_property
 
 from signal_tasks.codec.protocols import Read, Reader, Write, Writer
 from signal_tasks.codec.refusal import BUILTINS, Refused, title
@@ -99,8 +109,10 @@ def write_dataclass(value: Any, writer: Writer) -> object:
     """Write the class of a dataclass instance and the fields that are set."""
     kind: Any = type(value)
     refuse_builtin(kind, "dataclass")
-    names = [field.name for field in fields(kind) if hasattr(value, field.name)]
-    return {"$dataclass": [name_of(kind), write_fields(value, names, writer)]}
+    known = [field.name for field in fields(kind)]
+    names = [name for name in known if hasattr(value, name)]
+    written = write_fields(value, names, writer)
+    return {"$dataclass": [name_of(kind), written, *write_rest(value, known, writer)]}
 
 
 def refuse_builtin(kind: type, what: str) -> None:
@@ -112,7 +124,8 @@ def refuse_builtin(kind: type, what: str) -> None:
 def write_namedtuple(value: Any, writer: Writer) -> object:
     """Write the class of a named tuple, and its values by name."""
     kind: Any = type(value)
-    return {"$namedtuple": [name_of(kind), write_fields(value, value._fields, writer)]}
+    written = write_fields(value, value._fields, writer)
+    return {"$namedtuple": [name_of(kind), written, *write_rest(value, (), writer)]}
 
 
 def write_fields(value: Any, names: Iterable[str], writer: Writer) -> dict[str, object]:
@@ -123,12 +136,41 @@ def write_fields(value: Any, names: Iterable[str], writer: Writer) -> dict[str, 
     return dict(zip(names, written, strict=True))
 
 
+def write_rest(
+    value: object, known: Collection[str], writer: Writer
+) -> list[dict[str, object]]:
+    """Write what is set besides the known names; nothing if that is all: Note [State].
+
+    For attributes in slots, ``known`` has to name those that are no data.
+    """
+    state: Any = object.__getstate__(value)
+    in_dict, in_slots = state if type(state) is tuple else (state, None)
+    rest = {**(in_dict or {}), **(in_slots or {})}
+    names = [name for name in rest if name not in known and _is_data(value, name)]
+    return [write_fields(value, names, writer)] if names else []
+
+
+def _is_data(value: object, name: str) -> bool:
+    if name.startswith("__") and name.endswith("__"):
+        return False
+    keeper = getattr_static(type(value), name, None)
+    return not isinstance(keeper, cached_property | django_cached_property)
+
+
+def set_rest(made: object, rest: list[dict[str, object]]) -> None:
+    """Set what ``write_rest`` wrote; drop what the class has no place for any more."""
+    for values in rest:
+        for name, value in values.items():
+            with suppress(AttributeError):
+                object.__setattr__(made, name, value)
+
+
 def read_dataclass(data: list[Any], reader: Reader) -> object:
     """Read a dataclass instance in the state it had; run no ``__init__``.
 
     A field that is new in the class takes its default; one that is gone is dropped.
     """
-    name, values = data
+    name, values, *rest = data
     kind = class_of(name)
     known, made = fields(kind), object.__new__(kind)
     for field in known:
@@ -136,6 +178,7 @@ def read_dataclass(data: list[Any], reader: Reader) -> object:
         value = _default(field) if value is MISSING else value
         if value is not MISSING:
             object.__setattr__(made, field.name, value)
+    set_rest(made, rest)
     return made
 
 
@@ -149,10 +192,14 @@ def _default(field: Field[Any]) -> object:
 
 def read_namedtuple(data: list[Any], reader: Reader) -> tuple[Any, ...]:
     """Read a named tuple; a field that is new in the class takes its default."""
-    name, values = data
+    name, values, *rest = data
     kind = class_of(name, tuple)
     known: Mapping[str, Any] = {**kind._field_defaults, **values}
-    return tuple.__new__(kind, [known[field] for field in kind._fields])
+    made: tuple[Any, ...] = tuple.__new__(
+        kind, [known[field] for field in kind._fields]
+    )
+    set_rest(made, rest)
+    return made
 
 
 READERS: dict[str, Read] = {

@@ -1,4 +1,13 @@
-"""Django's own values: models, their instances, users and lazy objects."""
+"""Django's own values: models, their instances, users and lazy objects.
+
+# Note [Home]
+An instance is written with the alias of the database that its row belongs to, from
+which a receiver reads whatever it has to read. That is the one that the instance was
+loaded from or saved to, if that is one of the ``databases``, which are written to: the
+routers of a project may name another one for all writes. Any other may be a replica,
+which may be late, so there the routers say where the row is written; without routers
+that is where it came from.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +31,7 @@ from signal_tasks.exceptions import DecodeError, MissingInstance
 def writer_for(kind: type) -> Write | None:
     """Return the function that writes values of this class, if it is Django's."""
     if issubclass(kind, Model):
-        return write_reference
+        return write_instance
     if issubclass(kind, ModelBase):
         return write_model
     if issubclass(kind, LazyObject):
@@ -89,20 +98,42 @@ def read_model(data: str, reader: Reader) -> type[Model]:
     return apps.get_model(data)
 
 
-def write_reference(value: Model, writer: Writer) -> object:
-    """Write the model and key of an instance, and the database to read it from.
+def write_instance(value: Model, writer: Writer) -> object:
+    """Write an instance in the form that the sender has chosen for all of them."""
+    write = write_state if writer.rows.snapshot else write_reference
+    return write(value, writer)
 
-    That is the database to which it would be written, since a replica may be late.
-    """
+
+def home_of(value: Model, writer: Writer) -> str:
+    """Return the alias of the database that a row belongs to: Note [Home]."""
+    database = value._state.db
+    if database is not None and database in writer.rows.databases:
+        return database
+    return router.db_for_write(type(value), instance=value)
+
+
+def write_state(value: Model, writer: Writer) -> object:
+    """Write the loaded fields of an instance; deferred ones stay deferred."""
+    state, loaded = value._state, value.__dict__
+    fields = [f for f in value._meta.concrete_fields if f.attname in loaded]
+    values = [column(value, f, loaded[f.attname]) for f in fields]
+    written = writer.write_each(value, values, lambda i: f".{fields[i].attname}")
+    data = {f.attname: part for f, part in zip(fields, written, strict=True)}
+    database = home_of(value, writer) if state.db else None
+    return {"$snapshot": [label_of(type(value)), database, state.adding, data]}
+
+
+def write_reference(value: Model, writer: Writer) -> object:
+    """Write the model and key of an instance, and the database to read it from."""
     model, pk = type(value), value.pk
     if value._state.adding or pk is None or (type(pk) is tuple and None in pk):
         raise Refused(
             f"this {title(model)} has not been saved (or was deleted); save it first, "
             "or wrap it in signal_tasks.Snapshot() to send it as it is"
         )
-    database = router.db_for_write(model, instance=value)
     key = pk if type(pk) in SIMPLE else column(value, model._meta.pk, pk)
-    return {"$instance": [label_of(model), writer.write_at(".pk", key), database]}
+    written = writer.write_at(".pk", key)
+    return {"$instance": [label_of(model), written, home_of(value, writer)]}
 
 
 def read_reference(data: list[Any], reader: Reader) -> Model | None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from signal_tasks.codec.containers import is_plain
-from signal_tasks.codec.protocols import OnMissing, Writer
+from signal_tasks.codec.protocols import OnMissing, Rows, Writer
 from signal_tasks.codec.reader import PayloadReader
 from signal_tasks.codec.refusal import DATA_ERRORS, Refused, TooLarge, shortened
 from signal_tasks.codec.writer import PayloadWriter
@@ -20,6 +20,9 @@ VERSION = 1
 #: stored; see ``redaction``.
 SENDER, SENSITIVE = "sender", "sensitive"
 STACK = "the values are nested too deeply for what is left of the call stack"
+
+#: The form of model instances if the sender names none.
+BY_REFERENCE = Rows()
 
 # The version stands first, so that it is checked before the rest is read.
 _VERSION = re.compile(r'\{"v":(\d{1,9}),')
@@ -50,6 +53,7 @@ def encode(
     *,
     max_bytes: int,
     sensitive: Collection[str] = (),
+    rows: Rows = BY_REFERENCE,
 ) -> str:
     """Return the payload as ASCII text; it names the sensitive arguments.
 
@@ -61,7 +65,8 @@ def encode(
         PayloadError: a value cannot travel.
     """
     try:
-        return _encode(PayloadWriter(max_bytes), sender, kwargs, max_bytes, sensitive)
+        writer = PayloadWriter(max_bytes, rows)
+        return _encode(writer, sender, kwargs, max_bytes, sensitive)
     except Refused as refused:
         raise PayloadError(
             signal_name,

@@ -7,6 +7,7 @@ need not import the two classes that call them.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeAlias
 
 from django.db.models import Model
@@ -14,10 +15,23 @@ from django.db.models import Model
 OnMissing: TypeAlias = Literal["reject", "skip", "none"]
 
 
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The form in which model instances travel.
+
+    ``databases`` are the aliases of databases that are written to: no replica is one of
+    them. With ``snapshot`` each instance travels as it is, not by reference.
+    """
+
+    databases: Collection[str] = ()
+    snapshot: bool = False
+
+
 class Writer(Protocol):
     """The parts of a ``PayloadWriter`` that functions of type ``Write`` use."""
 
     left: int
+    rows: Rows
 
     def write(self, value: object) -> object:
         """Return the value in a form that JSON can hold."""

@@ -1,4 +1,8 @@
-"""Scalars of numpy, ranges of psycopg, and money of py-moneyed and django-money."""
+"""Scalars of numpy, ranges of psycopg, money of py-moneyed and django-money.
+
+Also the two classes that freezegun puts in the place of Python's while time stands
+still: their values are dates and datetimes, and arrive as such.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ from functools import partial
 from typing import Any
 
 from signal_tasks.codec.classes import name_of
+from signal_tasks.codec.dates import write_date, write_datetime
 from signal_tasks.codec.externals import External, derived_class, is_a
 from signal_tasks.codec.protocols import Read, Reader, Write, Writer
 from signal_tasks.codec.refusal import Refused, title
@@ -26,10 +31,17 @@ MONEY = {
 CURRENCY = External("moneyed", "Currency")
 GET_CURRENCY = External("moneyed", "get_currency")
 NO_CURRENCY = External("moneyed", "CurrencyDoesNotExist")
+FROZEN: dict[External, Write] = {
+    External("freezegun.api", "FakeDatetime"): write_datetime,
+    External("freezegun.api", "FakeDate"): write_date,
+}
 
 
 def writer_for(kind: type) -> Write | None:
     """Return the function that writes values of this class, if it is one of these."""
+    for frozen, write in FROZEN.items():
+        if kind is frozen.imported():
+            return write
     for package, money in MONEY.items():
         if kind is money.imported():
             return partial(write_money, package)

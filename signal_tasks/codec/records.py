@@ -1,16 +1,24 @@
 """Instances of attrs classes, pydantic models and msgspec Structs.
 
-Each is written as the name of its class and its fields, and arrives in the state it
-had, as a dataclass does: no converter, validator or ``__init__`` runs again, except
+Each is written as the name of its class, its fields and the rest of its state (Note
+[State]), and arrives in the state it had, as a dataclass does: no converter, validator or ``__init__`` runs again, except
 where it is said. A field that is new in the class takes its default; one that is gone
 is dropped.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
-from signal_tasks.codec.classes import class_of, name_of, refuse_builtin, write_fields
+from signal_tasks.codec.classes import (
+    class_of,
+    name_of,
+    refuse_builtin,
+    set_rest,
+    write_fields,
+    write_rest,
+)
 from signal_tasks.codec.externals import External, derived_class, is_a
 from signal_tasks.codec.protocols import Read, Reader, Write, Writer
 
@@ -47,12 +55,20 @@ def write_attrs(value: Any, writer: Writer) -> object:
     names = [field.name for field in kind.__attrs_attrs__]
     set_ = [name for name in names if hasattr(value, name)]
     fields = write_fields(value, set_, writer)
-    return {"$attrs": [name_of(kind), fields, hasattr(value, _CACHED_HASH)]}
+    rest = write_rest(value, {*names, _CACHED_HASH, *_attrs_slots(kind)}, writer)
+    return {"$attrs": [name_of(kind), fields, hasattr(value, _CACHED_HASH), *rest]}
+
+
+def _attrs_slots(kind: type) -> Iterator[str]:
+    """Yield the slots that attrs has made: for fields, and for what is no data."""
+    for base in kind.__mro__:
+        if "__attrs_attrs__" in vars(base):
+            yield from getattr(base, "__slots__", ())
 
 
 def read_attrs(data: list[Any], reader: Reader) -> object:
     """Read an attrs instance; a new attribute takes its default."""
-    name, values, caches_hash = data
+    name, values, caches_hash, *rest = data
     kind = class_of(name)
     made = object.__new__(kind)
     if caches_hash:
@@ -65,6 +81,7 @@ def read_attrs(data: list[Any], reader: Reader) -> object:
         else:
             continue
         object.__setattr__(made, field.name, value)
+    set_rest(made, rest)
     return made
 
 
@@ -115,7 +132,8 @@ def write_struct(value: Any, writer: Writer) -> object:
     """Write the class of a msgspec Struct, and its fields."""
     kind: Any = type(value)
     names = kind.__struct_fields__
-    return {"$struct": [name_of(kind), write_fields(value, names, writer)]}
+    fields = write_fields(value, names, writer)
+    return {"$struct": [name_of(kind), fields, *write_rest(value, names, writer)]}
 
 
 def read_struct(data: list[Any], reader: Reader) -> object:
@@ -124,12 +142,14 @@ def read_struct(data: list[Any], reader: Reader) -> object:
     Its constructor and ``__post_init__`` run, since msgspec has no other way to make
     one; the fields are then set to what they were.
     """
-    name, values = data
+    name, values, *rest = data
     kind = derived_class(name, STRUCT)
     known = {key: values[key] for key in kind.__struct_fields__ if key in values}
     made = kind(**known)
     for key, value in known.items():
         FORCE_SETATTR.load()(made, key, value)
+    for others in rest:
+        getattr(made, "__dict__", {}).update(others)
     return made
 
 

@@ -9,8 +9,7 @@ from django.apps import apps
 from django.db.models import Model
 from django.utils.functional import LazyObject
 
-from signal_tasks.codec.fields import column, label_of
-from signal_tasks.codec.instances import unwrapped
+from signal_tasks.codec.instances import unwrapped, write_state
 from signal_tasks.codec.protocols import Read, Reader, Write, Writer
 
 
@@ -34,14 +33,8 @@ class Snapshot:
 
 
 def write_snapshot(value: Snapshot, writer: Writer) -> object:
-    """Write the loaded fields of an instance; deferred ones stay deferred."""
-    instance = value.instance
-    state, loaded = instance._state, instance.__dict__
-    fields = [f for f in instance._meta.concrete_fields if f.attname in loaded]
-    values = [column(instance, f, loaded[f.attname]) for f in fields]
-    written = writer.write_each(instance, values, lambda i: f".{fields[i].attname}")
-    data = {f.attname: part for f, part in zip(fields, written, strict=True)}
-    return {"$snapshot": [label_of(type(instance)), state.db, state.adding, data]}
+    """Write the instance that is wrapped, as it is."""
+    return write_state(value.instance, writer)
 
 
 def read_snapshot(data: list[Any], reader: Reader) -> Model:

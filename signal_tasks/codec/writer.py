@@ -17,7 +17,7 @@ from signal_tasks.codec import (
     scalars,
     snapshots,
 )
-from signal_tasks.codec.protocols import Write
+from signal_tasks.codec.protocols import Rows, Write
 from signal_tasks.codec.refusal import Refused, TooLarge, unknown
 
 MAX_DEPTH = 100
@@ -68,11 +68,12 @@ class PayloadWriter:
     shared so often that it would become so, is refused early.
     """
 
-    __slots__ = ("_limit", "_open", "left")
+    __slots__ = ("_limit", "_open", "left", "rows")
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, rows: Rows) -> None:
         self._limit = limit
         self.left = limit
+        self.rows = rows
         self._open: set[int] = set()
 
     def write(self, value: object) -> object:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from django.core.management.base import CommandError
+from django.db import Error
 from django.utils import timezone
 
 from signal_tasks.alert import Alert, AlertOptions
@@ -18,17 +19,27 @@ from signal_tasks.commands.output import Output, count
 from signal_tasks.commands.verb import Given, verb
 from signal_tasks.conf import settings
 from signal_tasks.db.aliases import outbox_aliases
+from signal_tasks.db.timeouts import TooSlow
 from signal_tasks.error_text import line_of
 from signal_tasks.models import OpenAlert
 
 
 @dataclass(slots=True)
 class Result:
-    """The problems that were found, and the messages that went out about them."""
+    """The problems that were found, and the messages that went out about them.
+
+    ``unread`` are outboxes that could not be looked at.
+    """
 
     problems: list[dict[str, Any]] = field(default_factory=list)
     told: list[dict[str, Any]] = field(default_factory=list)
     failed: list[dict[str, str]] = field(default_factory=list)
+    unread: list[dict[str, str]] = field(default_factory=list)
+
+    @property
+    def is_well(self) -> bool:
+        """True if nothing is wrong, as far as anybody can see."""
+        return not (self.problems or self.failed or self.unread)
 
     def add(self, sending: Sending) -> None:
         """Add what came of a channel."""
@@ -63,12 +74,15 @@ def alerts(out: Output, given: Given) -> None:
         _try(options, result)
     else:
         for database in outbox_aliases():
-            _run(options, database, result)
+            try:
+                _run(options, database, result)
+            except (Error, TooSlow) as error:
+                result.unread.append({"database": database, "error": line_of(error)})
     if given["json"]:
         out.json(asdict(result))
     else:
         _print(out, result)
-    if result.problems or result.failed:
+    if not result.is_well:
         raise SystemExit(1)
 
 
@@ -116,6 +130,8 @@ def _print(out: Output, result: Result) -> None:
         )
     for each in result.failed:
         out.warn(f"could not tell {each['channel']}: {each['error']}")
+    for each in result.unread:
+        out.warn(f"could not look at {each['database']!r}: {each['error']}")
     out.say(
         f"{count(len(result.problems), 'problem', 'problems')}, "
         f"{count(len(result.told), 'message', 'messages')} sent"

@@ -28,8 +28,10 @@ def relay(out: Output, given: Given) -> None:
     """Run a relay until SIGTERM, or for one pass."""
     running = Relay(f"relay@{socket.gethostname()}")
     if given["once"]:
-        _say(out, running.run_once(), as_json=given["json"])
+        with recording.started():
+            results = running.run_once()
         running.close()
+        _say(out, results, as_json=given["json"])
         return
     recording.start()
     stop = threading.Event()

@@ -1,4 +1,4 @@
-"""Report dead letters to Sentry: one issue for each receiver and error.
+"""Report dead letters to Sentry, and hooks that failed: an issue for each receiver and error.
 
 Add ``SignalTasksIntegration()`` to the ``integrations`` of ``sentry_sdk.init()``; needs
 the extra ``sentry``. What Sentry's integrations of Celery and ``logging`` would report
@@ -52,6 +52,7 @@ class SignalTasksIntegration(Integration):
         for signal, listener in (
             (signals.attempt_finished, _attempt_finished),
             (signals.delivery_dead, _delivery_dead),
+            (signals.commit_hook_failed, _commit_hook_failed),
         ):
             signal.connect(
                 listener, dispatch_uid=f"signal_tasks.sentry{listener.__name__}"
@@ -104,6 +105,25 @@ def _delivery_dead(details: signals.DeliveryDead, **_: object) -> None:
             "fingerprint": ["signal_tasks", details.receiver, str(details.reason)],
         }
         _capture(event, details, {"attempt": str(details.attempt)})
+
+
+def _commit_hook_failed(details: signals.CommitHookFailed, **_: object) -> None:
+    """Report a hook, without local variables: any of them may be sensitive."""
+    client = sentry_sdk.get_client()
+    if client.get_integration(SignalTasksIntegration) is None:
+        return
+    event, hint = event_from_exception(
+        details.error,
+        client_options={**client.options, "include_local_variables": False},
+        mechanism={"type": "signal_tasks", "handled": True},
+    )
+    found = fingerprint(details.receiver, details.error)
+    event["level"] = "error"
+    event["fingerprint"] = ["signal_tasks", details.receiver, "hook", found.value]
+    event["transaction"] = details.receiver
+    event["logger"] = "signal_tasks"
+    event["tags"] = {"receiver": details.receiver}
+    sentry_sdk.capture_event(event, hint=hint)
 
 
 def _capture(

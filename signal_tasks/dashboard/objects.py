@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from django.apps import apps
+from django.contrib.admin.utils import quote
 from django.http import HttpRequest
 from django.urls import NoReverseMatch, reverse
 
@@ -26,7 +27,7 @@ def page_of(request: HttpRequest, model: str, pk: object) -> str:
     try:
         meta = apps.get_model(model)._meta
         path = f"admin:{meta.app_label}_{meta.model_name}_change"
-        address = reverse(path, args=[pk])
+        address = reverse(path, args=[quote(str(pk))])
     except (LookupError, ValueError, NoReverseMatch):
         return ""
     sees = request.user.has_perm(f"{meta.app_label}.view_{meta.model_name}")

@@ -19,9 +19,21 @@ from django.db.models.functions import Now
 
 from signal_tasks.validation import MAX_SECONDS
 
+#: SQLite has milliseconds, and compares times as texts. Django writes six digits, or none
+#: where they are all zero: a time of another form would be another time.
+SQLITE_NOW = (
+    "REPLACE(STRFTIME('%%%%Y-%%%%m-%%%%d %%%%H:%%%%M:%%%%f000', 'NOW'), '.000000', '')"
+)
+
 
 class DatabaseNow(Now):
-    """``Now()``, in UTC on MySQL too, whose sessions keep the server's zone."""
+    """``Now()``, in UTC on MySQL too, and on SQLite in the form of Django's own times.
+
+    MySQL's sessions keep the zone of the server.
+    """
+
+    def as_sqlite(self, compiler: Any, connection: Any, **extra: Any) -> Any:
+        return self.as_sql(compiler, connection, template=SQLITE_NOW, **extra)
 
     def as_mysql(self, compiler: Any, connection: Any, **extra: Any) -> Any:
         return self.as_sql(compiler, connection, template="UTC_TIMESTAMP(6)", **extra)

@@ -15,6 +15,12 @@ Each merge leaves an old version of the delivery behind, which PostgreSQL cannot
 before the transaction ends: by its id it is found among all of them. So a transaction
 that sends thousands of times remembers where the newest version is. What it remembers
 may be wrong, after a rollback say: then nothing is found there.
+
+# Note [Left events]
+An event that no delivery has is deleted. It is locked before it is looked for among the
+deliveries: a backfill that is giving it a delivery has locked it, and nobody sees that
+delivery before the backfill commits. A sender does not wait for such a lock, nor for
+another sender that deletes; it looks again after its commit, and waits then.
 """
 
 from __future__ import annotations
@@ -69,6 +75,7 @@ START = (
     "merged) VALUES (%s, %s, %s, 'pending', '', 1, 0, 0, {due}, {due}, 0, FALSE, "
     "FALSE, %s)"
 )
+LOCK_EVENTS = "SELECT id FROM signal_tasks_event WHERE id IN ({ids}) ORDER BY id"
 USED = "SELECT event_id FROM signal_tasks_delivery WHERE event_id IN ({ids})"
 DELETE = "DELETE FROM signal_tasks_event WHERE id IN ({ids})"
 #: What follows CREATE when the row is there.
@@ -118,19 +125,45 @@ def merge(send: Send, *, database: str) -> Merged:
     return Merged(send.delivery_id, None)
 
 
-def delete_left(ids: Collection[uuid.UUID], *, database: str) -> int:
-    """Delete those of the events that have no delivery any more; return their number.
+class Left(NamedTuple):
+    """Events that are still there: ``used`` by deliveries, or ``locked`` by others."""
 
-    A delivery that another transaction has taken from its event is still seen here.
-    Two statements: in one, MariaDB would lock the deliveries that it looks at.
+    used: set[uuid.UUID]
+    locked: set[uuid.UUID]
+
+
+def delete_left(
+    ids: Collection[uuid.UUID], *, database: str, waits: bool = False
+) -> Left:
+    """Delete those of the events that have no delivery any more; return the others.
+
+    In the transaction that is open: Note [Left events]. A delivery that another
+    transaction has taken from its event is still seen here. Two statements look and
+    delete: in one, MariaDB would lock the deliveries that it looks at.
     """
     native = connections[database].features.has_native_uuid_field
     with connections[database].cursor() as cursor:
-        cursor.execute(*_for_ids(USED, ids, native=native))
-        unused = set(ids) - {uuid.UUID(str(row[0])) for row in cursor.fetchall()}
-        if unused:
+
+        def found(sql: str, ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
+            cursor.execute(*_for_ids(sql, ids, native=native))
+            return {uuid.UUID(str(row[0])) for row in cursor.fetchall()}
+
+        ours = set(ids)
+        if lock := _lock_clause(database, waits=waits):
+            ours = found(LOCK_EVENTS + lock, ids)
+        used = found(USED, ours) if ours else set()
+        if unused := ours - used:
             cursor.execute(*_for_ids(DELETE, unused, native=native))
-    return len(unused)
+    return Left(used, set(ids) - ours)
+
+
+def _lock_clause(database: str, *, waits: bool) -> str:
+    """Return how to lock rows; nothing on SQLite, which has one writer at a time."""
+    features = connections[database].features
+    if not features.has_select_for_update:
+        return ""
+    skips = features.has_select_for_update_skip_locked and not waits
+    return " FOR UPDATE SKIP LOCKED" if skips else " FOR UPDATE"
 
 
 def _for_ids(
@@ -208,13 +241,10 @@ class _Row:
         return uuid.UUID(str(row[0]))
 
     def _lock(self, delivery_id: uuid.UUID, place: str | None) -> Any:
-        features = self.connection.features
         known = PLACE if self.connection.vendor == "postgresql" else NO_PLACE
         at, params = self._at(delivery_id, place)
         sql = LOCK.format(place=known, at=at, open=OPEN)
-        if features.has_select_for_update:
-            skip = features.has_select_for_update_skip_locked
-            sql += " FOR UPDATE SKIP LOCKED" if skip else " FOR UPDATE"
+        sql += _lock_clause(self.database, waits=False)
         return self._execute(sql, *params).fetchone()
 
     def _at(

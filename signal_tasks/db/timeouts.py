@@ -17,8 +17,8 @@ class TooSlow(Exception):
 def statements_within(seconds: float, database: str) -> Iterator[None]:
     """Stop each statement in the block that takes longer; read only in it.
 
-    The block is a transaction, or a savepoint of the caller's, whose own limit holds
-    again afterwards. SQLite knows no such limit.
+    The block is a transaction, or a savepoint of the caller's, whose own limit, or that
+    of the session, holds again afterwards. SQLite knows no such limit.
 
     Raises:
         TooSlow: a statement was stopped.
@@ -52,8 +52,9 @@ def _limit(connection: Any, seconds: float, *, is_nested: bool) -> str:
         name, value = "max_execution_time", str(milliseconds)
         if connection.mysql_is_mariadb:
             name, value = "max_statement_time", str(seconds)
-        cursor.execute(f"SET SESSION {name} = {value}")
-    return f"SET SESSION {name} = DEFAULT"
+        before = f"@signal_tasks_limit_{len(connection.savepoint_ids)}"
+        cursor.execute(f"SET {before} = @@SESSION.{name}, SESSION {name} = {value}")
+    return f"SET SESSION {name} = {before}"
 
 
 def _limit_here(cursor: Any, milliseconds: int, *, is_nested: bool) -> str:

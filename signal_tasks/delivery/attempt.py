@@ -28,7 +28,9 @@ from signal_tasks.delivery.interrupt import (
     STOPS,
     HardLimitReached,
     ReleaseRequested,
+    correct_running,
     is_from_outside,
+    running,
 )
 from signal_tasks.delivery.leftovers import Watch
 from signal_tasks.delivery.outcome import Outcome
@@ -88,9 +90,11 @@ def _error_of(job: Job) -> BaseException | None:
     The boundary of the receiver: whatever it raises is its failure, recorded with its
     traceback. ``sys.exit()`` in a receiver is no reason to end a worker.
     """
+    around = running()
     try:
         call(job)
     except BaseException as error:  # noqa: BLE001
+        correct_running(around)
         return error
     return None
 

@@ -25,6 +25,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from django.db import Error, connections, transaction
 
@@ -32,6 +33,7 @@ from signal_tasks import signals
 from signal_tasks.conf import settings
 from signal_tasks.db.errors import Fault, fault_of
 from signal_tasks.db.session import drop
+from signal_tasks.delivery import hooks
 from signal_tasks.delivery.attempt import (
     TransactionLost,
     attempt,
@@ -67,14 +69,15 @@ class BatchResult:
     """The result of a batch: what is written, and what was not run.
 
     ``behind`` are those that may not run yet, because one that comes before them in
-    their sequence has not succeeded. ``error`` is what has to be raised once the rest is
-    released.
+    their sequence has not succeeded. ``hook_errors`` are those of Note [Hooks].
+    ``error`` is what has to be raised once the rest is released.
     """
 
     outcomes: list[Outcome] = field(default_factory=list)
     fenced: int = 0
     not_run: deque[Job] = field(default_factory=deque)
     behind: list[Job] = field(default_factory=list)
+    hook_errors: list[BaseException] = field(default_factory=list)
     error: BaseException | None = None
 
 
@@ -89,6 +92,7 @@ class Batch:
         self._is_probe = any(job.claimed.probe for job in jobs)
         self._result = BatchResult(not_run=self._jobs)
         self._turns = Turns()
+        self._hooks: Sequence[Any] = ()  # of the transaction that was committed last
 
     def run(self, *, until: float, started: bool) -> BatchResult:
         """Run deliveries until all are done, the time is up or the process must stop.
@@ -185,7 +189,7 @@ class Batch:
         else:
             if intact:
                 self._size.savepoints_for = max(self._size.savepoints_for - 1, 0)
-                self._written(outcomes)
+                self._committed(outcomes)
             else:
                 self._rolled_back(ran, outcomes)
 
@@ -196,6 +200,7 @@ class Batch:
             intact = self._fill(ran, outcomes, run, settings().GROUP_SECONDS)
             if intact:
                 outcomes[:] = write(outcomes, self._held(outcomes))
+                self._hooks = hooks.take(self._database)
             else:
                 transaction.set_rollback(True, using=self._database)
         return intact
@@ -296,7 +301,7 @@ class Batch:
             self._drop_connection()
             jobs.appendleft(job)
         elif outcome.succeeded:
-            self._written([outcome])
+            self._committed([outcome])
         else:
             self._turns.stop_at(job)
             if outcome.spoilt:
@@ -322,6 +327,7 @@ class Batch:
             outcome = attempt_in_transaction(job)
             if outcome is not None and outcome.succeeded:
                 (outcome,) = write([outcome], self._held([outcome]))
+                self._hooks = hooks.take(self._database)
             else:
                 transaction.set_rollback(True, using=self._database)
         return outcome
@@ -337,6 +343,13 @@ class Batch:
             self._fenced(job)
         else:
             self._written([written])
+
+    def _committed(self, outcomes: Sequence[Outcome]) -> None:
+        """Tell outcomes of a transaction that is committed, then run its hooks."""
+        self._written(outcomes)
+        if self._hooks:
+            name, database = self._receiver.name, self._database
+            self._result.hook_errors += hooks.run(self._hooks, name, database)
 
     def _written(self, outcomes: Sequence[Outcome]) -> None:
         self._result.outcomes.extend(outcomes)

@@ -55,6 +55,22 @@ class _Interruptible:
 interruptible = _Interruptible()
 
 
+def running() -> int:
+    """Return how many receivers run in this thread."""
+    return _running.get(threading.get_ident(), 0)
+
+
+def correct_running(number: int) -> None:
+    """Set how many receivers run in this thread, where that has gone wrong.
+
+    A time limit may strike in the moment in which the end of a receiver is counted.
+    """
+    if number:
+        _running[threading.get_ident()] = number
+    else:
+        _running.pop(threading.get_ident(), None)
+
+
 def in_receiver(thread: int | None = None) -> bool:
     """Return True while a receiver is running in a thread: by default, in this one.
 

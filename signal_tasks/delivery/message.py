@@ -58,6 +58,7 @@ class MessageResult:
     released: int = 0
     not_due: int = 0
     held: int = 0
+    hook_errors: list[BaseException] = field(default_factory=list)
 
     @property
     def failures(self) -> list[BaseException]:
@@ -77,6 +78,7 @@ class MessageResult:
             "released": self.released,
             "not due": self.not_due,
             "held": self.held,
+            "hooks failed": len(self.hook_errors),
         }
         parts = [f"{count} {what}" for what, count in counts.items() if count]
         return ", ".join(parts) or "nothing to do"
@@ -143,7 +145,7 @@ class MessageRun:
                 self._advance(rest)
         except Error:
             raise  # publishing is of no use before the relay can read the rows again
-        # An ``on_commit`` hook of a receiver failed, after the commit.
+        # Whatever it is: what was not run need not wait for the relay.
         except Exception:
             self._leave(rest)
             raise
@@ -238,6 +240,7 @@ class MessageRun:
         done = batch.run(until=self._until, started=started)
         self.result.outcomes += done.outcomes
         self.result.fenced += done.fenced
+        self.result.hook_errors += done.hook_errors
         if self.order is not None:
             self.order.note(done.outcomes)
             self.order.leave(set(ids) - {job.claimed.id for job in jobs})

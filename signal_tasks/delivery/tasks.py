@@ -154,6 +154,8 @@ def _shown(result: MessageResult) -> str:
         for outcome in result.outcomes
         if outcome.error is not None and not isinstance(outcome.error, MissingInstance)
     ]
+    if result.hook_errors and not any(state is State.DEAD for _, state in failed):
+        raise _for_celery(result.hook_errors[0])
     if not failed:
         return str(result)
     first = _for_celery(failed[0][0])

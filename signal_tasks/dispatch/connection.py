@@ -80,7 +80,7 @@ class Connections:
             registry.add(receiver, (self._signal, connection.key))
             for name in receiver.names:
                 register_task(name)
-            self._remove(connection.key, keep_holder=True)
+            self._remove(connection.key, successor=receiver)
             self._all = (*self._all, connection)
 
     def find(self, key: object) -> Connection | None:
@@ -92,13 +92,17 @@ class Connections:
         with self._lock:
             return self._remove(key)
 
-    def _remove(self, key: object, *, keep_holder: bool = False) -> bool:
-        """Remove the connection of that key, and those whose receivers are gone."""
+    def _remove(self, key: object, *, successor: Receiver | None = None) -> bool:
+        """Remove the connection of that key, and those whose receivers are gone.
+
+        A successor that has a name in common is known by the same holder.
+        """
+        kept_names = set(successor.names) if successor is not None else set()
         kept = [each for each in self.live if each.key != key]
         gone = [each for each in self._all if each not in kept]
         self._all = tuple(kept)
         for old in gone:
-            if old.key != key or not keep_holder:
+            if old.key != key or kept_names.isdisjoint(old.receiver.names):
                 registry.release(old.receiver, (self._signal, old.key))
         return any(old.key == key for old in gone)
 
@@ -156,8 +160,10 @@ def check(receiver: ReceiverFunction, options: Options, when: object) -> None:
     errors = [*options.errors()]
     if _yields(receiver):
         errors.append("it yields: a call would only make a generator, and run nothing")
-    if when is not None and not callable(when):
-        errors.append(f"when is {when!r}; give a function of sender and keywords")
+    if when is not None and not (callable(when) and _answers(when)):
+        errors.append(
+            f"when is {when!r}; give a function of sender and keywords, not an async one"
+        )
     if errors:
         raise ImproperlyConfigured(f"{_shown(receiver)}: {'; '.join(errors)}")
 
@@ -168,12 +174,23 @@ def _accepts_keywords(receiver: ReceiverFunction) -> bool:
     return any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
 
 
-def _yields(receiver: ReceiverFunction) -> bool:
-    call = getattr(type(receiver), "__call__", None)  # noqa: B004 - what it runs
+def _yields(function: object) -> bool:
+    """Return True if a call makes a generator."""
     return any(
         inspect.isgeneratorfunction(each) or inspect.isasyncgenfunction(each)
-        for each in (receiver, call)
+        for each in _runs(function)
     )
+
+
+def _answers(function: object) -> bool:
+    """Return True if a call returns an answer, not what has yet to be run for one."""
+    is_async = any(inspect.iscoroutinefunction(each) for each in _runs(function))
+    return not is_async and not _yields(function)
+
+
+def _runs(function: object) -> tuple[object, object]:
+    """Return the function, and the one that a call of an object runs."""
+    return function, getattr(type(function), "__call__", None)  # noqa: B004
 
 
 def _shown(receiver: object) -> str:

@@ -19,11 +19,8 @@ from django.dispatch import Signal
 
 from signal_tasks.dispatch.foreign import SNAPSHOT
 from signal_tasks.dispatch.forms import Form, refuse_missing
-from signal_tasks.dispatch.forwarding import (
-    ConnectionKey,
-    Forwarder,
-    forwarded_signal,
-)
+from signal_tasks.dispatch.forwarding import Forwarder, forwarded_signal
+from signal_tasks.dispatch.references import ConnectionKey
 from signal_tasks.dispatch.signal import AsyncSignal
 from signal_tasks.registry.naming import ReceiverFunction, receiver_name
 from signal_tasks.registry.options import ConnectOptions, DjangoOptions, DurableOptions
@@ -79,7 +76,13 @@ def async_receiver(
 
     For an ``AsyncSignal`` the same as ``django.dispatch.receiver``. For another
     signal the event is written in the transaction in which that signal is sent, on
-    the database that the signal names in its keyword ``using``, if it does.
+    the database that the signal names in its keyword ``using``, if it does. A
+    ``using`` that is no alias, and ``raw``, mean nothing in a signal that is not
+    Django's about models.
+
+    Django's ``disconnect()`` ends it, with the function, or with a ``dispatch_uid``: the
+    one that was given, or the receiver's name. While it is connected, Django takes the
+    same function for connected, and does not connect it inline, too.
 
     Args:
         signal: one, or several.
@@ -148,10 +151,12 @@ def _connect_to(
     options: DurableOptions,
     sender: Any,
 ) -> None:
-    uid = ConnectionKey(name)
+    uid = ConnectionKey(name, function, options.get("dispatch_uid"))
     forwarder.durable.attach(uid, forwarder, function, sender, options)
-    foreign.disconnect(sender=sender, dispatch_uid=name)
+    while foreign.disconnect(sender=sender, dispatch_uid=uid):
+        pass  # an older one of the name; one of the function, whose place it took
     foreign.connect(forwarder, sender=sender, weak=False, dispatch_uid=uid)
+    uid.is_connected = True
 
 
 def _refuse_options(signal: AsyncSignal, **options: object) -> None:

@@ -10,7 +10,6 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 from django.db.models import Model, QuerySet
 
-from signal_tasks.codec import Snapshot
 from signal_tasks.exceptions import PayloadError
 from signal_tasks.registry.naming import ReceiverFunction, name_of, origin
 from signal_tasks.registry.registry import Receiver
@@ -43,7 +42,7 @@ class Form:
         if isinstance(sender, CODE):
             return name_of(sender)
         if sender is None or isinstance(sender, str | type | Model):
-            return _frozen(sender) if self.snapshot else sender
+            return sender
         return sender.__class__
 
     def apply(self, named: dict[str, Any]) -> dict[str, Any]:
@@ -51,8 +50,6 @@ class Form:
         kept = {key: named[key] for key in named if key not in self.exclude}
         if isinstance(kept.get("origin"), QuerySet):
             kept["origin"] = None  # post_delete names the QuerySet that deletes
-        if self.snapshot:
-            return {key: _frozen(value) for key, value in kept.items()}
         return kept
 
 
@@ -86,7 +83,3 @@ def _where(receiver: Receiver) -> str:
     code = getattr(function, "__code__", None)
     place = f" ({code.co_filename}:{code.co_firstlineno})" if code else ""
     return f"{receiver.name}{place}"
-
-
-def _frozen(value: Any) -> Any:
-    return Snapshot(value) if isinstance(value, Model) else value

@@ -23,6 +23,7 @@ from typing import Any
 
 from django.db import Error, connections, transaction
 from django.db.models import Model
+from django.db.models.signals import ModelSignal
 from django.dispatch import Signal
 
 from signal_tasks import signals
@@ -31,6 +32,7 @@ from signal_tasks.db.aliases import alias_for
 from signal_tasks.dispatch.connection import Connection, key_of
 from signal_tasks.dispatch.foreign import USUAL, refuse_meaningless
 from signal_tasks.dispatch.forms import Form, advice
+from signal_tasks.dispatch.references import ConnectionKey
 from signal_tasks.dispatch.signal import AsyncSignal
 from signal_tasks.exceptions import PayloadError
 from signal_tasks.outbox.causes import check_repetition
@@ -44,17 +46,6 @@ from signal_tasks.registry.naming import (
 )
 from signal_tasks.registry.options import DurableOptions
 from signal_tasks.registry.registry import Receiver, registry
-
-
-class ConnectionKey(str):
-    """The ``dispatch_uid`` of a forwarder, which the foreign signal alone holds.
-
-    It ends with Django's connection, and so does the durable one. The forwarder would
-    not do: a traceback may keep that alive, and while the durable connection outlives
-    Django's, nobody forwards for those that come after it.
-    """
-
-    __slots__ = ("__weakref__",)
 
 
 class Forwarder:
@@ -87,6 +78,7 @@ class ForwardedSignal(AsyncSignal):
         refuse_meaningless(name)
         super().__init__(name=name, aliases=others)
         self._foreign = weakref.ref(foreign)
+        self._is_of_models = isinstance(foreign, ModelSignal)
         self._forms: dict[object, Form] = {}
 
     def _register_names(self) -> None:
@@ -128,7 +120,7 @@ class ForwardedSignal(AsyncSignal):
         if first is None or first.key != caller:
             return
         by_form: dict[Form, list[Receiver]] = {}
-        is_raw = named.get("raw") is True
+        is_raw = self._is_raw(named)
         for each in self._durable.connections_for(
             sender, named, lambda each: not is_raw or self._forms[each.key].raw
         ):
@@ -141,7 +133,8 @@ class ForwardedSignal(AsyncSignal):
         self, sender: Any, named: dict[str, Any], form: Form, receivers: list[Receiver]
     ) -> EncodedEvent:
         kwargs = form.apply(named)
-        options = SendOptions(database=_alias(sender, named))
+        alias = self._alias(sender, named)
+        options = SendOptions(database=alias, snapshot=form.snapshot)
         keys = coalesce_keys(receivers, sender, named)
         travelling = (form.sender(sender), kwargs)
         try:
@@ -154,6 +147,20 @@ class ForwardedSignal(AsyncSignal):
         details = signals.SignalSending(signal=self, sender=sender, kwargs=kwargs)
         signals.signal_sending.send(self, details=details)
         return event
+
+    def _is_raw(self, named: Mapping[str, Any]) -> bool:
+        """Return True for a row that ``loaddata`` loads, of which model signals tell."""
+        return self._is_of_models and named.get("raw") is True
+
+    def _alias(self, sender: Any, named: Mapping[str, Any]) -> str | None:
+        """Return the alias that ``using`` names, or that of a row as the sender.
+
+        In signals of other packages ``using`` may mean anything, or be an alias, too.
+        """
+        using = named.get("using")
+        if isinstance(using, str) and (self._is_of_models or using in connections):
+            return using
+        return alias_for(None, sender) if isinstance(sender, Model) else None
 
     def shares_events(self, receiver: str) -> bool:
         """Return True if all that hear its senders get keywords in the same form."""
@@ -173,7 +180,7 @@ class ForwardedSignal(AsyncSignal):
         self, receiver: str, sender: object, named: Mapping[str, Any]
     ) -> bool:
         """See ``AsyncSignal``; raw sends only to receivers that hear them."""
-        if named.get("raw") is True and not self._hears_raw(receiver):
+        if self._is_raw(named) and not self._hears_raw(receiver):
             return False
         return super().would_deliver(receiver, sender, named)
 
@@ -218,12 +225,17 @@ _forwarded: weakref.WeakKeyDictionary[Signal, weakref.ref[ForwardedSignal]] = (
 
 def forwarded_signal(foreign: Signal) -> ForwardedSignal:
     """Return the durable side of a foreign signal; make it if there is none yet."""
-    reference = _forwarded.get(foreign)
-    durable = reference() if reference is not None else None
+    durable = known_forwarded(foreign)
     if durable is None:
         durable = ForwardedSignal(foreign)
         _forwarded[foreign] = weakref.ref(durable)
     return durable
+
+
+def known_forwarded(foreign: Signal) -> ForwardedSignal | None:
+    """Return the durable side of a foreign signal, if it has one."""
+    reference = _forwarded.get(foreign)
+    return reference() if reference is not None else None
 
 
 def _is_from_outbox(sender: Any) -> bool:
@@ -235,11 +247,3 @@ def _is_from_outbox(sender: Any) -> bool:
 def _is_historical(sender: Any) -> bool:
     """Return True for a model that a migration made for itself: no worker has it."""
     return getattr(sender, "__module__", None) == "__fake__"
-
-
-def _alias(sender: Any, named: dict[str, Any]) -> str | None:
-    """Return the alias that model signals name in ``using``, or that of the sender."""
-    using = named.get("using")
-    if isinstance(using, str):
-        return using
-    return alias_for(None, sender) if isinstance(sender, Model) else None

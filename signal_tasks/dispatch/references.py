@@ -6,7 +6,7 @@ import sys
 import weakref
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 from django.core.exceptions import ImproperlyConfigured
 
@@ -38,17 +38,63 @@ def receiver_reference(
             f"{receiver!r} would be gone as soon as nobody holds it, and its deliveries "
             "would never be written; connect a partial with weak=False."
         )
-    if hasattr(receiver, "__self__") and hasattr(receiver, "__func__"):
-        return weakref.WeakMethod(receiver, gone)
-    return weakref.ref(receiver, gone)
+    return _weak(receiver, gone)
 
 
-def sender_reference(sender: object) -> Reference:
-    """Return a reference to a sender that does not keep it alive, where possible."""
+def weak_reference(target: object) -> Reference:
+    """Return a reference that does not keep the target alive, where possible."""
     try:
-        return receiver_reference(sender, weak=True)
+        return _weak(target)
     except TypeError:  # None, strings and others that cannot be referred to weakly
-        return lambda: sender
+        return lambda: target
+
+
+def _weak(target: Any, gone: Callable[[object], None] | None = None) -> Reference:
+    if hasattr(target, "__self__") and hasattr(target, "__func__"):
+        return weakref.WeakMethod(target, gone)
+    return weakref.ref(target, gone)
+
+
+class ConnectionKey(str):
+    """The ``dispatch_uid`` of a forwarder, which the foreign signal alone holds.
+
+    It ends with Django's connection, and so does the durable one. The forwarder would
+    not do: a traceback may keep that alive, and while the durable connection outlives
+    Django's, nobody forwards for those that come after it.
+
+    It is the receiver's name. Django compares it with what a caller gives to
+    ``disconnect()``, so that it equals the receiver's own ``dispatch_uid``, or else its
+    function, too.
+    """
+
+    __slots__ = ("__weakref__", "_function", "_uid", "is_connected")
+    _function: Reference
+    _uid: object
+    is_connected: bool
+
+    def __new__(cls, name: str, function: object, uid: object) -> Self:
+        """Make the key of a receiver that is not connected yet."""
+        self = super().__new__(cls, name)
+        self._function = weak_reference(function)
+        self._uid = uid
+        self.is_connected = False
+        return self
+
+    def __eq__(self, other: object) -> bool:
+        if str.__eq__(self, other) is True:
+            return True
+        if isinstance(other, ConnectionKey):
+            own = self._own()
+            return own is not None and bool(own == other._own())
+        # While it is being connected, Django must not find that function's inline one.
+        return self.is_connected and bool(self._own() == other)
+
+    __hash__ = str.__hash__
+
+    def _own(self) -> object:
+        """Return what would tell the receiver's connection by in Django."""
+        function = self._function()
+        return self._uid or (None if function is None else identity(function))
 
 
 def calling_module(made: object) -> str:

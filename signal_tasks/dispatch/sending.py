@@ -29,6 +29,7 @@ NOT_INSTALLED = (
     "signal_tasks is not in INSTALLED_APPS: the durable receivers of this signal are not "
     'connected, and nothing would be stored. Add "signal_tasks" to INSTALLED_APPS.'
 )
+_NO_ITEMS = "send_many(): {}; give a list with a mapping of keywords for each event"
 
 
 class SendPaths(Signal):
@@ -60,7 +61,8 @@ class SendPaths(Signal):
         self, event: EncodedEvent, sender: Any, named: dict[str, Any]
     ) -> Responses:
         """Write the event, which decides whether inline receivers are called."""
-        has_inline = super().has_listeners(sender)
+        # As Django's send(): with use_caching, has_listeners() refuses some senders.
+        has_inline = bool(self.receivers) and super().has_listeners(sender)
         undo_if_one_raises: AbstractContextManager[None] = (
             transaction.atomic(using=event.database) if has_inline else nullcontext()
         )
@@ -109,7 +111,7 @@ class SendPaths(Signal):
                 "send_many() would write one event of many under a single dedupe_key; "
                 "send each with using(dedupe_key=...).send()"
             )
-        kwargs = [dict(item) for item in items]
+        kwargs = _keywords(items)
         events = [self._prepare(sender, named, options) for named in kwargs]
         for named in kwargs:
             super().send(sender, **named)
@@ -188,6 +190,17 @@ def _write(event: EncodedEvent | None) -> tuple[Responses, bool]:
     if isinstance(result, NewEvent):
         return responses(event, result), True
     return duplicate_responses(event, event.options.dedupe, result), False
+
+
+def _keywords(items: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the keywords of each event of ``send_many``."""
+    if isinstance(items, Mapping):
+        raise TypeError(_NO_ITEMS.format("items is a single mapping"))
+    found = list(items)
+    for item in found:
+        if not isinstance(item, Mapping):
+            raise TypeError(_NO_ITEMS.format(f"an item is {item!r}"))
+    return [dict(item) for item in found]
 
 
 async def _awrite(event: EncodedEvent | None) -> tuple[Responses, bool]:

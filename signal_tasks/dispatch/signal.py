@@ -25,7 +25,7 @@ from signal_tasks.dispatch.connection import (
 from signal_tasks.dispatch.references import (
     calling_module,
     receiver_reference,
-    sender_reference,
+    weak_reference,
 )
 from signal_tasks.dispatch.sending import BoundSignal, SendPaths
 from signal_tasks.outbox.handles import Responses
@@ -220,7 +220,7 @@ class AsyncSignal(SendPaths):
         )
         key = key_of(receiver, sender, dispatch_uid)
         self._register_names()
-        self._durable.add(Connection(key, durable, sender_reference(sender), when))
+        self._durable.add(Connection(key, durable, weak_reference(sender), when))
 
     def _register_names(self) -> None:
         """Register the signal that receivers get, under its names."""
@@ -344,6 +344,8 @@ class AsyncSignal(SendPaths):
         on_duplicate: OnDuplicate = "skip",
     ) -> BoundSignal:
         """Return the same send methods with options for the durable deliveries.
+
+        They do not call a ``send()`` that a subclass overrides.
 
         Args:
             delay: seconds or a timedelta; no delivery runs earlier, by the

@@ -10,11 +10,14 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import cast
 
+from django.db import Error
+
 from signal_tasks import counting
 from signal_tasks.conf import settings
 from signal_tasks.db.aliases import outbox_aliases
 from signal_tasks.db.clock import from_now
 from signal_tasks.db.timeouts import TooSlow, statements_within
+from signal_tasks.error_text import line_of
 from signal_tasks.health_report import HealthReport
 from signal_tasks.healthcheck.notices import notices
 from signal_tasks.healthcheck.problems import (
@@ -22,6 +25,8 @@ from signal_tasks.healthcheck.problems import (
     problems,
     reporters,
 )
+from signal_tasks.healthcheck.shortening import shortened
+from signal_tasks.healthcheck.wording import clause
 from signal_tasks.models import Worker
 from signal_tasks.registry.registry import registry
 from signal_tasks.states import State
@@ -43,6 +48,7 @@ def health() -> HealthReport:
 
     Of what has finished, and of what is live, at most 100,000 deliveries each are
     counted: ``complete`` is false if there were more, and the numbers are too low then.
+    So it is if an outbox could not be read, which is a problem: the others are told.
 
     ``rescued`` is the number of deliveries that relays have published late in the last
     five minutes, ``broker_errors`` what relays had to do with the broker meanwhile;
@@ -57,6 +63,12 @@ def health() -> HealthReport:
             seen.wrong.append(
                 f"a statement on {database!r} took longer than {MAX_SECONDS:g} s and "
                 "was stopped: is the database overloaded?"
+            )
+            seen.complete = False
+        except Error as error:
+            seen.wrong.append(
+                f"the outbox {database!r} could not be read: {clause(line_of(error))}. "
+                "Is its database up, and migrated?"
             )
             seen.complete = False
     totals = Counter(_no_counts())
@@ -101,7 +113,8 @@ def _look(seen: _Seen, database: str) -> None:
     live = live_workers(database)
     seen.workers += live
     seen.errors |= {worker.broker_error for worker in reporters(database, live)}
-    seen.wrong += [each.text for each in problems(database, live, loads)]
+    found = problems(database, live, loads)
+    seen.wrong += [each.text for each in shortened(found)]
     seen.told += notices(database)
 
 

@@ -18,7 +18,7 @@ class Kind(StrEnum):
     OPERATION = "stuck_operation"  # no relay moves an operation
     ORPHANS = "unknown_receiver"  # no worker knows the receiver of a delivery
     PARKED = "unpublishable"  # messages of a receiver cannot be made or routed
-    BLOCKED = "blocked_key"  # deliveries of a key wait behind a dead letter
+    BLOCKED = "blocked_key"  # deliveries of keys wait behind dead letters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +28,7 @@ class Problem:
     Attributes:
         kind: what kind of problem it is.
         text: a sentence with the command that mends it.
-        subject: what it is about: a receiver, a queue, an operation, a key; or empty.
+        subject: what it is about: a receiver, a queue, an operation; or empty.
         page: the page of the dashboard about it, below the dashboard's own address.
         number: how many there are of it; more of them are news.
         latest: when the last one of them came; a later one is news.

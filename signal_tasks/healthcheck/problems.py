@@ -22,7 +22,6 @@ from signal_tasks.healthcheck.wording import (
     clause,
     deliveries,
     length_text,
-    listed,
     time_text,
 )
 from signal_tasks.models import (
@@ -31,13 +30,12 @@ from signal_tasks.models import (
     Delivery,
     Gate,
     Operation,
-    Turn,
     Worker,
 )
 from signal_tasks.registry.registry import registry
-from signal_tasks.states import OPEN, Breaker, State
-from signal_tasks.steering.keys import blocked_keys
-from signal_tasks.steering.targets import EVERYTHING, targets_of
+from signal_tasks.states import OPEN, Breaker
+from signal_tasks.steering.keys import Blockade, BlockedKey, blockades
+from signal_tasks.steering.targets import EVERYTHING, names_of_signal, targets_of
 
 #: An operation that no relay has moved for so long is stuck (seconds).
 STUCK_SECONDS = 60.0
@@ -68,25 +66,28 @@ def problems(
     yield from _parked(loads)
     yield from _breakers(database)
     yield from _stuck(database)
-    yield from _blocked(database)
+    if loads.has_turns:
+        yield from _blocked(database)
     yield from _overdue(oldest_waits(database, loads))
 
 
 def _overdue(waits: Mapping[str, float]) -> Iterator[Problem]:
+    """Yield a problem for each receiver that is late, the latest one first."""
     longest = settings().MAX_PENDING_AGE
-    late = {name for name, wait in waits.items() if wait > longest}
-    if late:
+    late = {name: wait for name, wait in waits.items() if wait > longest}
+    for name in sorted(late, key=lambda name: (-late[name], name)):
         yield Problem(
             kind=Kind.WAIT,
-            number=len(late),
-            text=f"the oldest due delivery has waited for {length_text(max(waits.values()))} "
-            f"({listed(late)}): are there enough workers for its queue, and does the "
-            "receiver hang?",
+            subject=name,
+            page=f"receivers/{name}/",
+            text=f"the oldest due delivery of {name} has waited for "
+            f"{length_text(late[name])}: are there enough workers for its queue, and "
+            "does the receiver hang?",
         )
 
 
 def oldest_waits(database: str, loads: Loads) -> dict[str, float]:
-    """Return how long what is due and not paused waits, by receiver (seconds)."""
+    """Return how long what may start and is not paused waits, by receiver (seconds)."""
     names, signals = paused(database)
     waits: Mapping[str, float | None] = {
         name: load.oldest_wait for name, load in loads.receivers.items()
@@ -162,17 +163,14 @@ def acknowledged_at(database: str) -> datetime | None:
 
 
 def _orphans(loads: Loads) -> Iterator[Problem]:
-    rows = _numbers(loads, "unserved_orphans")
-    if rows:
-        number = sum(rows.values())
-        names = listed(rows)
+    for name, number in _numbers(loads, "unserved_orphans").items():
         yield Problem(
             kind=Kind.ORPHANS,
-            page="receivers/",
-            number=len(rows),
-            text=f"{number} {deliveries(number)} wait for receivers that no worker "
-            f"knows: {names}. Deploy the code that connects them, give the receiver that took "
-            f"their place an alias, or: {COMMAND} discard --receiver NAME",
+            subject=name,
+            page=f"receivers/{name}/",
+            text=f"no worker knows the receiver {name}; deliveries that wait for it: "
+            f"{number}. Deploy the code that connects it, give the receiver that took its "
+            f"place an alias, or: {COMMAND} discard --receiver {name}",
         )
 
 
@@ -205,7 +203,7 @@ def _breakers(database: str) -> Iterator[Problem]:
             latest=gate.failing_since,
             text=f"the breaker of {gate.receiver} is {state}{since}, after "
             f"{gate.failures} failures; it closes by itself once a delivery succeeds. "
-            f"See why: {COMMAND} dead --group --receiver {gate.receiver}",
+            f"See why: {COMMAND} dead --group --all --receiver {gate.receiver}",
         )
 
 
@@ -226,21 +224,38 @@ def _stuck(database: str) -> Iterator[Problem]:
 
 
 def _blocked(database: str) -> Iterator[Problem]:
-    if not Turn.objects.using(database).exists():
-        return  # nothing is ordered
-    for key in blocked_keys(limit=MAX_NAMES):
-        if key.database == database and key.state == State.DEAD and key.waiting:
-            more = "or more " if key.waiting >= MAX_COUNTED else ""
-            yield Problem(
-                kind=Kind.BLOCKED,
-                subject=f"{key.receiver} {key.key}",
-                page=f"deliveries/{key.delivery_id}/",
-                text=f"{key.waiting} {more}{deliveries(key.waiting)} of "
-                f"{key.receiver} for the key {key.key!r} wait behind a dead letter: "
-                f"{clause(key.error)}. "
-                f"Have it run again: {COMMAND} replay {key.delivery_id}; "
-                f"or let the others run: {COMMAND} skip {key.delivery_id}",
-            )
+    for each in blockades(database, names=MAX_NAMES):
+        is_one = each.number == 1
+        yield Problem(
+            kind=Kind.BLOCKED,
+            subject=each.first.receiver,
+            page=f"deliveries/{each.first.delivery_id}/" if is_one else "blocked/",
+            number=each.number,
+            latest=each.latest,
+            text=_one_blocked(each.first) if is_one else _many_blocked(each),
+        )
+
+
+def _one_blocked(key: BlockedKey) -> str:
+    more = "or more " if key.waiting >= MAX_COUNTED else ""
+    return (
+        f"{key.waiting} {more}{deliveries(key.waiting)} of {key.receiver} for the key "
+        f"{key.key!r} wait behind a dead letter: {clause(key.error)}. "
+        f"Have it run again: {COMMAND} replay {key.delivery_id}; "
+        f"or let the others run: {COMMAND} skip {key.delivery_id}"
+    )
+
+
+def _many_blocked(blockade: Blockade) -> str:
+    names = ", ".join(map(repr, blockade.names))
+    more = blockade.number - len(blockade.names)
+    receiver = blockade.first.receiver
+    return (
+        f"deliveries of {receiver} wait behind a dead letter in {blockade.number} keys: "
+        f"{names}{f' and {more} more' if more else ''}. Why the first one died: "
+        f"{clause(blockade.first.error)}. See each dead letter, to replay or skip it: "
+        f"{COMMAND} blocked --receiver {receiver}"
+    )
 
 
 def _unserved(live: Collection[Worker], loads: Loads) -> Iterator[Problem]:
@@ -273,7 +288,10 @@ def _unserved(live: Collection[Worker], loads: Loads) -> Iterator[Problem]:
 
 
 def paused(database: str) -> tuple[set[str] | None, list[str]]:
-    """Return the names of the paused receivers, None for all; and the paused signals."""
+    """Return the names of the paused receivers, None for all; and the paused signals.
+
+    All names of both, since rows may have former ones.
+    """
     rows = Control.objects.using(database).filter(
         Q(until__isnull=True) | Q(until__gt=DatabaseNow()), kind=Control.Kind.PAUSE
     )
@@ -285,4 +303,10 @@ def paused(database: str) -> tuple[set[str] | None, list[str]]:
     for receiver in registry.receivers() if targets else ():
         if targets & {*targets_of(receiver)}:
             names |= {*receiver.names}
-    return names, [name for kind, name in kinds if kind == "signal"]
+    signals = {
+        each
+        for kind, name in kinds
+        if kind == "signal"
+        for each in names_of_signal(name)
+    }
+    return names, sorted(signals)

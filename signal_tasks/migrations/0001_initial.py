@@ -55,6 +55,8 @@ def index_dead(apps, schema_editor):
 
 NAME_COLUMNS = (
     ("event", "signal"),
+    ("event", "subject"),
+    ("event", "correlation"),
     ("delivery", "receiver"),
     ("control", "target"),
     ("gate", "receiver"),
@@ -72,17 +74,28 @@ NAME_COLUMNS = (
 )
 #: Names are compared exactly, as Python does. MariaDB and MySQL would take "a.Notify"
 #: and "a.notify" for one name, and a worker would run the one's deliveries for the other.
+#: A discard of what is about "order:a1" would take "order:A1" along.
 EXACT_NAMES = (
-    "ALTER TABLE signal_tasks_{} MODIFY `{}` varchar(255) "
-    "CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL"
+    "ALTER TABLE signal_tasks_{} MODIFY `{}` varchar({}) "
+    "CHARACTER SET utf8mb4 COLLATE utf8mb4_bin {}"
 )
 
 
 def exact_names(apps, schema_editor):
-    """Give the columns of names a binary collation, on MariaDB and MySQL."""
-    if schema_editor.connection.vendor == "mysql":
-        for table, column in NAME_COLUMNS:
-            schema_editor.execute(EXACT_NAMES.format(table, column))
+    """Give the columns of names a binary collation, on MariaDB and MySQL.
+
+    MODIFY forgets all that it is not told: the length, NULL, and the default.
+    """
+    if schema_editor.connection.vendor != "mysql":
+        return
+    for table, column in NAME_COLUMNS:
+        field = apps.get_model("signal_tasks", table)._meta.get_field(column)
+        rest = "NULL" if field.null else "NOT NULL"
+        if field.db_default == "":
+            rest += " DEFAULT ''"
+        schema_editor.execute(
+            EXACT_NAMES.format(table, column, field.max_length, rest)
+        )
 
 
 class Migration(migrations.Migration):

@@ -14,8 +14,10 @@ class OpenAlert(models.Model):
     """A problem that a channel has told of, or will; see Note [Alerts] in ``alerting``.
 
     ``key`` is that of the problem; the one with the key ``TURN`` is the turn of the
-    channel. ``due_at`` says when the next message, or turn, may come. ``number`` and
-    ``latest`` are those of the problem as it was told.
+    channel. ``due_at`` says when the next message, or turn, may come. ``text``,
+    ``number`` and ``latest`` are those of the problem as it was told; ``number`` is
+    lower if there were fewer since. One that is over stays, with its text and without
+    ``told``, until its cooldown has passed.
     """
 
     #: ``key`` of the row whose ``due_at`` is the end of a turn.
@@ -47,3 +49,8 @@ class OpenAlert(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} {self.subject} over {self.channel}"
+
+    @property
+    def is_over(self) -> bool:
+        """True if its end was told, and it has not been seen since."""
+        return bool(self.text) and not self.told

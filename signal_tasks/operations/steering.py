@@ -17,7 +17,7 @@ from django.db.models.expressions import Combinable
 from django.utils import timezone
 
 from signal_tasks.audit import Act, record
-from signal_tasks.db.aliases import outbox_aliases
+from signal_tasks.db.aliases import alias_for, outbox_aliases
 from signal_tasks.db.clock import DatabaseNow, from_now
 from signal_tasks.exceptions import NotInForce
 from signal_tasks.models import Control
@@ -56,15 +56,22 @@ class ControlInForce:
     databases: tuple[str, ...]
 
 
-def controls() -> list[ControlInForce]:
-    """Return the pauses and limits that are in force, by kind and target."""
+def controls(*, database: str | None = None) -> list[ControlInForce]:
+    """Return the pauses and limits that are in force, by kind and target.
+
+    Args:
+        database: only those of this outbox; ask so while another one is down.
+
+    Raises:
+        ImproperlyConfigured: the database holds no outbox.
+    """
     found: dict[tuple[str, str], ControlInForce] = {}
-    for database in outbox_aliases():
-        for row in _in_force(database):
+    for alias in [alias_for(database, None)] if database else outbox_aliases():
+        for row in _in_force(alias):
             known = found.get((row.kind, row.target))
             before = known.databases if known is not None else ()
             value = known or _value(row)
-            value = replace(value, databases=(*before, database))
+            value = replace(value, databases=(*before, alias))
             found[row.kind, row.target] = value
     return [found[key] for key in sorted(found)]
 

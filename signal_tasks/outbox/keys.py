@@ -1,9 +1,10 @@
-"""Keys that users give to sends, in the form in which they are stored."""
+"""Keys that users give to sends, and objects, in the form in which they are stored."""
 
 from __future__ import annotations
 
 import hashlib
 import uuid
+from functools import lru_cache
 from typing import Any
 
 from django.db.models import Model
@@ -25,17 +26,45 @@ def key_text(key: Any, label: str) -> str:
     text = _text(key, label)
     if not text:
         raise ValueError(f"{label} is empty; give a key, or none")
+    return stored(text)
+
+
+def stored(text: str) -> str:
+    """Return the text of a key as it is stored; what this returned is itself."""
     if len(text) <= MAX_KEY and text.isprintable() and text == text.strip():
         return text
     return f"sha256:{hashlib.sha256(text.encode(errors='surrogatepass')).hexdigest()}"
 
 
+def instance_text(instance: Model) -> str:
+    """Return the label and primary key of an instance; nothing if it has no key.
+
+    The parts of a composite key are joined by commas; those in a part are escaped, so
+    that two rows never have one text.
+    """
+    pk = instance.pk
+    if type(pk) is tuple:
+        pk = None if None in pk else ",".join(map(_part, pk))
+    return "" if pk is None else f"{_label(instance.__class__)}:{pk}"
+
+
+def _part(value: object) -> str:
+    return str(value).replace("\\", "\\\\").replace(",", "\\,")
+
+
+@lru_cache(maxsize=512)
+def _label(model: type[Model]) -> str:
+    concrete: Any = model._meta.concrete_model or model
+    label: str = concrete._meta.label_lower
+    return label
+
+
 def _text(key: Any, label: str) -> str:
     if isinstance(key, Model):
-        if key.pk is None:
+        text = instance_text(key)
+        if not text:
             raise ValueError(f"{label} is {key!r}, which is not saved and has no key")
-        model = key._meta.concrete_model or type(key)
-        return f"{model._meta.label_lower}:{key.pk}"
+        return text
     if isinstance(key, bool) or not isinstance(key, str | int | uuid.UUID):
         raise TypeError(f"{label} is {key!r}; give a str, int, UUID or model instance")
     return str(key)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
 
-from signal_tasks.db.coalesce import Send, delete_left, merge
+from signal_tasks.db.coalesce import Left, Send, delete_left, merge
 from signal_tasks.db.insert import NewEvent
 from signal_tasks.outbox.keys import key_text
 from signal_tasks.registry.registry import Receiver
@@ -65,8 +64,8 @@ def merge_events(
         for where, result in zip(sorted(sends), results, strict=True)
     }
     left = {result.left for result in results if result.left is not None}
-    if left and delete_left(left, database=database) < len(left):
-        _delete_after_commit(batch, left, database)
+    if left:
+        _delete_after_commit(batch, delete_left(left, database=database), database)
     merged = MergedEvents()
     for encoded, event in zip(batch, events, strict=True):
         _add(merged, encoded, event, targets)
@@ -109,13 +108,20 @@ def _add(
 
 
 def _delete_after_commit(
-    batch: Sequence[EncodedEvent], left: set[Any], database: str
+    batch: Sequence[EncodedEvent], still: Left, database: str
 ) -> None:
     """Look again after the commit for events that two transactions have left.
 
     Each of them still sees the delivery that the other one takes away. An event that
     has plain deliveries is pruned with them.
     """
+    again = set(still.locked)
     if any(len(each.coalesced) == len(each.receivers) > 1 for each in batch):
-        look_again = partial(delete_left, left, database=database)
+        again |= still.used
+
+    def look_again() -> None:  # a partial has no name, which Django wants for its log
+        with transaction.atomic(using=database):
+            delete_left(again, database=database, waits=True)
+
+    if again:
         transaction.on_commit(look_again, using=database, robust=True)

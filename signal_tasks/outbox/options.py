@@ -49,7 +49,8 @@ class Dedupe:
 class SendOptions:
     """The options of a send; ``delay`` is in seconds, ``key`` empty if there is none.
 
-    ``sensitive`` is the signal's own, and not one of ``using()``.
+    ``sensitive`` and ``snapshot`` (of all model instances) are those of the signal and
+    of its receivers, and not of ``using()``.
     """
 
     delay: float = 0.0
@@ -60,6 +61,7 @@ class SendOptions:
     key: str = ""
     dedupe: Dedupe | None = None
     sensitive: tuple[str, ...] = ()
+    snapshot: bool = False
 
     @classmethod
     def checked(  # noqa: PLR0913 - one keyword per option

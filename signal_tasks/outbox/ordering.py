@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from signal_tasks.db.insert import NewEvent, NewRows
 from signal_tasks.db.sequences import NewTurn
-from signal_tasks.outbox.keys import key_text
+from signal_tasks.outbox.keys import key_text, stored
 from signal_tasks.outbox.options import SendOptions
 from signal_tasks.registry.registry import Receiver
 
@@ -42,7 +42,7 @@ def with_key(
 
 
 def ordering_key(signal: str, key: str, receivers: Sequence[Receiver]) -> str:
-    """Return the key if a receiver is ordered; else nothing.
+    """Return the key, or the subject in its place, if a receiver is ordered; else nothing.
 
     Raises:
         ValueError: there is none.
@@ -55,7 +55,7 @@ def ordering_key(signal: str, key: str, receivers: Sequence[Receiver]) -> str:
             "AsyncSignal(key=...). A sender that is a model instance is one, and so is "
             "the only model instance among the arguments."
         )
-    return key if ordered is not None else ""
+    return stored(key) if ordered is not None else ""
 
 
 def turns_of(

@@ -17,6 +17,7 @@ from django.utils.functional import LazyObject
 from signal_tasks.codec.instances import unwrapped
 from signal_tasks.codec.payload import SENDER
 from signal_tasks.codec.snapshots import Snapshot
+from signal_tasks.outbox.keys import instance_text
 
 #: Longest subject, in characters.
 MAX_SUBJECT = 255
@@ -37,7 +38,7 @@ def checked(subject: Any) -> str | None:
         raise TypeError(
             f"using(): subject is {subject!r}; give a model instance or a string"
         )
-    text = str.__str__(subject) if instance is None else _text(instance)
+    text = str.__str__(subject) if instance is None else instance_text(instance)
     if instance is not None and not text:
         raise ValueError(
             f"using(): subject is {subject!r}, which has not been saved; save it first"
@@ -45,7 +46,7 @@ def checked(subject: Any) -> str | None:
     if not _is_storable(text):
         raise ValueError(
             f"using(): subject {text[:80]!r} has {len(text)} characters; give at most "
-            f"{MAX_SUBJECT}, all of them printable"
+            f"{MAX_SUBJECT}, all of them printable, and no space at either end"
         )
     return text
 
@@ -95,24 +96,13 @@ def _finder(kind: type) -> Callable[[Any], Any] | None:
 
 
 def _stored(instance: Model) -> str:
-    text = _text(instance)
+    text = instance_text(instance)
     return text if _is_storable(text) else ""
 
 
-def _text(instance: Model) -> str:
-    """Return the label and key of an instance; nothing if it has no key."""
-    pk = instance.pk
-    if type(pk) is tuple:
-        pk = None if None in pk else ",".join(map(str, pk))
-    return "" if pk is None else f"{_label(type(instance))}:{pk}"
-
-
-@lru_cache(maxsize=512)
-def _label(model: type[Model]) -> str:
-    concrete: Any = model._meta.concrete_model or model
-    label: str = concrete._meta.label_lower
-    return label
-
-
 def _is_storable(text: str) -> bool:
-    return len(text) <= MAX_SUBJECT and text.isprintable()
+    """Return True if every database keeps a text, and tells it from all others.
+
+    MariaDB and MySQL ignore spaces at the end.
+    """
+    return len(text) <= MAX_SUBJECT and text.isprintable() and text == text.strip()

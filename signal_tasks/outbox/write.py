@@ -22,7 +22,7 @@ from signal_tasks.broker.messages import PublishRequest, messages_for, run_eager
 from signal_tasks.broker.publisher import publisher
 from signal_tasks.conf import settings
 from signal_tasks.db import schemas, sequences
-from signal_tasks.db.aliases import alias_for
+from signal_tasks.db.aliases import alias_for, outbox_aliases
 from signal_tasks.db.clock import uuid7
 from signal_tasks.db.dedupe import Key, claim
 from signal_tasks.db.insert import NewEvent, NewRows, insert, insert_once
@@ -77,9 +77,15 @@ def prepare(
     if "signal" in named:
         raise TypeError("'signal' is handed to receivers by Django; rename it")
     check_depth(signal)
-    limit = settings().MAX_PAYLOAD_BYTES
     hidden = options.sensitive
-    payload = codec.encode(signal, sender, named, max_bytes=limit, sensitive=hidden)
+    payload = codec.encode(
+        signal,
+        sender,
+        named,
+        max_bytes=settings().MAX_PAYLOAD_BYTES,
+        sensitive=hidden,
+        rows=codec.Rows(outbox_aliases(), options.snapshot),
+    )
     database = alias_for(options.database, sender)
     if coalesced and not options.immediate:
         raise ValueError(_delayed(signal, next(iter(coalesced))))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 import types
 from collections.abc import Callable, Iterable
@@ -18,13 +19,28 @@ PROBE = "signal_tasks.doctor"
 
 
 def origin(function: object) -> str:
-    """Return the ``module.qualname`` of a function, for error texts."""
-    return f"{getattr(function, '__module__', '?')}.{qualname_of(function)}"
+    """Return the ``module.qualname`` of a function, by which it is named and shown."""
+    owner = _owning_class(function) or function
+    return f"{getattr(owner, '__module__', '?')}.{qualname_of(function)}"
 
 
 def qualname_of(function: object) -> str:
-    """Return the qualified name of a function; for other callables, their text."""
+    """Return the qualified name of a function; for other callables, their text.
+
+    A method of a class is named by the class it is bound to. Its own qualified name is
+    that of the class that defines it, which all classes that inherit it share.
+    """
+    owner = _owning_class(function)
+    if owner is not None:
+        return f"{owner.__qualname__}.{getattr(function, '__name__', '?')}"
     return getattr(function, "__qualname__", None) or repr(function)
+
+
+def _owning_class(function: object) -> type | None:
+    """Return the class that a method is bound to; None if it is bound to none."""
+    owner = getattr(function, "__self__", None)
+    is_bound = isinstance(function, types.MethodType) and isinstance(owner, type)
+    return cast("type", owner) if is_bound else None
 
 
 def name_of(code: object) -> str:
@@ -75,23 +91,33 @@ def receiver_name(function: ReceiverFunction, name: str | None, uid: object) -> 
             f"{error}. Give it a stable name with name= (or a string "
             "dispatch_uid), or connect it with inline=True."
         )
-    return f"{function.__module__}.{function.__qualname__}"
+    return origin(function)
 
 
 def _naming_error(function: object) -> str:
-    qualname = getattr(function, "__qualname__", None)
-    if qualname is None or not getattr(function, "__module__", None):
+    owner = _owning_class(function) or function
+    if not getattr(function, "__qualname__", None) or not owner.__module__:
         return "it has no qualified name that another process could know"
+    qualname = qualname_of(function)
     if "<lambda>" in qualname:
         return "a lambda has no name that another process could know"
     if "<locals>" in qualname:
         return "a nested function has no name that another process could know"
-    bound_to = getattr(function, "__self__", None)
-    if isinstance(function, types.MethodType) and not isinstance(bound_to, type):
+    if isinstance(function, types.MethodType) and owner is function:
         return "it is bound to an instance that another process does not have"
-    if function.__module__ == "__main__":
+    if owner.__module__ == "__main__":
         return "__main__ is another module in every process"
     return ""
+
+
+def share_name(old: Any, new: Any, name: str) -> bool:
+    """Return True if two functions of the same code have this name by default.
+
+    A function that replaces the old one has other code: its module was loaded again.
+    """
+    old_code = getattr(inspect.unwrap(old), "__code__", None)
+    new_code = getattr(inspect.unwrap(new), "__code__", None)
+    return name == origin(new) and old_code is new_code is not None
 
 
 def signal_name(signal: Signal, module: str) -> str:

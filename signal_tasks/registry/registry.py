@@ -23,7 +23,12 @@ from django.core.exceptions import ImproperlyConfigured
 from django.dispatch import Signal
 
 from signal_tasks.conf import settings
-from signal_tasks.registry.naming import ReceiverFunction, check_name, origin
+from signal_tasks.registry.naming import (
+    ReceiverFunction,
+    check_name,
+    origin,
+    share_name,
+)
 from signal_tasks.registry.options import Options
 from signal_tasks.retry import RetryPolicy
 
@@ -246,6 +251,12 @@ def _refuse_conflict(known: Receiver, new: Receiver, name: str) -> None:
             f"give {origin(new_function)} another one with name=."
         )
     same_function = old_function == new_function  # bound methods are made anew
+    if not same_function and share_name(old_function, new_function, name):
+        raise ImproperlyConfigured(
+            f"The receiver name {name!r} is taken by another function that runs the "
+            "same code, and only one of them would run; give each a name of its own "
+            "with name=."
+        )
     if same_function and (known.options, known.names) != (new.options, new.names):
         raise ImproperlyConfigured(
             f"The receiver {name!r} is already connected with other options; "

@@ -19,7 +19,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import connections, transaction
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import Exists, F, OuterRef, QuerySet
 from django.utils import timezone
 
 from signal_tasks import codec, context
@@ -175,6 +175,17 @@ def _locked(ids: Sequence[uuid.UUID], database: str) -> Mapping[uuid.UUID, Event
     return {event.pk: event for event in rows.select_for_update()}
 
 
+def _mark_as_changed(ids: Sequence[uuid.UUID], database: str) -> None:
+    """Change events without changing them, for PostgreSQL.
+
+    A transaction that does not see their new deliveries, since its snapshot is older,
+    then fails when it would delete them. A lock that is gone would not stop it.
+    """
+    if connections[database].vendor == "postgresql":
+        rows = Event.objects.using(database).filter(pk__in=ids)
+        rows.update(signal=F("signal"))
+
+
 def _hear(
     found: Mapping[uuid.UUID, Event],
     ids: Sequence[uuid.UUID],
@@ -259,6 +270,7 @@ def insert(
         for event in heard
     ]
     rows = Delivery.objects.using(database)
+    _mark_as_changed([event.pk for event in heard], database)
     rows.bulk_create(new, ignore_conflicts=True)
     ids = rows.filter(pk__in=[delivery.pk for delivery in new])
     items = [

@@ -16,6 +16,7 @@ from django.db.models import Exists, Model, OuterRef, QuerySet
 from signal_tasks.conf import settings
 from signal_tasks.db.clock import DatabaseNow, from_now
 from signal_tasks.db.sql import skip_locked
+from signal_tasks.healthcheck.problems import ACKNOWLEDGE, acknowledged_at
 from signal_tasks.models import (
     Attempt,
     AuditEntry,
@@ -65,7 +66,8 @@ def prune_trail(database: str) -> None:
     """Delete audit entries and finished operations that were kept long enough.
 
     Up to ``BATCH`` entries, and one operation, or ``BATCH`` of its items if some of its
-    deliveries are still there.
+    deliveries are still there. The last acknowledgement stays for good: dead letters
+    that are older are told as new without it.
     """
     age = settings().KEEP_AUDIT
     if age is None:
@@ -74,7 +76,8 @@ def prune_trail(database: str) -> None:
     entries = AuditEntry.objects.using(database)
     old = list(entries.filter(at__lte=cutoff).values_list("pk", flat=True)[:BATCH])
     if old:
-        entries.filter(pk__in=old).delete()
+        last = {"verb": ACKNOWLEDGE, "at": acknowledged_at(database)}
+        entries.filter(pk__in=old).exclude(**last).delete()
     operations = Operation.objects.using(database)
     over = operations.filter(finished_at__lte=cutoff).order_by("finished_at")
     for pk in over.values_list("pk", flat=True)[:1]:

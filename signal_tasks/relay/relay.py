@@ -97,14 +97,25 @@ class Relay:
         for database in outbox_aliases():
             try:
                 results[database] = self._pass(database)
-                self._states[database].alerts.run(database)
             # The relay survives everything: a database that is down, read-only or
             # not migrated is reported, and tried again in the next pass.
             except Exception as error:  # noqa: BLE001
                 self._leave_connection(database, error)
                 details = signals.PassFailed(database=database, error=error)
                 signals.pass_failed.send_robust(Relay, details=details)
+            else:
+                self._tell_of_problems(database)
         return results
+
+    def _tell_of_problems(self, database: str) -> None:
+        """Look for problems and tell of them: no part of the pass, which is done."""
+        try:
+            self._states[database].alerts.run(database)
+        # As above: whatever it is, it is reported, and tried again.
+        except Exception as error:  # noqa: BLE001
+            self._leave_connection(database, error)
+            details = signals.AlertFailed(channel="", database=database, error=error)
+            signals.alert_failed.send_robust(Relay, details=details)
 
     def close(self) -> None:
         """Finish its alerts, delete its heartbeat rows, close its connections.

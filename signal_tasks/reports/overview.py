@@ -15,6 +15,7 @@ from signal_tasks.db.clock import from_now
 from signal_tasks.healthcheck.notices import notices
 from signal_tasks.healthcheck.problem import Problem
 from signal_tasks.healthcheck.problems import problems
+from signal_tasks.healthcheck.shortening import shortened
 from signal_tasks.models import Gate, Worker
 from signal_tasks.models.history import ALL
 from signal_tasks.registry.registry import registry
@@ -55,9 +56,12 @@ class ReceiverLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overview:
-    """The contents of the first page; ``is_capped``: not all that is live was counted."""
+    """The contents of the first page; ``is_capped``: not all that is live was counted.
 
-    healthy: bool
+    ``problems`` are shortened, ``wrong`` is the number of all of them.
+    """
+
+    wrong: int
     problems: Sequence[Problem]
     notices: Sequence[str]
     receivers: Sequence[ReceiverLine]
@@ -94,8 +98,8 @@ def overview(database: str, span: history.Span = history.SPANS["1h"]) -> Overvie
     figures = history.figures(database, span)
     lines = _lines(database, loads, figures)
     return Overview(
-        healthy=not found,
-        problems=found,
+        wrong=len(found),
+        problems=list(shortened(found)),
         notices=list(notices(database)),
         receivers=sorted(lines, key=lambda line: (line.severity, line.name)),
         workers=len(workers),

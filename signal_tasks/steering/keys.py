@@ -12,9 +12,20 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db.models import Exists, OuterRef, Q, QuerySet, Subquery
+from django.db.models import (
+    Count,
+    Exists,
+    F,
+    Max,
+    OuterRef,
+    Q,
+    QuerySet,
+    Subquery,
+    Window,
+)
+from django.db.models.functions import RowNumber
 
-from signal_tasks.db.aliases import outbox_aliases
+from signal_tasks.db.aliases import alias_for, outbox_aliases
 from signal_tasks.db.clock import DatabaseNow
 from signal_tasks.db.turns import following
 from signal_tasks.models import Attempt, Delivery, Turn
@@ -59,7 +70,26 @@ class BlockedKey:
         return f"{self.receiver} {self.key}: {number} behind {self.delivery_id} ({why})"
 
 
-def blocked_keys(*, receiver: str | None = None, limit: int = 100) -> list[BlockedKey]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blockade:
+    """The keys of a receiver in which deliveries wait behind a dead letter.
+
+    Attributes:
+        number: how many keys.
+        names: some of them, those that were blocked first.
+        first: the first of those.
+        latest: when the last one of the dead letters died.
+    """
+
+    number: int
+    names: Sequence[str]
+    first: BlockedKey
+    latest: datetime
+
+
+def blocked_keys(
+    *, receiver: str | None = None, limit: int = 100, database: str | None = None
+) -> list[BlockedKey]:
     """Return keys whose first delivery is dead, or is not due; dead ones first.
 
     Of every outbox, up to ``limit`` in all; a delivery that nothing waits behind is
@@ -68,22 +98,68 @@ def blocked_keys(*, receiver: str | None = None, limit: int = 100) -> list[Block
     Args:
         receiver: only those of this receiver.
         limit: the most keys that are returned.
+        database: only those of this outbox; ask so while another one is down.
+
+    Raises:
+        ImproperlyConfigured: the database holds no outbox.
     """
     found: list[BlockedKey] = []
-    for database in outbox_aliases():
+    for alias in [alias_for(database, None)] if database else outbox_aliases():
         if len(found) < limit:
-            found += _blocked(database, receiver, limit - len(found))
+            found += _blocked(alias, receiver, limit - len(found))
     return found
 
 
+def blockades(database: str, *, names: int) -> list[Blockade]:
+    """Return the blockades of one outbox, each with so many names of keys.
+
+    One statement if nothing is blocked.
+    """
+    alike: dict[str, Any] = {"partition_by": F("receiver")}
+    rows = _stopping(database, Q(state=State.DEAD), _with_more(database)).annotate(
+        number=Window(Count("pk"), **alike),
+        latest=Window(Max("finished_at"), **alike),
+        place=Window(RowNumber(), order_by=("finished_at", "pk"), **alike),
+    )
+    found = list(rows.filter(place__lte=names).order_by("receiver", "place"))
+    return list(_blockades(found, database)) if found else []
+
+
+def _blockades(found: Sequence[Any], database: str) -> Iterator[Blockade]:
+    keys = Counter.objects.using(database).in_bulk([each.sequence_id for each in found])
+    firsts = [each for each in found if each.place == 1]
+    for row, first in zip(firsts, _described(firsts, database), strict=True):
+        alike = [each.sequence_id for each in found if each.receiver == row.receiver]
+        yield Blockade(
+            number=row.number,
+            names=[keys[each].key for each in alike if each in keys],
+            first=first,
+            latest=row.latest,
+        )
+
+
 def _blocked(database: str, receiver: str | None, limit: int) -> list[BlockedKey]:
-    first = Turn.objects.using(database).filter(~Exists(_others(database, "lt")))
-    with_more = first.filter(Exists(_others(database, "gt")))
-    found = _stopping(database, Q(state=State.DEAD), first, receiver, limit)
-    limit -= len(found)
-    if limit > 0:
-        found += _stopping(database, _is_late(), with_more, receiver, limit)
+    found: list[Any] = []
+    for stops, turns in (
+        (Q(state=State.DEAD), _first_turns(database)),
+        (_is_late(), _with_more(database)),
+    ):
+        rows = _stopping(database, stops, turns)
+        if receiver is not None:
+            rows = rows.filter(receiver=receiver)
+        # No index has this order: by one that has, PostgreSQL would look for the few
+        # first ones among all deliveries.
+        found += rows.order_by("sequence_id")[: max(limit - len(found), 0)]
     return list(_described(found, database))
+
+
+def _first_turns(database: str) -> QuerySet[Turn]:
+    return Turn.objects.using(database).filter(~Exists(_others(database, "lt")))
+
+
+def _with_more(database: str) -> QuerySet[Turn]:
+    """Return the first turns that others come behind."""
+    return _first_turns(database).filter(Exists(_others(database, "gt")))
 
 
 def _others(database: str, side: str) -> QuerySet[Turn]:
@@ -94,23 +170,16 @@ def _others(database: str, side: str) -> QuerySet[Turn]:
     )
 
 
-def _stopping(
-    database: str, stops: Q, turns: QuerySet[Turn], receiver: str | None, limit: int
-) -> list[Any]:
+def _stopping(database: str, stops: Q, turns: QuerySet[Turn]) -> Any:
     """Return deliveries that stop others and have one of these turns, with its place."""
     own = Turn.objects.using(database).filter(pk=OuterRef("pk"))
     rows = Delivery.objects.using(database).filter(
         stops, Exists(turns.filter(pk=OuterRef("pk")))
     )
-    if receiver is not None:
-        rows = rows.filter(receiver=receiver)
-    placed: Any = rows.annotate(
+    return rows.annotate(
         sequence_id=Subquery(own.values("sequence_id")),
         position=Subquery(own.values("position")),
     )
-    # No index has this order: by one that has, PostgreSQL would look for the few first
-    # ones among all deliveries.
-    return list(placed.order_by("sequence_id")[:limit])
 
 
 def _is_late() -> Q:

@@ -35,6 +35,8 @@ from signal_tasks.telemetry.gauges import Gauges, Load
 #: Receivers of an outbox whose counters are shown, by name.
 MAX_RECEIVERS = 1000
 
+UP = "signal_tasks_up"
+
 Totals = Mapping[str, Mapping[str, float]]
 
 
@@ -69,6 +71,12 @@ class _Family:
         self.made[name].add_metric(labels, *value)
 
 
+def is_up(found: Iterable[Any]) -> bool:
+    """Return True if all outboxes could be read."""
+    up = (family for family in found if family.name == UP)
+    return all(sample.value for family in up for sample in family.samples)
+
+
 def families() -> Iterator[Any]:
     """Yield all families as they are now; a database that fails is down in ``up``."""
     core = client().metrics_core
@@ -83,7 +91,7 @@ def families() -> Iterator[Any]:
             receivers.add_metric(labels, 1)
     yield receivers
     up = core.GaugeMetricFamily(
-        "signal_tasks_up", "Whether the outbox could be read.", labels=("database",)
+        UP, "Whether the outbox could be read.", labels=("database",)
     )
     found: list[_Family] = []
     for database in outbox_aliases():
@@ -209,7 +217,7 @@ HELP = {
     "oldest_wait_seconds": "How long the oldest due delivery has waited.",
     "orphaned_deliveries": "Pending deliveries whose receiver no relay knows.",
     "parked_deliveries": "Pending deliveries that cannot be published.",
-    "blocked_keys": "Keys whose next delivery is dead, with others behind it.",
+    "blocked_keys": "Keys of ordered receivers whose next delivery is dead.",
     "paused": "1 while an operator has paused the receiver.",
     "breaker_open": "1 while the breaker of the receiver is not closed.",
     "workers": "Workers and relays that have reported lately.",

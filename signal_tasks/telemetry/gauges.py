@@ -18,9 +18,8 @@ from django.db.models import Q
 from signal_tasks import counting
 from signal_tasks.conf import settings
 from signal_tasks.db.clock import DatabaseNow, from_now
-from signal_tasks.db.sql import from_now_sql
 from signal_tasks.db.timeouts import statements_within
-from signal_tasks.models import Control, Gate, HeldDelivery, Turn, Worker
+from signal_tasks.models import Control, Gate, Worker
 from signal_tasks.registry.registry import Receiver, registry
 from signal_tasks.states import Breaker
 from signal_tasks.steering.targets import targets_of
@@ -30,31 +29,6 @@ MAX_COUNTED = counting.MAX_COUNTED
 #: No statement may take longer, where the database can end it (seconds).
 MAX_SECONDS = 5.0
 
-LIVE = """
-SELECT receiver, state, COUNT(*), SUM(is_due), {wait},
-    SUM(CASE WHEN orphaned THEN 1 ELSE 0 END),
-    SUM(CASE WHEN parked = '' THEN 0 ELSE 1 END)
-FROM (
-    SELECT live.receiver, state, orphaned, parked, available_at,
-        CASE WHEN state = 'pending' AND available_at <= {now} {and_may_start}
-            THEN 1 ELSE 0 END AS is_due
-    FROM (
-        SELECT id, receiver, state, orphaned, parked, available_at
-        FROM signal_tasks_delivery WHERE next_check_at IS NOT NULL {bound}
-    ) AS live {joins}
-) AS seen
-GROUP BY receiver, state
-"""
-HELD = (
-    "LEFT JOIN signal_tasks_helddelivery AS held ON held.delivery_id = live.id",
-    "AND held.delivery_id IS NULL",
-)
-#: Behind another delivery of its key, which no worker more would help.
-BEHIND = (
-    "LEFT JOIN signal_tasks_turn AS own ON own.delivery_id = live.id",
-    "AND NOT EXISTS (SELECT 1 FROM signal_tasks_turn AS other "
-    "WHERE other.sequence_id = own.sequence_id AND other.position < own.position)",
-)
 BLOCKED = """
 SELECT delivery.receiver, COUNT(DISTINCT turn.sequence_id)
 FROM (
@@ -64,10 +38,13 @@ JOIN signal_tasks_delivery AS delivery ON delivery.id = turn.delivery_id
 WHERE delivery.state = 'dead'
 GROUP BY delivery.receiver
 """
-HELD_COUNTS = """
-SELECT receiver, why, COUNT(*)
-FROM (SELECT receiver, why FROM signal_tasks_helddelivery LIMIT {limit}) AS counted
-GROUP BY receiver, why
+#: The gate that a delivery waits at may be that of its signal.
+HELD = """
+SELECT delivery.receiver, held.why, COUNT(*)
+FROM (SELECT delivery_id, why FROM signal_tasks_helddelivery LIMIT {limit}) AS held
+JOIN signal_tasks_delivery AS delivery ON delivery.id = held.delivery_id
+WHERE delivery.state = 'pending'
+GROUP BY delivery.receiver, held.why
 """
 
 
@@ -128,12 +105,12 @@ def read(database: str, *, limit: int = MAX_COUNTED) -> Gauges:
     gauges = Gauges()
     for receiver in registry.receivers():
         gauges.of(receiver.name)
-    with (
-        statements_within(MAX_SECONDS, database),
-        connections[database].cursor() as cursor,
-    ):
-        _count_live(gauges, cursor, database, limit)
-        _count_dead(gauges, cursor, database, limit)
+    with statements_within(MAX_SECONDS, database):
+        loads = counting.loads(database, limit=limit)
+        _count_live(gauges, loads)
+        if loads.has_held:
+            _count_held(gauges, database, limit)
+        _count_dead(gauges, database, limit, is_ordered=loads.has_turns)
     _count_workers(gauges, database)
     gates = Gate.of_receivers(database)
     broken = [gate.receiver for gate in gates if gate.breaker != Breaker.CLOSED]
@@ -142,52 +119,35 @@ def read(database: str, *, limit: int = MAX_COUNTED) -> Gauges:
     return gauges
 
 
-def _count_live(gauges: Gauges, cursor: Any, database: str, limit: int) -> None:
-    has_held = HeldDelivery.objects.using(database).exists()
-    has_turns = Turn.objects.using(database).exists()
-    kept = [each for each, some in ((HELD, has_held), (BEHIND, has_turns)) if some]
-    now, _ = from_now_sql(0.0, database)
-    waited = counting.SINCE[connections[database].vendor].format(counting.OLDEST)
-    bound = counting.bound_of_live(database, limit)
-    for receiver, state, number, *more in _rows(
-        cursor,
-        LIVE,
-        bound=bound,
-        now=now,
-        wait=waited,
-        joins=" ".join(join for join, _ in kept),
-        and_may_start=" ".join(condition for _, condition in kept),
-    ):
+def _count_live(gauges: Gauges, loads: counting.Loads) -> None:
+    gauges.complete = not loads.is_capped
+    for receiver, live in loads.receivers.items():
         load = gauges.of(receiver)
-        if state == "running":
-            load.running += number
-            continue
-        due, wait, orphaned, parked = more
-        load.pending += number
-        load.due += int(due)
-        load.oldest_wait = max(load.oldest_wait, float(wait or 0))
-        load.orphaned += int(orphaned)
-        load.parked += int(parked)
-    gauges.complete = not bound
-    if has_held:
-        for receiver, why, number in _rows(cursor, HELD_COUNTS, limit=limit):
-            gauges.of(receiver).held[why] = number
+        load.pending, load.running = live.pending, live.running
+        load.due, load.oldest_wait = live.startable, live.oldest_wait or 0.0
+        load.orphaned, load.parked = live.orphaned, live.parked
 
 
-def _count_dead(gauges: Gauges, cursor: Any, database: str, limit: int) -> None:
+def _count_held(gauges: Gauges, database: str, limit: int) -> None:
+    for receiver, why, number in _rows(database, HELD, limit=limit):
+        gauges.of(receiver).held[why] = number
+
+
+def _count_dead(gauges: Gauges, database: str, limit: int, *, is_ordered: bool) -> None:
     dead = counting.dead(database, limit=limit)
     for receiver, number in dead.numbers.items():
         gauges.of(receiver).dead = number
     gauges.complete = gauges.complete and not dead.is_capped
-    if dead.numbers and Turn.objects.using(database).exists():
-        for receiver, blocked in _rows(cursor, BLOCKED, limit=limit):
+    if dead.numbers and is_ordered:
+        for receiver, blocked in _rows(database, BLOCKED, limit=limit):
             gauges.of(receiver).blocked_keys = blocked
 
 
-def _rows(cursor: Any, sql: str, **parts: object) -> Sequence[Any]:
-    cursor.execute(sql.format(**parts), ())  # parameters: so %% is one percent sign
-    rows: Sequence[Any] = cursor.fetchall()
-    return rows
+def _rows(database: str, sql: str, **parts: object) -> Sequence[Any]:
+    with connections[database].cursor() as cursor:
+        cursor.execute(sql.format(**parts), ())
+        rows: Sequence[Any] = cursor.fetchall()
+        return rows
 
 
 def _count_workers(gauges: Gauges, database: str) -> None:

@@ -158,6 +158,17 @@ def _delivery_fenced(details: signals.DeliveryFenced, **_: object) -> None:
     )
 
 
+def _commit_hook_failed(details: signals.CommitHookFailed, **_: object) -> None:
+    _log(
+        logging.ERROR,
+        "commit_hook_failed",
+        receiver=details.receiver,
+        database=details.database,
+        error=details.error,
+        next="its delivery has succeeded; the hook is not run again",
+    )
+
+
 def _deliveries_released(details: signals.DeliveriesReleased, **_: object) -> None:
     _log(
         logging.INFO,
@@ -251,6 +262,7 @@ LISTENERS = (
     (signals.attempt_finished, _attempt_finished),
     (signals.delivery_dead, _delivery_dead),
     (signals.delivery_fenced, _delivery_fenced),
+    (signals.commit_hook_failed, _commit_hook_failed),
     (signals.deliveries_released, _deliveries_released),
     (signals.publication_failed, _publication_failed),
     (signals.pass_finished, _pass_finished),

@@ -11,15 +11,15 @@ from __future__ import annotations
 import hmac
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from signal_tasks.conf import settings
-from signal_tasks.telemetry.families import client, families
+from signal_tasks.telemetry.families import client, families, is_up
 
-#: An answer is given again for this long (seconds), and for longer if it took long:
-#: the databases are asked for at most this share of the time.
-MIN_AGE, SHARE = 2.0, 0.05
+#: An answer is given again for this long (seconds), and for longer, up to MAX_AGE, if it
+#: took long: the databases are asked for this share of the time.
+MIN_AGE, MAX_AGE, SHARE = 2.0, 30.0, 0.05
 
 
 class Collector:
@@ -28,7 +28,8 @@ class Collector:
     Several scrapers at a time get the same answer.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._lock = threading.Lock()
         self._families: list[Any] = []
         self._fresh_until = 0.0
@@ -36,12 +37,18 @@ class Collector:
     def collect(self) -> Iterable[Any]:
         """Return the families; ``prometheus_client`` calls this in each scrape."""
         with self._lock:
-            started = time.monotonic()
+            started = self._clock()
             if started >= self._fresh_until:
                 self._families = list(families())
-                now = time.monotonic()
-                self._fresh_until = now + max(MIN_AGE, (now - started) / SHARE)
+                now = self._clock()
+                self._fresh_until = now + self._age(now - started)
             return self._families
+
+    def _age(self, took: float) -> float:
+        """Return how long the answer holds; a database that is away is back soon."""
+        if not is_up(self._families):
+            return MIN_AGE
+        return min(max(MIN_AGE, took / SHARE), MAX_AGE)
 
     def describe(self) -> Iterable[Any]:
         """Return nothing: to register asks no database."""
@@ -71,6 +78,6 @@ def has_token(authorization: str) -> bool:
     """Return True if a header ``Authorization`` presents METRICS_TOKEN."""
     token = settings().METRICS_TOKEN
     kind, _, given = authorization.partition(" ")
-    if token is None or kind.lower() != "bearer":
+    if not token or kind.lower() != "bearer":
         return False
     return hmac.compare_digest(given.strip().encode(), token.encode())

@@ -16,9 +16,11 @@ import atexit
 import os
 import random
 import threading
+import time
 from bisect import bisect_left
 from collections import defaultdict, deque
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 from django.db import connections
@@ -47,6 +49,8 @@ from signal_tasks.states import Reason, State
 INTERVAL = 5.0
 #: How long a fork waits for a write, and the end of the process for the last one.
 FORK_SECONDS, EXIT_SECONDS = 2.0, 2.0
+#: How soon the last write is tried again, if it fails (seconds).
+TRY_AGAIN = 0.1
 
 #: Numbers for columns.
 Counts = defaultdict[str, float]
@@ -106,6 +110,7 @@ class Recorder:
         self._wake = threading.Event()
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
+        self._until = 0.0
 
     def add(self, entry: Attempt | Other) -> None:
         """Count something; never block, never raise."""
@@ -132,6 +137,7 @@ class Recorder:
         thread = self._thread
         if thread is None or not thread.is_alive():
             return
+        self._until = time.monotonic() + seconds
         self._closing.set()
         self._wake.set()
         thread.join(seconds)
@@ -151,10 +157,16 @@ class Recorder:
             self._wake.wait()
             self._closing.wait(INTERVAL * random.uniform(0.8, 1.0))  # noqa: S311
             self._wake.clear()
-            with _guard:
-                done = self.write()
-            if not done:
+            if not self._write_guarded():
                 self._wake.set()
+        while self._wake.is_set() and time.monotonic() < self._until:
+            time.sleep(TRY_AGAIN)
+            if self._write_guarded():
+                return
+
+    def _write_guarded(self) -> bool:
+        with _guard:
+            return self.write()
 
     def _count(self) -> None:
         while self._queue:
@@ -174,11 +186,15 @@ def _write(database: str, counts: dict[str, Counts]) -> None:
     try:
         History.objects.using(database).add(ours)
     finally:
-        connections[database].close()
+        if not connections[database].in_atomic_block:  # of a test
+            connections[database].close()
 
 
 _guard = ForkGuard(FORK_SECONDS)
 recorder = Recorder()
+
+
+_started = False
 
 
 def start() -> None:
@@ -186,10 +202,38 @@ def start() -> None:
 
     Calling it again changes nothing.
     """
+    global _started
     if settings().HISTORY:
+        _started = True
         for signal, listener in LISTENERS:
-            uid = f"signal_tasks.history{listener.__name__}"
-            signal.connect(listener, dispatch_uid=uid)
+            signal.connect(listener, dispatch_uid=_uid(listener))
+
+
+@contextmanager
+def started() -> Iterator[None]:
+    """Count what this process does in the block, and write it at its end.
+
+    In a process that counts all it does, this is a part of it.
+    """
+    before = _started
+    start()
+    try:
+        yield
+    finally:
+        recorder.write()
+        if not before:
+            _stop()
+
+
+def _stop() -> None:
+    global _started
+    _started = False
+    for signal, listener in LISTENERS:
+        signal.disconnect(dispatch_uid=_uid(listener))
+
+
+def _uid(listener: Any) -> str:
+    return f"signal_tasks.history{listener.__name__}"
 
 
 def _attempt_finished(details: signals.AttemptFinished, **_: object) -> None:

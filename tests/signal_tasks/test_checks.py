@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,6 +16,7 @@ from django.db import connections
 from signal_tasks import AsyncSignal, checks
 from signal_tasks.registry.registry import registry
 from tests.signal_tasks.conftest import listen
+from tests.signal_tasks.outbox.steps import OneAliasRouter
 
 
 def ids() -> set[str]:
@@ -54,7 +56,7 @@ def test_the_set_up_of_the_tests_is_in_order() -> None:
 
 def test_each_check_is_registered_under_one_id_that_it_tells() -> None:
     told = [(check.__doc__ or "").partition(":")[0] for check in checks.ALL]
-    assert len(set(told)) == len(told) == 22
+    assert len(set(told)) == len(told) == 23
 
 
 # -- E001: settings ---------------------------------------------------------------
@@ -233,6 +235,36 @@ def test_w004_sqlite_that_takes_its_lock_first_is_fine(
     options = {"transaction_mode": mode}
     database(ENGINE="django.db.backends.sqlite3", OPTIONS=options)
     assert "W004" not in ids()
+
+
+# -- W016: replicas ---------------------------------------------------------------
+
+
+class PrimaryAndReplica:
+    """Reads from the one or the other, and lets migrations go everywhere."""
+
+    def db_for_read(self, model: type, **hints: Any) -> str:
+        return random.choice(["default", "other"])
+
+    def db_for_write(self, model: type, **hints: Any) -> str:
+        return "default"
+
+
+def test_w016_a_replica_that_counts_as_an_outbox(settings: Any) -> None:
+    settings.DATABASE_ROUTERS = [PrimaryAndReplica()]
+    settings.SIGNAL_TASKS = {"DATABASES": None}
+    (message,) = checks.databases.replicas_hold_no_outbox()
+    assert message.id == "signal_tasks.W016"
+    assert "'other' looks like a replica" in message.msg
+    settings.SIGNAL_TASKS = {"DATABASES": ["default"]}
+    assert list(checks.databases.replicas_hold_no_outbox()) == []
+
+
+def test_w016_several_outboxes_without_replicas_are_fine(settings: Any) -> None:
+    settings.SIGNAL_TASKS = {"DATABASES": None}
+    assert list(checks.databases.replicas_hold_no_outbox()) == []
+    settings.DATABASE_ROUTERS = [OneAliasRouter()]
+    assert list(checks.databases.replicas_hold_no_outbox()) == []
 
 
 # -- W005: content ----------------------------------------------------------------

@@ -11,9 +11,10 @@ import pytest
 from django.core.management import CommandError
 from django.db.models import F
 
-from signal_tasks import AsyncSignal, RetryPolicy, health
+from signal_tasks import AsyncSignal, RetryPolicy, health, signals
 from signal_tasks.commands import Output
-from signal_tasks.models import Delivery, Event, Worker
+from signal_tasks.models import Delivery, Event, History, Worker
+from signal_tasks.models.history import ALL, TOTAL
 from signal_tasks.states import State
 from signal_tasks.testing import run_pending
 from tests.signal_tasks.command import command, told
@@ -263,6 +264,18 @@ def test_relay_once_says_what_it_did_and_leaves() -> None:
 def test_what_a_pass_and_a_pruning_did_are_objects_too() -> None:
     assert told("relay", "--once")["default"]["published"] == 0
     assert told("prune") == {"pruned": 0}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_relay_once_is_counted_as_any_other_relay(signal: AsyncSignal) -> None:
+    listen(signal)
+    signal.send(sender=None)
+    Delivery.objects.update(next_check_at=F("next_check_at") - timedelta(days=1))
+    was_heard = signals.attempt_finished.has_listeners()
+    assert told("relay", "--once")["default"]["published"] == 1
+    totals = History.objects.filter(receiver=ALL, step=TOTAL)
+    assert totals.values("published").get() == {"published": 1}
+    assert signals.attempt_finished.has_listeners() == was_heard
 
 
 # -- inspect ----------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from contextlib import nullcontext
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from asgiref.sync import sync_to_async
 from celery import current_app
 from django.db import connection, transaction
+from django.dispatch import Signal
 from django.test import TestCase, TransactionTestCase, override_settings
 from django.test.testcases import (  # type: ignore[attr-defined]
     DatabaseOperationForbidden,
@@ -282,6 +284,27 @@ class TestCapturing:
             thing = Thing.objects.create(name="one")
         post_save.disconnect(sender=Thing, dispatch_uid="t.captured")
         assert [each.kwargs["instance"] for each in sent] == [thing]
+
+    @pytest.mark.parametrize("where", ["a block", "the database"])
+    def test_a_signal_that_is_not_ours_is_asserted_by_its_durable_receivers(
+        self, where: str
+    ) -> None:
+        from django.db.models.signals import post_save
+
+        def hear(sender: object, **kwargs: Any) -> None: ...
+
+        async_receiver(post_save, Thing, name="t.asserted")(hear)
+        with capture_signals() if where == "a block" else nullcontext():
+            thing = Thing.objects.create(name="one")
+            assert assert_sent(post_save, instance=thing).sender is Thing
+            with pytest.raises(AssertionError, match=r"post_save was not sent"):
+                assert_sent(post_save, created=False)
+        post_save.disconnect(hear, sender=Thing)
+
+    @pytest.mark.parametrize("signal", [Signal(), "no signal"])
+    def test_one_that_cannot_be_seen_is_an_error(self, signal: Any) -> None:
+        with pytest.raises(TypeError, match="no durable receivers"):
+            assert_sent(signal)
 
 
 # -- pytest -----------------------------------------------------------------------

@@ -12,6 +12,7 @@ from pathlib import Path
 from django.conf import settings
 from django.contrib.auth.models import Permission, User
 from django.core.management.base import BaseCommand
+from django.db import transaction
 
 from shop.access import is_demo
 from shop.stack import OPERATOR, OPERATOR_PASSWORD
@@ -45,6 +46,7 @@ def _new_password(file: Path) -> str:
     return password
 
 
+@transaction.atomic
 def _make(password: str) -> None:
     email = f"{OPERATOR}@example.com"
     user = User.objects.create_user(OPERATOR, email, password, is_staff=True)

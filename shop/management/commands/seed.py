@@ -9,6 +9,7 @@ from decimal import Decimal
 
 from django.contrib.auth.models import User
 from django.core.management.base import BaseCommand
+from django.db import transaction
 from django.utils.text import slugify
 
 from products.models import Product
@@ -48,6 +49,7 @@ class Command(BaseCommand):
 
     help = "Add sample products; existing ones stay as they are."
 
+    @transaction.atomic
     def handle(self, *args: object, **options: object) -> None:
         vendor = _vendor()
         added = sum(_add(vendor, *sample) for sample in SAMPLES)

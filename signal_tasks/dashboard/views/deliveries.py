@@ -51,11 +51,13 @@ MAX_KEYS = 20
 
 @page
 def blocked(request: HttpRequest) -> HttpResponse:
-    """Show the keys of ordered receivers in which nothing runs, of all outboxes."""
+    """Show the keys of ordered receivers in which nothing runs."""
     name = word(request.GET.get("receiver"))
 
-    def read(_: str) -> Mapping[str, Any]:
-        keys = operations.blocked_keys(receiver=name or None, limit=MAX_KEYS + 1)
+    def read(database: str) -> Mapping[str, Any]:
+        keys = operations.blocked_keys(
+            receiver=name or None, limit=MAX_KEYS + 1, database=database
+        )
         return {
             "section": "blocked",
             "keys": keys[:MAX_KEYS],

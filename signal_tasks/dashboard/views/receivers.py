@@ -32,7 +32,7 @@ def catalogue(request: HttpRequest) -> HttpResponse:
             "section": "receivers",
             "signals": list(_described(wanted.lower())),
             "search": wanted,
-            "controls": operations.controls(),
+            "controls": operations.controls(database=database),
         }
 
     return show(request, "catalogue.html", read)
@@ -94,7 +94,7 @@ def receiver(request: HttpRequest, name: str) -> HttpResponse:
             "chart": history.chart(database, span, name),
             "figures": history.figures_of(database, name, span),
             "spans": list(history.SPANS),
-            "controls": list(_controls_of(found)),
+            "controls": list(_controls_of(found, database)),
             "target": f"receiver:{name}",
             "commands": _commands(name),
         }
@@ -102,12 +102,15 @@ def receiver(request: HttpRequest, name: str) -> HttpResponse:
     return show(request, "receiver.html", read)
 
 
-def _controls_of(found: reports.ReceiverReport) -> Iterator[ControlInForce]:
+def _controls_of(
+    found: reports.ReceiverReport, database: str
+) -> Iterator[ControlInForce]:
     targets = {f"receiver:{found.name}", "*"}
     targets |= {f"signal:{name}" for name in found.signals}
     if found.receiver is not None:
         targets |= set(targets_of(found.receiver))
-    yield from (each for each in operations.controls() if each.target in targets)
+    every = operations.controls(database=database)
+    yield from (each for each in every if each.target in targets)
 
 
 def _commands(name: str) -> Mapping[str, str]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import django
 import pytest
 from django.core import mail
-from django.db import connection
+from django.db import ProgrammingError, connection
 from django.test.utils import CaptureQueriesContext
 
 from signal_tasks import AsyncSignal
@@ -17,7 +17,7 @@ from signal_tasks.alerting.channels import channels
 from signal_tasks.conf import settings as ours
 from signal_tasks.models import Gate, OpenAlert
 from signal_tasks.relay.relay import Relay
-from signal_tasks.signals import AlertFailed, alert_failed
+from signal_tasks.signals import AlertFailed, alert_failed, pass_failed
 from tests.signal_tasks.alerting import steps
 from tests.signal_tasks.alerting.conftest import ChooseAlerts
 from tests.signal_tasks.alerting.steps import die, pass_time, tell, told
@@ -200,6 +200,40 @@ def test_what_was_sent_by_a_process_that_died_then_is_sent_again() -> None:
     pass_time(state.TURN_SECONDS)
     tell()
     assert told() == [BREAKER]
+
+
+def refuse_alerts(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+    """Fail as a database does whose table of alerts was not made."""
+    if OpenAlert._meta.db_table in sql:
+        raise ProgrammingError("there is no such table")
+    return execute(sql, params, many, context)
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("broken")
+def test_alerts_that_fail_are_no_failure_of_the_pass(
+    relay: Relay, failures: list[AlertFailed], connected: Callable[..., None]
+) -> None:
+    seen: list[object] = []
+
+    def note(details: object, **_: object) -> None:
+        seen.append(details)
+
+    connected(pass_failed, note)
+    with connection.execute_wrapper(refuse_alerts):
+        assert "default" in relay.run_once()
+    (failed,) = failures
+    assert isinstance(failed.error, ProgrammingError)
+    assert (failed.channel, failed.database, seen) == ("", "default", [])
+
+
+@pytest.mark.django_db
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="it knows no such limit")
+def test_a_look_has_the_limit_that_status_has() -> None:
+    with CaptureQueriesContext(connection) as seen:
+        state.look("default")
+    limits = ("statement_timeout", "max_statement_time", "max_execution_time")
+    assert any(limit in query["sql"] for limit in limits for query in seen)
 
 
 # -- whose turn it is -------------------------------------------------------------

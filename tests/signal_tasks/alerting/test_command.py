@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from django.core.management.base import CommandError
+from django.db import OperationalError, connections
 
 from signal_tasks.models import Gate
 from tests.signal_tasks.alerting import steps
@@ -57,6 +58,26 @@ def test_it_tells_of_the_end_and_exits_with_0() -> None:
         f"told {steps.HEAR}: over: breaker_open t.mail",
         "0 problems, 1 message sent",
     ]
+
+
+@pytest.mark.django_db(databases=["default", "other"])
+def test_an_outbox_that_is_down_keeps_nobody_from_being_told_of_the_others(
+    settings: Any,
+) -> None:
+    both_outboxes = {"DATABASES": ["other", "default"]}
+    settings.SIGNAL_TASKS = {**settings.SIGNAL_TASKS, **both_outboxes}
+    with connections["other"].execute_wrapper(be_down):
+        seen = told("alerts", status=1)
+        _, err = both("alerts", status=1)
+    down = {"database": "other", "error": "OperationalError: the server is down"}
+    assert seen["unread"] == [down]
+    assert was_told() == [("no_worker", False)]
+    assert "could not look at 'other': OperationalError" in err
+
+
+def be_down(*_: object) -> None:
+    """Fail as a database does that is away."""
+    raise OperationalError("the server is down")
 
 
 @pytest.mark.usefixtures("worker")

@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from fractions import Fraction
-from functools import partial
+from functools import cached_property, partial
 from pathlib import PosixPath
-from typing import Any
+from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 import pytest
 from django.utils.functional import SimpleLazyObject
+from django.utils.functional import cached_property as django_cached_property
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext_lazy, ngettext_lazy, override
 from hypothesis import given
@@ -48,6 +49,52 @@ class Coin(Money):
 @dataclass
 class Unset:
     later: int = field(init=False)
+
+
+T = TypeVar("T")
+
+
+@dataclass
+class Derived(Generic[T]):
+    """Sets more than its fields, and keeps what it has computed."""
+
+    side: T
+
+    def __post_init__(self) -> None:
+        self.sides = [self.side, self.side]
+
+    @cached_property
+    def opaque(self) -> object:
+        return Opaque()
+
+    @django_cached_property
+    def lazy(self) -> object:
+        return Opaque()
+
+
+class Labelled(Line):
+    """Derived from a dataclass, and none itself: its attribute is no field."""
+
+    def __init__(self, label: object) -> None:
+        super().__init__(sku=1)
+        self.label = label
+
+
+@dataclass(slots=True)
+class Slotted:
+    sku: int
+
+
+class MoreSlots(Slotted):
+    __slots__ = ("label",)
+
+    def __init__(self, label: object) -> None:
+        super().__init__(sku=1)
+        self.label = label
+
+
+class LabelledPoint(Point):
+    label: object = None
 
 
 @dataclass
@@ -167,6 +214,41 @@ def test_no_init_of_a_dataclass_runs_on_arrival() -> None:
 def test_a_dataclass_that_changed_since_takes_defaults_and_drops_the_rest() -> None:
     text = sent(Line("a")).replace('"count":1', '"gone":1')
     assert decode(text).kwargs["value"] == Line("a", 1)
+
+
+def test_what_post_init_has_set_besides_the_fields_arrives() -> None:
+    derived = Derived(side=2)
+    derived.sides.append(3)
+    assert vars(arrived(derived)) == {"side": 2, "sides": [2, 2, 3]}
+
+
+def test_what_a_property_keeps_and_what_python_notes_stay_behind() -> None:
+    derived = Derived[int](side=2)
+    assert {type(derived.opaque), type(derived.lazy)} == {Opaque}
+    assert {"opaque", "lazy", "__orig_class__"} < vars(derived).keys()
+    assert vars(arrived(derived)).keys() == {"side", "sides"}
+
+
+@pytest.mark.parametrize("kind", [Labelled, MoreSlots])
+def test_an_attribute_of_a_class_derived_from_a_dataclass_arrives(kind: Any) -> None:
+    again = arrived(kind((1, Decimal(2))))
+    assert (type(again), again.sku, again.label) == (kind, 1, (1, Decimal(2)))
+
+
+def test_an_attribute_of_a_named_tuple_arrives() -> None:
+    point = LabelledPoint(1, 2)
+    point.label = {1}
+    assert (arrived(point), arrived(point).label) == (point, {1})
+
+
+def test_an_attribute_that_cannot_travel_is_refused_by_its_name() -> None:
+    assert refusal([Labelled(Opaque())]).path == "value[0].label"
+
+
+def test_an_attribute_that_the_class_has_no_place_for_any_more_is_dropped() -> None:
+    text = sent(MoreSlots(1)).replace('"label"', '"gone"')
+    again = decode(text).kwargs["value"]
+    assert (again.sku, hasattr(again, "label")) == (1, False)
 
 
 def test_a_named_tuple_that_grew_since_takes_its_default() -> None:

@@ -244,6 +244,15 @@ def test_an_instance_read_from_a_replica_is_read_from_where_it_is_written() -> N
 
 
 @pytest.mark.django_db
+def test_a_snapshot_of_what_a_replica_had_belongs_where_it_is_written() -> None:
+    ada = user()
+    ada._state.db = "replica"
+    with override_settings(DATABASE_ROUTERS=[ToReplica()]):
+        again = arrived(Snapshot(ada))
+    assert again._state.db == "default"
+
+
+@pytest.mark.django_db
 def test_without_a_router_an_instance_keeps_its_database() -> None:
     ada = user()
     ada._state.db = "elsewhere"

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import types
+from datetime import UTC, date, datetime
 from decimal import Decimal
+from functools import cached_property
 from typing import Any
 
 import attrs
@@ -158,6 +161,44 @@ def test_an_attrs_class_that_changed_since_takes_defaults_and_drops_the_rest() -
         decode(text.replace('"weight":3,', ""))
 
 
+@attrs.define(slots=False)
+class Crate:
+    weight: Any
+
+    def __attrs_post_init__(self) -> None:
+        self.double = self.weight * 2
+
+
+@attrs.define
+class Sized:
+    sides: Any
+
+    @cached_property
+    def opaque(self) -> object:
+        return Opaque()
+
+
+class Painted(Sized):
+    """Derived from a class of attrs, and none itself."""
+
+    def __init__(self, colour: object) -> None:
+        super().__init__(sides=[1])
+        self.colour = colour
+
+
+def test_what_an_attrs_instance_has_besides_its_fields_arrives() -> None:
+    assert arrived(Crate(2)).double == 4
+    again = arrived(Painted((1, 2)))
+    assert (type(again), again.sides, again.colour) == (Painted, [1], (1, 2))
+
+
+def test_what_a_property_of_an_attrs_instance_keeps_stays_behind() -> None:
+    painted = Painted("red")
+    assert type(painted.opaque) is Opaque
+    again = arrived(painted)
+    assert again.opaque is not painted.opaque
+
+
 def test_an_attrs_exception_is_refused() -> None:
     assert "builtin type as its base" in refusal(Failed()).problem
 
@@ -287,6 +328,21 @@ def test_a_struct_arrives_in_the_state_it_had() -> None:
     assert again.runs == 6
 
 
+class Loose(msgspec.Struct, dict=True, frozen=True):
+    a: Any
+
+    @cached_property
+    def opaque(self) -> object:
+        return Opaque()
+
+
+def test_what_a_struct_has_besides_its_fields_arrives() -> None:
+    loose = Loose(1)
+    vars(loose)["note"] = {1}
+    assert type(loose.opaque) is Opaque
+    assert vars(arrived(loose)) == {"note": {1}}
+
+
 def test_a_struct_that_changed_since_takes_defaults_and_drops_the_rest() -> None:
     text = sent(Fixed(1, 2)).replace('"b":2', '"gone":2')
     assert decode(text).kwargs["value"] == Fixed(1)
@@ -345,6 +401,32 @@ class Discount(moneyed.Money):
 
 def test_a_class_derived_from_money_is_refused() -> None:
     assert "Discount cannot travel" in refusal(Discount(1, "EUR")).problem
+
+
+# freezegun
+
+
+@pytest.mark.parametrize(
+    ("name", "base", "moment"),
+    [
+        ("FakeDatetime", datetime, datetime(2020, 1, 1, 12, tzinfo=UTC)),
+        ("FakeDatetime", datetime, datetime(2020, 1, 1, 12, tzinfo=BERLIN, fold=1)),
+        ("FakeDate", date, date(2020, 1, 1)),
+    ],
+)
+def test_a_time_that_freezegun_has_made_arrives_as_one_of_python(
+    name: str, base: Any, moment: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A module of the package's name stands for it: it is not needed for anything else."""
+    package = types.ModuleType("freezegun.api")
+    fake: Any = type(name, (base,), {"__module__": package.__name__})
+    setattr(package, name, fake)
+    monkeypatch.setitem(sys.modules, package.__name__, package)
+    frozen = fake.fromisoformat(moment.isoformat())
+    if base is datetime:
+        frozen = frozen.replace(tzinfo=moment.tzinfo, fold=moment.fold)
+    assert type(frozen) is fake
+    assert identity(arrived(frozen)) == identity(moment)
 
 
 # Packages that are not there

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
-from django.db import connection, transaction
+from django.db import Error, connection, connections, transaction
 from django.db.backends.signals import connection_created
 from django.utils import timezone
 
@@ -235,6 +235,36 @@ def test_what_a_receiver_sends_is_its_own_tenants(signal: AsyncSignal) -> None:
     send_in_each(signal)
     run_pending()
     assert sorted(seen) == ["of one"] * 2 + ["of public"] * 2 + ["of two"] * 2
+
+
+@pytest.mark.django_db(databases=["default", "other"], transaction=True)
+@pytest.mark.usefixtures("carried")
+def test_a_connection_of_another_outbox_that_is_lost_is_named_in_the_error(
+    signal: AsyncSignal, settings: Any
+) -> None:
+    both = {"DATABASES": ["default", "other"]}
+    settings.SIGNAL_TASKS = {**settings.SIGNAL_TASKS, **both}
+    listen(signal)
+    connections["other"].ensure_connection()
+    connections["other"].connection.close()
+    with pytest.raises(Error) as caught:
+        signal.send(sender=None)
+    assert any("asked 'other'" in note for note in caught.value.__notes__)
+    connections["other"].close()
+    signal.send(sender=None)
+    assert Event.objects.count() == 1
+
+
+@pytest.mark.usefixtures("carried")
+def test_a_database_that_a_test_may_not_touch_is_not_asked(
+    signal: AsyncSignal, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = {"DATABASES": ["default", "other"]}
+    settings.SIGNAL_TASKS = {**settings.SIGNAL_TASKS, **both}
+    monkeypatch.setattr(connections["other"], "connection", object())  # open before
+    listen(signal)
+    signal.send(sender=None)
+    assert Event.objects.count() == 1
 
 
 @pytest.mark.usefixtures("carried")

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import sentry_sdk
 from celery import current_app
+from django.db import transaction
 from sentry_sdk.envelope import Envelope
 from sentry_sdk.integrations.celery import CeleryIntegration
 from sentry_sdk.integrations.logging import LoggingIntegration
@@ -193,6 +194,27 @@ def test_through_celery_too_a_dead_letter_is_one_event(
     current_app.tasks["sentry.refused"].apply(args=(ids, "default"))
     assert Delivery.objects.get().state == "dead"
     assert [event["tags"]["receiver"] for event in events] == ["sentry.refused"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_failing_hook_is_one_event_without_local_variables(
+    signal: AsyncSignal, init: Init
+) -> None:
+    events = init()
+
+    def receive(sender: object, **kwargs: Any) -> None:
+        transaction.on_commit(partial(stumble, sender))
+
+    connect(signal, "sentry.hook", receive)
+    signal.using(delay=0.001).send(sender=None)
+    ids = [str(pk) for pk in Delivery.objects.values_list("pk", flat=True)]
+    current_app.tasks["sentry.hook"].apply(args=(ids, "default"))
+    assert Delivery.objects.get().state == "succeeded"
+    (event,) = events
+    assert event["tags"]["receiver"] == "sentry.hook"
+    (exception,) = event["exception"]["values"]
+    assert exception["type"] == "ValueError"
+    assert not any("vars" in frame for frame in exception["stacktrace"]["frames"])
 
 
 def test_without_the_integration_nothing_is_reported(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from django.contrib.auth.models import User
+from django.db import OperationalError, connections
 from django.test import Client
 
 from signal_tasks import AsyncSignal
@@ -39,3 +42,32 @@ def test_an_event_is_found_and_shown(pages: Client, signal: AsyncSignal) -> None
 
 def test_an_outbox_that_does_not_exist_is_not_found(pages: Client) -> None:
     assert pages.get("/signals/", {"database": "elsewhere"}).status_code == 404
+
+
+def is_down(*args: Any) -> Any:
+    raise OperationalError("the server is down")
+
+
+@pytest.mark.django_db(transaction=True, databases=["default", "other"])
+@pytest.mark.parametrize(
+    "page",
+    [
+        "",
+        "events/",
+        "dead/",
+        "blocked/",
+        "operations/",
+        "receivers/",
+        "receivers/t.up/",
+        "workers/",
+        "log/",
+    ],
+)
+def test_the_pages_of_an_outbox_are_there_while_another_is_down(
+    page: str, pages: Client, signal: AsyncSignal, settings: Any
+) -> None:
+    both = ["default", "other"]
+    settings.SIGNAL_TASKS = {**settings.SIGNAL_TASKS, "DATABASES": both}
+    listen(signal, name="t.up")
+    with connections["other"].execute_wrapper(is_down):
+        text(pages.get(f"/signals/{page}"))

@@ -424,3 +424,16 @@ def test_objects_are_linked_to_the_admin_for_who_may_see_them(
     assert link not in text(pages.get(page))
     root = logged_in(User.objects.create_superuser("root"))
     assert link in text(root.get(page))
+
+
+@pytest.mark.parametrize("key", ["sku_22", "a/b", "50%", "_5F"])
+def test_the_link_to_an_object_leads_to_it_whatever_its_key(
+    key: str, signal: AsyncSignal
+) -> None:
+    listen(signal)
+    group = FailureGroup.objects.create(pk=key, receiver="t.r", error_type="KeyError")
+    signal.send(sender=None, group=group)
+    root = logged_in(User.objects.create_superuser("root"))
+    page = text(root.get(f"/signals/events/{Event.objects.get().pk}/"))
+    (link,) = set(re.findall(r'"(/admin/signal_tasks/failuregroup/[^"]*)"', page))
+    assert "Change" in text(root.get(html.unescape(link)))

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.django_db
 #: Each page by the name of its URL pattern: an address below the dashboard's own, and its
 #: statements besides its session, user and permissions. A new page has to be added.
 PAGES = {
-    "overview": ("", 15),
+    "overview": ("", 14),
     "events": ("events/", 2),
     "event": ("events/{event}/", 4),
     "delivery": ("deliveries/{delivery}/", 8),

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from types import FrameType
 from typing import Any
 
 import pytest
 
-from signal_tasks.delivery.interrupt import in_receiver, interruptible
+from signal_tasks import AsyncSignal, RetryPolicy
+from signal_tasks.delivery.interrupt import (
+    SoftTimeLimitExceeded,
+    in_receiver,
+    interruptible,
+)
 from signal_tasks.delivery.process import process
+from signal_tasks.models import Delivery
+from signal_tasks.testing import run_pending
+from tests.signal_tasks.delivery.steps import connect
 
 
 def elsewhere(function: Callable[[], Any]) -> Any:
@@ -51,6 +61,44 @@ def test_a_receiver_that_raises_runs_no_more() -> None:
     with pytest.raises(LookupError), interruptible:
         raise LookupError
     assert not in_receiver()
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("moment", ["__enter__", "__exit__"])
+@pytest.mark.parametrize("event", ["call", "return"])
+def test_a_limit_that_strikes_while_a_receiver_is_counted_leaves_no_count_behind(
+    moment: str, event: str, signal: AsyncSignal
+) -> None:
+    connect(
+        signal,
+        lambda sender, **kwargs: None,
+        name="t.struck",
+        retry=RetryPolicy(max_attempts=1),
+    )
+    signal.send(sender=None)
+    before = sys.gettrace()
+    sys.settrace(Strike(moment, event))
+    try:
+        run_pending()
+    finally:
+        sys.settrace(before)
+    assert not in_receiver()
+    assert Delivery.objects.get().state == "dead"
+
+
+class Strike:
+    """Raises what Celery's soft time limit does, where a receiver is counted."""
+
+    def __init__(self, moment: str, event: str) -> None:
+        self.moment, self.event = moment, event
+
+    def __call__(self, frame: FrameType, event: str, _: object) -> Any:
+        code = frame.f_code
+        if code.co_name != self.moment or not code.co_filename.endswith("interrupt.py"):
+            return None
+        if event == self.event:
+            raise SoftTimeLimitExceeded
+        return self
 
 
 def test_a_worker_that_stops_ends_the_messages_of_all_threads(

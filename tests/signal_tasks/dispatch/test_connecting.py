@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
@@ -111,6 +112,13 @@ def test_a_bound_method_may_be_the_sender_as_in_django(signal: AsyncSignal) -> N
     listen(signal, sender=sender.method)
     assert signal.has_listeners(sender.method)
     assert not signal.has_listeners(Sender().method)
+
+
+def test_a_partial_may_be_the_sender_as_in_django(signal: AsyncSignal) -> None:
+    sender = functools.partial(print)
+    listen(signal, sender=sender)
+    assert signal.has_listeners(sender)
+    assert not signal.has_listeners(functools.partial(print))
 
 
 def test_a_sender_is_not_kept_alive(signal: AsyncSignal) -> None:

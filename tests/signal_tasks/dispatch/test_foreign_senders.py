@@ -20,7 +20,7 @@ from django.http import HttpRequest, HttpResponse
 
 from signal_tasks import PayloadError, async_receiver
 from signal_tasks.checks.receivers import arguments_travel
-from signal_tasks.models import Event
+from signal_tasks.models import Delivery, Event
 from signal_tasks.testing import run_pending
 from tests.signal_tasks.dispatch.conftest import Forward
 from tests.testapp.models import Thing
@@ -293,3 +293,84 @@ def test_so_does_one_whose_sender_was_named_by_its_label(forward: Forward) -> No
         gc.enable()
     run_pending()
     assert len(calls) == 1
+
+
+def note(sender: object, **kwargs: Any) -> None: ...
+
+
+WITH_UID = {"dispatch_uid": ("an", "object"), "name": "t.noted"}
+OWN_KEYS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "its function": ({}, {"receiver": note}),
+    "its function, if named": ({"name": "t.noted"}, {"receiver": note}),
+    "its name": ({"name": "t.noted"}, {"dispatch_uid": "t.noted"}),
+    "its dispatch_uid": (WITH_UID, {"dispatch_uid": ("an", "object")}),
+}
+
+
+@pytest.mark.parametrize("key", OWN_KEYS)
+def test_djangos_disconnect_ends_a_connection_by(key: str) -> None:
+    options, own_key = OWN_KEYS[key]
+    async_receiver(post_save, Thing, **options)(note)
+    assert post_save.disconnect(sender=Thing, **own_key)
+    Thing.objects.create(name="one")
+    assert not Event.objects.exists()
+    assert not post_save.disconnect(sender=Thing, **own_key)
+
+
+def test_a_method_that_is_connected_ends_by_disconnect_too() -> None:
+    class Listener:
+        def note(self, sender: object, **kwargs: Any) -> None: ...
+
+    listener = Listener()
+    async_receiver(post_save, Thing, name="t.noted")(listener.note)
+    assert post_save.disconnect(listener.note, sender=Thing)
+    Thing.objects.create(name="one")
+    assert not Event.objects.exists()
+
+
+@pytest.mark.parametrize("also", ["inline", "durably"])
+def test_disconnect_of_another_function_leaves_it_connected(also: str) -> None:
+    def other(sender: object, **kwargs: Any) -> None: ...
+
+    async_receiver(post_save, Thing, name="t.noted")(note)
+    if also == "inline":
+        post_save.connect(other, sender=Thing)
+    else:
+        async_receiver(post_save, Thing, name="t.other")(other)
+    assert post_save.disconnect(other, sender=Thing)
+    Thing.objects.create(name="one")
+    assert [each.receiver for each in Delivery.objects.all()] == ["t.noted"]
+    assert post_save.disconnect(note, sender=Thing)
+
+
+def test_a_function_that_is_connected_inline_already_is_heard_both_ways() -> None:
+    calls = []
+
+    def hear(sender: object, **kwargs: Any) -> None:
+        calls.append(sender)
+
+    post_save.connect(hear, sender=Thing)
+    async_receiver(post_save, Thing, name="t.both")(hear)
+    Thing.objects.create(name="one")
+    run_pending()
+    assert calls == [Thing, Thing]
+    post_save.disconnect(sender=Thing, dispatch_uid="t.both")
+    post_save.disconnect(hear, sender=Thing)
+
+
+AGAIN: dict[str, dict[str, Any]] = {
+    "the function": {},
+    "uid": {"dispatch_uid": "t.uid"},
+}
+
+
+@pytest.mark.parametrize("key", AGAIN)
+def test_one_that_is_connected_again_under_another_name_replaces_the_first(
+    key: str,
+) -> None:
+    for name in ("t.first", "t.second"):
+        async_receiver(post_save, Thing, name=name, **AGAIN[key])(note)
+    Thing.objects.create(name="one")
+    assert [each.receiver for each in Delivery.objects.all()] == ["t.second"]
+    assert post_save.disconnect(note, sender=Thing, **AGAIN[key])
+    assert not post_save.disconnect(sender=Thing, dispatch_uid="t.first")

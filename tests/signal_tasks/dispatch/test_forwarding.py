@@ -69,6 +69,31 @@ def test_a_third_party_signal_is_forwarded(forward: Forward) -> None:
     assert calls == [{"signal": third_party, "sender": "them", "number": 1}]
 
 
+def test_keywords_of_model_signals_mean_nothing_in_a_third_party_signal(
+    forward: Forward,
+) -> None:
+    calls = forward(third_party)
+    third_party.send(sender=None, raw=True, using="smtp")
+    assert Event.objects.count() == 1
+    run_pending()
+    assert calls == [
+        {"signal": third_party, "sender": None, "raw": True, "using": "smtp"}
+    ]
+
+
+@pytest.mark.django_db(databases=["default", "other"])
+def test_a_database_that_a_third_party_signal_names_gets_the_event(
+    forward: Forward, settings: Any
+) -> None:
+    settings.SIGNAL_TASKS = {"DATABASES": ["default", "other"]}
+    calls = forward(third_party)
+    third_party.send(sender=Thing, using="other")
+    assert Event.objects.using("other").count() == 1
+    assert not Event.objects.using("default").exists()
+    run_pending()
+    assert calls[0]["using"] == "other"
+
+
 def test_an_async_signal_is_connected_as_by_receiver(forward: Forward) -> None:
     calls = forward(ours, Thing)
     assert len(ours.send(sender=Thing)) == 1
@@ -90,6 +115,19 @@ def test_a_snapshot_that_was_sent_stays_one(forward: Forward) -> None:
     third_party.send(sender=None, thing=Snapshot(Thing(pk=3, name="unsaved")))
     run_pending()
     assert calls[0]["thing"].name == "unsaved"
+
+
+def test_a_snapshot_is_made_of_instances_inside_of_other_values(
+    forward: Forward,
+) -> None:
+    calls = forward(third_party, snapshot=True)
+    thing = Thing.objects.create(name="at first")
+    third_party.send(sender=None, things=[thing], by_name={"one": (thing,)})
+    thing.delete()
+    run_pending()
+    (call,) = calls
+    assert [each.name for each in call["things"]] == ["at first"]
+    assert call["by_name"]["one"][0].name == "at first"
 
 
 # -- names ------------------------------------------------------------------------

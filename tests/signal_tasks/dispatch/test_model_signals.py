@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,12 @@ from django.db.migrations.state import ModelState, ProjectState
 from django.db.models.signals import m2m_changed, post_delete, post_save
 from django.test.utils import CaptureQueriesContext
 
-from signal_tasks import async_receiver, current_delivery
+from signal_tasks import PayloadError, async_receiver, current_delivery
 from signal_tasks.models import Delivery, Event
 from signal_tasks.registry.registry import registry
 from signal_tasks.testing import run_pending
 from tests.signal_tasks.dispatch.conftest import Forward
+from tests.signal_tasks.outbox.steps import OneAliasRouter
 from tests.testapp.models import Effect, Thing
 
 pytestmark = pytest.mark.django_db
@@ -243,10 +245,77 @@ class TestDatabases:
         assert calls[0]["instance"] == thing
         assert calls[0]["instance"]._state.db == "other"
 
+    def test_a_router_that_names_one_database_leads_to_no_row_of_that(
+        self, forward: Forward, settings: Any
+    ) -> None:
+        settings.SIGNAL_TASKS = {"DATABASES": None}
+        settings.DATABASE_ROUTERS = [OneAliasRouter()]
+        Thing(pk=7, name="here").save(using="default")
+        calls = forward(post_save, Thing)
+        Thing(pk=7, name="there").save(using="other")
+        run_pending()
+        assert [call["instance"].name for call in calls] == ["there"]
+
     def test_a_database_without_an_outbox_says_so(self, forward: Forward) -> None:
         forward(post_save, Thing)
         with pytest.raises(ImproperlyConfigured, match="'other' holds no outbox"):
             Thing.objects.using("other").create(name="there")
+
+
+@pytest.mark.django_db(transaction=True)
+class TestEventsThatCannotBeWritten:
+    """In a transaction the row is not there without its event."""
+
+    @pytest.fixture
+    def saved(self) -> Thing:
+        return Thing.objects.create(name="one")
+
+    @pytest.fixture
+    def _refused(self, saved: Thing, forward: Forward, settings: Any) -> None:
+        for signal in (post_save, post_delete, m2m_changed):
+            forward(signal)
+        settings.SIGNAL_TASKS = {**settings.SIGNAL_TASKS, "MAX_PAYLOAD_BYTES": 10}
+
+    @pytest.mark.usefixtures("_refused")
+    def test_a_save_outside_of_a_transaction_is_committed_before_its_event(
+        self,
+    ) -> None:
+        with pytest.raises(PayloadError):
+            Thing.objects.create(name="two")
+        assert Thing.objects.count() == 2
+
+    @pytest.mark.usefixtures("_refused")
+    def test_in_a_transaction_no_row_is_saved_without_its_event(self) -> None:
+        with pytest.raises(PayloadError), transaction.atomic():
+            Thing.objects.create(name="two")
+        assert Thing.objects.count() == 1
+
+    @pytest.mark.usefixtures("_refused")
+    @pytest.mark.parametrize(
+        "write", [Thing.objects.get_or_create, Thing.objects.update_or_create]
+    )
+    def test_django_has_a_transaction_around_what_it_gets_or_creates(
+        self, write: Callable[..., object]
+    ) -> None:
+        with pytest.raises(PayloadError):
+            write(name="two")
+        assert Thing.objects.count() == 1
+
+    @pytest.mark.usefixtures("_refused")
+    def test_django_has_a_transaction_around_a_delete(self, saved: Thing) -> None:
+        with pytest.raises(PayloadError):
+            saved.delete()
+        assert Thing.objects.count() == 1
+
+    def test_django_has_a_transaction_around_a_change_of_many_to_many(
+        self, request: pytest.FixtureRequest
+    ) -> None:
+        user = User.objects.create(username="u")
+        group = Group.objects.create(name="g")
+        request.getfixturevalue("_refused")
+        with pytest.raises(PayloadError):
+            user.groups.add(group)
+        assert not user.groups.exists()
 
 
 def test_forwarding_adds_two_statements_at_most(forward: Forward) -> None:

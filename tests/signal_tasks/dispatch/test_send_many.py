@@ -32,6 +32,14 @@ def test_send_many_of_nothing_does_nothing(
         assert signal.send_many(sender=None, items=[]) == []
 
 
+@pytest.mark.parametrize("items", [{"n": 1}, ["n"], [[("n", 1)]]])
+def test_items_that_are_no_mappings_are_refused(
+    items: Any, signal: AsyncSignal
+) -> None:
+    with pytest.raises(TypeError, match=r"send_many\(\): .*give a list"):
+        signal.send_many(sender=None, items=items)
+
+
 def test_send_many_writes_all_or_nothing(signal: AsyncSignal) -> None:
     inline = listen(signal, inline=True)
     listen(signal)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
+from django.core.exceptions import ImproperlyConfigured
 
 from signal_tasks import AsyncSignal
 from signal_tasks.models import Event
@@ -46,6 +49,30 @@ def test_an_error_in_when_reaches_the_sender_and_nothing_is_written(
     with pytest.raises(ZeroDivisionError):
         signal.send(sender=None)
     assert not Event.objects.exists()
+
+
+async def answers_later(sender: object, **kwargs: Any) -> bool:
+    return False
+
+
+def makes_a_generator(sender: object, **kwargs: Any) -> Iterator[bool]:
+    yield False
+
+
+class AnswersLater:
+    async def __call__(self, sender: object, **kwargs: Any) -> bool:
+        return False
+
+
+@pytest.mark.parametrize(
+    "when",
+    [answers_later, makes_a_generator, AnswersLater(), partial(answers_later, n=1)],
+)
+def test_a_when_whose_answer_would_always_be_true_is_refused(
+    when: Any, signal: AsyncSignal
+) -> None:
+    with pytest.raises(ImproperlyConfigured, match=r"when is .*not an async one"):
+        listen(signal, when=when)
 
 
 def test_when_is_not_asked_in_the_worker(signal: AsyncSignal) -> None:

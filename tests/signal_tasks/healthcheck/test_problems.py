@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from io import StringIO
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.core.management import call_command
+from django.db import OperationalError, connection, connections
 from django.db.models import F
 from django.utils import timezone
 
-from signal_tasks import AsyncSignal, Reject, counting, health
+from signal_tasks import AsyncSignal, Reject, RetryPolicy, counting, health
+from signal_tasks import Breaker as BreakerOptions
+from signal_tasks.healthcheck.problems import problems
 from signal_tasks.models import (
     AuditEntry,
     Control,
     Delivery,
     Gate,
+    HeldDelivery,
     Operation,
     Worker,
 )
 from signal_tasks.states import Breaker, OperationState
+from signal_tasks.telemetry import gauges
 from signal_tasks.testing import run_pending
 from tests.signal_tasks.conftest import listen
 
@@ -158,14 +164,58 @@ def test_a_breaker_that_is_not_closed_is_a_problem(state: Breaker) -> None:
     assert health()["healthy"] is True
 
 
+def test_an_open_breaker_names_a_command_that_shows_why(signal: AsyncSignal) -> None:
+    def fail(sender: object, **kwargs: object) -> None:
+        raise ValueError("the server is down")
+
+    once = BreakerOptions(failures=1, window=60, pause=30)
+    signal.connect(fail, name="t.broken", breaker=once)
+    signal.send(sender=None)
+    run_pending()
+    words = only_problem().partition("See why: manage.py signal_tasks ")[2]
+    printed = StringIO()
+    call_command("signal_tasks", *words.split(), stdout=printed)
+    assert "the server is down" in printed.getvalue()
+
+
+def late(signal: AsyncSignal, *names: str) -> None:
+    """Leave a delivery of each of these receivers that has been due for an hour."""
+    for name in names:
+        listen(signal, name=name)
+    signal.send(sender=None)
+    Delivery.objects.update(available_at=F("available_at") - HOUR)
+
+
+def test_each_receiver_that_is_late_is_a_problem_of_its_own(
+    signal: AsyncSignal,
+) -> None:
+    late(signal, "t.first", "t.second")
+    Delivery.objects.filter(receiver="t.second").update(
+        available_at=F("available_at") - HOUR
+    )
+    first, second = health()["problems"]
+    assert "the oldest due delivery of t.second has waited for 2 hours" in first
+    assert "the oldest due delivery of t.first has waited for 60 minutes" in second
+
+
+def test_many_problems_of_one_kind_are_told_in_few_sentences(
+    signal: AsyncSignal,
+) -> None:
+    late(signal, *(f"t.late{n:03}" for n in range(200)))
+    *told, last = health()["problems"]
+    assert len(told) == 5
+    assert last.startswith("195 more problems of this kind (oldest_wait): t.late005, ")
+    assert last.endswith(" and 190 more")
+
+
 def test_orphans_that_wait_for_long_are_a_problem(signal: AsyncSignal) -> None:
     listen(signal, name="t.gone")
     signal.send(sender=None)
     Delivery.objects.update(orphaned=True)
     assert health()["healthy"] is True  # maybe a deploy is under way
     Delivery.objects.update(available_at=F("available_at") - timedelta(minutes=1))
-    assert "wait for receivers that no worker knows: t.gone" in only_problem()
-    assert "signal_tasks discard --receiver" in only_problem()
+    assert "no worker knows the receiver t.gone" in only_problem()
+    assert "signal_tasks discard --receiver t.gone" in only_problem()
 
 
 def test_a_dead_letter_that_others_wait_behind_is_a_problem(
@@ -180,6 +230,122 @@ def test_a_dead_letter_that_others_wait_behind_is_a_problem(
     assert "2 deliveries of t.ordered for the key 'order 5' wait" in only_problem()
     dead = Delivery.objects.get(state="dead")
     assert f"skip {dead.pk}" in only_problem()
+
+
+def test_what_waits_for_its_turn_is_not_late(signal: AsyncSignal) -> None:
+    def fail(sender: object, **kwargs: object) -> None:
+        raise ValueError("to be tried again in an hour")
+
+    later = RetryPolicy(backoff=3600, jitter=False)
+    signal.connect(fail, name="t.in_order", ordered=True, retry=later)
+    ((_, first),) = signal.using(key="a").send(sender=None)
+    signal.using(key="a").send(sender=None)
+    run_pending()
+    Delivery.objects.exclude(pk=first.id).update(available_at=timezone.now() - HOUR)
+    told = health()
+    assert (told["problems"], told["oldest_pending_age_s"]) == ([], None)
+    Delivery.objects.update(available_at=F("available_at") - 2 * HOUR)
+    assert "the oldest due delivery of t.in_order has waited" in only_problem()
+    assert gauges.read("default").of("t.in_order").oldest_wait >= 3600
+
+
+def test_what_is_held_is_not_late(signal: AsyncSignal) -> None:
+    late(signal, "t.held")
+    assert "the oldest due delivery of t.held" in only_problem()
+    held = Delivery.objects.get()
+    HeldDelivery.objects.create(delivery_id=held.pk, receiver="t.held", why="limited")
+    assert health()["problems"] == []
+
+
+def test_what_waits_for_its_turn_is_not_late_beside_a_paused_signal(
+    signal: AsyncSignal,
+) -> None:
+    signal.connect(refuse, name="t.ordered", ordered=True)
+    for _ in range(2):
+        signal.using(key="a").send(sender=None)
+    first, second = Delivery.objects.order_by("pk")
+    Delivery.objects.filter(pk=second.pk).update(available_at=timezone.now() - HOUR)
+    Control.objects.create(kind="pause", target="signal:t.another")
+    assert health()["healthy"]
+    Delivery.objects.filter(pk=first.pk).update(available_at=timezone.now() - HOUR)
+    assert not health()["healthy"]
+
+
+@pytest.fixture
+def acknowledged(settings: Any) -> None:
+    """Dead letters by themselves are no problem."""
+    settings.SIGNAL_TASKS = {**settings.SIGNAL_TASKS, "MAX_NEW_DEAD": 99}
+
+
+def block(signal: AsyncSignal, *keys: str, waiting: int = 1) -> None:
+    """Leave a dead letter of each key, and others behind it."""
+    signal.connect(refuse, name="t.ordered", ordered=True)
+    for key in keys:
+        for _ in range(1 + waiting):
+            signal.using(key=key).send(sender=None)
+    run_pending()
+
+
+@pytest.mark.usefixtures("acknowledged")
+def test_a_blocked_key_is_told_beside_dead_letters_that_nothing_waits_behind(
+    signal: AsyncSignal,
+) -> None:
+    block(signal, "a", "b", "c", "d", "e", "f", waiting=0)
+    assert health()["problems"] == []
+    block(signal, "g")
+    assert "1 delivery of t.ordered for the key 'g' wait" in only_problem()
+
+
+@pytest.mark.usefixtures("acknowledged")
+def test_many_blocked_keys_of_a_receiver_are_one_problem_of_few_names(
+    signal: AsyncSignal, worker: Worker
+) -> None:
+    block(signal, *"abcdefg")
+    told = only_problem()
+    assert "7 keys: 'a', 'b', 'c', 'd', 'e' and 2 more" in told
+    assert "signal_tasks blocked --receiver t.ordered" in told
+    (problem,) = problems("default", [worker], counting.loads("default"))
+    assert (problem.subject, problem.number) == ("t.ordered", 7)
+    last = Delivery.objects.dead().order_by("finished_at").last()
+    assert last is not None
+    assert problem.latest == last.finished_at
+
+
+@pytest.mark.usefixtures("acknowledged")
+def test_each_receiver_with_blocked_keys_is_a_problem_of_its_own(
+    signal: AsyncSignal,
+) -> None:
+    block(signal, "a", "b")
+    second = AsyncSignal(name=f"{signal.name}.second")
+
+    def refuse_too(sender: object, **kwargs: object) -> None:
+        raise Reject("on purpose")
+
+    second.connect(refuse_too, name="t.ordered_too", ordered=True)
+    for _ in range(2):
+        second.using(key="a").send(sender=None)
+    run_pending()
+    first, other = health()["problems"]
+    assert "of t.ordered wait behind a dead letter in 2 keys" in first
+    assert "of t.ordered_too for the key 'a' wait" in other
+
+
+@pytest.mark.usefixtures("acknowledged")
+@pytest.mark.django_db(databases=["default", "other"])
+def test_the_blocked_keys_of_one_outbox_hide_none_of_another(
+    signal: AsyncSignal, settings: Any
+) -> None:
+    aliases = ["default", "other"]
+    settings.SIGNAL_TASKS = {**settings.SIGNAL_TASKS, "DATABASES": aliases}
+    Worker.objects.using("other").create(name="celery@here", queues="tests")
+    signal.connect(refuse, name="t.ordered", ordered=True)
+    for key, database in zip("abcdefg", ["default"] * 6 + ["other"], strict=True):
+        for _ in range(2):
+            signal.using(key=key, database=database).send(sender=None)
+    run_pending()
+    of_one, of_another = health()["problems"]
+    assert "t.ordered wait behind a dead letter in 6 keys" in of_one
+    assert "of t.ordered for the key 'g' wait behind a dead letter" in of_another
 
 
 def test_an_operation_that_does_not_move_is_a_problem() -> None:
@@ -235,8 +401,29 @@ def test_a_database_that_takes_too_long_is_a_problem(
         "mysql": "SELECT COUNT(*) FROM information_schema.tables "
         "WHERE SLEEP(1) = 0 AND {limit} > 0",
     }
-    monkeypatch.setattr(counting, "MORE_LIVE", slow[connection.vendor])
+    monkeypatch.setattr(counting, "FACTS", slow[connection.vendor])
     monkeypatch.setattr("signal_tasks.healthcheck.MAX_SECONDS", 0.2)
     told = health()
     assert (told["healthy"], told["complete"]) == (False, False)
     assert "took longer than 0.2 s" in told["problems"][0]
+
+
+def is_down(*args: Any) -> Any:
+    raise OperationalError("the server\nis down")
+
+
+@pytest.mark.django_db(transaction=True, databases=["default", "other"])
+def test_an_outbox_that_is_down_is_a_problem_and_the_others_are_told(
+    signal: AsyncSignal, settings: Any
+) -> None:
+    both = ["default", "other"]
+    settings.SIGNAL_TASKS = {**settings.SIGNAL_TASKS, "DATABASES": both}
+    signal.connect(refuse, name="t.ordered", ordered=True)
+    signal.using(key="a").send(sender=None)
+    with connections["other"].execute_wrapper(is_down):
+        told = health()
+    assert (told["healthy"], told["complete"]) == (False, False)
+    assert told["pending"] == 1
+    (sentence,) = told["problems"]
+    assert sentence.startswith("the outbox 'other' could not be read: ")
+    assert "OperationalError: the server\\nis down" in sentence

@@ -12,14 +12,21 @@ from typing import Any
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 from django.db.models import F
 from django.db.models.signals import post_delete, post_save
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from signal_tasks import AsyncSignal, Coalesce, DeliveryHandle, async_receiver
+from signal_tasks import (
+    AsyncSignal,
+    Coalesce,
+    DeliveryHandle,
+    async_receiver,
+    operations,
+)
 from signal_tasks.broker.messages import PublishRequest
+from signal_tasks.db.errors import Fault, fault_of
 from signal_tasks.models import Coalesced, Delivery, Event, HeldDelivery
 from signal_tasks.relay.pruning import forget_keys
 from signal_tasks.testing import run_pending
@@ -27,10 +34,15 @@ from tests.integration.workers import eventually
 from tests.signal_tasks.conftest import finish, listen
 from tests.signal_tasks.dispatch.ways import every_way, ways
 from tests.signal_tasks.once.steps import SENDERS, at_once
+from tests.signal_tasks.operations.steps import run_pass
 from tests.signal_tasks.outbox.steps import undone
 from tests.testapp.models import Thing
 
 pytestmark = pytest.mark.django_db(transaction=True)
+
+locks_rows = pytest.mark.skipif(
+    not connection.features.has_select_for_update, reason="one writer at a time"
+)
 
 WITHIN, MAX_WAIT = 5.0, 60.0
 
@@ -353,9 +365,7 @@ def test_many_sends_of_one_transaction_are_one_delivery(signal: AsyncSignal) -> 
     assert Delivery.objects.get().merged == 199
 
 
-@pytest.mark.skipif(
-    not connection.features.has_select_for_update, reason="one writer at a time"
-)
+@locks_rows
 def test_a_sender_waits_for_a_sender_of_its_key_and_for_nobody_else(
     signal: AsyncSignal,
 ) -> None:
@@ -383,10 +393,7 @@ def test_a_sender_waits_for_a_sender_of_its_key_and_for_nobody_else(
     assert sorted(Delivery.objects.values_list("merged", flat=True)) == [0, 2]
 
 
-@pytest.mark.skipif(
-    not connection.features.has_select_for_update,
-    reason="one writer at a time",
-)
+@locks_rows
 def test_a_sender_does_not_wait_for_a_worker_or_relay_that_has_locked_the_delivery(
     signal: AsyncSignal,
 ) -> None:
@@ -452,6 +459,70 @@ def test_senders_at_once_to_receivers_of_several_keys_lose_nothing(
     assert sum(Delivery.objects.values_list("merged", flat=True)) == 240 - 6
     unused = Event.objects.filter(deliveries__isnull=True)
     eventually(lambda: not unused.exists(), seconds=10)
+
+
+@locks_rows
+@pytest.mark.parametrize("is_delivered", [True, False])
+def test_an_event_that_a_backfill_delivers_meanwhile_is_kept_and_any_other_is_not(
+    is_delivered: bool, signal: AsyncSignal
+) -> None:
+    coalesced(signal)
+    send(signal, n=1)
+    committed = threading.Event()
+    senders: list[threading.Thread] = []
+
+    def send_again() -> None:
+        with transaction.atomic():
+            transaction.on_commit(committed.set)
+            signal.send(sender=None, n=2)
+        connection.close()
+
+    def is_meant(sender: object, n: int, **named: Any) -> bool:
+        if n == 1:  # the backfill asks, and has locked the event
+            senders.append(threading.Thread(target=send_again, daemon=True))
+            senders[0].start()
+            assert committed.wait(20)
+        return n == 1 and is_delivered
+
+    calls = listen(signal, name="tests.late", when=is_meant)
+    operations.backfill("tests.late", since=timedelta(hours=1))
+    run_pass()
+    senders[0].join(20)
+    assert Event.objects.count() == (2 if is_delivered else 1)
+    run_pending()
+    assert [call["n"] for call in calls] == [1] * is_delivered
+
+
+@pytest.mark.skipif(
+    connection.vendor != "postgresql", reason="others wait, or read anew"
+)
+def test_a_sender_that_cannot_see_the_delivery_of_a_backfill_does_not_take_its_event(
+    signal: AsyncSignal,
+) -> None:
+    coalesced(signal)
+    old = send(signal, n=1).event_id
+
+    def backfill() -> None:
+        listen(signal, name="tests.late")
+        operations.backfill("tests.late", since=timedelta(hours=1))
+        run_pass()
+        connection.close()
+
+    def send_after_a_backfill() -> None:
+        with transaction.atomic():
+            with connection.cursor() as cursor:
+                cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            assert Event.objects.get().pk == old  # from now on nothing new is seen
+            thread = threading.Thread(target=backfill, daemon=True)
+            thread.start()
+            thread.join(20)
+            signal.send(sender=None, n=2)
+
+    with pytest.raises(OperationalError) as raised:
+        send_after_a_backfill()
+    assert fault_of(raised.value) is Fault.TRANSACTION
+    assert Delivery.objects.filter(receiver="tests.late", event_id=old).exists()
+    assert Event.objects.filter(pk=old).exists()
 
 
 # -- other ways to send -----------------------------------------------------------
@@ -585,14 +656,11 @@ FIRST = {
     # look; lock, look, insert, unlock; look
     "mysql": [*["SELECT"] * 3, "INSERT", *["SELECT"] * 2, "INSERT", "INSERT"],
 }
-#: Look at the row and the delivery; merge; delete the old event if it has no others,
-#: and insert the new one.
+#: Look at the row and the delivery; merge; lock the old event, delete it if it has no
+#: others, and insert the new one.
 AGAIN = ["SELECT", "SELECT", "UPDATE", "SELECT", "DELETE", "INSERT"]
-MERGED = {
-    "postgresql": ["SELECT", *AGAIN],
-    "sqlite": AGAIN,
-    "mysql": ["SELECT", *AGAIN],
-}
+LOCKING = ["SELECT", *AGAIN[:3], "SELECT", *AGAIN[3:]]
+MERGED = {"postgresql": LOCKING, "sqlite": AGAIN, "mysql": LOCKING}
 
 
 def test_a_send_takes_few_statements(signal: AsyncSignal) -> None:

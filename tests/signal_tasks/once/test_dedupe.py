@@ -10,6 +10,7 @@ import pytest
 from django.db import connection, transaction
 from django.db.models import F
 from django.test.utils import CaptureQueriesContext
+from django.utils.functional import SimpleLazyObject
 
 from signal_tasks import AsyncSignal, DuplicateEvent, Reject
 from signal_tasks.models import DedupeKey, Delivery, Event
@@ -107,6 +108,14 @@ def test_a_model_instance_is_a_key(signal: AsyncSignal) -> None:
     for thing in (*things, *things):
         once(signal, thing).send(sender=None)
     assert Event.objects.count() == 2
+
+
+def test_a_lazy_row_is_the_key_that_its_row_is(signal: AsyncSignal) -> None:
+    listen(signal)
+    thing = Thing.objects.create(name="x")
+    once(signal, thing).send(sender=None)
+    once(signal, SimpleLazyObject(lambda: thing)).send(sender=None)
+    assert Event.objects.count() == 1
 
 
 WRONG: dict[str, tuple[type[Exception], dict[str, Any]]] = {
@@ -293,6 +302,14 @@ def test_an_inline_receiver_that_raises_leaves_neither_event_nor_key(
     assert not DedupeKey.objects.exists()
     signal.disconnect(stumble)
     once(signal).send(sender=None)
+    assert Event.objects.count() == 1
+
+
+def test_a_signal_that_caches_may_be_sent_once_by_nobody() -> None:
+    signal = AsyncSignal(use_caching=True, name=f"tests.{uuid.uuid4().hex}")
+    listen(signal)
+    for sender in (None, "a text"):
+        once(signal).send(sender=sender)
     assert Event.objects.count() == 1
 
 

@@ -124,6 +124,29 @@ def test_times_are_of_the_finish_or_else_of_the_send(signal: AsyncSignal) -> Non
     assert found(since=timezone.now() - 4 * HOUR, until=HOUR) == {pending}
 
 
+def test_a_span_has_its_first_moment_and_not_its_last(signal: AsyncSignal) -> None:
+    connect(signal)
+    finished, later = dead(signal, 2)
+    Delivery.objects.filter(pk=later).update(finished_at=F("finished_at") + HOUR)
+    moment, end = Delivery.objects.order_by("finished_at").values_list(
+        "finished_at", flat=True
+    )
+    assert found(since=moment, until=end) == {finished}
+    assert found(since=end) == {later}
+    assert found(until=moment) == set()
+
+
+def test_a_span_of_sends_has_its_first_moment_and_not_its_last(
+    signal: AsyncSignal,
+) -> None:
+    connect(signal)
+    signal.send(sender=None)
+    pending = Delivery.objects.get()
+    moment = Event.objects.get().sent_at
+    assert found(since=moment) == {pending.pk}
+    assert found(until=moment) == set()
+
+
 def test_deliveries_are_counted_up_to_a_cap(signal: AsyncSignal) -> None:
     connect(signal)
     dead(signal, 5)

@@ -6,6 +6,7 @@ import uuid
 from typing import Any
 
 import pytest
+from django.db import models
 from django.db.models.signals import post_delete, post_save
 
 from signal_tasks import AsyncSignal, Snapshot, async_receiver
@@ -113,6 +114,58 @@ def test_the_subject_is_the_key_of_a_send_without_one() -> None:
     ordered.signal.send(sender=None, n=1, effect=named)
     ordered.signal.send(sender=None, n=1, effect=Snapshot(named))
     assert keys() == [f"testapp.effect:{each.pk}" for each in (sender, named)]
+
+
+class Seat(models.Model):
+    """A row with a composite key."""
+
+    pk = models.CompositePrimaryKey("row", "place")
+    row = models.CharField(max_length=9)
+    place = models.CharField(max_length=9)
+
+    class Meta:
+        app_label = "testapp"
+        managed = False
+
+    def __str__(self) -> str:
+        return f"{self.row}{self.place}"
+
+
+class Page(models.Model):
+    """A row whose key is a text."""
+
+    path = models.CharField(max_length=300, primary_key=True)
+
+    class Meta:
+        app_label = "testapp"
+        managed = False
+
+    def __str__(self) -> str:
+        return self.path
+
+
+@pytest.mark.parametrize(
+    "instance",
+    [Seat(row="a", place="2"), Page(path="/a/"), Page(path=" /a/ ")],
+    ids=["composite", "text", "spaces"],
+)
+def test_a_row_is_one_key_whether_it_is_given_or_the_subject(instance: Any) -> None:
+    ordered = Ordered()
+    ordered.send(1, key=instance)
+    ordered.signal.using(subject=instance).send(sender=None, n=2)
+    assert len(keys()) == 1
+
+
+def test_two_rows_with_composite_keys_are_two_keys() -> None:
+    ordered = Ordered()
+    for row, place in (("a,b", "c"), ("a", "b,c"), ("a\\", "b"), ("a", "\\b")):
+        ordered.send(1, key=Seat(row=row, place=place))
+    assert len(keys()) == 4
+
+
+def test_a_row_with_half_a_composite_key_is_not_saved() -> None:
+    with pytest.raises(ValueError, match="not saved"):
+        Ordered().send(1, key=Seat(row="a", place=None))
 
 
 def test_a_send_without_any_key_is_refused_before_anything_is_written() -> None:

@@ -14,7 +14,7 @@ from signal_tasks import AsyncSignal, deliveries_of
 from signal_tasks.broker.messages import PublishRequest
 from signal_tasks.testing import run_pending
 from tests.signal_tasks.conftest import listen
-from tests.signal_tasks.outbox.steps import Undo, deliveries, undone
+from tests.signal_tasks.outbox.steps import OneAliasRouter, Undo, deliveries, undone
 from tests.testapp.models import Thing
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -127,6 +127,50 @@ class TestSeveralDatabasesInATestCase:
         with transaction.atomic(using="other"), transaction.atomic(using="default"):
             signal.send(sender=None)
         assert (deliveries("default"), deliveries("other")) == (1, 1)
+
+
+@several_databases
+@pytest.mark.usefixtures("all_databases")
+class TestRowsOfEqualKeys:
+    """A delivery gets the row of the database that the sender's is in."""
+
+    @pytest.fixture(autouse=True)
+    def _routed(self, settings: Any) -> None:
+        settings.DATABASE_ROUTERS = [OneAliasRouter()]
+
+    @pytest.fixture
+    def there(self) -> Thing:
+        """Make a row of each database with the same key; return the other one's."""
+        Thing(pk=7, name="here").save(using="default")
+        Thing(pk=7, name="there").save(using="other")
+        return Thing.objects.using("other").get()
+
+    def test_it_is_read_from_the_transaction_that_was_open(
+        self, signal: AsyncSignal, there: Thing
+    ) -> None:
+        calls = listen(signal)
+        with transaction.atomic(using="other"):
+            signal.send(sender=None, thing=there)
+        run_pending()
+        assert calls[0]["thing"].name == "there"
+
+    def test_it_is_read_from_the_database_that_using_names(
+        self, signal: AsyncSignal, there: Thing
+    ) -> None:
+        calls = listen(signal)
+        signal.using(database="other").send(sender=None, things=[there])
+        run_pending()
+        assert calls[0]["things"][0].name == "there"
+
+    def test_it_is_read_from_its_own_outbox_if_the_event_is_in_another(
+        self, signal: AsyncSignal, there: Thing
+    ) -> None:
+        calls = listen(signal)
+        here = Thing.objects.get()
+        signal.using(database="default").send(sender=there, thing=here)
+        assert (deliveries("default"), deliveries("other")) == (1, 0)
+        run_pending()
+        assert (calls[0]["sender"].name, calls[0]["thing"].name) == ("there", "here")
 
 
 class ReplicaRouter:

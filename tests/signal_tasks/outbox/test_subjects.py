@@ -182,8 +182,8 @@ def test_a_subject_that_is_too_long_is_refused_by_name(signal: AsyncSignal) -> N
         signal.using(subject="x" * 256)
 
 
-@pytest.mark.parametrize("text", ["a\0b", "\ud800", "a\nb"])
-def test_a_subject_that_cannot_be_stored_or_shown_is_refused(
+@pytest.mark.parametrize("text", ["a\0b", "\ud800", "a\nb", "a ", " a"])
+def test_a_subject_that_cannot_be_stored_or_shown_as_it_is_is_refused(
     text: str, signal: AsyncSignal
 ) -> None:
     with pytest.raises(ValueError, match="subject"):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import gc
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from signal_tasks import AsyncSignal
 from signal_tasks.registry.registry import registry
+from signal_tasks.testing import run_pending
 from tests.signal_tasks.conftest import listen
 
 pytestmark = pytest.mark.django_db
@@ -80,6 +83,44 @@ def test_it_can_under_another_name(signal: AsyncSignal) -> None:
     signal.connect(module_receiver)
     other.connect(module_receiver, name="t.outside", atomic=False)
     assert names(other) == ["t.outside"]
+
+
+def test_a_connection_under_another_name_gives_the_former_name_free(
+    signal: AsyncSignal,
+) -> None:
+    signal.connect(module_receiver, name="t.former")
+    signal.connect(module_receiver, name="t.present")
+    assert names(signal) == ["t.present"]
+    assert registry.receiver("t.former") is None
+
+
+def for_region(region: str, calls: list[str]) -> Callable[..., None]:
+    @functools.wraps(module_receiver)
+    def receiver(sender: object, **kwargs: Any) -> None:
+        calls.append(region)
+
+    return receiver
+
+
+@pytest.mark.parametrize("where", ["one signal", "two signals"])
+def test_two_wrappers_of_one_function_cannot_both_have_its_name(
+    where: str, signal: AsyncSignal
+) -> None:
+    second = signal if where == "one signal" else AsyncSignal(name="t.of_us")
+    signal.connect(for_region("eu", []), weak=False)
+    with pytest.raises(ImproperlyConfigured, match=r"same code.*name="):
+        second.connect(for_region("us", []), weak=False)
+
+
+def test_two_wrappers_of_one_function_run_both_under_names_of_their_own(
+    signal: AsyncSignal,
+) -> None:
+    calls: list[str] = []
+    for region in ("eu", "us"):
+        signal.connect(for_region(region, calls), name=f"t.{region}", weak=False)
+    signal.send(sender=None)
+    run_pending()
+    assert sorted(calls) == ["eu", "us"]
 
 
 def test_connecting_twice_is_connecting_once(signal: AsyncSignal) -> None:

@@ -39,6 +39,14 @@ class Listener:
     def __call__(self, sender: object, **kwargs: Any) -> None: ...
 
 
+class Sales(Listener):
+    """Inherits its receiver."""
+
+
+class Stock(Listener):
+    """Inherits the same one."""
+
+
 def names(signal: AsyncSignal) -> list[str]:
     return [each.receiver.name for each in signal.durable_connections]
 
@@ -57,6 +65,25 @@ def test_a_static_method_and_a_class_method_have_names(signal: AsyncSignal) -> N
         f"{__name__}.Listener.of_nothing",
         f"{__name__}.Listener.of_class",
     ]
+
+
+def test_an_inherited_class_method_is_named_by_the_class_it_is_called_on(
+    signal: AsyncSignal,
+) -> None:
+    signal.connect(Sales.of_class)
+    signal.connect(Stock.of_class)
+    assert names(signal) == [
+        f"{__name__}.{each}.of_class" for each in ("Sales", "Stock")
+    ]
+    assert len(signal.send(sender=None)) == 2
+
+
+def test_a_class_method_of_a_local_class_is_refused(signal: AsyncSignal) -> None:
+    class Local(Listener):
+        """A class that no other process has."""
+
+    with pytest.raises(ImproperlyConfigured, match="nested"):
+        signal.connect(Local.of_class)
 
 
 def test_a_string_dispatch_uid_is_the_name(signal: AsyncSignal) -> None:

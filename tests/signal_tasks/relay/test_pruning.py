@@ -10,8 +10,8 @@ import pytest
 from django.db import connection, transaction
 from django.db.models import F
 
-from signal_tasks import AsyncSignal, RetryPolicy
-from signal_tasks.models import Attempt, Delivery, Event
+from signal_tasks import AsyncSignal, RetryPolicy, health, operations
+from signal_tasks.models import Attempt, AuditEntry, Delivery, Event, Worker
 from signal_tasks.relay import pruning
 from signal_tasks.relay.pruning import prune, prune_batch
 from signal_tasks.relay.relay import Relay
@@ -68,6 +68,25 @@ def test_an_event_stays_until_its_last_delivery_goes(signal: AsyncSignal) -> Non
     Delivery.objects.update(finished_at=F("finished_at") - timedelta(days=2))
     assert prune("default") == 1
     assert Event.objects.count() == 0
+
+
+def test_dead_letters_stay_acknowledged_when_the_trail_is_pruned(
+    signal: AsyncSignal, settings: Any
+) -> None:
+    Worker.objects.create(name="celery@here", queues="tests")
+    listen(signal)
+    finished(signal, "dead")
+    for _ in range(2):
+        operations.acknowledge(by="ada")
+    long_ago = timedelta(days=400)
+    Delivery.objects.update(finished_at=F("finished_at") - long_ago)
+    AuditEntry.objects.update(at=F("at") - long_ago)
+    prune("default")
+    assert health()["problems"] == []
+    assert AuditEntry.objects.count() == 1
+    operations.acknowledge(by="ada")
+    prune("default")
+    assert AuditEntry.objects.count() == 1
 
 
 @pytest.mark.usefixtures("_kept_for_a_day")

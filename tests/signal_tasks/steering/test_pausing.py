@@ -13,13 +13,22 @@ import pytest
 from django.db import connection, transaction
 from django.db.models import F
 
-from signal_tasks import AsyncSignal
+from signal_tasks import AsyncSignal, health
 from signal_tasks.broker.publisher import publisher
 from signal_tasks.delivery.message import MessageResult, process_message
-from signal_tasks.models import Control, Delivery, Gate, HeldDelivery
+from signal_tasks.models import (
+    Control,
+    Delivery,
+    Event,
+    Gate,
+    HeldDelivery,
+    Worker,
+)
 from signal_tasks.operations import pause, resume
 from signal_tasks.relay.relay import Relay
+from signal_tasks.reports.overview import overview
 from signal_tasks.steering import snapshot
+from signal_tasks.telemetry import gauges
 from signal_tasks.testing import run_pending
 from tests.signal_tasks.conftest import listen
 from tests.signal_tasks.relay.steps import (
@@ -52,6 +61,12 @@ def send(signal: AsyncSignal, number: int = 1) -> None:
 def states() -> list[tuple[str, int]]:
     """Return the states of all deliveries, each with the attempts spent."""
     return sorted(set(Delivery.objects.values_list("state", "attempts")))
+
+
+@pytest.fixture
+def worker() -> None:
+    """A live worker, so that nothing is wrong by itself."""
+    Worker.objects.create(name="celery@here", queues="tests")
 
 
 def expire() -> None:
@@ -323,3 +338,33 @@ def test_a_pause_that_is_rolled_back_never_was(signal: AsyncSignal) -> None:
         transaction.set_rollback(True)
     deliver()
     assert len(calls) == 1
+
+
+@pytest.mark.usefixtures("worker")
+def test_events_of_a_former_name_of_a_paused_signal_are_not_late() -> None:
+    signal = AsyncSignal(name="t.now_paused", aliases=["t.formerly"])
+    listen(signal, name="t.steered")
+    signal.send(sender=None)
+    Event.objects.update(signal="t.formerly")
+    Delivery.objects.update(available_at=F("available_at") - timedelta(days=1))
+    assert not health()["healthy"]
+    pause(signal)
+    assert health()["healthy"]
+    assert deliver().held == 1
+    assert health()["healthy"]
+
+
+def test_what_a_paused_signal_holds_is_shown_of_its_receivers(
+    signal: AsyncSignal,
+) -> None:
+    listen(signal, name="t.steered")
+    signal.send_many(sender=None, items=[{}] * 2)
+    pause(signal)
+    assert deliver().held == 2
+    assert Gate.objects.get().pk == f"signal:{signal.name}"
+    load = gauges.read("default").of("t.steered")
+    assert (load.pending, load.due, load.held) == (2, 0, {"paused": 2})
+    shown = {*gauges.read("default").receivers} | {
+        line.name for line in overview("default").receivers
+    }
+    assert not [name for name in shown if name.startswith("signal:")]

@@ -222,6 +222,25 @@ def test_the_thread_writes_by_itself_and_at_the_end_of_the_process() -> None:
     assert total("t.closed", "fenced") == {"fenced": 1}
 
 
+def test_what_is_refused_at_the_end_of_the_process_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    recorder = Recorder()
+    refusals = [OSError("locked"), OSError("locked")]
+    add = type(History.objects.all()).add
+
+    def refuse(rows: Any, counts: Any) -> None:
+        if refusals:
+            raise refusals.pop()
+        add(rows, counts)
+
+    monkeypatch.setattr(type(History.objects.all()), "add", refuse)
+    recorder.add(Other("default", "t.refused", {"fenced": 1}))
+    recorder.close(30)
+    assert not refusals
+    assert total("t.refused", "fenced") == {"fenced": 1}
+
+
 def test_nothing_is_counted_outside_of_workers(signal: AsyncSignal) -> None:
     listen(signal)
     signal.send(sender=None)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from datetime import timedelta
 from typing import Any
 from urllib.error import HTTPError
@@ -114,13 +115,15 @@ def test_a_receiver_that_has_done_nothing_yet_is_counted_from_zero(
 
 @pytest.mark.django_db
 def test_a_database_that_cannot_be_read_is_down(signal: AsyncSignal) -> None:
-    def refuse(*args: Any) -> None:
-        raise OperationalError("away")
-
-    with connection.execute_wrapper(refuse):
+    with connection.execute_wrapper(be_down):
         samples = scrape()
     assert value(samples, "up") == 0
     assert value(scrape(), "up") == 1
+
+
+def be_down(*_: object) -> None:
+    """Fail as a database does that is away."""
+    raise OperationalError("the server is down")
 
 
 # -- gauges -----------------------------------------------------------------------
@@ -274,6 +277,43 @@ def test_scrapers_at_the_same_time_ask_the_database_once(db: None) -> None:
     assert len(queries) == 0
 
 
+class Clock:
+    """A clock that goes on by a step whenever somebody looks, and otherwise as told."""
+
+    def __init__(self, step: float) -> None:
+        self.now, self.step = 1000.0, step
+
+    def __call__(self) -> float:
+        self.now += self.step
+        return self.now
+
+
+def asked_after(seconds: float, *, took: float, down: bool = False) -> bool:
+    """Return True if the database is asked again so long after an answer."""
+    clock = Clock(took)
+    collector = Collector(clock=clock)
+    with connection.execute_wrapper(be_down) if down else nullcontext():
+        collector.collect()
+    clock.now, clock.step = clock.now + seconds, 0.0
+    with CaptureQueriesContext(connection) as queries:
+        collector.collect()
+    return len(queries) > 0
+
+
+@pytest.mark.django_db
+def test_an_answer_that_took_long_holds_for_half_a_minute_at_most() -> None:
+    assert asked_after(3, took=0.01)
+    assert not asked_after(15, took=1)
+    assert not asked_after(29, took=600)
+    assert asked_after(31, took=600)
+
+
+@pytest.mark.django_db
+def test_that_the_database_is_down_holds_for_two_seconds() -> None:
+    assert not asked_after(1, took=30, down=True)
+    assert asked_after(3, took=30, down=True)
+
+
 # -- who may see them -------------------------------------------------------------
 
 
@@ -296,8 +336,12 @@ def test_a_scraper_with_the_token_gets_the_metrics() -> None:
 
 
 @pytest.mark.django_db
+@pytest.mark.parametrize("token", [None, ""])
 @pytest.mark.parametrize("given", ["", "Bearer ", "Bearer None"])
-def test_without_a_token_in_the_settings_no_token_opens(given: str) -> None:
+def test_without_a_token_in_the_settings_no_token_opens(
+    given: str, token: str | None, settings: Any
+) -> None:
+    settings.SIGNAL_TASKS = {**settings.SIGNAL_TASKS, "METRICS_TOKEN": token}
     assert get(authorization=given) == 401
 
 
