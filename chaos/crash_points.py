@@ -13,6 +13,7 @@ from __future__ import annotations
 import functools
 import os
 import signal
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -23,7 +24,7 @@ from django.db import connection
 from chaos import journal, receiver_faults
 from chaos.hooks import Function, Target
 from signal_tasks.broker.publisher import Publisher
-from signal_tasks.db import sequences
+from signal_tasks.db import coalesce, sequences
 from signal_tasks.delivery import attempt, batch, order
 from signal_tasks.delivery.batch import Batch
 from signal_tasks.delivery.call import call
@@ -35,9 +36,17 @@ from signal_tasks.dispatch import sending
 from signal_tasks.outbox.write import write as write_events
 from signal_tasks.querysets import DeliveryQuerySet
 from signal_tasks.relay import backfilling, changes, operating, publishing
+from signal_tasks.steering import breaker, holding
 from signal_tasks.steering.turns import keep_waiting
 
 WEB, WORKER = "web", "worker"
+
+
+def result_or_argument(arguments: tuple[Any, ...], result: Any) -> object:
+    """Return the result of a method, or its first argument if that is None."""
+    if result is not None:
+        return result
+    return arguments[1] if len(arguments) > 1 else True
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +59,11 @@ class Location:
     description: str
     in_transaction: bool | None = None  # crash only inside (or outside) of one
     even_if_empty: bool = False  # crash also if the function has no deliveries
+    deliveries: Callable[[tuple[Any, ...], Any], object] = result_or_argument
 
-    def matches(self, deliveries: object) -> bool:
+    def matches(self, arguments: tuple[Any, ...], result: object) -> bool:
         """Return whether a crash now would test this crash point."""
-        if not (self.even_if_empty or deliveries):
+        if not (self.even_if_empty or self.deliveries(arguments, result)):
             return False
         return self.in_transaction in (None, connection.in_atomic_block)
 
@@ -61,6 +71,12 @@ class Location:
 class CrashPoint(Enum):
     """Every crash point, in the order in which a delivery reaches them."""
 
+    MERGED = Location(
+        WEB,
+        "after",
+        Target(coalesce._Row, coalesce._Row.merge),
+        "merged into a delivery that waits, not committed",
+    )
     WRITTEN = Location(
         WEB, "after", Target(sending, write_events), "rows written, not committed"
     )
@@ -82,6 +98,12 @@ class CrashPoint(Enum):
     )
     PUBLISHED = Location(
         WEB, "after", Target(Publisher, Publisher._publish), "just published"
+    )
+    PROBED = Location(
+        WORKER,
+        "after",
+        Target(breaker, breaker._begin_probe),
+        "breaker half open for a probe, nothing claimed",
     )
     RECEIVED = Location(
         WORKER,
@@ -147,6 +169,13 @@ class CrashPoint(Enum):
         "what waits for its turn moved away",
         even_if_empty=True,
     )
+    HELD = Location(
+        WORKER,
+        "after",
+        Target(holding, holding._hold),
+        "held, since they may not start, not committed",
+        deliveries=lambda arguments, _: arguments[0],
+    )
     UNACKNOWLEDGED = Location(
         WORKER,
         "after",
@@ -162,6 +191,13 @@ class CrashPoint(Enum):
         "before",
         Target(MessageRun, MessageRun.publish),
         "released, not published",
+    )
+    HELD_RELEASED = Location(
+        WORKER,
+        "after",
+        Target(holding, holding._release),
+        "relay: held deliveries made due, not committed",
+        deliveries=lambda _, result: result[0],
     )
     RECOVERING = Location(
         WORKER,
@@ -254,21 +290,15 @@ def install(role: str) -> None:
 
 
 def _hooked(point: CrashPoint, function: Function) -> Function:
-    """Return the function with the crash point before or after it.
-
-    The deliveries are its result, or its first argument if it returns None.
-    """
+    """Return the function with the crash point before or after it."""
     location = point.value
 
     @functools.wraps(function)
     def hooked(*args: Any, **kwargs: Any) -> Any:
-        deliveries = args[1] if len(args) > 1 else True
-        if location.when == "before" and location.matches(deliveries):
+        if location.when == "before" and location.matches(args, None):
             point.crash_if_armed()
         result = function(*args, **kwargs)
-        if result is not None:
-            deliveries = result
-        if location.when == "after" and location.matches(deliveries):
+        if location.when == "after" and location.matches(args, result):
             point.crash_if_armed()
         return result
 

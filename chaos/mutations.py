@@ -23,7 +23,7 @@ from signal_tasks.db.clock import DatabaseNow
 from signal_tasks.db.complete import complete
 from signal_tasks.db.sequences import NewTurn
 from signal_tasks.delivery import writing
-from signal_tasks.delivery.batch import Batch
+from signal_tasks.delivery.turns import Turns
 from signal_tasks.models import Delivery, Event, Sequence, Turn
 from signal_tasks.querysets import DeliveryQuerySet
 from signal_tasks.relay import publishing, relay
@@ -145,7 +145,7 @@ MUTATIONS = {
         claim_whatever_the_turn,
         "copies",
     ),
-    "no-stop": Mutation(Target(Batch, Batch._stop_at), stop_at_nothing, "copies"),
+    "no-stop": Mutation(Target(Turns, Turns.stop_at), stop_at_nothing, "copies"),
     "no-lock": Mutation(
         Target(sequences, sequences.join), join_without_a_lock, "ordered-backlog"
     ),

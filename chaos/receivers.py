@@ -15,10 +15,13 @@ from django.dispatch import receiver
 from chaos import journal, receiver_faults, trace
 from chaos.models import Account, Effect
 from chaos.signals import (
+    coalesced,
     contended,
     counted,
     doomed,
+    guarded,
     instructed,
+    limited,
     lined,
     novel,
     operated,
@@ -26,7 +29,7 @@ from chaos.signals import (
     time_limited,
     workload_event,
 )
-from signal_tasks import RetryPolicy, current_delivery
+from signal_tasks import Breaker, Coalesce, RetryPolicy, current_delivery
 
 #: For deliveries that have to succeed, however often processes die.
 PATIENT = RetryPolicy(max_attempts=50, backoff=0.1, factor=1.5, max_delay=1.0)
@@ -116,6 +119,33 @@ def act_when_permitted(sender: object, key: str, line: str, **_: Any) -> None:
 def permission(line: str) -> Path:
     """Return the file whose existence permits the deliveries of a line to succeed."""
     return Path(os.environ["CHAOS_FOLDER"]) / line
+
+
+def by_line(sender: object, line: str, **_: Any) -> str:
+    """Return the key under which sends are merged."""
+    return line
+
+
+@receiver(
+    coalesced, retry=PATIENT, coalesce=Coalesce(key=by_line, within=1.0, max_wait=5.0)
+)
+def act_on_newest(sender: object, line: str, number: int, **_: Any) -> None:
+    """Leave an effect that must exist exactly once for the newest of a line."""
+    leave_effect("coalesced", f"{line}-{number}")
+
+
+@receiver(limited, retry=PATIENT, rate_limit="5/s")
+def act_at_a_rate(sender: object, key: str, **_: Any) -> None:
+    """Leave an effect that must exist exactly once, when the rate permits it."""
+    leave_effect("limited", key)
+
+
+@receiver(guarded, retry=PATIENT, breaker=Breaker(failures=2, pause=0.3))
+def act_behind_a_breaker(sender: object, key: str, until: float, **_: Any) -> None:
+    """Leave an effect that must exist exactly once; fail until a moment of the journal."""
+    leave_effect("guarded", key)
+    if journal.now() < until:
+        raise RuntimeError("the service is away")
 
 
 @receiver(instructed, retry=BRIEF)

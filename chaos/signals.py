@@ -22,5 +22,11 @@ counted = AsyncSignal()
 operated = AsyncSignal()
 #: A receiver that never succeeds.
 doomed = AsyncSignal()
+#: A receiver that coalesces: of the numbers of a line, it is to see the newest.
+coalesced = AsyncSignal()
+#: A receiver with a breaker, whose service is away for a moment.
+guarded = AsyncSignal()
+#: A receiver with a rate that is less than what is sent at once.
+limited = AsyncSignal()
 #: An ordered receiver, which fails until it is permitted to succeed.
 lined = AsyncSignal()

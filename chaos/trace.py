@@ -25,6 +25,7 @@ from signal_tasks.broker.connection import BrokerConnection
 from signal_tasks.broker.messages import Message
 from signal_tasks.delivery import attempt, writing
 from signal_tasks.delivery.call import Job, call
+from signal_tasks.delivery.failures import write_failure
 from signal_tasks.delivery.message import MessageRun
 from signal_tasks.delivery.outcome import Outcome
 from signal_tasks.models import Delivery
@@ -40,7 +41,7 @@ leases: dict[str, int] = {}
 def install() -> None:
     """Have this process record every lease that ends without success."""
     Target(attempt, call).call_before(_remember_lease)
-    Target(writing, writing.write_failure).call_before(_record_failure)
+    Target(writing, write_failure).call_before(_record_failure)
     Target(MessageRun, MessageRun.release).call_before(_record_release)
     expired = Target(DeliveryQuerySet, DeliveryQuerySet.expired_leases)
     expired.call_after(_record_expired)

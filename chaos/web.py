@@ -1,4 +1,4 @@
-"""The web process under test: one page that writes a row and sends an event."""
+"""The web process under test: its pages write a row and send an event."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import path
 
 from chaos.models import Line, Ticket
-from chaos.signals import workload_event
+from chaos.signals import coalesced, workload_event
 
 #: Keys of one workload, under which ordered receivers run its events one by one.
 LINES = 2
@@ -43,4 +43,17 @@ def write_and_send(key: str, nap: float, *, rollback: bool) -> None:
             raise RollbackRequested
 
 
-urlpatterns = [path("send", send)]
+def merge(request: HttpRequest) -> HttpResponse:
+    """Write a ticket of a number for each line and send it, in one transaction."""
+    number = int(request.GET["number"])
+    with transaction.atomic():
+        for line in sorted(request.GET.getlist("line")):
+            responses: list[tuple[Any, Any]] = coalesced.send(
+                None, line=line, number=number
+            )
+            event_id, key = responses[0][1].event_id, f"{line}-{number}"
+            Ticket.objects.create(key=key, event_id=event_id, line=line, place=number)
+    return HttpResponse("sent")
+
+
+urlpatterns = [path("send", send), path("merge", merge)]

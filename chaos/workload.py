@@ -73,15 +73,17 @@ class Workload:
             "rollback": "yes" if rollback else "no",
         }
         started = time.monotonic()
-        served = self._get(f"{self.url}/send?{urllib.parse.urlencode(query)}")
+        served = get(f"{self.url}/send?{urllib.parse.urlencode(query)}")
         with self._lock:
             self.slowest = max(self.slowest, time.monotonic() - started)
             self.sent += served and not rollback
             self.failed += not served
 
-    def _get(self, address: str) -> bool:
-        try:
-            with urllib.request.urlopen(address, timeout=TIMEOUT) as answer:  # noqa: S310 - ours
-                return bool(answer.status == 200)
-        except (urllib.error.URLError, OSError):
-            return False
+
+def get(address: str) -> bool:
+    """Request a page of the web server; return whether it was served."""
+    try:
+        with urllib.request.urlopen(address, timeout=TIMEOUT) as answer:  # noqa: S310 - ours
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False

@@ -56,6 +56,8 @@ BEHIND = (
     "AND NOT EXISTS (SELECT 1 FROM signal_tasks_turn AS other "
     "WHERE other.sequence_id = own.sequence_id AND other.position < own.position)",
 )
+#: The limit that reaches nothing keeps PostgreSQL from looking at the turns of each
+#: delivery once for every column.
 LIVE = """
 SELECT receiver, state, COUNT(*), SUM(is_due), SUM(may_start), {wait},
     SUM(is_unserved * may_start),
@@ -73,6 +75,7 @@ FROM (
         SELECT id, receiver, state, attempts, orphaned, parked, available_at
         FROM signal_tasks_delivery WHERE next_check_at IS NOT NULL {bound}
     ) AS live {joins}
+    LIMIT {most}
 ) AS seen
 GROUP BY receiver, state
 """
@@ -238,6 +241,7 @@ class _Facts:
     """
 
     database: str
+    most: int
     bound: str
     has_turns: bool
     has_held: bool
@@ -250,6 +254,7 @@ class _Facts:
         besides = " ".join(condition for _, condition in kept)
         return {
             "now": now,
+            "most": str(self.most),
             "bound": self.bound,
             "joins": " ".join(join for join, _ in kept),
             "may_start": MAY_START.format(now=now, besides=besides),
@@ -261,6 +266,7 @@ def _facts(database: str, limit: int | None) -> _Facts:
     ((number, has_turns, has_held),) = _rows(database, FACTS, limit=most)
     return _Facts(
         database=database,
+        most=most,
         bound=f"ORDER BY next_check_at LIMIT {most}" if number >= most else "",
         has_turns=bool(has_turns),
         has_held=bool(has_held),

@@ -9,10 +9,17 @@ from collections.abc import Callable
 from chaos.crash_points import WEB, CrashPoint
 from chaos.environment import Environment, FaultNotInjected
 from chaos.faults.catalogue import Fault, add
+from chaos.merging import expect_newest, merge
 from chaos.operator import expect_exact_operations, operate
 from chaos.signals import instructed
+from chaos.steering import (
+    exceed_rate,
+    expect_all_at_the_rate,
+    expect_all_behind_the_breaker,
+    open_breaker,
+)
 
-#: Something that has to happen before any process reaches a crash point.
+#: Something that has to happen before any process reaches a crash point, or after.
 Preparation = Callable[[Environment], None]
 
 
@@ -45,6 +52,10 @@ def _crash_before_publishing(env: Environment) -> None:
 
 
 PREPARATIONS: dict[CrashPoint, Preparation] = {
+    CrashPoint.MERGED: merge,
+    CrashPoint.PROBED: open_breaker,
+    CrashPoint.HELD: exceed_rate,
+    CrashPoint.HELD_RELEASED: exceed_rate,
     CrashPoint.RELEASING: _stop_a_busy_worker,
     CrashPoint.RELEASED: _stop_a_busy_worker,
     CrashPoint.RECOVERING: _crash_in_a_receiver,
@@ -55,6 +66,13 @@ PREPARATIONS: dict[CrashPoint, Preparation] = {
     CrashPoint.CHANGED: operate,
     CrashPoint.BACKFILLED: operate,
     CrashPoint.COUNTED: operate,
+}
+#: What has to hold after the crash, besides what holds after every fault.
+EXPECTATIONS: dict[Preparation, Preparation] = {
+    operate: expect_exact_operations,
+    merge: expect_newest,
+    exceed_rate: expect_all_at_the_rate,
+    open_breaker: expect_all_behind_the_breaker,
 }
 #: The preparation fails if the worker had just finished its work: try it again.
 TRIES = 3
@@ -74,8 +92,7 @@ def _inject(env: Environment, point: CrashPoint) -> None:
             if not remaining:
                 raise
         else:
-            if prepare is operate:
-                expect_exact_operations(env)
+            EXPECTATIONS.get(prepare, _prepare_nothing)(env)
             return
         env.wait_until_busy()
 

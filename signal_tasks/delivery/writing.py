@@ -12,6 +12,7 @@ from typing import TypeVar
 from django.db import Error, connections, transaction
 
 from signal_tasks.db import failures
+from signal_tasks.db.claim import Claimed
 from signal_tasks.db.complete import complete, is_one_statement
 from signal_tasks.db.errors import Fault, fault_of
 from signal_tasks.db.session import drop
@@ -114,13 +115,18 @@ def _noted(outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
     return [*outcomes[:-1], replace(outcomes[-1], breaker=change)]
 
 
+def _has_breaker(claimed: Claimed) -> bool:
+    receiver = registry.receiver(claimed.receiver)
+    return receiver is not None and receiver.options.breaker is not None
+
+
 def write_apart(
     outcomes: Sequence[Outcome], held: Collection[int] = ()
 ) -> Sequence[Outcome]:
     """Write outcomes of one claim, all or none, in a transaction of their own.
 
     Returns and raises what ``write`` does. A single success is a single statement,
-    and needs no more of a transaction than that.
+    and needs no more of a transaction than that, unless a breaker counts it.
     """
     single = len(outcomes) == 1 and _is_one_statement(outcomes[0], held)
     database = outcomes[0].claimed.database
@@ -129,11 +135,12 @@ def write_apart(
 
 
 def _is_one_statement(outcome: Outcome, held: Collection[int]) -> bool:
-    sequence = outcome.claimed.sequence
-    if not sequence:
-        return outcome.succeeded
-    in_order = sequence in held and is_one_statement(outcome.claimed.database)
-    return outcome.succeeded and in_order
+    claimed = outcome.claimed
+    if not outcome.succeeded or _has_breaker(claimed):
+        return False
+    if not claimed.sequence:
+        return True
+    return claimed.sequence in held and is_one_statement(claimed.database)
 
 
 def write_single(outcome: Outcome, held: Collection[int] = ()) -> Outcome:

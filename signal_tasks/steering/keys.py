@@ -12,28 +12,50 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db.models import (
-    Count,
-    Exists,
-    F,
-    Max,
-    OuterRef,
-    Q,
-    QuerySet,
-    Subquery,
-    Window,
-)
-from django.db.models.functions import RowNumber
-
 from signal_tasks.db.aliases import alias_for, outbox_aliases
-from signal_tasks.db.clock import DatabaseNow
+from signal_tasks.db.sql import from_now_sql
 from signal_tasks.db.turns import following
 from signal_tasks.models import Attempt, Delivery, Turn
 from signal_tasks.models import Sequence as Counter
-from signal_tasks.states import State
 
 #: Waiting deliveries are counted up to here.
 MAX_WAITING = 10_000
+
+#: Deliveries that are the first ones of their sequences. By the CASE and its first
+#: condition, all databases look at the sequences of these deliveries, and at no others.
+STOPPING = """
+SELECT delivery.*, turn.sequence_id, turn.position
+FROM signal_tasks_delivery AS delivery
+JOIN signal_tasks_turn AS turn ON turn.delivery_id = delivery.id
+WHERE {stops} AND CASE WHEN delivery.id <> turn.delivery_id THEN 0
+    WHEN EXISTS (
+        SELECT 1 FROM signal_tasks_turn AS other
+        WHERE other.sequence_id = turn.sequence_id AND other.position < turn.position
+    ) THEN 0
+    WHEN {is_enough} THEN 1 ELSE 0 END = 1
+"""
+HAS_MORE = """EXISTS (
+    SELECT 1 FROM signal_tasks_turn AS other
+    WHERE other.sequence_id = turn.sequence_id AND other.position > turn.position
+)"""
+DEAD = "delivery.state = 'dead'"
+#: Pending, and such that those behind it wait for more than a worker.
+LATE = """delivery.state = 'pending' AND delivery.next_check_at IS NOT NULL
+    AND (delivery.available_at > {now} OR delivery.attempts > 0 OR delivery.orphaned
+        OR delivery.parked <> '')"""
+#: No index has this order: by one that has, PostgreSQL would look for the few first ones
+#: among all turns.
+FIRST = "{stopping} {of_receiver} ORDER BY turn.sequence_id + 0 LIMIT {limit}"
+#: Of each receiver those that died first, and the one that died last.
+NUMBERED = """
+SELECT * FROM (
+    SELECT stopping.*, COUNT(*) OVER (PARTITION BY receiver) AS number,
+        ROW_NUMBER() OVER (PARTITION BY receiver ORDER BY finished_at, id) AS place
+    FROM ({stopping}) AS stopping
+) AS numbered
+WHERE place <= {names} OR place = number
+ORDER BY receiver, place
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,77 +137,44 @@ def blockades(database: str, *, names: int) -> list[Blockade]:
 
     One statement if nothing is blocked.
     """
-    alike: dict[str, Any] = {"partition_by": F("receiver")}
-    rows = _stopping(database, Q(state=State.DEAD), _with_more(database)).annotate(
-        number=Window(Count("pk"), **alike),
-        latest=Window(Max("finished_at"), **alike),
-        place=Window(RowNumber(), order_by=("finished_at", "pk"), **alike),
-    )
-    found = list(rows.filter(place__lte=names).order_by("receiver", "place"))
-    return list(_blockades(found, database)) if found else []
+    stopping = STOPPING.format(stops=DEAD, is_enough=HAS_MORE)
+    sql = NUMBERED.format(stopping=stopping, names=names)
+    alike: dict[str, list[Any]] = {}
+    for each in Delivery.objects.using(database).raw(sql):
+        alike.setdefault(each.receiver, []).append(each)
+    return list(_blockades(list(alike.values()), database, names)) if alike else []
 
 
-def _blockades(found: Sequence[Any], database: str) -> Iterator[Blockade]:
-    keys = Counter.objects.using(database).in_bulk([each.sequence_id for each in found])
-    firsts = [each for each in found if each.place == 1]
-    for row, first in zip(firsts, _described(firsts, database), strict=True):
-        alike = [each.sequence_id for each in found if each.receiver == row.receiver]
+def _blockades(
+    alike: Sequence[Sequence[Any]], database: str, names: int
+) -> Iterator[Blockade]:
+    ids = [each.sequence_id for rows in alike for each in rows]
+    keys = Counter.objects.using(database).in_bulk(ids)
+    firsts = _described([rows[0] for rows in alike], database)
+    for rows, first in zip(alike, firsts, strict=True):
+        named = [each.sequence_id for each in rows[:names]]
         yield Blockade(
-            number=row.number,
-            names=[keys[each].key for each in alike if each in keys],
+            number=rows[0].number,
+            names=[keys[each].key for each in named if each in keys],
             first=first,
-            latest=row.latest,
+            latest=rows[-1].finished_at,
         )
 
 
 def _blocked(database: str, receiver: str | None, limit: int) -> list[BlockedKey]:
+    now, _ = from_now_sql(0.0, database)
+    of_receiver = "" if receiver is None else "AND delivery.receiver = %s"
+    params = [] if receiver is None else [receiver]
     found: list[Any] = []
-    for stops, turns in (
-        (Q(state=State.DEAD), _first_turns(database)),
-        (_is_late(), _with_more(database)),
-    ):
-        rows = _stopping(database, stops, turns)
-        if receiver is not None:
-            rows = rows.filter(receiver=receiver)
-        # No index has this order: by one that has, PostgreSQL would look for the few
-        # first ones among all deliveries.
-        found += rows.order_by("sequence_id")[: max(limit - len(found), 0)]
+    for stops, is_enough in ((DEAD, "1 = 1"), (LATE.format(now=now), HAS_MORE)):
+        sql = FIRST.format(
+            stopping=STOPPING.format(stops=stops, is_enough=is_enough),
+            of_receiver=of_receiver,
+            limit=limit - len(found),
+        )
+        if len(found) < limit:
+            found += Delivery.objects.using(database).raw(sql, params)
     return list(_described(found, database))
-
-
-def _first_turns(database: str) -> QuerySet[Turn]:
-    return Turn.objects.using(database).filter(~Exists(_others(database, "lt")))
-
-
-def _with_more(database: str) -> QuerySet[Turn]:
-    """Return the first turns that others come behind."""
-    return _first_turns(database).filter(Exists(_others(database, "gt")))
-
-
-def _others(database: str, side: str) -> QuerySet[Turn]:
-    """Return the turns of the same sequence that come before ("lt"), or after ("gt")."""
-    position = {f"position__{side}": OuterRef("position")}
-    return Turn.objects.using(database).filter(
-        sequence_id=OuterRef("sequence_id"), **position
-    )
-
-
-def _stopping(database: str, stops: Q, turns: QuerySet[Turn]) -> Any:
-    """Return deliveries that stop others and have one of these turns, with its place."""
-    own = Turn.objects.using(database).filter(pk=OuterRef("pk"))
-    rows = Delivery.objects.using(database).filter(
-        stops, Exists(turns.filter(pk=OuterRef("pk")))
-    )
-    return rows.annotate(
-        sequence_id=Subquery(own.values("sequence_id")),
-        position=Subquery(own.values("position")),
-    )
-
-
-def _is_late() -> Q:
-    """Return the condition of pending deliveries that keep those behind them waiting."""
-    late = Q(available_at__gt=DatabaseNow()) | Q(attempts__gt=0) | Q(orphaned=True)
-    return Q(late | ~Q(parked=""), state=State.PENDING, next_check_at__isnull=False)
 
 
 def _first(sequence: int, database: str) -> uuid.UUID | None:

@@ -37,6 +37,7 @@ def test_a_target_that_its_owner_does_not_use_is_refused() -> None:
 
 def test_there_is_a_crash_point_in_each_window_from_commit_to_acknowledgement() -> None:
     assert [point.name for point in CrashPoint if point.value.role == WEB] == [
+        "MERGED",
         "WRITTEN",
         "JOINED",
         "COMMITTED",
@@ -44,6 +45,7 @@ def test_there_is_a_crash_point_in_each_window_from_commit_to_acknowledgement() 
         "PUBLISHED",
     ]
     assert [point.name for point in CrashPoint if point.value.role == WORKER] == [
+        "PROBED",
         "RECEIVED",
         "CLAIMED",
         "IN_RECEIVER",
@@ -54,9 +56,11 @@ def test_there_is_a_crash_point_in_each_window_from_commit_to_acknowledgement() 
         "NEXT_FOUND",
         "NOT_RUN",
         "MOVED_AWAY",
+        "HELD",
         "UNACKNOWLEDGED",
         "RELEASING",
         "RELEASED",
+        "HELD_RELEASED",
         "RECOVERING",
         "SCHEDULED",
         "REPUBLISHED",

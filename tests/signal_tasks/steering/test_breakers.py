@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from typing import Any
 
 import pytest
+from django.db import OperationalError, connection
 
 from signal_tasks import AsyncSignal, Breaker, Reject, Retry, RetryPolicy
 from signal_tasks.models import Attempt, Delivery, Gate
@@ -340,3 +342,27 @@ def test_a_relay_releases_everything_once_it_is_closed(
     (result,) = relay.run_once().values()
     assert result.released == 40
     assert held(name) == {}
+
+
+@pytest.mark.parametrize("atomic", [True, False])
+def test_a_success_and_what_its_breaker_notes_are_written_both_or_neither(
+    atomic: bool, signal: AsyncSignal, service: Service
+) -> None:
+    name = opened(signal, service, atomic=atomic)
+    service.error = None
+    pass_time(name, 31)
+    (probe,) = send(signal)
+    lost: list[str] = []
+
+    def lose_once(execute: Any, sql: str, *rest: Any) -> Any:
+        """Have the database refuse, once, what closes the breaker."""
+        if not lost and sql.startswith("UPDATE") and "failing_since" in sql:
+            lost.append(sql)
+            raise OperationalError("on purpose")
+        return execute(sql, *rest)
+
+    with connection.execute_wrapper(lose_once), suppress(OperationalError):
+        run(name, [probe])
+    assert lost
+    is_closed = gate(name).breaker == "closed"
+    assert (states([probe]) == {"succeeded": 1}) is is_closed
