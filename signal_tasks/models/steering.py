@@ -13,6 +13,8 @@ from signal_tasks.states import Breaker, Hold
 
 #: Longest target, in characters: ``receiver:`` and a name.
 MAX_TARGET = 264
+#: The names of gates of signals begin with it, as their targets do.
+SIGNAL = "signal:"
 
 
 class Control(models.Model):
@@ -100,7 +102,7 @@ class Gate(models.Model):
         are stored.
         """
         shown = []
-        for gate in cls.objects.using(database).exclude(receiver__startswith="signal:"):
+        for gate in cls.objects.using(database).exclude(receiver__startswith=SIGNAL):
             receiver = registry.receiver(gate.receiver)
             if receiver is not None and gate.receiver != receiver.oldest_name:
                 continue

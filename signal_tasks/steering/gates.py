@@ -10,6 +10,7 @@ from django.db.models import Subquery
 
 from signal_tasks.conf import settings
 from signal_tasks.models import Delivery, HeldDelivery
+from signal_tasks.models.steering import SIGNAL
 from signal_tasks.registry.registry import Receiver, registry
 from signal_tasks.states import Breaker, Hold
 from signal_tasks.steering import rates
@@ -26,7 +27,6 @@ from signal_tasks.steering.targets import (
 
 #: Held deliveries that a relay releases in one pass, when nothing limits them.
 RELEASED = 5000
-SIGNAL = "signal:"
 
 
 @dataclass(frozen=True, slots=True)
