@@ -134,7 +134,7 @@ def act_on_newest(sender: object, line: str, number: int, **_: Any) -> None:
     leave_effect("coalesced", f"{line}-{number}")
 
 
-@receiver(limited, retry=PATIENT, rate_limit="5/s")
+@receiver(limited, retry=PATIENT, rate_limit="2/s")
 def act_at_a_rate(sender: object, key: str, **_: Any) -> None:
     """Leave an effect that must exist exactly once, when the rate permits it."""
     leave_effect("limited", key)

@@ -15,11 +15,11 @@ from chaos.signals import guarded, limited
 from signal_tasks import operations
 from signal_tasks.models import Delivery
 
-#: Deliveries of two seconds at the rate of their receiver: those of one may start at once.
-NUMBER = 10
+#: Deliveries that no worker starts at once, however slow it is.
+NUMBER = 5
 
-#: The same for a breaker, and the seconds for which its service is away.
-GUARDED, AWAY = 6, 0.5
+#: Deliveries behind a breaker, and the seconds for which its service is away.
+GUARDED, AWAY = 6, 1.5
 
 
 def exceed_rate(env: Environment) -> None:
