@@ -95,9 +95,8 @@ def profile(request: HttpRequest) -> HttpResponse:
     if request.method != "POST":
         names = {"first_name": user.first_name, "last_name": user.last_name}
         form = ProfileForm(initial=names, has_picture=has_picture)
-        context = {"form": form, "profile": found}
-        if not found:
-            context["has_failed"] = services.profile_has_failed(user=user)
+        failed = not found and services.profile_has_failed(user=user)
+        context = {"form": form, "profile": found, "has_failed": failed}
         return render(request, PROFILE, context)
     form = ProfileForm(request.POST, request.FILES, has_picture=has_picture)
     if not form.is_valid():
