@@ -114,7 +114,7 @@ class DeliveryFenced:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommitHookFailed:
-    """What a receiver has left to ``transaction.on_commit`` has raised.
+    """A function that a receiver has left to ``transaction.on_commit`` has raised.
 
     Its delivery has succeeded, and the hook is not run again.
 
