@@ -15,9 +15,15 @@ from signal_tasks.steering import snapshot
 
 
 @pytest.fixture
-def signal() -> AsyncSignal:
-    """Make a signal with a name that no other test uses."""
-    return AsyncSignal(name=f"tests.signal_{uuid.uuid4().hex}")
+def signal() -> Iterator[AsyncSignal]:
+    """Make a signal with a name that no other test uses.
+
+    Its receivers leave their names to the next test, though a traceback may keep it.
+    """
+    signal = AsyncSignal(name=f"tests.signal_{uuid.uuid4().hex}")
+    yield signal
+    for connection in signal.durable_connections:
+        signal.disconnect(connection.receiver.function(), connection.sender())
 
 
 @pytest.fixture

@@ -285,7 +285,7 @@ def test_a_receiver_that_fails_is_advice_with_its_latest_error(
     slow, once = RetryPolicy(backoff=600.0, jitter=False), RetryPolicy(max_attempts=1)
     signal.connect(fail, name="t.retrying", weak=False, retry=slow)
     give_up = partial(fail)  # another receiver
-    signal.connect(give_up, name="t.dead", weak=False, retry=once)
+    signal.connect(give_up, name="t.given_up", weak=False, retry=once)
     signal.send(sender=None)
     run_pending()
     retrying, dead = examined(status=1)["deliveries"]
@@ -295,7 +295,7 @@ def test_a_receiver_that_fails_is_advice_with_its_latest_error(
         "ConnectionError: no mail\\ntoday"
     )
     assert str(Delivery.objects.get(receiver="t.retrying").pk) in retrying["remedy"]
-    assert dead["text"] == "default: t.dead: 1 dead, and not tried again"
+    assert dead["text"] == "default: t.given_up: 1 dead, and not tried again"
     assert told("status", status=1)["receivers"]["t.retrying"]["retrying"] == 1
 
 
