@@ -27,18 +27,20 @@ WITH named AS MATERIALIZED (
         WHERE earliest.sequence_id = given.sequence_id ORDER BY position LIMIT 1
     ) AS first JOIN signal_tasks_turn AS turn ON turn.delivery_id = first.delivery_id
     FOR UPDATE OF turn SKIP LOCKED
-), waiting AS MATERIALIZED (
-    SELECT delivery.id FROM head
+), behind AS MATERIALIZED (
+    SELECT named.delivery_id FROM head
     JOIN named ON named.sequence_id = head.sequence_id AND named.position > head.position
-    JOIN signal_tasks_delivery AS delivery ON delivery.id = named.delivery_id
-    WHERE delivery.state = 'pending' AND delivery.available_at <= STATEMENT_TIMESTAMP()
-    FOR UPDATE OF delivery SKIP LOCKED
+), waiting AS MATERIALIZED (
+    SELECT id FROM signal_tasks_delivery
+    WHERE id = ANY(ARRAY(SELECT delivery_id FROM behind))
+        AND state = 'pending' AND available_at <= STATEMENT_TIMESTAMP()
+    FOR UPDATE SKIP LOCKED
 ), moved AS (
     UPDATE signal_tasks_delivery AS delivery SET
         next_check_at = STATEMENT_TIMESTAMP() + INTERVAL '1 second'
             * LEAST(%s * POWER(2, LEAST(publish_count, 30)), %s),
         publish_count = LEAST(publish_count + 1, 30), orphaned = FALSE
-    FROM waiting WHERE delivery.id = waiting.id AND delivery.state = 'pending'
+    FROM waiting WHERE delivery.id = waiting.id
 )
 SELECT head.delivery_id, head.position, COALESCE(delivery.isolated, FALSE),
     COALESCE(delivery.state, 'discarded'), COALESCE(delivery.receiver, ''),

@@ -58,21 +58,26 @@ CROSS JOIN LATERAL (
     ORDER BY position LIMIT %s
 ) AS turn LEFT JOIN signal_tasks_delivery AS delivery ON delivery.id = turn.delivery_id
 """
+#: Step by step, each once: by statistics that know of few pending deliveries, PostgreSQL
+#: would rather find what is next anew for each pending delivery that there is.
 WAKE_ON_POSTGRESQL = """
-UPDATE signal_tasks_delivery AS delivery
-SET next_check_at = LEAST(delivery.next_check_at, GREATEST(delivery.available_at,
-    STATEMENT_TIMESTAMP() + %s * INTERVAL '1 second')), publish_count = 1
-FROM (
-    SELECT following.id
+WITH next AS MATERIALIZED (
+    SELECT turn.delivery_id
     FROM unnest(%s::bigint[], %s::bigint[]) AS given(sequence_id, position)
     CROSS JOIN LATERAL (
         SELECT delivery_id FROM signal_tasks_turn AS turn
         WHERE turn.sequence_id = given.sequence_id AND turn.position > given.position
         ORDER BY position LIMIT 1
-    ) AS turn JOIN signal_tasks_delivery AS following ON following.id = turn.delivery_id
-    WHERE following.state = 'pending' FOR UPDATE OF following SKIP LOCKED
-) AS woken
-WHERE delivery.id = woken.id AND delivery.state = 'pending'
+    ) AS turn
+), pending AS MATERIALIZED (
+    SELECT id FROM signal_tasks_delivery
+    WHERE id = ANY(ARRAY(SELECT delivery_id FROM next)) AND state = 'pending'
+    FOR UPDATE SKIP LOCKED
+)
+UPDATE signal_tasks_delivery AS delivery
+SET next_check_at = LEAST(delivery.next_check_at, GREATEST(delivery.available_at,
+    STATEMENT_TIMESTAMP() + %s * INTERVAL '1 second')), publish_count = 1
+FROM pending WHERE delivery.id = pending.id
 """
 
 #: Sequences, each with a position; what comes behind that is meant.
@@ -166,7 +171,7 @@ def wake(
     """
     if positions and connections[deliveries.db].vendor == "postgresql":
         with connections[deliveries.db].cursor() as cursor:
-            cursor.execute(WAKE_ON_POSTGRESQL, [after, *_arrays(positions)])
+            cursor.execute(WAKE_ON_POSTGRESQL, [*_arrays(positions), after])
         return
     ids = [each.id for each in following(positions, deliveries.db)]
     if not ids:
