@@ -68,13 +68,14 @@ PROCESSES_ON_SQLITE := $(patsubst %,tests/integration/test_%.py,crashes delivery
 	ordering relays)
 
 test: $(VENV)/dev.stamp ## the whole suite: on SQLite, then on PostgreSQL
-	@.ci/side-by-side 'TEST_DATABASE=postgres $(PYTEST) $(ONCE_TESTS)' \
-		'TEST_DATABASE=sqlite $(PYTEST) $(SHOP_TESTS)' \
-		'TEST_DATABASE=sqlite $(PYTEST) tests/signal_tasks $(PROCESSES_ON_SQLITE)'
-	@.ci/side-by-side 'TEST_DATABASE=postgres $(PYTEST) $(PROCESSES_1)' \
-		'TEST_DATABASE=postgres $(PYTEST) $(PROCESSES_2)' \
-		'TEST_DATABASE=postgres $(AGAIN) $(SHOP_TESTS)' \
-		'TEST_DATABASE=postgres $(AGAIN) tests/signal_tasks'
+	@.ci/side-by-side \
+		'TEST_DATABASE=postgres $(PYTEST) $(ONCE_TESTS)' \
+		'TEST_DATABASE=postgres $(PYTEST) $(PROCESSES_1) && \
+		TEST_DATABASE=postgres $(PYTEST) $(PROCESSES_2)' \
+		'TEST_DATABASE=sqlite $(PYTEST) $(SHOP_TESTS) && \
+		TEST_DATABASE=sqlite $(PYTEST) tests/signal_tasks $(PROCESSES_ON_SQLITE) && \
+		TEST_DATABASE=postgres $(AGAIN) $(SHOP_TESTS) && \
+		TEST_DATABASE=postgres $(AGAIN) tests/signal_tasks'
 
 check: $(VENV)/dev.stamp ## lint, types, layers, migrations, settings, package, docs
 	$(BIN)/ruff check $(CODE)
