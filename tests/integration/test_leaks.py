@@ -36,10 +36,15 @@ class Usage:
 
 def usage_of(worker_pid: int) -> list[Usage]:
     """Return the usage of this process, a worker's main process, and its pool."""
-    gc.collect()
     pool = psutil.Process(worker_pid).children()
-    pids = [psutil.Process().pid, worker_pid, *sorted(child.pid for child in pool)]
-    return [Usage.of(pid) for pid in pids]
+    children = sorted(child.pid for child in pool)
+    return [*usage_besides_pool(worker_pid), *map(Usage.of, children)]
+
+
+def usage_besides_pool(worker_pid: int) -> list[Usage]:
+    """Return the usage of this process and of a worker's main process."""
+    gc.collect()
+    return [Usage.of(pid) for pid in (psutil.Process().pid, worker_pid)]
 
 
 def send_and_wait(key: str) -> None:
@@ -81,9 +86,9 @@ def test_a_main_process_leaks_nothing_over_forks_of_its_pool(
     """A pool process inherits the pipes of the others, so only later ones compare."""
     worker = start_worker("-c", str(POOL), "--max-tasks-per-child=1")
     recycle(worker, RECYCLED)
-    before = usage_of(worker.pid)[:2]
+    before = usage_besides_pool(worker.pid)
     recycle(worker, 3 * RECYCLED)
-    after = usage_of(worker.pid)[:2]
+    after = usage_besides_pool(worker.pid)
     for early, late in zip(before, after, strict=True):
         assert not late.exceeds(early, by=3), (before, after)
 
