@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -37,7 +41,8 @@ class Output:
 
     def say(self, text: str = "") -> None:
         """Print a line."""
-        self._streams.stdout.write(text)
+        with until_the_reader_leaves():
+            self._streams.stdout.write(text)
 
     def warn(self, text: str) -> None:
         """Print a line to the standard error stream."""
@@ -51,6 +56,20 @@ class Output:
         """Print lines that belong to the line before, cut to the terminal."""
         for text in filter(None, texts):
             self.say(f"  {cut(text, WIDTH - 2)}")
+
+
+@contextmanager
+def until_the_reader_leaves() -> Iterator[None]:
+    """End the process without a traceback if nobody reads its output any more.
+
+    ``head`` leaves when it has seen enough. Python would complain again when it writes
+    the rest at its end.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None
 
 
 def cut(text: str, width: int) -> str:

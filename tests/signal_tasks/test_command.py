@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import uuid
 from datetime import timedelta
 from typing import Any
@@ -136,6 +139,19 @@ def test_list_tells_signals_with_their_receivers_and_options(
     text = command("list")
     assert signal.name in text
     assert "retry(max_attempts=8, give_up_on=['KeyError'])" in text
+
+
+def test_a_reader_who_has_seen_enough_gets_no_traceback() -> None:
+    words = [sys.executable, "-m", "django", "signal_tasks", "list"]
+    settings = {"DJANGO_SETTINGS_MODULE": "tests.signal_tasks.settings"}
+    process = subprocess.Popen(
+        words, env=os.environ | settings, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    process.stdout.close()
+    process.stdout = None
+    _, complaints = process.communicate(timeout=60)
+    assert (process.returncode, complaints) == (1, b"")
 
 
 def test_list_knows_the_signals_of_every_app() -> None:

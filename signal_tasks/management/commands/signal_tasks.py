@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
 from signal_tasks.commands import VERBS, Output
+from signal_tasks.commands.output import until_the_reader_leaves
 
 
 class Command(BaseCommand):
@@ -30,11 +29,6 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, verb: str, **options: Any) -> None:
         """Run the verb."""
-        try:
-            VERBS[verb].run(Output(self), options)
+        VERBS[verb].run(Output(self), options)
+        with until_the_reader_leaves():
             self.stdout.flush()
-        except BrokenPipeError:
-            # Whoever reads it, as ``head``, has seen enough. Python would complain again
-            # when it writes the rest at its end.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise SystemExit(1) from None
