@@ -15,6 +15,9 @@ PRODUCTION = DEBUG=0 DATABASE_URL=postgres://shop@db/shop \
 	ALLOWED_HOSTS=shop.example.com \
 	SECRET_KEY=$$($(BIN)/python -c 'import secrets; print(secrets.token_hex(50))')
 
+# Tests start hundreds of processes, which would all compile the same modules.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help run demo admin worker started test check audit docs docs-serve picture \
 	matrix clean requirements bench bench-quick chaos chaos-all chaos-volume chaos-report
@@ -53,7 +56,8 @@ started:
 SHOP_TESTS := $(addprefix tests/,shop test_docs.py)
 # These bring databases of their own, so they run once: browser, tutorial, `make run` and
 # `demo`; and the fault suite, which `make chaos-all` runs on other databases and brokers.
-ONCE_TESTS := $(addprefix tests/,browser chaos docs stack)
+ONCE_TESTS := $(addprefix tests/,browser docs stack)
+FAULT_TESTS := tests/chaos
 
 PYTEST := $(BIN)/python -m pytest
 
@@ -67,14 +71,16 @@ PROCESSES_2 := $(wildcard tests/integration/test_[m-z]*.py)
 PROCESSES_ON_SQLITE := $(patsubst %,tests/integration/test_%.py,crashes delivery once \
 	ordering relays)
 
-test: $(VENV)/dev.stamp ## the whole suite: on SQLite, then on PostgreSQL
+# All take about as long as each other: none goes on alone when the others have ended.
+test: $(VENV)/dev.stamp ## the whole suite, on SQLite and on PostgreSQL
 	@.ci/side-by-side \
 		'TEST_DATABASE=postgres $(PYTEST) $(ONCE_TESTS)' \
-		'TEST_DATABASE=postgres $(PYTEST) $(PROCESSES_1) && \
+		'TEST_DATABASE=postgres $(PYTEST) $(PROCESSES_1)' \
+		'TEST_DATABASE=postgres $(PYTEST) $(FAULT_TESTS) && \
 		TEST_DATABASE=postgres $(PYTEST) $(PROCESSES_2)' \
 		'TEST_DATABASE=sqlite $(PYTEST) $(SHOP_TESTS) && \
-		TEST_DATABASE=sqlite $(PYTEST) tests/signal_tasks $(PROCESSES_ON_SQLITE) && \
-		TEST_DATABASE=postgres $(AGAIN) $(SHOP_TESTS) && \
+		TEST_DATABASE=sqlite $(PYTEST) tests/signal_tasks $(PROCESSES_ON_SQLITE)' \
+		'TEST_DATABASE=postgres $(AGAIN) $(SHOP_TESTS) && \
 		TEST_DATABASE=postgres $(AGAIN) tests/signal_tasks'
 
 check: $(VENV)/dev.stamp ## lint, types, layers, migrations, settings, package, docs
@@ -122,6 +128,7 @@ chaos-report: $(VENV)/dev.stamp ## write the results of these runs into docs/rel
 
 bench: $(VENV)/bench.stamp ## how fast it is beside others: about half an hour
 	@$(BIN)/python -m benchmarks --write
+	@$(BIN)/python -m benchmarks.hot --write
 
 bench-quick: $(VENV)/bench.stamp ## the same beside plain Celery only: about 2 minutes
 	@$(BIN)/python -m benchmarks --quick

@@ -18,6 +18,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from functools import partial
 from itertools import count
 from typing import Any
@@ -42,12 +43,27 @@ def prepare(_: argparse.Namespace) -> dict[str, Any]:
 
 
 def fill(options: argparse.Namespace) -> dict[str, Any]:
-    """Place orders one by one, each with its event, as fast as possible."""
+    """Place orders one by one, each with its event, as fast as possible.
+
+    Or so many ``together`` in a transaction, which is published before the next one
+    begins: then the sizes of messages do not depend on the speed of a send.
+    """
     started = time.monotonic()
-    for number in range(options.events):
-        _place(number, options.kind)
+    for first in range(0, options.events, options.together or 1):
+        _place_together(first, options)
+        if options.together:
+            side.flush()
     side.flush()
     return {"seconds": time.monotonic() - started}
+
+
+def _place_together(first: int, options: argparse.Namespace) -> None:
+    from django.db import transaction
+
+    after = min(first + (options.together or 1), options.events)
+    with transaction.atomic() if options.together > 1 else nullcontext():
+        for number in range(first, after):
+            _place(number, options.kind)
 
 
 def one(options: argparse.Namespace) -> dict[str, Any]:
@@ -229,6 +245,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--events", type=int, default=0)
     parser.add_argument("--blocks", type=int, default=5)
     parser.add_argument("--block", type=int, default=100)
+    parser.add_argument("--together", type=int, default=0)
     parser.add_argument("--rate", type=float, default=50)
     parser.add_argument("--order", type=int)
     parser.add_argument("--stock", type=int)

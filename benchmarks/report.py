@@ -24,6 +24,7 @@ LAST = ROOT / "var" / "benchmarks" / "last.json"
 #: Parts of the documents that are written here: file and name of the part.
 MEASURED = ("performance.md", "measured")
 PROFILE = ("performance.md", "profile")
+HOT = ("performance.md", "hot")
 CURVE = ("scaling.md", "curve")
 PACKAGES = ("Python", "Django", "celery", "kombu", "redis", "psycopg")
 #: Packages in the requirements of several contenders.

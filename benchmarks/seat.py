@@ -27,6 +27,11 @@ WARM_UP = 200
 ROWS = 1000
 
 
+def has_rows(kind: str) -> bool:
+    """Return True if the effect of an event of this kind is a row, not only a mark."""
+    return not kind.endswith(("outside", "light"))
+
+
 class BenchmarkError(Exception):
     """A measured run went wrong, so that its figure would mean nothing."""
 
@@ -107,7 +112,7 @@ class Seat:
         for kind in kinds:
             self.reset()
             self.probe("fill", events=WARM_UP, kind=kind)
-            self.wait_for(WARM_UP, in_database=not kind.endswith("outside"))
+            self.wait_for(WARM_UP, in_database=has_rows(kind))
         self.freeze()
 
     def freeze(self) -> None:

@@ -72,6 +72,7 @@ class Stand:
             yield lines
             with self.postgres.log.open(errors="replace") as log:
                 log.seek(size)
-                lines.extend(log.read().splitlines())
+                # The server begins the further lines of a statement with a tab.
+                lines.extend(log.read().replace("\n\t", " ").splitlines())
             connection.execute("ALTER SYSTEM SET log_min_duration_statement = -1")
             connection.execute("SELECT pg_reload_conf()")

@@ -42,4 +42,5 @@ def _by_text(lines: list[str], who: str) -> dict[str, list[float]]:
 
 def _normal(sql: str) -> str:
     """Return a statement without its values, so that equal ones are counted together."""
-    return LISTS.sub("(...)", VALUES.sub("?", SAVEPOINTS.sub("savepoint", sql)))
+    text = LISTS.sub("(...)", VALUES.sub("?", SAVEPOINTS.sub("savepoint", sql)))
+    return " ".join(text.split())

@@ -23,14 +23,15 @@ from django.db import connection
 
 from chaos import journal, receiver_faults
 from chaos.hooks import Function, Target
+from signal_tasks import settling
 from signal_tasks.broker.publisher import Publisher
 from signal_tasks.db import coalesce, sequences
-from signal_tasks.delivery import attempt, batch, order
-from signal_tasks.delivery.batch import Batch
+from signal_tasks.delivery import attempt, message, order, progress
 from signal_tasks.delivery.call import call
 from signal_tasks.delivery.claims import Claims
 from signal_tasks.delivery.message import MessageRun
 from signal_tasks.delivery.order import Order
+from signal_tasks.delivery.progress import Progress
 from signal_tasks.delivery.writing import write
 from signal_tasks.dispatch import sending
 from signal_tasks.outbox.write import write as write_events
@@ -134,7 +135,7 @@ class CrashPoint(Enum):
     FINISHED = Location(
         WORKER,
         "after",
-        Target(batch, write),
+        Target(progress, write),
         "finish written, not committed (atomic)",
         in_transaction=True,
         even_if_empty=True,
@@ -147,7 +148,22 @@ class CrashPoint(Enum):
         even_if_empty=True,
     )
     FINISH_COMMITTED = Location(
-        WORKER, "before", Target(Batch, Batch._written), "finish committed"
+        WORKER, "before", Target(Progress, Progress.written), "finish committed"
+    )
+    SETTLING = Location(
+        WORKER,
+        "before",
+        Target(message, settling.settle),
+        "finish committed, not looked whether its event has settled",
+        even_if_empty=True,
+    )
+    SETTLED = Location(
+        WORKER,
+        "after",
+        Target(settling, settling._pass_on),
+        "settled sent, not committed",
+        in_transaction=True,
+        even_if_empty=True,
     )
     NEXT_FOUND = Location(
         WORKER,

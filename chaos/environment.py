@@ -24,6 +24,8 @@ from signal_tasks.models import Delivery, Worker
 
 T = TypeVar("T")
 DEFAULT_WORKERS = ("w1", "w2")
+#: Events to wait for, and those to send in addition if fewer than these are left.
+A_FEW, MORE = 5, 10
 
 
 class FaultNotInjected(Exception):
@@ -49,6 +51,7 @@ class Environment:
     workload: Workload | None = None
     rng: random.Random = field(default_factory=random.Random)
     notes: list[str] = field(default_factory=list)  # results of measurements
+    was_busy: bool = False  # something was under way when the fault came
 
     @property
     def vendor(self) -> str:
@@ -75,15 +78,29 @@ class Environment:
     def wait_until(
         self, condition: Callable[[], T], description: str, seconds: float = 30.0
     ) -> T:
+        """Wait for what the fault needs, and return the condition's value."""
+        value = self._wait_for(condition, seconds)
+        if not value:
+            raise FaultNotInjected(f"no {description} within {seconds:g} s")
+        return value
+
+    def expect(
+        self, condition: Callable[[], T], description: str, seconds: float = 30.0
+    ) -> T:
+        """Wait for what is promised to follow, and return the condition's value."""
+        value = self._wait_for(condition, seconds)
+        if not value:
+            raise PromiseBroken(f"no {description} within {seconds:g} s")
+        return value
+
+    def _wait_for(self, condition: Callable[[], T], seconds: float) -> T | None:
         """Wait until the condition is true and return its value; restart the dead."""
         deadline = time.monotonic() + seconds
         while True:
             self.processes.restart_dead()
             value = self.query(condition)
-            if value:
+            if value or time.monotonic() > deadline:
                 return value
-            if time.monotonic() > deadline:
-                raise FaultNotInjected(f"no {description} within {seconds:g} s")
             time.sleep(0.05)
 
     def query(self, question: Callable[[], T]) -> T | None:
@@ -104,10 +121,8 @@ class Environment:
     def wait_for_deliveries(self) -> None:
         """Wait until the workload has ended and no delivery is pending or running."""
         self.wait_for_workload(90)
-        try:
-            self.wait_until(all_finished, "end of all deliveries", self.patience)
-        except FaultNotInjected:
-            return  # the checker reports the deliveries that have not finished
+        # The checker reports those that have not finished.
+        self._wait_for(all_finished, self.patience)
 
     def wait_until_ready(self) -> None:
         """Wait until every process is ready and a relay has made its first pass."""
@@ -180,17 +195,24 @@ class Environment:
             self.wait_until(lambda: workload.done, "end of the workload", seconds)
 
     def wait_until_busy(self) -> None:
-        """Wait until the workload has sent a few more events."""
+        """Wait until a few more events have been sent, and not all has been done.
+
+        A fault that came behind the end of the workload would have nothing to hurt: if
+        only few events are left, the workload sends more.
+        """
         workload = self.workload
-        if workload is not None:
-            goal = min(workload.sent + 5, workload.count)
-            self.wait_until(
-                lambda: workload.sent >= goal or workload.done, "workload", 30
-            )
+        if workload is None:
+            return
+        if workload.left < MORE:
+            workload.extend(MORE)
+        goal = workload.sent + A_FEW
+        self.wait_until(lambda: workload.sent >= goal, "workload", 30)
+        self.wait_until(Delivery.objects.live().exists, "live delivery", 30)
+        self.was_busy = True
 
     # -- crash points -------------------------------------------------------------
 
-    def wait_for_crash(self, point: CrashPoint, seconds: float = 20.0) -> None:
+    def wait_for_crash(self, point: CrashPoint, seconds: float = 60.0) -> None:
         """Wait until a process has crashed at this armed point; disarm it."""
         description = f"crash: {point.name}"
         try:

@@ -30,7 +30,7 @@ def merge(env: Environment) -> None:
 
 def expect_newest(env: Environment) -> None:
     """Expect the newest number of each line to be run, and nothing to be run twice."""
-    env.wait_until(lambda: not _unfinished(), "end of the merged deliveries", 60)
+    env.expect(lambda: not _unfinished(), "end of the merged deliveries", 60)
     tickets = Ticket.objects.filter(line__startswith=LINES).order_by("place")
     newest = {ticket.line: ticket.key for ticket in tickets}
     rows = Effect.objects.filter(kind="coalesced")

@@ -20,7 +20,7 @@ from chaos.hooks import Function, Target
 from signal_tasks.db import sequences, turns
 from signal_tasks.db.claim import Claim, Claimed, claim
 from signal_tasks.db.clock import DatabaseNow
-from signal_tasks.db.complete import complete
+from signal_tasks.db.complete import complete, complete_and_look
 from signal_tasks.db.sequences import NewTurn
 from signal_tasks.delivery import writing
 from signal_tasks.delivery.turns import Turns
@@ -53,14 +53,18 @@ def recover_nothing(*_: object) -> int:
     return 0
 
 
-def finish_without_lease(
-    ids: Collection[uuid.UUID], *, lease: int, database: str, ordered: bool = False
-) -> int:
+def finish_without_lease(ids: Collection[uuid.UUID], *, database: str, **_: int) -> int:
     """Finish the deliveries even if another process holds their lease."""
     rows = Delivery.objects.using(database).filter(pk__in=ids)
-    if ordered:
-        rows.give_up_turns(ids)
     return rows.update(state="succeeded", next_check_at=None, finished_at=DatabaseNow())
+
+
+def finish_in_order_without_lease(
+    ids: Collection[uuid.UUID], _behind: object, *, database: str, **_: int
+) -> tuple[int, None]:
+    """Do the same with ordered deliveries, and give up their turns."""
+    Delivery.objects.using(database).give_up_turns(ids)
+    return finish_without_lease(ids, database=database), None
 
 
 def give_up_nothing(*_: object, **__: object) -> None:
@@ -119,14 +123,14 @@ def join_without_a_lock(turns: Iterable[NewTurn], *, database: str) -> None:
 
 
 def finish_and_keep_the_turn(
-    ids: Collection[uuid.UUID], *, lease: int, database: str, ordered: bool = False
-) -> int:
-    """Finish deliveries, and keep their turns."""
-    return complete(ids, lease=lease, database=database)
+    ids: Collection[uuid.UUID], _behind: object, *, lease: int, database: str
+) -> tuple[int, None]:
+    """Finish ordered deliveries, and keep their turns."""
+    return complete(ids, lease=lease, database=database), None
 
 
-def wake_nobody(*_: object, **__: object) -> None:
-    """Leave the next delivery where it was moved away."""
+def make_nothing_due(*_: object) -> None:
+    """Leave the next delivery of a sequence where it was moved away."""
 
 
 MUTATIONS = {
@@ -134,11 +138,17 @@ MUTATIONS = {
         Target(publishing, publishing._schedule), schedule_nothing, "crash-committed"
     ),
     "no-recovery": Mutation(Target(relay, recover), recover_nothing, "crash-claimed"),
+    "no-recovery-of-threads": Mutation(
+        Target(relay, recover), recover_nothing, "threads-killed"
+    ),
     "no-guard": Mutation(
         Target(DeliveryQuerySet, DeliveryQuerySet.claim), claim_in_any_state, "copies"
     ),
     "no-fence": Mutation(
-        Target(writing, complete), finish_without_lease, "worker-paused"
+        Target(writing, complete),
+        finish_without_lease,
+        "worker-paused",
+        also=((Target(writing, complete_and_look), finish_in_order_without_lease),),
     ),
     "no-turns": Mutation(
         Target(DeliveryQuerySet, DeliveryQuerySet.claim),
@@ -150,14 +160,16 @@ MUTATIONS = {
         Target(sequences, sequences.join), join_without_a_lock, "ordered-backlog"
     ),
     "no-give-up": Mutation(
-        Target(writing, complete),
+        Target(writing, complete_and_look),
         finish_and_keep_the_turn,
         "copies",
         also=(
             (Target(DeliveryQuerySet, DeliveryQuerySet.give_up_turns), give_up_nothing),
         ),
     ),
-    "no-wake": Mutation(Target(turns, turns.wake), wake_nobody, "ordered-crash"),
+    "no-wake": Mutation(
+        Target(turns, turns._make_due), make_nothing_due, "ordered-crash"
+    ),
 }
 
 

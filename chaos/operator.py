@@ -48,7 +48,7 @@ def _make_dead_letters(env: Environment) -> list[uuid.UUID]:
 
 def expect_exact_operations(env: Environment) -> None:
     """Expect each operation done, its counts true, and each effect exactly once."""
-    env.wait_until(_all_finished, "end of the operations", 120)
+    env.expect(_all_finished, "end of the operations", 120)
     for operation in Operation.objects.all():
         counts = (operation.done, operation.failed, operation.skipped)
         if operation.state != "done" or counts != (operation.total, 0, 0):
@@ -64,7 +64,7 @@ def expect_exact_operations(env: Environment) -> None:
         counted = sum(number for its_kind, number in done if its_kind == kind)
         if rows.count() != counted:
             raise PromiseBroken(f"{kind}: {counted} counted, {rows.count()} changed")
-    env.wait_until(lambda: not _unfinished(), "end of the deliveries", 120)
+    env.expect(lambda: not _unfinished(), "end of the deliveries", 120)
     for kind, rows in (("replayed", replayed), ("backfilled", backfilled)):
         effects = Effect.objects.filter(kind=kind).values("key")
         doubled = effects.annotate(n=Count("pk")).filter(n__gt=1)

@@ -16,7 +16,7 @@ from shop.processes import kill_group, spawn
 from shop.servers import HOST, free_port
 
 ROOT = Path(__file__).resolve().parent.parent
-CELERY = (sys.executable, "-m", "celery", "-A", "chaos.celery_app", "worker")
+CELERY = (sys.executable, "-m", "chaos.worker", "-A", "chaos.celery_app", "worker")
 WORKER_OPTIONS = ("--without-mingle", "--without-gossip", "-l", "INFO")
 GUNICORN = (sys.executable, "-m", "gunicorn", "chaos.wsgi", "--workers", "2")
 #: Longest wait for a process to become ready on a busy machine (seconds).
@@ -80,7 +80,9 @@ class ManagedProcess:
         return self.log.read_text(errors="replace") if self.log.exists() else ""
 
     def start(self) -> None:
-        """Start it; do not touch children that survived an earlier main process."""
+        """Start it, unless it is alive; leave children of an earlier main process."""
+        if self.alive:
+            return
         self._log_start = len(self.output)
         self.starts += 1
         with self.log.open("ab") as output:

@@ -66,6 +66,11 @@ def _sleep() -> None:
     time.sleep(0.5)
 
 
+def _sleep_longer() -> None:
+    """Leave time to be paused or killed on a busy machine; not as long as a lease."""
+    time.sleep(1.2)
+
+
 def _sleep_briefly() -> None:
     time.sleep(0.1)
 
@@ -80,5 +85,6 @@ RECEIVER_FAULTS = {
     "hang": _hang,
     "hang despite limit": _hang_despite_limit,
     "sleep": _sleep,
+    "sleep longer": _sleep_longer,
     "sleep briefly": _sleep_briefly,
 }

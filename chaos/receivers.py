@@ -16,6 +16,7 @@ from chaos import journal, receiver_faults, trace
 from chaos.models import Account, Effect
 from chaos.signals import (
     coalesced,
+    concluded,
     contended,
     counted,
     doomed,
@@ -49,7 +50,7 @@ def leave_effect(kind: str, key: str) -> None:
 def leave_external_effect(kind: str, key: str) -> None:
     """Leave an effect that no rollback undoes, such as an email."""
     delivery = str(current_delivery().id)
-    lease = trace.leases.get(delivery, 0)
+    lease = trace.lease.get()
     journal.write("effect", effect=kind, key=key, delivery=delivery, lease=lease)
 
 
@@ -104,7 +105,7 @@ def act_in_order_externally(sender: object, key: str, nap: float, **_: Any) -> N
 def leave_step(phase: str, key: str) -> None:
     """Record that a run of the delivery has begun or ended."""
     delivery = str(current_delivery().id)
-    lease = trace.leases.get(delivery, 0)
+    lease = trace.lease.get()
     journal.write("step", phase=phase, key=key, delivery=delivery, lease=lease)
 
 
@@ -132,6 +133,24 @@ def by_line(sender: object, line: str, **_: Any) -> str:
 def act_on_newest(sender: object, line: str, number: int, **_: Any) -> None:
     """Leave an effect that must exist exactly once for the newest of a line."""
     leave_effect("coalesced", f"{line}-{number}")
+
+
+@receiver(concluded, retry=PATIENT)
+def act_before_the_end(sender: object, key: str, **_: Any) -> None:
+    """Leave an effect that must exist exactly once."""
+    leave_effect("concluded", key)
+
+
+@receiver(concluded, retry=PATIENT, atomic=False)
+def act_externally_before_the_end(sender: object, key: str, **_: Any) -> None:
+    """Leave an effect that must exist at least once."""
+    leave_external_effect("concluded-external", key)
+
+
+@receiver(concluded.settled, retry=PATIENT)
+def act_at_the_end(sender: object, key: str, **_: Any) -> None:
+    """Leave an effect that must exist exactly once, after the other two."""
+    leave_effect("settled", key)
 
 
 @receiver(limited, retry=PATIENT, rate_limit="2/s")

@@ -149,6 +149,8 @@ def _results(options: Options, env: Environment) -> list[FaultResult]:
     from chaos.faults import selected
 
     faults = list(selected(options.faults, env))
+    if not faults:
+        raise SystemExit(f"No fault of {', '.join(options.faults)} applies here.")
     _print(report.heading())
     results = [_printed(result) for result in schedule.run_each(env, faults)]
     mixable = [fault for fault in faults if fault.mixed]

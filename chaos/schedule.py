@@ -83,7 +83,10 @@ def _inject_one(env: Environment, fault: Fault) -> list[str]:
     """Inject the fault; return violations that the checker does not look for."""
     lost = observations.lost_attempts()
     repeated = observations.repetitions(env.folder)
+    env.was_busy = False
     fault.inject(env)
+    if fault.while_busy and not env.was_busy:
+        raise FaultNotInjected("it did not wait until something was under way")
     env.wait_for_deliveries()
     violations = []
     if not fault.may_spend_attempt and observations.lost_attempts() > lost:

@@ -28,5 +28,7 @@ coalesced = AsyncSignal()
 guarded = AsyncSignal()
 #: A receiver with a rate that is less than what is sent at once.
 limited = AsyncSignal()
+#: Two receivers that succeed, and one of what is sent when both have finished.
+concluded = AsyncSignal()
 #: An ordered receiver, which fails until it is permitted to succeed.
 lined = AsyncSignal()

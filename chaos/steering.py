@@ -57,7 +57,7 @@ def _expect_each_once(
     """Expect the deliveries of a receiver to end, with one effect each."""
     receiver = f"{function.__module__}.{function.__qualname__}"
     rows = Delivery.objects.filter(receiver=receiver)
-    env.wait_until(lambda: not rows.live().exists(), f"end of those {kind}", 60)
+    env.expect(lambda: not rows.live().exists(), f"end of those {kind}", 60)
     effects = Counter(Effect.objects.filter(kind=kind).values_list("key", flat=True))
     if doubled := [key for key, number in effects.items() if number > 1]:
         raise PromiseBroken(f"{kind}: run twice: {doubled}")

@@ -16,6 +16,7 @@ import time
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 from billiard import pool
 
@@ -34,8 +35,8 @@ from signal_tasks.registry import registry as registry_module
 
 PUBLISH = Target(BrokerConnection, BrokerConnection._send)
 
-#: The leases under which receivers run in this process, by the delivery's id.
-leases: dict[str, int] = {}
+#: The lease under which a receiver runs in this thread or greenlet.
+lease: ContextVar[int] = ContextVar("lease", default=0)
 
 
 def install() -> None:
@@ -84,8 +85,7 @@ def _sleep(seconds: float) -> None:
 
 
 def _remember_lease(job: Job) -> None:
-    leases.clear()
-    leases[str(job.claimed.id)] = job.claimed.lease
+    lease.set(job.claimed.lease)
 
 
 def _record_failure(outcome: Outcome, *_: object) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import http.client
 import random
 import threading
 import time
-import urllib.error
 import urllib.parse
 import urllib.request
 from dataclasses import dataclass, field
@@ -21,7 +21,8 @@ class Workload:
     """Send ``count`` events over ``seconds``, under keys with a common prefix.
 
     A failed request may or may not have been committed. Its key is not used again;
-    another event is sent instead, until the count is reached.
+    another event is sent instead, until the count is reached. The count may be raised
+    at any time, by ``extend()``.
     """
 
     url: str
@@ -33,35 +34,50 @@ class Workload:
     failed: int = 0
     slowest: float = 0.0
     _last_number: int = 0
+    _pause: float = field(init=False)
+    _clients: int = 0  # at work
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    _stop: threading.Event = field(default_factory=threading.Event)
-    _threads: list[threading.Thread] = field(default_factory=list)
+    _started: int = 0  # clients, in all
+
+    def __post_init__(self) -> None:
+        self._pause = self.seconds * CLIENTS / self.count
 
     def start(self) -> None:
         """Start the clients."""
-        for number in range(CLIENTS):
-            thread = threading.Thread(target=self._run, args=(number,), daemon=True)
-            thread.start()
-            self._threads.append(thread)
+        self.extend(0)
+
+    def extend(self, events: int) -> None:
+        """Send more events at the same rate, also if all have been sent."""
+        with self._lock:
+            self.count += events
+            while self._clients < CLIENTS:
+                number = self._started
+                threading.Thread(target=self._run, args=(number,), daemon=True).start()
+                self._clients, self._started = self._clients + 1, number + 1
 
     @property
     def done(self) -> bool:
         """Return whether all clients have ended."""
-        return not any(thread.is_alive() for thread in self._threads)
+        return not self._clients
 
-    def stop(self) -> None:
-        """Stop the clients and wait until they have ended."""
-        self._stop.set()
-        for thread in self._threads:
-            thread.join(TIMEOUT)
+    @property
+    def left(self) -> int:
+        """Return the number of events that are still to be sent."""
+        return max(self.count - self.sent, 0)
 
     def _run(self, client: int) -> None:
         rng = random.Random(f"{self.seed} {self.prefix} {client}")  # noqa: S311
-        pause = self.seconds * CLIENTS / self.count
-        while self.sent < self.count and not self._stop.is_set():
+        while not self._ends():
             nap = rng.random() ** 4 * 0.1
             self._send(nap=nap, rollback=not rng.randrange(ROLLBACK_ONE_IN))
-            time.sleep(pause * rng.uniform(0.5, 1.5))
+            time.sleep(self._pause * rng.uniform(0.5, 1.5))
+
+    def _ends(self) -> bool:
+        """Return whether a client has to end; it then is at work no longer."""
+        with self._lock:
+            ends = not self.left
+            self._clients -= ends
+            return ends
 
     def _send(self, *, nap: float, rollback: bool) -> None:
         with self._lock:
@@ -85,5 +101,5 @@ def get(address: str) -> bool:
     try:
         with urllib.request.urlopen(address, timeout=TIMEOUT) as answer:  # noqa: S310 - ours
             return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
+    except (http.client.HTTPException, OSError):
         return False

@@ -22,10 +22,12 @@ from shop.access import is_demo, permission_or_demo
 from shop.mail_folder import html_of, message_with, text_of
 
 MAY_VIEW = permission_or_demo("notifications.view_notification")
-# The HTML of an email may have styles and nothing else. It is a document of its own,
-# so that the policy of the page around it stays strict.
+# The HTML of an email may have styles, and links that open in a tab of their own, where
+# the page behind them works as it does elsewhere. It is a document of its own, so that
+# the policy of the page around it stays strict.
 SANDBOX_POLICY = (
-    "default-src 'none'; style-src 'unsafe-inline'; sandbox; frame-ancestors 'self'"
+    "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'self'; "
+    "sandbox allow-popups allow-popups-to-escape-sandbox"
 )
 
 

@@ -11,7 +11,7 @@ import uuid
 from signal_tasks.alert import Alert
 from signal_tasks.broker.publisher import publisher
 from signal_tasks.codec import Snapshot, register_type
-from signal_tasks.context import CurrentDelivery, current_delivery
+from signal_tasks.context import BatchItem, CurrentDelivery, current_delivery
 from signal_tasks.dispatch.decorators import async_receiver, receiver
 from signal_tasks.dispatch.signal import AsyncSignal
 from signal_tasks.exceptions import (
@@ -19,6 +19,7 @@ from signal_tasks.exceptions import (
     DuplicateEvent,
     LeaseLost,
     MissingInstance,
+    NoAnswer,
     NoCurrentDelivery,
     PayloadError,
     Reject,
@@ -34,6 +35,7 @@ from signal_tasks.retry import RetryPolicy
 __all__ = [
     "Alert",
     "AsyncSignal",
+    "BatchItem",
     "Breaker",
     "Coalesce",
     "CurrentDelivery",
@@ -43,6 +45,7 @@ __all__ = [
     "HealthReport",
     "LeaseLost",
     "MissingInstance",
+    "NoAnswer",
     "NoCurrentDelivery",
     "PayloadError",
     "Reject",
@@ -96,15 +99,19 @@ def health() -> HealthReport:
     """Return counts, the oldest wait, the live workers, and ``healthy``.
 
     The object that ``manage.py signal_tasks status --json`` prints, with
-    ``healthy`` and ``problems``. Counts the deliveries of every outbox, so ask once a
-    minute rather than once a second; any process may ask.
+    ``healthy`` and ``problems``. Counts the deliveries of every outbox, so ask once in
+    ten seconds rather than once a second; any process may ask.
 
     Returns:
-        A dict with the counts ``pending``, ``running``, ``succeeded``, ``dead``,
-        ``discarded`` and ``orphaned``, the same for each of ``receivers``,
-        ``oldest_pending_age_s`` (seconds that the oldest due delivery has waited that
-        is neither held nor behind another of its key, or None), the names of ``workers``, and ``healthy``, which is true when
-        ``problems``, a list of sentences, is empty.
+        A dict with the counts ``pending``, ``retrying``, ``running``, ``succeeded``,
+        ``dead``, ``discarded``, ``orphaned`` and ``parked``, the same for each of
+        ``receivers``; ``oldest_pending_age_s`` (seconds that the oldest due delivery
+        has waited that is neither held nor behind another of its key, or None); the
+        names of ``workers``; ``rescued`` and ``broker_errors``, what relays published
+        late and what they had to do with the broker in the last five minutes;
+        ``complete``, false if there is more than was counted; and ``problems``, a list
+        of sentences. ``healthy`` is true unless one of these is more than a notice,
+        such as a pause.
     """
     from signal_tasks import healthcheck  # needs the app registry to be ready
 

@@ -81,6 +81,11 @@ class Load:
     why_parked: str = ""
 
     @property
+    def kept(self) -> int:
+        """Due ones that may not start: held, or behind another of their key."""
+        return self.due - self.startable
+
+    @property
     def pending(self) -> int:
         """All that are pending."""
         return self.due + self.waiting
@@ -117,6 +122,13 @@ class Loads:
     def of(self, receiver: str) -> Load:
         """Return the load of a receiver."""
         return self.receivers.get(receiver, Load())
+
+    @property
+    def why_kept(self) -> str:
+        """Why due deliveries may not start, as a verb of theirs."""
+        if not self.has_held:
+            return "wait for their turn"
+        return "are held, or wait for their turn" if self.has_turns else "are held"
 
     def numbers(self, name: str) -> dict[str, int]:
         """Return one number of the loads, of the receivers of which it is not zero."""
@@ -222,7 +234,8 @@ def _add_pending(load: Load, number: int, *counts: Any) -> None:
 def first_live(database: str, receiver: str, *, limit: int) -> list[Delivery]:
     """Return the live deliveries of a receiver that relays look at next.
 
-    They are looked for among the first MAX_COUNTED.
+    They are looked for among the first MAX_COUNTED. Each has its ``turn_key``, None if it has
+    no turn, and ``is_behind``: another one of the key has to run before it.
     """
     sql = FIRST_LIVE.format(most=MAX_COUNTED, limit=limit)
     return list(Delivery.objects.using(database).raw(sql, [receiver]))

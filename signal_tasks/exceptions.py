@@ -5,6 +5,7 @@ One base class; one class for each thing a caller can do something about.
 
 from __future__ import annotations
 
+import sys
 import uuid
 from collections.abc import Sequence
 from datetime import timedelta
@@ -115,7 +116,14 @@ class BrokerUnavailable(SignalTasksError):
 
 
 class NoCurrentDelivery(SignalTasksError, LookupError):
-    """``current_delivery()`` was called outside of a durable receiver."""
+    """``current_delivery()`` was called outside of a durable receiver.
+
+    Or inside of a batch receiver, which runs for several deliveries.
+    """
+
+
+class NoAnswer(SignalTasksError):
+    """A batch receiver has returned no answer for this delivery, which has failed."""
 
 
 class Retry(SignalTasksError):
@@ -151,6 +159,8 @@ class Retry(SignalTasksError):
         self.after = after.total_seconds() if isinstance(after, timedelta) else after
         if self.after is not None and not self.after >= 0:
             raise ValueError(f"Retry: after is {after!r}; it cannot be negative")
+        if self.after is not None:  # a larger int would overflow where it is used
+            self.after = min(self.after, sys.float_info.max)
         self.counts = counts
 
 
@@ -214,14 +224,32 @@ class SignalLoop(Reject):
         signal: name of the signal that was sent.
         chain: the causes of the event, the first one first: pairs of a signal and the
             receiver that ran for it, with the object that the event was about.
+        why: a sentence, the same for all objects.
     """
 
-    def __init__(self, signal: str, chain: Sequence[Step], why: str) -> None:
+    def __init__(
+        self,
+        signal: str,
+        chain: Sequence[Step],
+        why: str,
+        way_out: str = "",
+        since: int = 0,
+    ) -> None:
         super().__init__(why)
-        self.args = (signal, tuple(chain), why)
+        self.args = (signal, tuple(chain), why, way_out, since)
         self.signal = signal
         self.chain = tuple(chain)
+        self.why = why
 
     def __str__(self) -> str:
-        steps = "; ".join(map(str, self.chain))
-        return f"{self.args[2]} The chain of causes: {steps}; {self.signal}."
+        """Say why, then the end of the chain that goes round: long texts are cut."""
+        _, _, why, way_out, since = self.args
+        whole = self._shown(0)
+        if not since:
+            return f"{why} {whole} {way_out}".rstrip()
+        return f"{why} {self._shown(since)} {way_out} {whole}"
+
+    def _shown(self, since: int) -> str:
+        steps = "; ".join(map(str, self.chain[since:]))
+        which = "The end of its chain of causes" if since else "The chain of causes"
+        return f"{which}: {steps}; {self.signal}."

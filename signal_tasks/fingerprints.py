@@ -17,6 +17,7 @@ from types import FrameType
 from typing import NamedTuple
 
 from signal_tasks.error_text import chain_of, printable, text_of
+from signal_tasks.exceptions import SignalLoop
 
 #: Characters of a type or location, and of what an error says, that are compared.
 MAX_NAME = 255
@@ -28,7 +29,8 @@ MAX_LEAVES = 100
 class Fingerprint(NamedTuple):
     """A fingerprint of 16 hexadecimal digits, and what to show of it.
 
-    ``location`` is ``module.function``, or empty if nobody has raised the error.
+    ``location`` is ``module.function``, or empty if only we have raised the error, or
+    nobody.
     """
 
     value: str
@@ -51,7 +53,9 @@ def fingerprint(receiver: str, error: BaseException) -> Fingerprint:
 
 
 def _facts(error: BaseException) -> tuple[str, str, str]:
-    return _type_name(error), _location(error), general(text_of(error))
+    # Of a loop, the chain of its causes tells of one object, and may be cut anywhere.
+    said = error.why if isinstance(error, SignalLoop) else text_of(error)
+    return _type_name(error), _location(error), general(said)
 
 
 def _leaves(error: BaseException) -> list[BaseException]:
@@ -81,11 +85,12 @@ def _location(error: BaseException) -> str:
     """Return the innermost function of the project's own code, or else of all.
 
     An error that was raised from another, by code that is not the project's own, is
-    where that one is.
+    where that one is. Our own functions are no place: which of them raise an error
+    depends on the way in which a delivery is run.
     """
     innermost = None
     for each in chain_of(error):
-        frames = list(_frames(each))
+        frames = [frame for frame in _frames(each) if not _is_ours(frame)]
         for frame in reversed(frames):
             if _is_own(frame):
                 return _named(frame)
@@ -114,10 +119,12 @@ def _module(frame: FrameType) -> str:
     return str(frame.f_globals.get("__name__", "?"))
 
 
+def _is_ours(frame: FrameType) -> bool:
+    return _module(frame).partition(".")[0] == __name__.partition(".")[0]
+
+
 def _is_own(frame: FrameType) -> bool:
     """Return True for code of the project: a file that nobody has installed."""
-    if _module(frame).partition(".")[0] == __name__.partition(".")[0]:
-        return False
     # Compiled and generated code has the file of its module in its globals only.
     files = (frame.f_code.co_filename, frame.f_globals.get("__file__"))
     return all(_is_own_file(file) for file in files if isinstance(file, str))

@@ -13,6 +13,9 @@ import threading
 class ForkGuard:
     """A lock around such work; a fork waits for it, up to a limit in seconds.
 
+    A child has a lock of its own, also after a fork that Python was not told of, as
+    uWSGI's, which waits for nothing.
+
     Only for objects that live as long as the process: its hooks cannot be removed.
     """
 
@@ -31,8 +34,14 @@ class ForkGuard:
     def __exit__(self, *_: object) -> None:
         self._lock.release()
 
+    @property
+    def _lock(self) -> threading.RLock:
+        """The lock of this process; in one step, since two threads may ask first."""
+        return self._locks.setdefault(os.getpid(), threading.RLock())
+
     def _make_locks(self) -> None:
-        self._lock = threading.RLock()  # the guarded work may fork, too
+        # By process. Reentrant, since the guarded work may fork, too.
+        self._locks: dict[int, threading.RLock] = {}
         self._fork = threading.local()
 
     def _before(self) -> None:

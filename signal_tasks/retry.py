@@ -7,6 +7,7 @@ arguments.
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from signal_tasks.exceptions import Reject, Retry, WorkerLost
@@ -124,7 +125,8 @@ def decide(
 
 def _exception_types(policy: RetryPolicy, field: str) -> ExceptionTypes:
     value = getattr(policy, field)
-    types = (value,) if isinstance(value, type) else tuple(value)
+    several = value if isinstance(value, Iterable) else (value,)
+    types = (value,) if isinstance(value, type) else tuple(several)
     for item in types:
         if not (isinstance(item, type) and issubclass(item, BaseException)):
             raise TypeError(

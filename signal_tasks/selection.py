@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import uuid
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -18,6 +18,7 @@ from signal_tasks.db.clock import from_now
 from signal_tasks.models import Attempt, Delivery, Event
 from signal_tasks.querysets import DeliveryQuerySet
 from signal_tasks.states import Reason, State
+from signal_tasks.validation import as_id
 
 #: A moment, or how long ago it was.
 Since = datetime | timedelta
@@ -243,12 +244,12 @@ def moment(time: Since | None, now: datetime | None = None) -> datetime | None:
 
 
 def _ids(given: Any) -> tuple[uuid.UUID, ...]:
-    if isinstance(given, str | uuid.UUID) or given is None:
+    are_several = isinstance(given, Iterable) and not isinstance(given, str | bytes)
+    if not are_several:
         raise ValueError(f"ids is {given!r}; give a list of ids")
     if not isinstance(given, tuple) and not given:
         raise ValueError("ids is empty; leave it out to select by something else")
-    ids = (each if isinstance(each, uuid.UUID) else uuid.UUID(each) for each in given)
-    return tuple(sorted(set(ids)))
+    return tuple(sorted({as_id(each, "an id in ids") for each in given}))
 
 
 def _check_text(name: str, value: object) -> None:

@@ -3,8 +3,8 @@
 Each carries one frozen object as ``details``, and is sent with ``send_robust`` in the
 process in which it happens, after the commit of what it tells of. Only
 ``signal_sending`` comes before anything is written, and an exception of its listener
-reaches the sender. Logs, metrics and your own listeners get the same. ``docs/reference/lifecycle_signals.md``
-is the table of them.
+reaches the sender. Logs, metrics and your own listeners get the same.
+``docs/reference/lifecycle_signals.md`` is the table of them.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class AttemptFinished:
         attempt: number of the attempt in this run, from 1.
         state: of the delivery from now on; ``pending`` when it is run again.
         reason: why it is dead or was skipped, else empty.
-        seconds: run time of the receiver.
+        seconds: run time of the receiver; its share in that of a batch.
         waited: seconds from the due time to the claim, by the database's clock.
         retry_in: seconds until the next attempt, or None when there is none.
         error: what the receiver raised, or None.
@@ -116,15 +116,56 @@ class DeliveryFenced:
 class CommitHookFailed:
     """A function that a receiver has left to ``transaction.on_commit`` has raised.
 
-    Its delivery has succeeded, and the hook is not run again.
+    Its delivery has succeeded, or its event has settled, and the hook is not run again.
 
     Attributes:
-        receiver: name of the receiver.
+        receiver: name of the receiver; of the signal, for an inline one of ``settled``.
         database: alias of the outbox.
         error: what went wrong.
     """
 
     receiver: str
+    database: str
+    error: BaseException
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchFailed:
+    """A call of a batch receiver has failed; each of its deliveries is run alone.
+
+    The outcome of each is told as that of any attempt.
+
+    Attributes:
+        receiver: name of the receiver.
+        database: alias of the outbox.
+        count: number of deliveries that it was called for.
+        error: what the receiver raised, or what has lost its transaction.
+    """
+
+    receiver: str
+    database: str
+    count: int
+    error: BaseException
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettlingFailed:
+    """The signal ``settled`` could not be sent for an event.
+
+    Attributes:
+        event_id: of the event; None if it was not yet known for which events to send.
+        signal: name of the signal that has settled, or empty.
+        receiver: name of the one that does not get it, since its own ``when`` or key
+            has failed; empty if nobody gets it.
+        given_up: False if a relay tries again; True if nobody does.
+        database: alias of the outbox.
+        error: what went wrong.
+    """
+
+    event_id: uuid.UUID | None
+    signal: str
+    receiver: str
+    given_up: bool
     database: str
     error: BaseException
 
@@ -283,6 +324,12 @@ delivery_fenced = Signal()
 
 commit_hook_failed = Signal()
 """Carries ``CommitHookFailed``."""
+
+batch_failed = Signal()
+"""Carries ``BatchFailed``."""
+
+settling_failed = Signal()
+"""Carries ``SettlingFailed``."""
 
 deliveries_released = Signal()
 """Carries ``DeliveriesReleased``."""

@@ -44,6 +44,11 @@ class Tracer(Protocol):
     ) -> AbstractContextManager[Any]:
         """Return the span around a call of the receiver."""
 
+    def run_batch(
+        self, receiver: str, traces: Collection[str], facts: Facts
+    ) -> AbstractContextManager[Any]:
+        """Return the span around a call of a batch receiver."""
+
 
 #: The tracer of this process, if it has one.
 active: Tracer | None = None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import random
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -23,13 +23,15 @@ from django.test.testcases import (  # type: ignore[attr-defined]
 from signal_tasks import codec, signals
 from signal_tasks.db.aliases import outbox_aliases
 from signal_tasks.db.clock import DatabaseNow
-from signal_tasks.delivery.message import MessageResult, process_message
+from signal_tasks.delivery.message import process_message
+from signal_tasks.delivery.result import MessageResult
 from signal_tasks.dispatch.forwarding import known_forwarded
 from signal_tasks.dispatch.signal import AsyncSignal
 from signal_tasks.models import Delivery, Event
 from signal_tasks.outbox.handles import DeliveryHandle
 from signal_tasks.registry.registry import Receiver, registry
 from signal_tasks.relay import operating
+from signal_tasks.settling import settle_all
 from signal_tasks.states import State
 from signal_tasks.steering.gates import closed, of_paused_signals
 from signal_tasks.steering.snapshot import fresh, snapshot
@@ -85,13 +87,18 @@ def run_pending(
     for _ in range(MAX_ROUNDS):
         for database in _permitted_aliases():
             operating.work_off(database, seconds=math.inf)
+            settle_all(database)
         with fresh():
             due = [handle for handle in _due() if handle.id not in ran]
             if not due:
                 return [handle.refresh() for handle in ran.values()]
             if rng is not None:
                 rng.shuffle(due)
-            started = [handle for handle in due if _run(handle, twice=twice)]
+            started = [
+                handle
+                for message in _messages(due)
+                for handle in _run(message, twice=twice)
+            ]
         if not started:
             return [handle.refresh() for handle in ran.values()]
         ran |= {handle.id: handle for handle in started}
@@ -139,26 +146,59 @@ def _is_permitted(database: str) -> bool:
     return True
 
 
-def _run(handle: DeliveryHandle, *, twice: bool) -> bool:
-    """Run a delivery; return False if its turn has not come."""
+def _messages(due: Iterable[DeliveryHandle]) -> list[list[DeliveryHandle]]:
+    """Return the deliveries as a message each; those of a batch receiver share one.
+
+    One that is isolated has its own, as ever.
+    """
+    messages: list[list[DeliveryHandle]] = []
+    last: dict[tuple[str, str, object], list[DeliveryHandle]] = {}
+    for handle in due:
+        receiver = _known(handle)
+        most = receiver.options.batch or 1
+        isolated = handle.id if most > 1 and _is_isolated(handle) else None
+        key = (receiver.name, handle.database, isolated)
+        if key not in last or len(last[key]) == most:
+            last[key] = []
+            messages.append(last[key])
+        last[key].append(handle)
+    return messages
+
+
+def _is_isolated(handle: DeliveryHandle) -> bool:
+    rows = Delivery.objects.using(handle.database)
+    return rows.filter(pk=handle.id, isolated=True).exists()
+
+
+def _known(handle: DeliveryHandle) -> Receiver:
     receiver = registry.receiver(handle.receiver)
     assert receiver is not None, handle.receiver  # noqa: S101 - _due() knows it
-    result = _process(receiver, handle)
+    return receiver
+
+
+def _run(message: list[DeliveryHandle], *, twice: bool) -> list[DeliveryHandle]:
+    """Run the deliveries of a message; return none if their turn has not come."""
+    receiver = _known(message[0])
+    result = _process(receiver, message)
     if result.hook_errors:
         raise result.hook_errors[0]
     if receiver.options.ordered and not result.outcomes:
-        return False
+        return []
     if not twice:
-        return True
-    if not receiver.options.atomic and handle.refresh().state == State.SUCCEEDED:
-        _forget_outcome(handle)
-    _process(receiver, handle)
-    return True
+        return message
+    if not receiver.options.atomic:
+        for handle in message:
+            if handle.refresh().state == State.SUCCEEDED:
+                _forget_outcome(handle)
+    _process(receiver, message)
+    return message
 
 
-def _process(receiver: Receiver, handle: DeliveryHandle) -> MessageResult:
-    message = (receiver.name, [str(handle.id)], handle.database)
-    return process_message(*message, seconds=math.inf, follows=False)
+def _process(receiver: Receiver, handles: list[DeliveryHandle]) -> MessageResult:
+    ids, database = [str(handle.id) for handle in handles], handles[0].database
+    return process_message(
+        receiver.name, ids, database, seconds=math.inf, follows=False
+    )
 
 
 def _forget_outcome(handle: DeliveryHandle) -> None:

@@ -6,6 +6,7 @@ A rule says which values it accepts and, in words, what to give instead.
 from __future__ import annotations
 
 import math
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -37,7 +38,10 @@ def is_number(value: object) -> bool:
     """Return True for a finite int or float; False for a bool."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
-    return math.isfinite(value)
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an int that no float can hold
+        return False
 
 
 def is_duration(value: object) -> bool:
@@ -52,6 +56,20 @@ def is_duration(value: object) -> bool:
 def is_name(value: object) -> bool:
     """Return True for a string that is not empty."""
     return isinstance(value, str) and bool(value)
+
+
+def as_id(value: object, label: str) -> uuid.UUID:
+    """Return an id that may be given as its text; ``label`` begins the error.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if isinstance(value, uuid.UUID):
+        return value
+    try:
+        return uuid.UUID(value if isinstance(value, str) else "")
+    except ValueError:
+        raise ValueError(f"{label} is {value!r}; give a UUID, or its text") from None
 
 
 def optional(rule: Rule, otherwise: str = "None") -> Rule:

@@ -12,6 +12,8 @@ from signal_tasks.broker.publisher import publisher
 
 #: The folders whose tests start processes, which race on a busy machine.
 RACES = {"browser", "integration", "stack"}
+#: Longest time of a test of a browser, which looks at many pages (seconds).
+BROWSER_TIMEOUT = 600
 
 
 # How fast examples are made says how busy the machine is, and nothing else.
@@ -40,6 +42,8 @@ def pytest_collection_modifyitems(
     for item in items:
         if starts_processes(item):
             item.add_marker(pytest.mark.flaky(reruns=2))
+        if "browser" in item.path.parts and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(BROWSER_TIMEOUT))
 
 
 def starts_processes(item: pytest.Item) -> bool:

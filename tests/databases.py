@@ -55,10 +55,9 @@ def _server(url: str, alias: str) -> dict[str, Any]:
         "TEST": {"NAME": test_name},
     }
     if entry["ENGINE"].endswith("mysql"):
-        from chaos.connections import use_pymysql
+        from chaos.connections import mysql_options
 
-        use_pymysql()
-        entry["OPTIONS"] = {"charset": "utf8mb4"}
+        entry["OPTIONS"] = mysql_options(entry["HOST"])
         entry["TEST"]["CHARSET"] = "utf8mb4"
     if "TEST_LIVE" in os.environ:
         entry["NAME"] = test_name

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, assert_type
@@ -13,6 +13,7 @@ from django.dispatch import Signal, receiver
 
 from signal_tasks import (
     AsyncSignal,
+    BatchItem,
     Breaker,
     CurrentDelivery,
     DeliveryHandle,
@@ -105,6 +106,29 @@ def misspelt() -> None:
 
 @async_receiver([post_save, post_delete], snapshot=True, exclude=["using"], raw=True)
 def audit(sender: object, **kwargs: Any) -> None: ...
+
+
+@receiver(order_confirmed, batch=100)
+def in_batches(
+    batch: Sequence[BatchItem], **kwargs: Any
+) -> Mapping[BatchItem, Exception | None]:
+    for item in batch:
+        assert_type(item.id, uuid.UUID)
+        assert_type(item.event_id, uuid.UUID)
+        assert_type(item.delivery, CurrentDelivery)
+        assert_type(item.arguments, Mapping[str, Any])
+        item.delivery.extend(30)
+    return {item: None if item["order"] else Reject("why") for item in batch}
+
+
+@typed_receiver(order_confirmed, batch=10, atomic=False)
+async def in_async_batches(batch: Sequence[BatchItem], **kwargs: Any) -> object:
+    return batch
+
+
+@async_receiver(post_save, sender=Thing, batch=10)
+def batches_of_django(batch: Sequence[BatchItem], **kwargs: Any) -> object:
+    return [item.id for item in batch]
 
 
 assert_type(create_profile(None, Thing(), True), str)  # decorating changes no type

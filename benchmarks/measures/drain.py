@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from benchmarks.load import Load, Meter
-from benchmarks.seat import BenchmarkError, Seat
+from benchmarks.seat import BenchmarkError, Seat, has_rows
 
 
 def drain(
@@ -16,15 +16,17 @@ def drain(
     *,
     tables: str = "%",
     before: Callable[[], object] = bool,
+    together: int = 0,
 ) -> tuple[dict[str, float], Load]:
     """Place orders while the workers are frozen, thaw them, and time the work.
 
-    ``tables`` (a pattern of names) are emptied first; ``before`` is called last.
+    ``tables`` (a pattern of names) are emptied first; ``before`` is called last. So many
+    events are sent and published ``together``; 0: each, as fast as it goes.
     """
-    in_database = not kind.endswith("outside")
+    in_database = has_rows(kind)
     seat.freeze()
     seat.reset(tables=tables)
-    filled = seat.probe("fill", events=events, kind=kind)
+    filled = seat.probe("fill", events=events, kind=kind, together=together)
     before()
     meter, cpu = Meter.start(), seat.cpu()
     seat.thaw()

@@ -10,6 +10,7 @@ __all__ = ["CATALOGUE", "Fault", "selected"]
 
 for _group in (
     "processes",
+    "pools",
     "crashes",
     "brokers",
     "databases",

@@ -147,6 +147,7 @@ def broker_outages(env: Environment) -> None:
     broker = _broker(env)
     before: dict[int, Usage] = {}
     for number in range(OUTAGES):
+        env.wait_until_busy()
         broker.kill()
         env.wait(0.3)
         broker.start()

@@ -28,6 +28,7 @@ class Fault:
     needs: Collection[str] = ()  # "database", "broker": servers that we may kill
     may_spend_attempt: bool = True  # of a delivery
     may_repeat: bool = True  # a run of a non-atomic receiver
+    while_busy: bool = True  # hurts what is under way: it has to wait for that
     mixed: bool = True  # also injected at random among others
     short: bool = True  # part of the short form
     only_by_name: bool = False  # injected only if --faults names it

@@ -19,7 +19,12 @@ from signal_tasks.models import Delivery
 CONTENDED_EVENTS = 12
 
 
-@fault("deadlocks between two receivers", databases=SERVERS, mixed=False)
+@fault(
+    "deadlocks between two receivers",
+    databases=SERVERS,
+    while_busy=False,
+    mixed=False,
+)
 def deadlock(env: Environment) -> None:
     """Have two receivers change the same rows in opposite order."""
     before = _deadlocks()
@@ -32,6 +37,7 @@ def deadlock(env: Environment) -> None:
 @fault(
     "serialization failures between receivers",
     databases=[POSTGRES],
+    while_busy=False,
     mixed=False,
     short=False,
 )
@@ -78,7 +84,7 @@ def _contend(env: Environment) -> None:
     for number in range(CONTENDED_EVENTS):
         contended.send(None, key=f"contended-{number}", names=names)
     live = Delivery.objects.live().filter(event__signal=contended.name)
-    env.wait_until(lambda: not live.exists(), "end of contended deliveries", 60)
+    env.expect(lambda: not live.exists(), "end of contended deliveries", 60)
     changes = Account.objects.filter(name__in=names).aggregate(n=Sum("changes"))["n"]
     effects = Effect.objects.filter(kind__in=("forwards", "backwards")).count()
     expected = (CONTENDED_EVENTS * 4, CONTENDED_EVENTS * 2)

@@ -11,6 +11,7 @@ from chaos.environment import Environment, FaultNotInjected
 from chaos.faults.catalogue import Fault, add
 from chaos.merging import expect_newest, merge
 from chaos.operator import expect_exact_operations, operate
+from chaos.settling import conclude, expect_settled
 from chaos.signals import instructed
 from chaos.steering import (
     exceed_rate,
@@ -56,6 +57,8 @@ PREPARATIONS: dict[CrashPoint, Preparation] = {
     CrashPoint.PROBED: open_breaker,
     CrashPoint.HELD: exceed_rate,
     CrashPoint.HELD_RELEASED: exceed_rate,
+    CrashPoint.SETTLING: conclude,
+    CrashPoint.SETTLED: conclude,
     CrashPoint.RELEASING: _stop_a_busy_worker,
     CrashPoint.RELEASED: _stop_a_busy_worker,
     CrashPoint.RECOVERING: _crash_in_a_receiver,
@@ -71,6 +74,7 @@ PREPARATIONS: dict[CrashPoint, Preparation] = {
 EXPECTATIONS: dict[Preparation, Preparation] = {
     operate: expect_exact_operations,
     merge: expect_newest,
+    conclude: expect_settled,
     exceed_rate: expect_all_at_the_rate,
     open_breaker: expect_all_behind_the_breaker,
 }
@@ -87,7 +91,7 @@ def _inject(env: Environment, point: CrashPoint) -> None:
         point.arm()
         prepare(env)
         try:
-            env.wait_for_crash(point, 20 if not remaining else 5)
+            env.wait_for_crash(point, 60 if not remaining else 5)
         except FaultNotInjected:
             if not remaining:
                 raise

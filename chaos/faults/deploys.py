@@ -46,12 +46,12 @@ def old_code(env: Environment) -> None:
     env.processes.add_worker("other", CHAOS_CODE="old")
     novel.send(None, key=key)
     orphan = Delivery.objects.filter(event__signal=novel.name, orphaned=True)
-    env.wait_until(orphan.exists, "orphan", 20)
+    env.expect(orphan.exists, "orphan", 20)
     _send_with_old_code(key)
     env.restore()
     for kind in ("welcome", "greet"):
         effects = Effect.objects.filter(kind=kind, key=key)
-        env.wait_until(
+        env.expect(
             lambda effects=effects: effects.count() == 1,  # type: ignore[misc]
             f"effect of {kind}",
             30,
@@ -59,7 +59,10 @@ def old_code(env: Environment) -> None:
 
 
 @fault(
-    "a payload that an older version wrote", may_spend_attempt=False, may_repeat=False
+    "a payload that an older version wrote",
+    while_busy=False,
+    may_spend_attempt=False,
+    may_repeat=False,
 )
 def old_payload(env: Environment) -> None:
     """Insert a row as it was before the receivers got another argument."""
@@ -70,7 +73,7 @@ def old_payload(env: Environment) -> None:
             event=event, receiver=ATOMIC_TASK, next_check_at=timezone.now()
         )
     effects = Effect.objects.filter(kind="instructed", key=key)
-    env.wait_until(lambda: effects.count() == 1, "effect of an old payload", 20)
+    env.expect(lambda: effects.count() == 1, "effect of an old payload", 20)
 
 
 @fault(
@@ -91,7 +94,7 @@ def wrong_clocks(env: Environment) -> None:
     instructed.using(delay=DELAY).send(None, key=key)
     delayed = Delivery.objects.filter(event__payload__contains=f'"key":"{key}"')
     succeeded = delayed.filter(state="succeeded")
-    env.wait_until(
+    env.expect(
         lambda: succeeded.count() == delayed.count(), "end of delayed deliveries", 30
     )
     waits = delayed.annotate(wait=F("finished_at") - F("event__sent_at"))

@@ -215,7 +215,7 @@ def _expect_success(env: Environment, *keys: str) -> None:
     """Wait until all deliveries succeed; raise unless each ran exactly once."""
     for key in keys:
         deliveries = Delivery.objects.filter(event__payload__contains=f'"key":"{key}"')
-        env.wait_until(
+        env.expect(
             partial(_have_succeeded, deliveries),
             f"success of {key}",
             min(30, env.patience),

@@ -39,7 +39,11 @@ def ordered_backlog(env: Environment) -> None:
         send_to(pids, signal.SIGCONT)
 
 
-@fault("a crash between two turns, when the next one was moved away", mixed=False)
+@fault(
+    "a crash between two turns, when the next one was moved away",
+    while_busy=False,
+    mixed=False,
+)
 def ordered_crash(env: Environment) -> None:
     """Expect a relay to see to the next delivery, long before it would have anyway."""
     env.wait_for_deliveries()
@@ -51,7 +55,7 @@ def ordered_crash(env: Environment) -> None:
     CrashPoint.NEXT_FOUND.arm()
     permission(line).touch()
     env.wait_for_crash(CrashPoint.NEXT_FOUND)
-    env.wait_until(lambda: len(_effects(keys)) == NUMBER, "runs behind a crash", 15)
+    env.expect(lambda: len(_effects(keys)) == NUMBER, "runs behind a crash", 15)
     if _effects(keys) != keys:
         raise PromiseBroken(f"out of order: {_effects(keys)}")
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import signal
+from functools import partial
 from typing import Any
 
 from chaos.environment import Environment, FaultNotInjected, PromiseBroken
 from chaos.faults.catalogue import SQLITE, fault
 from chaos.models import Effect
 from chaos.processes import ManagedProcess, send_to, with_children
+from chaos.runs import Run, begin_run, interrupt
 from chaos.signals import instructed
 from signal_tasks.models import Delivery
 
@@ -30,36 +31,32 @@ def no_fault(env: Environment) -> None:
 
 @fault("SIGKILL of pool processes, three times")
 def pool_killed(env: Environment) -> None:
-    """Kill a random pool process of a random worker."""
+    """Kill a pool process in the middle of a run."""
     for _ in range(3):
         env.wait_until_busy()
-        victims = [pid for worker in env.workers for pid in worker.children()]
-        if not victims:
-            raise FaultNotInjected("no pool process")
-        os.kill(env.rng.choice(victims), signal.SIGKILL)
+        interrupt(env, lambda run: send_to([run.pid], signal.SIGKILL))
         env.wait(env.rng.uniform(0.1, 0.4))
 
 
 @fault("SIGKILL of a whole worker")
 def worker_killed(env: Environment) -> None:
-    """Kill a worker with all its pool processes."""
+    """Kill a worker with all its pool processes, in the middle of a run."""
     env.wait_until_busy()
-    _any_worker(env).kill()
+    interrupt(env, lambda run: _owner(env, run.pid).kill())
 
 
 @fault("SIGKILL of a worker's main process; its pool lives on", short=False)
 def main_killed(env: Environment) -> None:
     """Kill only the main process: its children may finish their deliveries."""
     env.wait_until_busy()
-    _any_worker(env).send(signal.SIGKILL)
+    _busy_worker(env).send(signal.SIGKILL)
 
 
 @fault("SIGKILL of every worker and the web server at once", short=False)
 def all_killed(env: Environment) -> None:
     """Kill all processes except the servers."""
     env.wait_until_busy()
-    for process in env.processes.by_name.values():
-        process.kill()
+    interrupt(env, partial(_kill_all, env))
 
 
 @fault(
@@ -77,7 +74,7 @@ def worker_paused(env: Environment) -> None:
     env.wait_until_busy()
     for remaining in reversed(range(TRIES)):
         key = f"paused-{env.rng.getrandbits(64)}"
-        instructed.send(None, key=key, fault="sleep")
+        instructed.send(None, key=key, fault="sleep longer")
         try:
             _pause_past_lease(env, key)
         except FaultNotInjected:  # the receiver returned before it was paused
@@ -94,7 +91,7 @@ def _pause_past_lease(env: Environment, key: str) -> None:
     send_to(paused, signal.SIGSTOP)
     try:
         env.wait_until(lambda: len(env.run_pids(key, kind)) > 1, "second run", 8)
-        env.wait_until(lambda: _all_succeeded(key), "end of the paused delivery", 15)
+        env.expect(lambda: _all_succeeded(key), "end of the paused delivery", 15)
         finished = _rows(key)
     finally:
         send_to(paused, signal.SIGCONT)
@@ -127,14 +124,14 @@ def _to_pause(env: Environment, pid: int) -> list[int]:
 def worker_stopped(env: Environment) -> None:
     """Stop a worker by its main process, as a supervisor of one process does."""
     env.wait_until_busy()
-    _stop(env, _any_worker(env), whole_group=False)
+    _stop(env, _busy_worker(env), whole_group=False)
 
 
 @fault("SIGTERM to all processes of a worker", may_spend_attempt=False)
 def group_stopped(env: Environment) -> None:
     """Stop a worker with its pool, as systemd does: it releases its deliveries."""
     env.wait_until_busy()
-    _stop(env, _any_worker(env), whole_group=True)
+    _stop(env, _busy_worker(env), whole_group=True)
 
 
 @fault(
@@ -145,16 +142,20 @@ def group_stopped(env: Environment) -> None:
 )
 def deployed(env: Environment) -> None:
     """Stop each worker in turn, and wait until it has started again."""
-    env.wait_until_busy()
     for worker in list(env.workers):
+        env.wait_until_busy()
         _stop(env, worker, whole_group=False)
-        env.wait_until(lambda worker=worker: worker.ready, "new worker", 30)  # type: ignore[misc]
+        env.expect(lambda worker=worker: worker.ready, "new worker", 30)  # type: ignore[misc]
 
 
-def _any_worker(env: Environment) -> ManagedProcess:
-    if not env.workers:
-        raise FaultNotInjected("no worker is alive")
-    return env.rng.choice(env.workers)
+def _busy_worker(env: Environment) -> ManagedProcess:
+    """Return a worker in the middle of a run."""
+    return _owner(env, begin_run(env).pid)
+
+
+def _kill_all(env: Environment, _run: Run) -> None:
+    for process in env.processes.by_name.values():
+        process.kill()
 
 
 def _stop(env: Environment, worker: ManagedProcess, *, whole_group: bool) -> None:
@@ -163,7 +164,7 @@ def _stop(env: Environment, worker: ManagedProcess, *, whole_group: bool) -> Non
     worker.keep_running = False
     (worker.send_all if whole_group else worker.send)(signal.SIGTERM)
     try:
-        env.wait_until(lambda: not worker.alive, "end of the worker", 30)
+        env.expect(lambda: not worker.alive, "end of the worker", 30)
     finally:
         worker.keep_running = True
     if process is not None and process.returncode not in (0, -signal.SIGTERM):

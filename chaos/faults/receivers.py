@@ -74,7 +74,7 @@ def _misbehave(
 ) -> None:
     env.wait_until_busy()
     keys = _send(env, sent, faults)
-    env.wait_until(lambda: _finished(keys), "end of faulty receivers", seconds)
+    env.expect(lambda: _finished(keys), "end of faulty receivers", seconds)
     _expect_dead(keys, *reason.split())
 
 

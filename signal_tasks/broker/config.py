@@ -37,9 +37,9 @@ def broker_is_unnamed() -> bool:
 
 
 def broker_address() -> str:
-    """Return the address of the broker, without its password."""
+    """Return the address of the broker, or of each of them, without passwords."""
     url = current_app.conf.broker_write_url
-    urls = [url] if isinstance(url, str) else url or ()
+    urls = url.split(";") if isinstance(url, str) else url or ()
     return ", ".join(maybe_sanitize_url(each) for each in urls)
 
 

@@ -15,8 +15,8 @@ from signal_tasks.broker.messages import Message, PublishRequest, messages_for
 from signal_tasks.conf import settings
 from signal_tasks.exceptions import BrokerUnavailable
 
-#: When nothing has gone through for so many times PUBLISH_TIMEOUT, while receiver
-#: after receiver was tried, the broker is at fault.
+#: When nothing has gone through for so many times PUBLISH_TIMEOUT (for each server that
+#: is named), while receiver after receiver was tried, the broker is at fault.
 PATIENCE = 3
 
 #: The messages of each receiver.
@@ -137,7 +137,7 @@ class BrokerConnection:
         A broker to which a new connection can be made is well, and what fails then is
         the receiver's. Return the error if the broker failed.
         """
-        until = time.monotonic() + PATIENCE * settings().PUBLISH_TIMEOUT
+        started = time.monotonic()
         has_sent = False
         broken = self._connect()
         for receiver, some in messages.items():
@@ -149,12 +149,16 @@ class BrokerConnection:
                 broken = self._connect()
                 if broken is None:
                     self._refuse(receiver, error, refused)
-                    if not has_sent and time.monotonic() >= until:
+                    if not has_sent and self._has_taken_too_long(started):
                         broken = error
             else:
                 has_sent = True
         self.close()
         return None if broken is None else self._rest(broken)
+
+    def _has_taken_too_long(self, started: float) -> bool:
+        longest = PATIENCE * settings().PUBLISH_TIMEOUT * _tries(self._connection)
+        return time.monotonic() >= started + longest
 
     def _connect(self) -> Exception | None:
         """Open a new connection; return the error if the broker does not answer."""
@@ -195,7 +199,10 @@ class BrokerConnection:
 
 
 def reach(timeout: float) -> Exception | None:
-    """Open a connection to the broker and close it; return the error if that fails."""
+    """Open a connection to the broker and close it; return the error if that fails.
+
+    Of several servers, each may take as long as ``timeout``: see ``tries``.
+    """
     try:
         connection = current_app.connection_for_write(
             transport_options=_bounded_waits(timeout, confirm=False),
@@ -209,23 +216,42 @@ def reach(timeout: float) -> Exception | None:
     return None
 
 
+def tries() -> int:
+    """Return how many servers are tried, one after the other, to make a connection."""
+    return _tries(current_app.connection_for_write())
+
+
+def _tries(connection: Any) -> int:
+    """Return the number of the URLs; sentinels are all asked in one try."""
+    if connection.transport_cls == "sentinel":
+        return 1
+    return len(connection.alt) or 1
+
+
 def _bounded_waits(timeout: float, *, confirm: bool) -> dict[str, Any]:
     """Return transport options with which no wait is longer than ``timeout``.
 
+    If the broker is a list of servers, each of them is tried once.
+
     With ``confirm``, RabbitMQ tells at once which message it refuses.
     """
+    usual = current_app.connection_for_write()
     options: dict[str, Any] = {
-        "max_retries": 0,
+        "max_retries": _tries(usual) - 1,
         "interval_start": 0,
         "interval_step": 0,
         "interval_max": 0,
-        "connect_retries_timeout": timeout,
+        # A name with several addresses may take longer than ``timeout``: the servers
+        # after it are still to be tried.
+        "connect_retries_timeout": None,
     }
-    match current_app.connection_for_write().transport.driver_type:
+    match usual.transport.driver_type:
         case "redis":
-            options["socket_timeout"] = timeout
-            options["socket_connect_timeout"] = timeout
-            options["retry_on_timeout"] = False
+            waits = {"socket_timeout": timeout, "socket_connect_timeout": timeout}
+            options.update(waits, retry_on_timeout=False)
+            if usual.transport_cls == "sentinel":  # its client retries for seconds
+                given = usual.transport_options.get("sentinel_kwargs") or {}
+                options["sentinel_kwargs"] = {**given, **waits, "retry": None}
         case "amqp":
             options["read_timeout"] = timeout
             options["write_timeout"] = timeout

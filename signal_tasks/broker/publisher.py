@@ -27,6 +27,8 @@ from collections import deque
 from contextlib import suppress
 from typing import Any
 
+from django.db import connections
+
 from signal_tasks import signals
 from signal_tasks.broker.config import load_transport
 from signal_tasks.broker.connection import BrokerConnection
@@ -56,7 +58,6 @@ class Publisher:
         atexit.register(self.close)
 
     def _reset(self) -> None:
-        self._pid = os.getpid()
         self._ends = False
         self._waiting: deque[PublishRequest] = deque()
         self._waiting_ids = 0
@@ -66,14 +67,14 @@ class Publisher:
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
         self._connection = BrokerConnection()
+        self._pid = os.getpid()  # last: other threads then use what is above
 
     def submit(self, request: PublishRequest) -> None:
         """Publish soon; never block and never raise.
 
         Beyond ``PUBLISH_BACKLOG`` waiting ids the request is left to a relay.
         """
-        if self._pid != os.getpid():
-            self._reset()
+        self._notice_fork()
         if self._thread is None or not self._thread.is_alive():
             self._start()
         if self._waiting_ids >= settings().PUBLISH_BACKLOG:
@@ -85,6 +86,7 @@ class Publisher:
 
     def flush(self, timeout: float) -> bool:
         """Wait until nothing waits any more; return False when time ran out."""
+        self._notice_fork()
         until = time.monotonic() + timeout
         # Idle for a moment between two bursts is not idle yet.
         while not self._idle.wait(until - time.monotonic()) or self._waiting:
@@ -99,8 +101,20 @@ class Publisher:
         if self._thread.is_alive():
             self.flush(EXIT_SECONDS)
 
+    def _notice_fork(self) -> None:
+        if self._pid != os.getpid():
+            self._reset()
+
     def _start(self) -> None:
-        with self._starting:
+        """Start the thread, unless another thread does it at this moment.
+
+        Never wait for that one: under gevent's patches, if they came after this
+        object, it could not go on, and with it the whole process.
+        """
+        starting = self._starting
+        if not starting.acquire(blocking=False):
+            return
+        try:
             if self._thread is None or not self._thread.is_alive():
                 self._expect_the_end()
                 self._thread = threading.Thread(
@@ -110,6 +124,8 @@ class Publisher:
                 # No threads are to be had, or the interpreter is ending.
                 with suppress(RuntimeError):
                     self._thread.start()
+        finally:
+            starting.release()
 
     def _expect_the_end(self) -> None:
         """Have this process flush the publisher at ends that ``atexit`` misses."""
@@ -166,7 +182,22 @@ class Publisher:
 
     def _publish(self, requests: list[PublishRequest]) -> None:
         if requests and not self._connection.is_resting:
-            self._connection.publish(requests)
+            try:
+                self._connection.publish(requests)
+            finally:
+                _close_database_connections()
+
+
+def _close_database_connections() -> None:
+    """Close what the project's own code, such as Celery's listeners, opened here.
+
+    No request ends in this thread, so nothing else would ever close a connection that
+    the server has left, and a fork would hand it to a child.
+    """
+    for connection in connections.all(initialized_only=True):
+        # Django refuses to close another greenlet's; a broken one may fail to close.
+        with suppress(Exception):
+            connection.close()
 
 
 _guard = ForkGuard(FORK_SECONDS)

@@ -33,6 +33,20 @@ def times_are_stored_in_utc() -> Messages:
             )
 
 
+def transactions_are_committed() -> Messages:
+    """E009: without autocommit nothing commits a block of ``transaction.atomic``."""
+    for alias in connections:
+        on = connections[alias].settings_dict["AUTOCOMMIT"]
+        if not on and alias in outbox_aliases():
+            yield checks.Error(
+                f"The database {alias!r} commits nothing by itself (AUTOCOMMIT is "
+                "False), so all that a worker does is lost.",
+                hint="Remove AUTOCOMMIT from its settings, or keep the outbox in "
+                "another database: SIGNAL_TASKS['DATABASES'].",
+                id="signal_tasks.E009",
+            )
+
+
 def connections_are_reused() -> Messages:
     """W003: a connection that is opened anew for every message costs throughput."""
     for alias in connections:
@@ -103,6 +117,7 @@ def replicas_hold_no_outbox() -> Messages:
 
 ALL = (
     times_are_stored_in_utc,
+    transactions_are_committed,
     connections_are_reused,
     connections_are_checked,
     sqlite_can_share,

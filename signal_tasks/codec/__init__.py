@@ -8,7 +8,14 @@ it knows are a closed set, to which ``register_type`` adds.
 from __future__ import annotations
 
 from signal_tasks.codec.custom import register_type
-from signal_tasks.codec.payload import Payload, decode, encode
+from signal_tasks.codec.payload import (
+    Payload,
+    decode,
+    decode_sender,
+    decode_unless_skipped,
+    encode,
+    extended,
+)
 from signal_tasks.codec.protocols import Rows
 from signal_tasks.codec.snapshots import Snapshot
 from signal_tasks.codec.writer import can_travel
@@ -19,6 +26,9 @@ __all__ = [
     "Snapshot",
     "can_travel",
     "decode",
+    "decode_sender",
+    "decode_unless_skipped",
     "encode",
+    "extended",
     "register_type",
 ]

@@ -13,13 +13,16 @@ from signal_tasks.codec.protocols import OnMissing, Rows, Writer
 from signal_tasks.codec.reader import PayloadReader
 from signal_tasks.codec.refusal import DATA_ERRORS, Refused, TooLarge, shortened
 from signal_tasks.codec.writer import PayloadWriter
-from signal_tasks.exceptions import DecodeError, PayloadError
+from signal_tasks.exceptions import DecodeError, MissingInstance, PayloadError
 
 VERSION = 1
 #: Name of the sender among the sensitive arguments, and under which their names are
 #: stored; see ``redaction``.
 SENDER, SENSITIVE = "sender", "sensitive"
 STACK = "the values are nested too deeply for what is left of the call stack"
+
+#: Characters that ``extended`` adds at most.
+MAX_ADDED = 10_000_000
 
 #: The form of model instances if the sender names none.
 BY_REFERENCE = Rows()
@@ -109,6 +112,32 @@ def _refuse_largest(parts: dict[str, object], limit: int) -> NoReturn:
     raise refused
 
 
+def extended(text: str, more: Mapping[str, object]) -> str:
+    """Return the payload with these plain keywords besides its own, which stay unread.
+
+    A text that is damaged is returned as it is: whoever reads it learns that.
+
+    Raises:
+        DecodeError: the payload has a version that this process cannot read.
+    """
+    if _VERSION.match(text) is None:
+        return text
+    _check_version(text)
+    try:
+        found = json.loads(text)
+        words = found["kwargs"]
+        writer = PayloadWriter(MAX_ADDED, BY_REFERENCE)
+        flat = words.get("$dict")
+        for name, value in more.items():
+            if flat is None:
+                words[name] = writer.write(value)
+            else:
+                flat += (writer.write(name), writer.write(value))
+        return _dumps(found)
+    except DATA_ERRORS:
+        return text
+
+
 def decode(text: str, *, on_missing: OnMissing = "reject") -> Payload:
     """Return the payload; read each model instance from its database.
 
@@ -131,6 +160,38 @@ def decode(text: str, *, on_missing: OnMissing = "reject") -> Payload:
     if not isinstance(payload.kwargs, dict):
         raise DecodeError("the payload is damaged: its kwargs are not a dict")
     return payload
+
+
+def decode_unless_skipped(text: str, *, on_missing: OnMissing) -> Payload | None:
+    """Return the payload as a receiver reads it, or None if it skips what is gone.
+
+    Raises:
+        MissingInstance, DecodeError: as ``decode`` does.
+    """
+    try:
+        return decode(text, on_missing=on_missing)
+    except MissingInstance:
+        if on_missing == "skip":
+            return None
+        raise
+
+
+def decode_sender(text: str) -> Payload:
+    """Return the payload without keywords, which may be such as nobody can read here.
+
+    A sender whose row is gone is None.
+
+    Raises:
+        DecodeError: this process cannot read the sender.
+    """
+    _check_version(text)
+    try:
+        found = json.loads(text)
+        alone = {**found, "kwargs": {}}
+    except DATA_ERRORS as error:
+        problem = shortened(repr(error))
+        raise DecodeError(f"the payload is damaged: {problem}") from error
+    return decode(_dumps(alone), on_missing="none")
 
 
 def _check_version(text: str) -> None:

@@ -87,12 +87,23 @@ def _print_status(out: Output, seen: HealthReport) -> None:
             "(there are more: of what has finished, the latest 100,000 are counted)"
         )
     age = seen["oldest_pending_age_s"]
-    waiting = "nothing is due" if age is None else f"{age:.1f} s"
-    out.say(f"oldest due delivery waits: {waiting}")
+    out.say(f"oldest due delivery waits: {_wait(age, seen['pending'])}")
     out.say(f"workers: {', '.join(seen['workers']) or 'none'}")
     out.say(f"published late by relays in five minutes: {seen['rescued']}")
     for error in seen["broker_errors"]:
         out.say(f"  the broker failed: {error}")
+
+
+def _wait(seconds: float | None, pending: int) -> str:
+    """Return the longest wait, or why there is none."""
+    if seconds is not None:
+        return f"{seconds:.1f} s"
+    if not pending:
+        return "nothing is due"
+    return (
+        f"nothing may start now; {pending} pending wait for their time or turn, or are "
+        "paused or held: see manage.py signal_tasks blocked, pause and limit"
+    )
 
 
 def _event_id(parser: ArgumentParser) -> None:

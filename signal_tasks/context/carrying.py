@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import lru_cache
 from typing import Any, Protocol
 
@@ -12,6 +12,7 @@ from django.utils.module_loading import import_string
 
 from signal_tasks.conf import settings
 from signal_tasks.context.current import CORRELATION
+from signal_tasks.exceptions import DecodeError
 from signal_tasks.spans import TRACEPARENT
 
 #: The name under which the chain of causes is stored.
@@ -24,7 +25,9 @@ class ContextHook(Protocol):
     """Carries one part of the sender's context to the receivers.
 
     The class is made once in a process, without arguments. One that carries the
-    PostgreSQL schemas of the sender says so with ``carries_schemas = True``.
+    PostgreSQL schemas of the sender says so with ``carries_schemas = True``; one whose
+    value tells one event from another, as the id of a request, with
+    ``splits_batches = False``: it is not restored around a call for several deliveries.
 
     Attributes:
         name: under which its values are stored; never change it.
@@ -54,6 +57,12 @@ def hooks() -> Sequence[ContextHook]:
     """
     paths = settings().CONTEXT
     return _hooks(tuple(paths)) if paths else ()
+
+
+def unshared() -> frozenset[str]:
+    """Return the names of what is not restored for several deliveries at a time."""
+    own = {hook.name for hook in hooks() if not getattr(hook, "splits_batches", True)}
+    return OWN_NAMES | own
 
 
 @lru_cache(maxsize=16)
@@ -87,6 +96,35 @@ def _hook(path: str) -> ContextHook:
             "and the methods capture() and restore(value)."
         )
     return hook
+
+
+def hooks_for(carried: Mapping[str, Any]) -> list[ContextHook]:
+    """Return the hooks that restore what an event carries.
+
+    Raises:
+        DecodeError: a part of it has no hook in this process.
+    """
+    found = hooks()
+    unknown = carried.keys() - {hook.name for hook in found} - OWN_NAMES
+    if unknown:
+        raise DecodeError(
+            f"this process restores no context {', '.join(map(repr, sorted(unknown)))}; "
+            "see SIGNAL_TASKS['CONTEXT']"
+        )
+    return [hook for hook in found if hook.name in carried]
+
+
+@contextmanager
+def restored(carried: Mapping[str, Any]) -> Iterator[None]:
+    """Run a block in the context of the sender: whatever the hooks raise propagates.
+
+    Raises:
+        DecodeError: a part of it has no hook in this process.
+    """
+    with ExitStack() as stack:
+        for hook in hooks_for(carried):
+            stack.enter_context(hook.restore(carried[hook.name]))
+        yield
 
 
 def carries_schemas() -> bool:

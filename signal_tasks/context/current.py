@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -53,6 +53,7 @@ class CurrentDelivery:
     _correlation: str = field(repr=False, default="")
     _causes: Sequence[Sequence[str]] = field(default=(), repr=False)
     _payload: Payload | None = field(default=None, repr=False)
+    _batch: Sequence[CurrentDelivery] = field(default=(), repr=False)
 
     @property
     def idempotency_key(self) -> str:
@@ -92,11 +93,16 @@ def current_delivery() -> CurrentDelivery:
     """Return the delivery that the calling receiver runs for.
 
     Raises:
-        NoCurrentDelivery: (a ``LookupError``) anywhere else.
+        NoCurrentDelivery: (a ``LookupError``) anywhere else, and in a batch receiver.
     """
     delivery = _current.get()
     if delivery is None:
         raise NoCurrentDelivery("current_delivery() was called outside of a receiver")
+    if delivery._batch:  # noqa: SLF001
+        raise NoCurrentDelivery(
+            f"current_delivery() was called in {delivery.receiver}, which runs for a "
+            "batch of deliveries; each item of its batch has its own as item.delivery"
+        )
     return delivery
 
 
@@ -117,6 +123,18 @@ def running() -> Running | None:
     it = _current.get()
     if it is None:
         return None
+    return _running(it)
+
+
+def running_all() -> Sequence[Running]:
+    """Return the deliveries for which this code runs: several in a batch receiver."""
+    it = _current.get()
+    if it is None:
+        return ()
+    return [_running(each) for each in it._batch or (it,)]  # noqa: SLF001
+
+
+def _running(it: CurrentDelivery) -> Running:
     return Running(it.signal, it.receiver, it._causes, it._payload)  # noqa: SLF001
 
 
@@ -127,9 +145,29 @@ def cause() -> uuid.UUID | None:
 
 
 def correlation() -> str:
-    """Return the correlation id of the delivery in whose receiver this code runs, or ""."""
+    """Return the correlation id of the delivery in whose receiver this code runs, or "".
+
+    That of a batch, if all of it have the same.
+    """
     delivery = _current.get()
-    return delivery.correlation_id if delivery is not None else ""
+    if delivery is None:
+        return ""
+    if not delivery._batch:  # noqa: SLF001
+        return delivery.correlation_id
+    found = {each.correlation_id for each in delivery._batch}  # noqa: SLF001
+    return found.pop() if len(found) == 1 else ""
+
+
+def delivering_batch(
+    deliveries: Sequence[CurrentDelivery],
+) -> AbstractContextManager[None]:
+    """Make the deliveries of a batch the current ones.
+
+    Whatever is sent now is caused by the one with the longest chain of causes, so that
+    a chain that goes round ends.
+    """
+    last = max(deliveries, key=lambda each: len(each._causes))  # noqa: SLF001
+    return delivering(replace(last, _batch=tuple(deliveries)))
 
 
 @contextmanager

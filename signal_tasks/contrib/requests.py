@@ -89,6 +89,7 @@ class RequestId:
     """The id of the request."""
 
     name = "request_id"
+    splits_batches = False
 
     def capture(self) -> str | None:
         """Return the id of the request."""

@@ -9,13 +9,10 @@ from typing import Any
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_protect
-from django.views.decorators.http import (
-    require_http_methods,
-    require_POST,
-    require_safe,
-)
+from django.views.decorators.http import require_http_methods, require_safe
 
 View = Callable[..., HttpResponse]
 
@@ -77,6 +74,20 @@ def asking(view: View) -> View:
     )
 
 
-def changing(view: View) -> View:
-    """Make the target of a form; the view asks for the permission that it needs."""
-    return for_viewers(csrf_protect(require_POST(view)))
+def changing(page: Callable[..., str]) -> Callable[[View], View]:
+    """Make the target of a form; the view asks for the permission that it needs.
+
+    Who logs in after the form was sent comes by GET, and goes to the page of the form:
+    ``page`` returns its address.
+    """
+
+    def decorate(view: View) -> View:
+        @wraps(view)
+        def target(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+            if request.method == "POST":
+                return view(request, *args, **kwargs)
+            return redirect(page(request, *args, **kwargs))
+
+        return asking(target)
+
+    return decorate

@@ -9,21 +9,29 @@ from typing import Any
 from django import forms
 
 from signal_tasks.commands import times
+from signal_tasks.operations.limiting import MAX_PLACES
 from signal_tasks.registry.options import per_second
 
 #: Above so many deliveries, the number has to be typed.
 TYPED_ABOVE = 1000
 MAX_REASON = 1000
+NO_RATE = "Type a number of deliveries a second, or one such as 100/m or 5000/h."
+NO_LIMIT = "Fill in Rate or At a time, or both. To end a limit, press Clear."
 
 
-class OperationForm(forms.Form):
-    """Why, and how carefully; above a thousand, the number as well."""
+class ExplainedForm(forms.Form):
+    """Why, which has to be said."""
 
     reason = forms.CharField(
         max_length=MAX_REASON,
         widget=forms.Textarea(attrs={"rows": 3}),
         help_text="For the audit trail: what happened, what was mended.",
     )
+
+
+class OperationForm(ExplainedForm):
+    """Why, and how carefully; above a thousand, the number as well."""
+
     canary = forms.BooleanField(
         required=False,
         label="Go in growing steps",
@@ -50,13 +58,7 @@ class OperationForm(forms.Form):
 
     def clean_rate(self) -> str:
         """Refuse what is no rate."""
-        rate: str = self.cleaned_data["rate"].strip()
-        try:
-            if rate:
-                per_second(rate)
-        except (ValueError, TypeError) as error:
-            raise forms.ValidationError(str(error)) from error
-        return rate
+        return _rate(self.cleaned_data["rate"])
 
     def clean_typed(self) -> str:
         """Refuse another number than the one on the page."""
@@ -64,6 +66,16 @@ class OperationForm(forms.Form):
         if typed != str(self.number):
             raise forms.ValidationError(f"Type {self.number} to confirm.")
         return typed
+
+
+def _rate(text: str) -> str:
+    rate = text.strip()
+    try:
+        if rate:
+            per_second(rate)
+    except (ValueError, TypeError) as error:
+        raise forms.ValidationError(NO_RATE) from error
+    return rate
 
 
 class ControlForm(forms.Form):
@@ -75,8 +87,30 @@ class ControlForm(forms.Form):
     target = forms.CharField(max_length=264)
     until = forms.CharField(required=False, max_length=64)
     rate = forms.CharField(required=False, max_length=32)
-    max_concurrency = forms.IntegerField(required=False, min_value=1)
-    reason = forms.CharField(required=False, max_length=MAX_REASON)
+    max_concurrency = forms.IntegerField(
+        required=False,
+        min_value=1,
+        max_value=MAX_PLACES,
+        label="At a time",
+        error_messages={
+            "invalid": "Type a whole number, such as 4.",
+            "min_value": "Type a number above 0.",
+            "max_value": "Type a smaller number.",
+        },
+    )
+    reason = forms.CharField(required=False, max_length=MAX_REASON, label="Why")
+
+    def clean(self) -> dict[str, Any]:
+        """Refuse a limit that limits nothing."""
+        given: dict[str, Any] = self.cleaned_data
+        is_empty = not (given.get("rate") or given.get("max_concurrency"))
+        if given.get("verb") == "limit" and is_empty and not self.errors:
+            raise forms.ValidationError(NO_LIMIT)
+        return given
+
+    def clean_rate(self) -> str:
+        """Refuse what is no rate."""
+        return _rate(self.cleaned_data["rate"])
 
     def clean_until(self) -> datetime | timedelta | None:
         """Read a moment that has not come yet, or how long it is until then."""
@@ -94,6 +128,6 @@ class NoteForm(forms.Form):
 
 
 class ReasonForm(forms.Form):
-    """Why an operation is cancelled or resumed."""
+    """Why something is done, which may be left out."""
 
     reason = forms.CharField(required=False, max_length=MAX_REASON)

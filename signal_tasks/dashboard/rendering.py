@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import urlencode
 
@@ -53,14 +53,16 @@ def refused(
     request: HttpRequest, why: forms.Form | Exception, back: str
 ) -> HttpResponse:
     """Say why what a form asked for was not done."""
-    if isinstance(why, forms.Form):
-        errors = [
-            f"{name}: {text}" for name, each in why.errors.items() for text in each
-        ]
-    else:
-        errors = [str(why)]
+    errors = list(_labelled(why)) if isinstance(why, forms.Form) else [str(why)]
     context = {"errors": errors, "back": back}
     return _render(request, "refused.html", context, status=400)
+
+
+def _labelled(form: forms.Form) -> Iterator[str]:
+    """Yield the errors of a form, each with the label of its field, if it is of one."""
+    for name, texts in form.errors.items():
+        label = f"{form[name].label}: " if name in form.fields else ""
+        yield from (f"{label}{text}" for text in texts)
 
 
 def address(request: HttpRequest, name: str, *args: object) -> str:

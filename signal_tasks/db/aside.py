@@ -44,13 +44,20 @@ WITH named AS MATERIALIZED (
 )
 SELECT head.delivery_id, head.position, COALESCE(delivery.isolated, FALSE),
     COALESCE(delivery.state, 'discarded'), COALESCE(delivery.receiver, ''),
-    COALESCE(delivery.available_at <= STATEMENT_TIMESTAMP(), FALSE)
+    COALESCE(delivery.available_at <= STATEMENT_TIMESTAMP(), FALSE), FALSE
 FROM head LEFT JOIN signal_tasks_delivery AS delivery ON delivery.id = head.delivery_id
+UNION ALL
+SELECT delivery_id, position, FALSE, '', '', FALSE, TRUE
+FROM named WHERE sequence_id NOT IN (SELECT sequence_id FROM head)
 """
 
 
 class Head(NamedTuple):
-    """The first turn of a sequence, which was locked, and its delivery as it was."""
+    """The first turn of a sequence, which was locked, and its delivery as it was.
+
+    Or one of the named deliveries, if somebody else has locked
+    the first turn of its sequence: then it ``is_undecided``.
+    """
 
     id: uuid.UUID
     position: int
@@ -58,6 +65,7 @@ class Head(NamedTuple):
     state: str
     receiver: str
     is_due: bool
+    is_undecided: bool = False
 
 
 def move_away(
@@ -65,7 +73,8 @@ def move_away(
 ) -> list[Head]:
     """Keep relays from those of ``ids`` that wait; return the first of each sequence.
 
-    Leave those alone that wait behind a turn which somebody else has locked.
+    Leave those alone, and return them, that are in a sequence whose first turn somebody
+    else has locked.
     """
     named = array_of_ids(map(str, ids))
     with connections[database].cursor() as cursor:

@@ -56,44 +56,44 @@ RETURNING delivery.id, delivery.event_id, delivery.receiver, delivery.run,
 #: for others than these is not even locked: whoever goes on with it would pass it over.
 CLAIM_ORDERED = """
 WITH named AS MATERIALIZED (
-    SELECT delivery_id, sequence_id, position FROM signal_tasks_turn
-    WHERE delivery_id = ANY(%s::uuid[])
-), waiting AS MATERIALIZED (
-    SELECT sequence_id FROM (
-        SELECT sequence_id, MIN(position) AS position FROM named GROUP BY sequence_id
-    ) AS first WHERE EXISTS (
-        SELECT 1 FROM signal_tasks_turn AS other
-        WHERE other.sequence_id = first.sequence_id AND other.position < first.position
-    )
+    SELECT turn.delivery_id, sequence_id, position, before.delivery_id AS previous,
+        BOOL_OR(before.delivery_id <> ALL(%s::uuid[])) OVER (
+            PARTITION BY sequence_id ORDER BY position
+        ) AS waits
+    FROM signal_tasks_turn AS turn LEFT JOIN LATERAL (
+        SELECT other.delivery_id FROM signal_tasks_turn AS other
+        WHERE other.sequence_id = turn.sequence_id AND other.position < turn.position
+        ORDER BY other.position DESC LIMIT 1
+    ) AS before ON TRUE
+    WHERE turn.delivery_id = ANY(%s::uuid[])
 ), due AS MATERIALIZED (
-    SELECT id, event_id, available_at FROM signal_tasks_delivery
+    SELECT id, event_id, available_at, sequence_id, position, previous
+    FROM signal_tasks_delivery AS delivery LEFT JOIN named ON delivery_id = id
     WHERE id = ANY(%s::uuid[]) AND receiver = ANY(%s::text[])
         AND (%s OR NOT isolated)
         AND state = 'pending' AND available_at <= STATEMENT_TIMESTAMP()
-        AND id NOT IN (SELECT delivery_id FROM named JOIN waiting USING (sequence_id))
-    FOR UPDATE SKIP LOCKED
-), wanted AS MATERIALIZED (
-    SELECT turn.delivery_id, turn.sequence_id, turn.position, COALESCE(
-        LAG(turn.position) OVER (PARTITION BY turn.sequence_id ORDER BY turn.position), 0
-    ) AS previous
-    FROM due JOIN named AS turn ON turn.delivery_id = due.id
-), turn AS MATERIALIZED ({gaps}), unsynced AS MATERIALIZED (
+        AND waits IS NOT TRUE
+    FOR UPDATE OF delivery SKIP LOCKED
+), place AS MATERIALIZED (
+    SELECT id, event_id, available_at, sequence_id, position, SUM(CASE
+        WHEN previous IS NULL OR previous IN (SELECT id FROM due) THEN 0 ELSE 1 END
+    ) OVER (PARTITION BY sequence_id ORDER BY position) AS gaps FROM due
+), unsynced AS MATERIALIZED (
     SELECT set_config('synchronous_commit', 'off', TRUE)
 )
 UPDATE signal_tasks_delivery AS delivery
 SET state = 'running', attempts = delivery.attempts + 1, lease = %s, claimed_by = %s,
     next_check_at = STATEMENT_TIMESTAMP() + %s * INTERVAL '1 second',
     publish_count = 0, isolated = %s, orphaned = FALSE, parked = ''
-FROM unsynced, due LEFT JOIN turn ON turn.delivery_id = due.id
-    LEFT JOIN signal_tasks_event AS event ON event.id = due.event_id
-WHERE delivery.id = due.id AND COALESCE(turn.gaps, 0) = 0
+FROM unsynced, place LEFT JOIN signal_tasks_event AS event ON event.id = place.event_id
+WHERE delivery.id = place.id AND place.gaps = 0
 RETURNING delivery.id, delivery.event_id, delivery.receiver, delivery.run,
     delivery.attempts,
-    CAST(EXTRACT(EPOCH FROM STATEMENT_TIMESTAMP() - due.available_at) AS float8),
+    CAST(EXTRACT(EPOCH FROM STATEMENT_TIMESTAMP() - place.available_at) AS float8),
     event.signal, event.payload, event.headers, event.cause_id, event.sent_at,
     CAST(EXTRACT(EPOCH FROM STATEMENT_TIMESTAMP() - event.sent_at) AS float8),
-    COALESCE(turn.sequence_id, 0), COALESCE(turn.position, 0)
-""".format(gaps=turns.GAPS.format(wanted="SELECT * FROM wanted"))
+    COALESCE(place.sequence_id, 0), COALESCE(place.position, 0)
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +177,7 @@ def _claim_on_postgresql(
         cursor.execute(
             CLAIM_ORDERED if wanted.ordered else CLAIM,
             (
-                *((ids, ids) if wanted.ordered else (ids,)),
+                *((ids, ids, ids) if wanted.ordered else (ids,)),
                 array(wanted.receivers),
                 wanted.isolated,
                 lease,

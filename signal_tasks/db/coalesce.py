@@ -15,24 +15,17 @@ Each merge leaves an old version of the delivery behind, which PostgreSQL cannot
 before the transaction ends: by its id it is found among all of them. So a transaction
 that sends thousands of times remembers where the newest version is. What it remembers
 may be wrong, after a rollback say: then nothing is found there.
-
-# Note [Left events]
-An event that no delivery has is deleted. It is locked before it is looked for among the
-deliveries: a backfill that is giving it a delivery has locked it, and nobody sees that
-delivery before the backfill commits. A sender does not wait for such a lock, nor for
-another sender that deletes; it looks again after its commit, and waits then.
 """
 
 from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Collection
 from typing import Any, NamedTuple
 
 from django.db import connections
 
-from signal_tasks.db.sql import from_now_sql, stored_id
+from signal_tasks.db.sql import from_now_sql, lock_clause, stored_id
 from signal_tasks.db.waiting import locks_no_gap, one_waits
 
 FIND = (
@@ -75,9 +68,6 @@ START = (
     "merged) VALUES (%s, %s, %s, 'pending', '', 1, 0, 0, {due}, {due}, 0, FALSE, "
     "FALSE, %s)"
 )
-LOCK_EVENTS = "SELECT id FROM signal_tasks_event WHERE id IN ({ids}) ORDER BY id"
-USED = "SELECT event_id FROM signal_tasks_delivery WHERE event_id IN ({ids})"
-DELETE = "DELETE FROM signal_tasks_event WHERE id IN ({ids})"
 #: What follows CREATE when the row is there.
 KEEP = {
     "postgresql": "ON CONFLICT DO NOTHING",
@@ -123,54 +113,6 @@ def merge(send: Send, *, database: str) -> Merged:
             return Merged(delivery_id, left)
     row.start(is_new=is_new)
     return Merged(send.delivery_id, None)
-
-
-class Left(NamedTuple):
-    """Events that are still there: ``used`` by deliveries, or ``locked`` by others."""
-
-    used: set[uuid.UUID]
-    locked: set[uuid.UUID]
-
-
-def delete_left(
-    ids: Collection[uuid.UUID], *, database: str, waits: bool = False
-) -> Left:
-    """Delete those of the events that have no delivery any more; return the others.
-
-    In the transaction that is open: Note [Left events]. A delivery that another
-    transaction has taken from its event is still seen here. Two statements look and
-    delete: in one, MariaDB would lock the deliveries that it looks at.
-    """
-    native = connections[database].features.has_native_uuid_field
-    with connections[database].cursor() as cursor:
-
-        def found(sql: str, ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
-            cursor.execute(*_for_ids(sql, ids, native=native))
-            return {uuid.UUID(str(row[0])) for row in cursor.fetchall()}
-
-        ours = set(ids)
-        if lock := _lock_clause(database, waits=waits):
-            ours = found(LOCK_EVENTS + lock, ids)
-        used = found(USED, ours) if ours else set()
-        if unused := ours - used:
-            cursor.execute(*_for_ids(DELETE, unused, native=native))
-    return Left(used, set(ids) - ours)
-
-
-def _lock_clause(database: str, *, waits: bool) -> str:
-    """Return how to lock rows; nothing on SQLite, which has one writer at a time."""
-    features = connections[database].features
-    if not features.has_select_for_update:
-        return ""
-    skips = features.has_select_for_update_skip_locked and not waits
-    return " FOR UPDATE SKIP LOCKED" if skips else " FOR UPDATE"
-
-
-def _for_ids(
-    sql: str, ids: Collection[uuid.UUID], *, native: bool
-) -> tuple[str, list[str]]:
-    stored = [stored_id(each, native=native) for each in ids]
-    return sql.format(ids=", ".join(["%s"] * len(stored))), stored
 
 
 class _Remembered(threading.local):
@@ -244,7 +186,7 @@ class _Row:
         known = PLACE if self.connection.vendor == "postgresql" else NO_PLACE
         at, params = self._at(delivery_id, place)
         sql = LOCK.format(place=known, at=at, open=OPEN)
-        sql += _lock_clause(self.database, waits=False)
+        sql += lock_clause(self.database, waits=False)
         return self._execute(sql, *params).fetchone()
 
     def _at(

@@ -9,10 +9,13 @@ from __future__ import annotations
 import uuid
 from collections.abc import Collection
 from functools import lru_cache
+from typing import Any
 
 from django.db import connections
 
+from signal_tasks.db import turns
 from signal_tasks.db.sql import from_now_sql, stored_id
+from signal_tasks.db.turns import Heads, Positions
 
 COMPLETE = (
     "UPDATE signal_tasks_delivery SET state = 'succeeded', reason = '', "
@@ -52,6 +55,40 @@ def complete(
         if ordered and done:
             cursor.execute(_sql(DELETE_TURNS, len(stored), database), stored)
         return done
+
+
+def complete_and_look(
+    ids: Collection[uuid.UUID], behind: Positions, *, lease: int, database: str
+) -> tuple[int, Heads | None]:
+    """Finish ordered deliveries, and look at what comes next behind these positions.
+
+    Both in one round trip if the cursor takes several statements, else None instead of
+    the second. They are two statements, since the first may wait for a lock: the look
+    has to see what whoever held it has moved away.
+    """
+    connection = connections[database]
+    with connection.cursor() as cursor:
+        if behind and _takes_several(cursor, connection):
+            stored = [str(pk) for pk in ids]
+            sql = _sql(COMPLETE_IN_ORDER, len(stored), database)
+            look, positions = turns.look_on_postgresql(behind)
+            cursor.execute(f"{sql};{look}", [lease, *stored, *stored, *positions])
+            done = int(cursor.fetchone()[0])
+            if not cursor.nextset():
+                raise RuntimeError("the driver has one result of two statements")
+            return done, turns.heads_of(cursor)
+    return complete(ids, lease=lease, database=database, ordered=True), None
+
+
+def _takes_several(cursor: Any, connection: Any) -> bool:
+    """Return True for psycopg 3, unless the server fills in the parameters.
+
+    Not where something is wrapped around statements: it may put its own before ours,
+    and go on to the last result.
+    """
+    client: Any = getattr(connection.Database, "ClientCursor", ())
+    is_bare = not connection.execute_wrappers
+    return is_bare and isinstance(getattr(cursor, "cursor", None), client)
 
 
 def is_one_statement(database: str) -> bool:

@@ -92,10 +92,19 @@ WHERE {may_start} = 1 AND event.signal NOT IN ({signals})
 GROUP BY live.receiver
 """
 FIRST_LIVE = """
-SELECT delivery.* FROM (
-    SELECT id, receiver, next_check_at FROM signal_tasks_delivery
-    WHERE next_check_at IS NOT NULL ORDER BY next_check_at LIMIT {most}
-) AS live
-JOIN signal_tasks_delivery AS delivery ON delivery.id = live.id
-WHERE live.receiver = %s ORDER BY live.next_check_at LIMIT {limit}
+SELECT delivery.*, counter.key AS turn_key, CASE WHEN EXISTS (
+    SELECT 1 FROM signal_tasks_turn AS other
+    WHERE other.sequence_id = own.sequence_id AND other.position < own.position
+) THEN 1 ELSE 0 END AS is_behind
+FROM (
+    SELECT live.id FROM (
+        SELECT id, receiver, next_check_at FROM signal_tasks_delivery
+        WHERE next_check_at IS NOT NULL ORDER BY next_check_at LIMIT {most}
+    ) AS live
+    WHERE live.receiver = %s ORDER BY live.next_check_at LIMIT {limit}
+) AS found
+JOIN signal_tasks_delivery AS delivery ON delivery.id = found.id
+LEFT JOIN signal_tasks_turn AS own ON own.delivery_id = delivery.id
+LEFT JOIN signal_tasks_sequence AS counter ON counter.id = own.sequence_id
+ORDER BY delivery.next_check_at
 """

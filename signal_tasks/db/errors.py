@@ -27,8 +27,11 @@ CONNECTION_STATES = frozenset(
 )
 #: Serialization failure and deadlock.
 TRANSACTION_STATES = frozenset({"40001", "40P01"})
-#: MariaDB and MySQL: shut down, session killed, gone away, lost; read-only, twice.
-CONNECTION_NUMBERS = frozenset({1053, 1927, 2006, 2013, 2055, 4031, 1290, 1836})
+#: MariaDB and MySQL: cannot connect, by socket, by network, to that host; too many
+#: connections; shut down, session killed, gone away, lost; read-only, twice.
+CONNECTION_NUMBERS = frozenset(
+    {2002, 2003, 2005, 1040, 1053, 1927, 2006, 2013, 2055, 4031, 1290, 1836}
+)
 #: MariaDB and MySQL: row changed since the snapshot, lock wait timeout, deadlock.
 TRANSACTION_NUMBERS = frozenset({1020, 1205, 1213})
 #: SQLite: busy, locked (the low byte of the extended codes).

@@ -154,8 +154,8 @@ def _from_texts(rows: NewRows, connection: Any) -> Statement:
     Its text holds what every event of the signal has in common.
     """
     (event,) = rows.events
-    due, due_params = _time(rows.available, connection)
-    checked, checked_params = _time(rows.checked, connection)
+    due, due_params = time_sql(rows.available, connection)
+    checked, checked_params = time_sql(rows.checked, connection)
     names = tuple([name for _, name in event.deliveries])
     readable = schemas.is_readable(connection.alias, anywhere=rows.anywhere)
     key = str(event.id)
@@ -237,8 +237,8 @@ def _parts(events: Sequence[NewEvent], max_params: float) -> list[Sequence[NewEv
 def _from_values(
     rows: NewRows, events: Sequence[NewEvent], connection: Any
 ) -> Sequence[Statement]:
-    due, due_params = _time(rows.available, connection)
-    checked, checked_params = _time(rows.checked, connection)
+    due, due_params = time_sql(rows.available, connection)
+    checked, checked_params = time_sql(rows.checked, connection)
     stored = partial(stored_id, native=connection.features.has_native_uuid_field)
     cause = rows.cause_id and stored(rows.cause_id)
     more = () if rows.correlation is None else (rows.correlation,)
@@ -275,8 +275,8 @@ def _values_sql(
 
 
 def _from_arrays(rows: NewRows, connection: Any) -> Statement:
-    due, due_params = _time(rows.available, connection)
-    checked, checked_params = _time(rows.checked, connection)
+    due, due_params = time_sql(rows.available, connection)
+    checked, checked_params = time_sql(rows.checked, connection)
     keys = [str(event.id) for event in rows.events]
     pending = [
         (str(pk), key, name)
@@ -307,7 +307,8 @@ def _from_arrays(rows: NewRows, connection: Any) -> Statement:
     ]
 
 
-def _time(due: DueTime, connection: Any) -> tuple[str, tuple[Any, ...]]:
+def time_sql(due: DueTime, connection: Any) -> tuple[str, tuple[Any, ...]]:
+    """Return a due time as SQL for that database, with its parameters."""
     if isinstance(due, datetime):
         given = "%s::timestamptz" if connection.vendor == "postgresql" else "%s"
         return given, (connection.ops.adapt_datetimefield_value(due),)

@@ -34,6 +34,8 @@ def drop(database: str) -> None:
     if connection.in_atomic_block:
         connection.close_at = time.monotonic()
         return
+    # Else Django would leave it, as one that was closed in a block that is never left.
+    connection.closed_in_transaction = False
     with suppress(Exception):  # it may be broken: that is why it goes
         if pool is not None and connection.connection is not None:
             connection.connection.close()  # else the pool might keep it

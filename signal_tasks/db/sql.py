@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, TypeVar
 
-from django.db import connections
+from django.db import connections, transaction
 from django.db.models import QuerySet
 from django.db.models.sql import Query
 
@@ -63,3 +64,28 @@ def skip_locked(rows: Rows) -> Rows:
     return rows.select_for_update(
         skip_locked=features.has_select_for_update_skip_locked
     )
+
+
+@contextmanager
+def seeing_commits(database: str) -> Iterator[None]:
+    """Open a transaction whose statements see what others have committed before each.
+
+    Whatever the project's isolation level: on PostgreSQL it is told so, if this is the
+    outermost transaction. MariaDB's statements that write see it in any case.
+    """
+    connection = connections[database]
+    told = connection.vendor == "postgresql" and not connection.in_atomic_block
+    with transaction.atomic(using=database):
+        if told:
+            with connection.cursor() as cursor:
+                cursor.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
+        yield
+
+
+def lock_clause(database: str, *, waits: bool) -> str:
+    """Return how to lock rows; nothing on SQLite, which has one writer at a time."""
+    features = connections[database].features
+    if not features.has_select_for_update:
+        return ""
+    skips = features.has_select_for_update_skip_locked and not waits
+    return " FOR UPDATE SKIP LOCKED" if skips else " FOR UPDATE"

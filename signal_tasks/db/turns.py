@@ -5,6 +5,11 @@ transaction has not committed, comes after all those that it does see.
 
 Each of these looks at the index of sequence and position, at one place for each delivery
 or sequence: how many wait behind them does not matter.
+
+# Note [Snapshots]
+Under REPEATABLE READ and SERIALIZABLE a transaction does not see a turn that was added since
+it began, behind the one that it gives up, though that delivery may be moved away already.
+So it looks again after its commit, and until then says that a delivery may come next.
 """
 
 from __future__ import annotations
@@ -58,21 +63,21 @@ CROSS JOIN LATERAL (
     ORDER BY position LIMIT %s
 ) AS turn LEFT JOIN signal_tasks_delivery AS delivery ON delivery.id = turn.delivery_id
 """
-#: Step by step, each once: by statistics that know of few pending deliveries, PostgreSQL
-#: would rather find what is next anew for each pending delivery that there is.
+#: The first turn of each, if it has one, and whether this may be out of date.
+HEADS_ON_POSTGRESQL = """
+SELECT given.sequence_id, turn.delivery_id,
+    current_setting('transaction_isolation') <> 'read committed'
+FROM unnest(%s::bigint[], %s::bigint[]) AS given(sequence_id, position)
+LEFT JOIN LATERAL (
+    SELECT delivery_id FROM signal_tasks_turn AS turn
+    WHERE turn.sequence_id = given.sequence_id AND turn.position > given.position
+    ORDER BY position LIMIT 1
+) AS turn ON TRUE
+"""
 WAKE_ON_POSTGRESQL = """
-WITH next AS MATERIALIZED (
-    SELECT turn.delivery_id
-    FROM unnest(%s::bigint[], %s::bigint[]) AS given(sequence_id, position)
-    CROSS JOIN LATERAL (
-        SELECT delivery_id FROM signal_tasks_turn AS turn
-        WHERE turn.sequence_id = given.sequence_id AND turn.position > given.position
-        ORDER BY position LIMIT 1
-    ) AS turn
-), pending AS MATERIALIZED (
+WITH pending AS MATERIALIZED (
     SELECT id FROM signal_tasks_delivery
-    WHERE id = ANY(ARRAY(SELECT delivery_id FROM next)) AND state = 'pending'
-    FOR UPDATE SKIP LOCKED
+    WHERE id = ANY(%s::uuid[]) AND state = 'pending' FOR UPDATE SKIP LOCKED
 )
 UPDATE signal_tasks_delivery AS delivery
 SET next_check_at = LEAST(delivery.next_check_at, GREATEST(delivery.available_at,
@@ -92,6 +97,16 @@ class Place(NamedTuple):
 
 
 NOWHERE = Place()
+
+
+class Heads(NamedTuple):
+    """The next delivery of each sequence that has one.
+
+    They ``are_old`` if one may have come since this transaction began: Note [Snapshots].
+    """
+
+    ids: Mapping[int, uuid.UUID]
+    are_old: bool
 
 
 def startable(ids: Collection[uuid.UUID], database: str) -> dict[uuid.UUID, Place]:
@@ -149,41 +164,94 @@ def _arrays(positions: Positions) -> list[str]:
 
 def give_up(
     ids: Collection[uuid.UUID], deliveries: QuerySet[Any], *, after: float = 0.0
-) -> list[int]:
+) -> None:
     """Delete the turns of these deliveries; relays look at the next ones soon.
 
     In the transaction that is open. ``deliveries`` is a plain queryset of the table.
-    Return the sequences that have moved.
+    Look again after the commit: if somebody else gives up the next turn at the same
+    time, neither sees what the other has deleted, and who commits last finds what is
+    behind both.
     """
-    if not ids:
-        return []
-    sequences = _delete(ids, deliveries.db)
-    wake(dict.fromkeys(sequences, 0), deliveries, after=after)
-    return sequences
+    positions = dict.fromkeys(_delete(ids, deliveries.db), 0) if ids else {}
+    if positions:
+        heads = _heads(positions, deliveries.db)
+        _make_due(heads, deliveries, after)
+        _wake_after_commit(positions, deliveries, after)
 
 
 def wake(
-    positions: Positions, deliveries: QuerySet[Any], *, after: float = 0.0
-) -> None:
+    positions: Positions,
+    deliveries: QuerySet[Any],
+    *,
+    after: float = 0.0,
+    heads: Heads | None = None,
+) -> Collection[int]:
     """Have relays look at the next delivery of each sequence in ``after`` seconds.
 
     One that is locked is left out: whoever holds that lock wakes the sequence too.
+    ``heads`` were read in this transaction, after the turns were given up. Return the
+    sequences in which a delivery comes next, or may do so: Note [Snapshots].
     """
-    if positions and connections[deliveries.db].vendor == "postgresql":
-        with connections[deliveries.db].cursor() as cursor:
-            cursor.execute(WAKE_ON_POSTGRESQL, [*_arrays(positions), after])
-        return
-    ids = [each.id for each in following(positions, deliveries.db)]
+    if not positions:
+        return []
+    if heads is None:
+        heads = _heads(positions, deliveries.db)
+    _make_due(heads, deliveries, after)
+    if not (heads.are_old and connections[deliveries.db].in_atomic_block):
+        return heads.ids.keys()
+    _wake_after_commit(positions, deliveries, after)
+    return positions.keys()
+
+
+def _wake_after_commit(
+    positions: Positions, deliveries: QuerySet[Any], after: float
+) -> None:
+    transaction.on_commit(
+        lambda: wake(positions, deliveries, after=after), deliveries.db, robust=True
+    )
+
+
+def _make_due(heads: Heads, deliveries: QuerySet[Any], after: float) -> None:
+    ids = list(heads.ids.values())
     if not ids:
+        return
+    if connections[deliveries.db].vendor == "postgresql":
+        with connections[deliveries.db].cursor() as cursor:
+            cursor.execute(WAKE_ON_POSTGRESQL, [array_of_ids(map(str, ids)), after])
         return
     soon = Greatest(F("available_at"), from_now(after))
     with transaction.atomic(using=deliveries.db, savepoint=False):
-        pending = skip_locked(deliveries.filter(pk__in=ids, state=State.PENDING))
-        locked = list(pending.values_list("pk", flat=True))
+        rows = deliveries.filter(pk__in=ids, state=State.PENDING)
+        locked = list(skip_locked(rows).values_list("pk", flat=True))
         if locked:
             deliveries.filter(pk__in=locked, state=State.PENDING).update(
                 next_check_at=Least(F("next_check_at"), soon), publish_count=1
             )
+
+
+def _heads(positions: Positions, database: str) -> Heads:
+    connection: Any = connections[database]
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute(*look_on_postgresql(positions))
+            return heads_of(cursor)
+    are_old = (
+        connection.vendor == "mysql" and connection.isolation_level != "read committed"
+    )
+    found = following(positions, database)
+    return Heads({each.sequence: each.id for each in found}, are_old)
+
+
+def look_on_postgresql(positions: Positions) -> tuple[str, list[str]]:
+    """Return the statement that ``heads_of`` reads, with its parameters."""
+    return HEADS_ON_POSTGRESQL, _arrays(positions)
+
+
+def heads_of(cursor: Any) -> Heads:
+    """Return the result of the statement that ``look_on_postgresql`` is."""
+    rows = cursor.fetchall()
+    found = {sequence: pk for sequence, pk, _ in rows if pk is not None}
+    return Heads(found, any(is_old for *_, is_old in rows))
 
 
 def _delete(ids: Collection[uuid.UUID], database: str) -> list[int]:

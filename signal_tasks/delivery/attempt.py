@@ -22,27 +22,24 @@ import time
 from django.db import DatabaseError, connections, transaction
 
 from signal_tasks.db.errors import Fault, is_retryable
+from signal_tasks.db.leftovers import SPOILT, Watch
 from signal_tasks.delivery.call import Job, call
 from signal_tasks.delivery.failures import was_deferred
-from signal_tasks.delivery.interrupt import (
+from signal_tasks.delivery.outcome import Outcome
+from signal_tasks.delivery.process import process
+from signal_tasks.exceptions import DecodeError, MissingInstance, Retry
+from signal_tasks.interrupt import (
     STOPS,
     HardLimitReached,
     ReleaseRequested,
+    SoftTimeLimitExceeded,
     correct_running,
     is_from_outside,
     running,
 )
-from signal_tasks.delivery.leftovers import Watch
-from signal_tasks.delivery.outcome import Outcome
-from signal_tasks.delivery.process import process
-from signal_tasks.exceptions import DecodeError, MissingInstance, Retry
 from signal_tasks.retry import RetryDecision, decide
 from signal_tasks.states import Reason, State
 
-SPOILT = (
-    "the receiver went on after a database error without an atomic() block of its "
-    "own around the statement, or called set_rollback(True); its writes are undone"
-)
 OVERRUN = "the receiver went on past its time limit, and its process was stopped"
 TOO_OLD = "the event is older than give_up_after; the receiver was not called"
 
@@ -106,6 +103,11 @@ def _failed(
         raise TransactionLost(fault) from error
     if fault is Fault.CONNECTION:
         return connection_lost(job, error, seconds)
+    return outcome_of(job, error, seconds)
+
+
+def outcome_of(job: Job, error: BaseException, seconds: float) -> Outcome:
+    """Return what follows when nothing but a receiver, or its payload, is at fault."""
     if isinstance(error, MissingInstance):
         return _missing(job, error)
     if isinstance(error, DecodeError):
@@ -133,12 +135,17 @@ def _stopped(job: Job, error: BaseException, seconds: float) -> Outcome | None:
         if is_from_outside(error):
             raise error
         return failed(job, error, seconds)
-    timeout = job.receiver.options.timeout
-    outlasted = timeout is not None and seconds >= timeout
-    if outlasted or isinstance(error, HardLimitReached):
+    if has_overrun(job, error, seconds):
         return failed(job, TimeoutError(OVERRUN), seconds, spoilt=True)
     process.end_message()
     return None
+
+
+def has_overrun(job: Job, error: BaseException, seconds: float) -> bool:
+    """Return True if a receiver was interrupted because it has outlasted a limit."""
+    timeout = job.receiver.options.timeout
+    outlasted = timeout is not None and seconds >= timeout
+    return outlasted or isinstance(error, HardLimitReached | SoftTimeLimitExceeded)
 
 
 def _missing(job: Job, error: MissingInstance) -> Outcome:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import time
+import uuid
 from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -18,8 +19,8 @@ from signal_tasks import codec, context, spans
 from signal_tasks.db.claim import Claimed
 from signal_tasks.db.errors import Fault, fault_of, is_retryable
 from signal_tasks.db.session import leave_pool
-from signal_tasks.delivery.interrupt import SoftTimeLimitExceeded, interruptible
 from signal_tasks.exceptions import DecodeError, LeaseLost, Reject, Retry
+from signal_tasks.interrupt import SoftTimeLimitExceeded, interruptible
 from signal_tasks.models import Delivery
 from signal_tasks.registry.registry import Receiver, registry
 from signal_tasks.spans import TRACEPARENT
@@ -78,23 +79,15 @@ def _call_in_context(
         _call(job, headers, causes)
         return
     with ExitStack() as stack:
-        _restore(carried, stack)
+        restore(carried, stack)
         correlation = context.carried_correlation(carried)
         _call(job, headers, causes, correlation)
 
 
-def _restore(carried: Mapping[str, Any], stack: ExitStack) -> None:
+def restore(carried: Mapping[str, Any], stack: ExitStack) -> None:
     """Enter the context of the sender; raise ``DecodeError`` if that cannot be."""
-    hooks = context.hooks()
-    unknown = carried.keys() - {hook.name for hook in hooks} - context.OWN_NAMES
-    if unknown:
-        raise DecodeError(
-            f"this worker restores no context {', '.join(map(repr, sorted(unknown)))}; "
-            "see SIGNAL_TASKS['CONTEXT']"
-        )
-    for hook in hooks:
-        if hook.name in carried:
-            _enter(hook, carried[hook.name], stack)
+    for hook in context.hooks_for(carried):
+        _enter(hook, carried[hook.name], stack)
 
 
 def _enter(hook: context.ContextHook, value: object, stack: ExitStack) -> None:
@@ -125,41 +118,44 @@ def _call(
     on_missing = job.receiver.options.on_missing
     payload = codec.decode(claimed.payload, on_missing=on_missing)
     signal = registry.signal(claimed.signal)
-    current = _current(job, headers, payload, causes, correlation)
+    current = current_of(job, headers, payload, causes, correlation)
     with context.delivering(current), interruptible:
         result = function(signal=signal, sender=payload.sender, **payload.kwargs)
         if result is not None:
-            _finish(result)
+            finished(result)
 
 
-def _finish(result: object) -> None:
+def finished(result: object) -> object:
     """Run what the receiver has only begun: also that of a wrapper around it.
+
+    Return what it returns in the end.
 
     Raises:
         TypeError: it returned a generator, of which nothing has run.
     """
     if inspect.isawaitable(result):
-        _await(result)
-    elif inspect.isgenerator(result) or inspect.isasyncgen(result):
+        return _await(result)
+    if inspect.isgenerator(result) or inspect.isasyncgen(result):
         raise TypeError(
             "the receiver returned a generator, so nothing of it has run; a receiver "
             "cannot yield"
         )
+    return result
 
 
-def _await(result: Awaitable[Any]) -> None:
+def _await(result: Awaitable[Any]) -> object:
     """Run an async receiver to its end, or cancel it when that is interrupted.
 
     Its event loop has a thread of its own, which gets no signal.
     """
     running: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any] | None]] = []
 
-    async def run() -> None:
+    async def run() -> object:
         running.append((asyncio.get_running_loop(), asyncio.current_task()))
-        await result
+        return await result
 
     try:
-        async_to_sync(run)()
+        return async_to_sync(run)()
     except BaseException:
         for loop, task in running:
             with suppress(RuntimeError):  # it has ended, and its loop with it
@@ -168,13 +164,14 @@ def _await(result: Awaitable[Any]) -> None:
         raise
 
 
-def _current(
+def current_of(
     job: Job,
     headers: Mapping[str, Any],
     payload: codec.Payload,
     causes: Sequence[Sequence[str]],
     correlation: str,
 ) -> context.CurrentDelivery:
+    """Return what ``current_delivery()`` is to say of a job."""
     claimed = job.claimed
     return context.CurrentDelivery(
         id=claimed.id,
@@ -187,29 +184,29 @@ def _current(
         headers=headers,
         database=claimed.database,
         cause_id=claimed.cause_id,
-        _extend=lambda seconds: _extend(job, seconds),
+        _extend=lambda seconds: extend([job], seconds),
         _payload=payload,
         _causes=causes,
         _correlation=correlation,
     )
 
 
-def _extend(job: Job, seconds: float) -> None:
-    """Extend the lease, beside the transaction that is open, if one is.
+def extend(jobs: Sequence[Job], seconds: float) -> None:
+    """Extend the lease of jobs that run together, beside an open transaction.
 
     On SQLite that transaction keeps all writers out until it ends, so the longer
     lease may as well be a part of it. So it is in the transaction of a test, whose
     rows nobody else can see.
     """
-    claimed = job.claimed
+    claimed, ids = jobs[0].claimed, [job.claimed.id for job in jobs]
     connection = connections[claimed.database]
     separate = connection.features.has_select_for_update
     if separate and connection.in_atomic_block and not _is_tested(connection):
-        extended = _extend_beside(claimed, seconds)
+        extended = _extend_beside(claimed, ids, seconds)
     else:
         rows = Delivery.objects.using(claimed.database)
-        extended = rows.extend([claimed.id], claimed.lease, seconds)
-    if not extended:
+        extended = rows.extend(ids, claimed.lease, seconds)
+    if extended < len(ids):
         raise LeaseLost(f"{claimed} is no longer held by this worker")
 
 
@@ -217,7 +214,7 @@ def _is_tested(connection: Any) -> bool:
     return any(block._from_testcase for block in connection.atomic_blocks)  # noqa: SLF001
 
 
-def _extend_beside(claimed: Claimed, seconds: float) -> int:
+def _extend_beside(claimed: Claimed, ids: Sequence[uuid.UUID], seconds: float) -> int:
     """Extend the lease over a connection of its own; return the number extended."""
     results: list[int | BaseException] = []
 
@@ -225,7 +222,7 @@ def _extend_beside(claimed: Claimed, seconds: float) -> int:
         leave_pool(claimed.database)  # the receiver holds a connection of it already
         rows = Delivery.objects.using(claimed.database)
         try:
-            results.append(rows.extend_beside(claimed.id, claimed.lease, seconds))
+            results.append(rows.extend_beside(ids, claimed.lease, seconds))
         # Told to the receiver, whose thread is another one.
         except BaseException as error:  # noqa: BLE001
             results.append(error)

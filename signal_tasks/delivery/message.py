@@ -13,7 +13,6 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import TypeVar
 
 from django.db import Error
@@ -30,9 +29,12 @@ from signal_tasks.delivery.claims import Claims
 from signal_tasks.delivery.order import Order
 from signal_tasks.delivery.outcome import Outcome
 from signal_tasks.delivery.process import process
+from signal_tasks.delivery.result import MessageResult
 from signal_tasks.delivery.writing import persist
 from signal_tasks.models import Delivery
 from signal_tasks.registry.registry import Receiver, registry
+from signal_tasks.registry.settled import settled_signals
+from signal_tasks.settling import settle
 from signal_tasks.states import Hold, State
 from signal_tasks.steering import breaker, rates
 from signal_tasks.steering.gates import (
@@ -47,41 +49,6 @@ T = TypeVar("T")
 
 #: Ids of one message that are looked at; ours never have more.
 MAX_IDS = 10_000
-
-
-@dataclass(slots=True)
-class MessageResult:
-    """The result of a message: what became of the deliveries that it names."""
-
-    outcomes: list[Outcome] = field(default_factory=list)
-    fenced: int = 0
-    released: int = 0
-    not_due: int = 0
-    held: int = 0
-    hook_errors: list[BaseException] = field(default_factory=list)
-
-    @property
-    def failures(self) -> list[BaseException]:
-        """The errors of the failed attempts."""
-        return [o.error for o in self.outcomes if o.error is not None]
-
-    @property
-    def has_dead(self) -> bool:
-        """True if a delivery has become a dead letter."""
-        return any(outcome.state is State.DEAD for outcome in self.outcomes)
-
-    def __str__(self) -> str:
-        counts = {
-            "succeeded": sum(outcome.succeeded for outcome in self.outcomes),
-            "failed": len(self.failures),
-            "fenced": self.fenced,
-            "released": self.released,
-            "not due": self.not_due,
-            "held": self.held,
-            "hooks failed": len(self.hook_errors),
-        }
-        parts = [f"{count} {what}" for what, count in counts.items() if count]
-        return ", ".join(parts) or "nothing to do"
 
 
 def process_message(
@@ -142,7 +109,9 @@ class MessageRun:
         rest = deque(ids)
         try:
             while self._has_more(rest) and not self._is_over():
+                before = len(self.result.outcomes)
                 self._advance(rest)
+                self._settle(self.result.outcomes[before:])
         except Error:
             raise  # publishing is of no use before the relay can read the rows again
         # Whatever it is: what was not run need not wait for the relay.
@@ -163,6 +132,7 @@ class MessageRun:
         if self.order is not None:
             self.order.leave(rest)
             rest = deque(self.order.close())
+            self.result.not_due += self.order.not_due
         self.publish(rest)
 
     def _add_next(self, rest: deque[uuid.UUID]) -> None:
@@ -172,21 +142,15 @@ class MessageRun:
             rest.extend(pk for pk in self.order.close() if pk not in known)
 
     def _is_over(self) -> bool:
-        time_is_up = time.monotonic() >= self._until and bool(self.result.outcomes)
+        has_begun = bool(self.result.outcomes or self.result.isolated)
+        time_is_up = time.monotonic() >= self._until and has_begun
         return process.must_stop or time_is_up
 
     def _advance(self, rest: deque[uuid.UUID]) -> None:
         """Run a batch of the rest; or hold all of it, if nothing may start now."""
-        if self.order is not None and self._is_limited():
-            order = self.order
-            self.result.not_due += self._claims.reconnecting(
-                lambda: order.set_aside(rest)
-            )
-            if not rest:
-                return
-        wanted = min(self._size.deliveries, len(rest))
-        if self.order is not None:
-            wanted = self.order.size(rest, wanted)
+        wanted = self._wanted(rest)
+        if not wanted:
+            return
         before = len(self.result.outcomes)
         permitted = self._claims.permit(wanted)
         size = min(permitted.count, wanted)
@@ -203,6 +167,15 @@ class MessageRun:
             self._hold([*ids, *rest], self.receiver.oldest_name, why)
             rest.clear()
         self._give_back(permitted, len(self.result.outcomes) - before)
+
+    def _wanted(self, rest: deque[uuid.UUID]) -> int:
+        """Return how many to claim at once; leave out of the rest what has to wait."""
+        order = self.order
+        if order is not None and self._is_limited():
+            self._claims.reconnecting(lambda: order.set_aside(rest))
+        most = self.receiver.options.batch or self._size.deliveries
+        wanted = min(most, len(rest))
+        return wanted if order is None else order.size(rest, wanted)
 
     def _is_limited(self) -> bool:
         return is_limited(self.receiver, snapshot(self.database))
@@ -234,7 +207,10 @@ class MessageRun:
         self, ids: Sequence[uuid.UUID], jobs: Sequence[Job]
     ) -> list[uuid.UUID]:
         """Run what was claimed of these ids; return what a breaker has kept back."""
-        self.result.not_due += len(ids) - len(jobs)
+        if self.order is None:
+            self.result.not_due += len(ids) - len(jobs)
+        else:
+            self.order.refuse(set(ids) - {job.claimed.id for job in jobs})
         started = bool(self.result.outcomes)
         batch = Batch(self.receiver, self.database, jobs)
         done = batch.run(until=self._until, started=started)
@@ -243,8 +219,9 @@ class MessageRun:
         self.result.hook_errors += done.hook_errors
         if self.order is not None:
             self.order.note(done.outcomes)
-            self.order.leave(set(ids) - {job.claimed.id for job in jobs})
             self.order.leave(self.release(done.behind))
+        if done.isolated:
+            self._isolate(done.isolated)
         released = self.release(done.not_run)
         if batch.is_broken and done.error is None:
             return released
@@ -255,6 +232,19 @@ class MessageRun:
         if done.error is not None:
             raise done.error
         return []
+
+    def _settle(self, outcomes: Sequence[Outcome]) -> None:
+        """Have ``settled`` sent for events of which these were the last: Note [Settling]."""
+        if not settled_signals:
+            return
+        finished = {
+            outcome.claimed.event_id
+            for outcome in outcomes
+            if outcome.state is not State.PENDING
+            and settled_signals.find(outcome.claimed.signal) is not None
+        }
+        if finished:
+            settle(finished, database=self.database)
 
     def release(self, jobs: Sequence[Job] | deque[Job]) -> list[uuid.UUID]:
         """Release what was claimed and not run; see Note [Unclaimed deliveries].
@@ -270,6 +260,14 @@ class MessageRun:
         self.result.released += released
         return ids
 
+    def _isolate(self, jobs: Sequence[Job]) -> None:
+        """Release what may have made a call fail; relays publish each by itself."""
+        ids, lease = [job.claimed.id for job in jobs], jobs[0].claimed.lease
+        rows = Delivery.objects.using(self.database)
+        self.result.isolated += persist(
+            self.database, lambda: rows.release(ids, lease, isolated=True)
+        )
+
     def publish(self, ids: Sequence[uuid.UUID] | deque[uuid.UUID]) -> None:
         """Publish again, in messages of about the size that was just managed."""
         if not ids:
@@ -279,7 +277,7 @@ class MessageRun:
                 receiver=self.receiver.name,
                 database=self.database,
                 ids=[str(pk) for pk in ids],
-                chunk=max(len(self.result.outcomes), 1),
+                chunk=max(len(self.result.outcomes), self.receiver.options.batch or 1),
             )
         )
         details = signals.DeliveriesReleased(

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from django.db import Error
+
 from signal_tasks import signals
 from signal_tasks.db.claim import Claimed
 from signal_tasks.delivery.process import process
 from signal_tasks.error_text import text_of
+from signal_tasks.exceptions import MissingInstance
 from signal_tasks.models import Delivery
 from signal_tasks.registry.registry import registry
 from signal_tasks.states import State
@@ -20,10 +23,12 @@ class Outcome:
     """The outcome of one attempt.
 
     ``pending`` means another attempt in ``retry_in`` seconds, which ``counts``. One that
-    does not is repeated ``most`` times, if that is not None. An attempt that is ``free`` is ``released`` instead, as often as FREE_RUNS allows.
-    One that is ``spoilt`` has left a connection that nothing else may use. One that
+    does not is repeated ``most`` times, if that is not None. An attempt that is
+    ``free`` is ``released`` instead, as often as FREE_RUNS allows. One that is
+    ``spoilt`` has left a connection that nothing else may use. One that
     ``breaks`` is a failure that the receiver's breaker counts; ``breaker`` is what that
-    has changed.
+    has changed. One that is ``followed`` gave up its turn, and another delivery waits
+    behind it.
     """
 
     claimed: Claimed
@@ -38,12 +43,24 @@ class Outcome:
     released: bool = False
     spoilt: bool = False
     breaks: bool = False
+    followed: bool = False
     breaker: signals.BreakerChanged | None = None
 
     @property
     def succeeded(self) -> bool:
         """True if the receiver returned."""
         return self.state is State.SUCCEEDED
+
+    @property
+    def is_its_own(self) -> bool:
+        """True if the receiver itself has failed, whatever ran before it.
+
+        Errors of the database and missing rows may come from what a neighbour did in
+        the same transaction.
+        """
+        if self.error is None or self.spoilt:
+            return self.spoilt
+        return not isinstance(self.error, Error | MissingInstance)
 
     @property
     def gives_up_turn(self) -> bool:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 #: Deliveries in the first batch of a receiver.
 FIRST_BATCH = 10
+#: Transactions that run with savepoints after one in which a delivery failed.
+SAVEPOINT_TRANSACTIONS = 50
 
 
 @dataclass(slots=True)
@@ -27,6 +29,10 @@ class BatchSize:
 
     deliveries: int = FIRST_BATCH  # as many as ran in GROUP_SECONDS the last time
     savepoints_for: int = 0  # transactions that are still to be run with savepoints
+
+    def use_savepoints(self) -> None:
+        """Run the next transactions with savepoints, for one has failed."""
+        self.savepoints_for = SAVEPOINT_TRANSACTIONS
 
 
 class _Here(threading.local):

@@ -10,11 +10,11 @@ from celery.exceptions import Retry
 from signal_tasks.broker.config import is_eager
 from signal_tasks.delivery.process import process
 from signal_tasks.error_text import MAX_CHARS, text_of
-from signal_tasks.exceptions import MissingInstance
+from signal_tasks.exceptions import MissingInstance, Reject
 from signal_tasks.states import State
 
 if TYPE_CHECKING:
-    from signal_tasks.delivery.message import MessageResult
+    from signal_tasks.delivery.result import MessageResult
 
 #: Celery's own tasks (``celery.map``) call any other task that a message names. They
 #: run under the limits of that message.
@@ -28,6 +28,10 @@ LIMITS = {"time_limit", "soft_time_limit", "rate_limit"}
 NOT_TAKEN_OVER = frozenset(
     {"__call__", "apply_async", "autoretry_for", "expires", "run", "Strategy"}
 )
+
+
+#: What our class defines and the project's class may define, too.
+BESIDE_OURS = frozenset({"abstract", "throws"})
 
 
 class OfTheApp(type):
@@ -45,6 +49,7 @@ class OfTheApp(type):
         if app is None or type(app.Task) not in (type, cls):
             return super().__new__(cls, name, bases, namespace)
         own = bases[0]
+        namespace["throws"] = (*vars(ReceiverTask)["throws"], *app.Task.throws)
         for attribute in NOT_TAKEN_OVER & overrides(app.Task) - {"run"}:
             namespace[attribute] = vars(Untouched)[attribute]
         return super().__new__(cls, name, (own, app.Task), namespace)
@@ -60,7 +65,7 @@ def overrides(task_class: type) -> set[str]:
 def not_taken_over() -> list[str]:
     """Return what the project's task class defines in vain for receivers."""
     ours = {name for name in vars(ReceiverTask) if not name.startswith("_")}
-    lost = overrides(current_app.Task) & (NOT_TAKEN_OVER | ours - {"abstract"})
+    lost = overrides(current_app.Task) & (NOT_TAKEN_OVER | ours - BESIDE_OURS)
     if type(current_app.Task) not in (type, OfTheApp):
         lost.add("its metaclass")
     return sorted(lost)
@@ -100,6 +105,7 @@ class ReceiverTask(Task, metaclass=OfTheApp):  # type: ignore[misc]
     ignore_result = True
     store_errors_even_if_ignored = False
     max_retries = None
+    throws = (Reject,)  # an orderly end: Celery logs a line of it, without a traceback
     serializer = "json"
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -158,8 +164,11 @@ def _shown(result: MessageResult) -> str:
         raise _for_celery(result.hook_errors[0])
     if not failed:
         return str(result)
-    first = _for_celery(failed[0][0])
-    if is_eager() or any(state is State.DEAD for _, state in failed):
+    dead = [error for error, state in failed if state is State.DEAD]
+    # Nobody expects what was not rejected: Celery is to show its traceback.
+    unexpected = [error for error in dead if not isinstance(error, Reject)]
+    first = _for_celery((unexpected or dead or [failed[0][0]])[0])
+    if dead or is_eager():
         raise first
     raise Retry(str(result), exc=first)
 
@@ -173,7 +182,8 @@ def _for_celery(error: BaseException) -> Exception:
     text = text_of(error)
     if isinstance(error, Exception) and len(text) < MAX_CHARS:
         return error
-    return RuntimeError(f"{type(error).__name__}: {text}")
+    kind = Reject if isinstance(error, Reject) else RuntimeError
+    return kind(f"{type(error).__name__}: {text}")
 
 
 def owns_task(name: str) -> bool:

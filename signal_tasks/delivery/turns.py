@@ -1,6 +1,6 @@
 """Which of the jobs of one claim may run, when they belong to sequences.
 
-Those behind one that has not succeeded wait; see Note [Batches].
+Those behind one that has not succeeded wait; see Note [Batches] in ``batch``.
 """
 
 from __future__ import annotations

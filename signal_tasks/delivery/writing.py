@@ -13,9 +13,10 @@ from django.db import Error, connections, transaction
 
 from signal_tasks.db import failures
 from signal_tasks.db.claim import Claimed
-from signal_tasks.db.complete import complete, is_one_statement
+from signal_tasks.db.complete import complete, complete_and_look, is_one_statement
 from signal_tasks.db.errors import Fault, fault_of
 from signal_tasks.db.session import drop
+from signal_tasks.db.turns import Heads
 from signal_tasks.delivery.failures import has_free_run, write_failure
 from signal_tasks.delivery.outcome import Outcome, positions_given_up
 from signal_tasks.delivery.process import process
@@ -47,22 +48,32 @@ def write(outcomes: Sequence[Outcome], held: Collection[int] = ()) -> Sequence[O
     if not outcomes:
         return outcomes
     done = [outcome for outcome in outcomes if outcome.succeeded]
-    if done and _complete(done) != len(done):
-        raise LeaseLost("a lease was over before its receiver had finished")
+    heads = _complete(done, held) if done else None
     if len(done) < len(outcomes):
-        outcomes = _write_failures(outcomes)
-    _move_on(outcomes, held)
-    return _noted(outcomes)
+        outcomes, heads = _write_failures(outcomes), None
+    return _noted(_move_on(outcomes, held, heads))
 
 
-def _complete(done: Sequence[Outcome]) -> int:
-    claimed = done[0].claimed
-    return complete(
-        [outcome.claimed.id for outcome in done],
-        lease=claimed.lease,
-        database=claimed.database,
-        ordered=any(outcome.claimed.sequence for outcome in done),
-    )
+def _complete(done: Sequence[Outcome], held: Collection[int]) -> Heads | None:
+    """Write successes; return what comes next in their sequences, if it is known."""
+    claimed, heads = done[0].claimed, None
+    ids, lease = [outcome.claimed.id for outcome in done], claimed.lease
+    if any(outcome.claimed.sequence for outcome in done):
+        behind = _moved(done, held)
+        number, heads = complete_and_look(
+            ids, behind, lease=lease, database=claimed.database
+        )
+    else:
+        number = complete(ids, lease=lease, database=claimed.database)
+    if number != len(done):
+        raise LeaseLost("a lease was over before its receiver had finished")
+    return heads
+
+
+def _moved(outcomes: Sequence[Outcome], held: Collection[int]) -> dict[int, int]:
+    """Return the sequences that move on to what others run, and how far."""
+    over = positions_given_up(outcomes)
+    return {sequence: over[sequence] for sequence in over.keys() - set(held)}
 
 
 def _write_failures(outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
@@ -77,15 +88,16 @@ def _write_failures(outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
     return written
 
 
-def _move_on(outcomes: Sequence[Outcome], held: Collection[int]) -> None:
-    """Let those that wait behind what has finished run.
+def _move_on(
+    outcomes: Sequence[Outcome], held: Collection[int], heads: Heads | None
+) -> Sequence[Outcome]:
+    """Let those that wait behind what has finished run; note which ones are followed.
 
     This worker goes on with them. Should it die first, relays publish them: those that
     it holds when their lease is over.
     """
     if not any(each.claimed.sequence for each in outcomes):
-        return
-    over = positions_given_up(outcomes)
+        return outcomes
     rows = Delivery.objects.using(outcomes[0].claimed.database)
     ended = [
         each.claimed.id
@@ -94,9 +106,14 @@ def _move_on(outcomes: Sequence[Outcome], held: Collection[int]) -> None:
     ]
     if ended:
         rows.give_up_turns(ended, after=FOLLOW_AFTER)
-    moved = {sequence: over[sequence] for sequence in over.keys() - set(held)}
-    if moved:
-        rows.wake_behind(moved, after=FOLLOW_AFTER)
+    moved = _moved(outcomes, held)
+    followed = rows.wake_behind(moved, after=FOLLOW_AFTER, heads=heads)
+    if not followed:
+        return outcomes
+    return [
+        replace(each, followed=True) if each.claimed.sequence in followed else each
+        for each in outcomes
+    ]
 
 
 def _noted(outcomes: Sequence[Outcome]) -> Sequence[Outcome]:

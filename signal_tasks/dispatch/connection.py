@@ -15,6 +15,7 @@ from django.dispatch import Signal
 
 from signal_tasks.delivery.tasks import register_task
 from signal_tasks.dispatch.references import identity
+from signal_tasks.outbox.keys import ask
 from signal_tasks.registry.naming import ReceiverFunction
 from signal_tasks.registry.options import Options
 from signal_tasks.registry.registry import Receiver, registry
@@ -55,6 +56,12 @@ class Connection:
         own = self.sender()
         is_equal = isinstance(sender, str | Model) and own == sender
         return own is not None and (own is sender or is_equal)
+
+    def accepts(self, sender: object, named: Mapping[str, Any]) -> bool:
+        """Return what ``when`` says of a send; True if there is none."""
+        if self.when is None:
+            return True
+        return ask(self.when, f"The when= of {self.receiver.name}", sender, named)
 
 
 class Connections:
@@ -127,7 +134,7 @@ class Connections:
                 continue
             if among is not None and not among(each):
                 continue
-            if each.when is None or each.when(sender, **named):
+            if each.accepts(sender, named):
                 found[name] = each
         return list(found.values())
 
@@ -158,6 +165,11 @@ def check(receiver: ReceiverFunction, options: Options, when: object) -> None:
     if not _accepts_keywords(receiver):
         raise ValueError("Signal receivers must accept keyword arguments (**kwargs).")
     errors = [*options.errors()]
+    if options.batch is not None and not _takes_batch(receiver):
+        errors.append(
+            "batch= calls it with batch= and signal= and nothing else, which it does not "
+            "take; write def receiver(batch, **kwargs)"
+        )
     if _yields(receiver):
         errors.append("it yields: a call would only make a generator, and run nothing")
     if when is not None and not (callable(when) and _answers(when)):
@@ -172,6 +184,15 @@ def _accepts_keywords(receiver: ReceiverFunction) -> bool:
     """Do as Django's ``func_accepts_kwargs``, whose cache keeps receivers alive."""
     parameters = inspect.signature(receiver).parameters.values()
     return any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+
+
+def _takes_batch(receiver: ReceiverFunction) -> bool:
+    """Return True if a receiver can be called as one of batches is."""
+    try:
+        inspect.signature(receiver).bind(batch=(), signal=None)
+    except TypeError:
+        return False
+    return True
 
 
 def _yields(function: object) -> bool:

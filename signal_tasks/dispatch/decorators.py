@@ -6,7 +6,9 @@ durable receivers to signals that are not ours, too.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar, Unpack, overload
 
@@ -22,7 +24,11 @@ from signal_tasks.dispatch.forms import Form, refuse_missing
 from signal_tasks.dispatch.forwarding import Forwarder, forwarded_signal
 from signal_tasks.dispatch.references import ConnectionKey
 from signal_tasks.dispatch.signal import AsyncSignal
-from signal_tasks.registry.naming import ReceiverFunction, receiver_name
+from signal_tasks.registry.naming import (
+    ReceiverFunction,
+    foreign_signal_names,
+    receiver_name,
+)
 from signal_tasks.registry.options import ConnectOptions, DjangoOptions, DurableOptions
 
 F = TypeVar("F", bound=ReceiverFunction)
@@ -53,10 +59,15 @@ def receiver(
     pyright know the options of ``AsyncSignal.connect``, and see a misspelt one.
 
     Raises:
-        ImproperlyConfigured, TypeError, ValueError: as ``AsyncSignal.connect``.
+        ImproperlyConfigured, TypeError, ValueError: as ``AsyncSignal.connect``; and for
+            an option of durable receivers of a signal that is not ours.
     """
+    given = [signal] if isinstance(signal, Signal) else list(signal)
+    for each in given:
+        if not isinstance(each, AsyncSignal):
+            _refuse_durable(each, options)
     connect: Callable[[F], F] = django.dispatch.receiver(
-        signal if isinstance(signal, Signal) else list(signal),
+        given,
         sender=sender,
         **options,
     )
@@ -157,6 +168,24 @@ def _connect_to(
         pass  # an older one of the name; one of the function, whose place it took
     foreign.connect(forwarder, sender=sender, weak=False, dispatch_uid=uid)
     uid.is_connected = True
+
+
+def _refuse_durable(signal: Signal, options: Mapping[str, Any]) -> None:
+    """Refuse options of durable receivers that the signal's ``connect`` does not take."""
+    taken = inspect.signature(signal.connect).parameters
+    if any(each.kind is each.VAR_KEYWORD for each in taken.values()):
+        return
+    ours = options.keys() & ConnectOptions.__annotations__.keys() - taken.keys()
+    if not ours:
+        return
+    shown = repr(signal)
+    with suppress(ImproperlyConfigured):
+        shown = foreign_signal_names(signal)[0]
+    raise ImproperlyConfigured(
+        f"{shown} is no AsyncSignal, so receiver() connects inline receivers to it, for "
+        f"which {', '.join(sorted(ours))} would mean nothing. Connect a durable one with "
+        "@async_receiver, which takes the same options."
+    )
 
 
 def _refuse_options(signal: AsyncSignal, **options: object) -> None:

@@ -23,6 +23,7 @@ from signal_tasks.outbox.merge import coalesce_keys
 from signal_tasks.outbox.options import SendOptions
 from signal_tasks.outbox.ordering import KeyFunction, with_key
 from signal_tasks.outbox.write import EncodedEvent, prepare, write, write_once
+from signal_tasks.registry.settled import Settled
 
 #: Without the app nobody imports the modules of receivers, so that none would be missed.
 NOT_INSTALLED = (
@@ -42,6 +43,7 @@ class SendPaths(Signal):
     _durable: Connections
     _key: KeyFunction | None
     sensitive: tuple[str, ...]
+    _settled: Settled | None = None
 
     @property
     def name(self) -> str:
@@ -127,9 +129,11 @@ class SendPaths(Signal):
         event = None
         if receivers:
             keys = coalesce_keys(receivers, sender, named)
-            options = with_key(options, self._key, receivers, sender, named)
+            options = with_key(options, self._key, self.name, receivers, sender, named)
             if self.sensitive:
                 options = replace(options, sensitive=self.sensitive)
+            if self._settled is not None and self._settled.is_heard:
+                options = replace(options, settles=True)
             event = prepare(self.name, sender, named, receivers, options, keys)
         elif apps.ready and not apps.is_installed("signal_tasks"):
             raise ImproperlyConfigured(NOT_INSTALLED)

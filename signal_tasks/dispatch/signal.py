@@ -6,11 +6,12 @@ writing to the outbox.
 
 from __future__ import annotations
 
+import threading
 import uuid
 import weakref
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NoReturn
 
 from django.core.exceptions import ImproperlyConfigured
 
@@ -22,6 +23,7 @@ from signal_tasks.dispatch.connection import (
     key_of,
     refuse_durable_options,
 )
+from signal_tasks.dispatch.passing import PassesOn
 from signal_tasks.dispatch.references import (
     calling_module,
     receiver_reference,
@@ -46,6 +48,7 @@ from signal_tasks.registry.options import (
     Options,
 )
 from signal_tasks.registry.registry import Receiver, registry
+from signal_tasks.registry.settled import settled_signals
 from signal_tasks.retry import RetryPolicy
 
 
@@ -71,6 +74,8 @@ class AsyncSignal(SendPaths):
     Raises:
         TypeError: ``key`` is no function, or a sensitive name is no string.
     """
+
+    _settled: SettledSignal | None = None
 
     def __init__(
         self,
@@ -103,6 +108,24 @@ class AsyncSignal(SendPaths):
     def names(self) -> tuple[str, ...]:
         """The name, then the former ones."""
         return (self.name, *self._aliases)
+
+    @property
+    def settled(self) -> AsyncSignal:
+        """The signal that is sent when the last delivery of an event has finished.
+
+        Durably, once, in the context of the event and caused by it; again after a replay.
+        Receivers get what those of the event have got, and ``event_id`` and ``outcomes``:
+        the state of each delivery by its receiver's name. It costs nothing where nobody
+        hears it.
+
+        Raises:
+            ImproperlyConfigured: the signal has no name, or is such a one itself.
+        """
+        with _making_settled:
+            if self._settled is None:
+                self._settled = SettledSignal(self, self._key)
+                settled_signals.add(self.names, self._settled)
+            return self._settled
 
     def __repr__(self) -> str:
         try:
@@ -140,6 +163,7 @@ class AsyncSignal(SendPaths):
         ordered: bool = False,
         on_dead: OnDead = "block",
         coalesce: Coalesce | None = None,
+        batch: int | None = None,
     ) -> None:
         """Connect a receiver; durable, unless ``inline=True`` leaves it to Django.
 
@@ -181,6 +205,9 @@ class AsyncSignal(SendPaths):
             on_dead: what a dead letter does to those behind it: ``"block"`` or
                 ``"skip"``.
             coalesce: merge sends into one delivery.
+            batch: call the receiver for up to so many deliveries at a time, as
+                ``receiver(batch, **kwargs)``: ``batch`` holds a ``BatchItem`` for each.
+                It returns those that have succeeded, or an answer for each.
 
         Raises:
             ImproperlyConfigured: for a receiver that has no stable name, a name that
@@ -201,6 +228,7 @@ class AsyncSignal(SendPaths):
             ordered=ordered,
             on_dead=on_dead,
             coalesce=coalesce,
+            batch=batch,
         )
         former = as_names(aliases)
         if inline:
@@ -261,8 +289,7 @@ class AsyncSignal(SendPaths):
         ``when`` is called, and its exceptions propagate.
         """
         return any(
-            each.matches_stored(sender)
-            and (each.when is None or each.when(sender, **named))
+            each.matches_stored(sender) and each.accepts(sender, named)
             for each in self.durable_connections
             if each.receiver.name == receiver
         )
@@ -361,16 +388,19 @@ class AsyncSignal(SendPaths):
                 deliveries of a key one at a time, in the order of the commits. By
                 default that of the signal, else the subject.
             dedupe_key: a str, int, UUID or model instance. While the signal was sent
-                under it already, in this database, a send does nothing.
-            dedupe_for: seconds or a timedelta; how long that holds after a send.
+                under it already, in this database, a send does nothing. None is no
+                key: each send is the first.
+            dedupe_for: seconds or a timedelta; how long that holds after a send, by
+                default a day.
             on_duplicate: what a send returns then: the handles of the first event's
                 deliveries (``"skip"``), or nothing: it raises ``DuplicateEvent``
                 (``"raise"``).
 
         Raises:
             TypeError, ValueError: for a naive datetime, one more than a hundred years
-                away, both of ``delay`` and ``at``, headers that are not JSON, or a
-                subject or a key that is of another type, too long, empty or not saved.
+                away, both of ``delay`` and ``at``, headers that are not JSON, a
+                subject or a key that is of another type, too long, empty or not saved,
+                or options of a ``dedupe_key`` without one.
         """
         options = SendOptions.checked(
             delay=delay,
@@ -384,6 +414,42 @@ class AsyncSignal(SendPaths):
         return BoundSignal(self, options)
 
 
+class SettledSignal(AsyncSignal, PassesOn):
+    """The signal ``settled`` of another one."""
+
+    def __init__(self, of: AsyncSignal, key: KeyFunction | None) -> None:
+        """Make it, with a name made of the other one's."""
+        super().__init__(
+            name=f"{of.name}.settled",
+            aliases=[f"{alias}.settled" for alias in of.names[1:]],
+            key=key,
+            sensitive=of.sensitive,
+        )
+
+    def _prepare(
+        self, sender: Any, named: dict[str, Any], options: SendOptions
+    ) -> NoReturn:
+        """Raise ``ImproperlyConfigured``: nobody sends it by hand.
+
+        Its receivers would miss the event that has settled. See ``pass_on``.
+        """
+        of = self.name.removesuffix(".settled")
+        raise ImproperlyConfigured(
+            f"{self.name} is sent by itself when the deliveries of an event of {of} have "
+            f"finished, with event_id= and outcomes=. Send {of}; in a test, call "
+            "run_pending() after it."
+        )
+
+    @property
+    def settled(self) -> AsyncSignal:
+        """Raise ``ImproperlyConfigured``: it would go on without end."""
+        raise ImproperlyConfigured(
+            f"{self.name} has no settled of its own. Connect another receiver to "
+            f"{self.name}, or have one of its receivers send a signal."
+        )
+
+
+_making_settled = threading.Lock()
 _signals: weakref.WeakSet[AsyncSignal] = weakref.WeakSet()
 
 

@@ -43,3 +43,4 @@ def _processes(
     else:
         yield skipped("test event", f"{alias}: needs a worker")
     yield from deliveries.failed(alias)
+    yield from deliveries.unsettled(alias)

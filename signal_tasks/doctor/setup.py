@@ -14,7 +14,7 @@ from django.db import connections
 from django.db.migrations.executor import MigrationExecutor
 
 from signal_tasks.broker import config
-from signal_tasks.broker.connection import reach
+from signal_tasks.broker.connection import reach, tries
 from signal_tasks.doctor.findings import Finding, advice, ok, problem, within
 from signal_tasks.error_text import line_of
 from signal_tasks.registry.registry import registry
@@ -116,7 +116,7 @@ def broker(timeout: float) -> Finding:
     address = config.broker_address()
     try:
         config.load_transport()  # which takes its time, and needs no answer
-        error = within(timeout + 1, partial(reach, timeout))
+        error = within(timeout * tries() + 1, partial(reach, timeout))
     # Addresses are the project's own, and so is what they raise.
     except Exception as raised:  # noqa: BLE001
         error = raised

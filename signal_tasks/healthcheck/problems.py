@@ -21,6 +21,7 @@ from signal_tasks.healthcheck.wording import (
     MAX_NAMES,
     clause,
     deliveries,
+    shortly,
     time_text,
 )
 from signal_tasks.models import (
@@ -200,14 +201,14 @@ def _one_blocked(key: BlockedKey) -> str:
     more = "or more " if key.waiting >= MAX_COUNTED else ""
     return (
         f"{key.waiting} {more}{deliveries(key.waiting)} of {key.receiver} for the key "
-        f"{key.key!r} wait behind a dead letter: {clause(key.error)}. "
+        f"{shortly(key.key)!r} wait behind a dead letter: {clause(key.error)}. "
         f"Have it run again: {COMMAND} replay {key.delivery_id}; "
         f"or let the others run: {COMMAND} skip {key.delivery_id}"
     )
 
 
 def _many_blocked(blockade: Blockade) -> str:
-    names = ", ".join(map(repr, blockade.names))
+    names = ", ".join(repr(shortly(name)) for name in blockade.names)
     more = blockade.number - len(blockade.names)
     receiver = blockade.first.receiver
     return (

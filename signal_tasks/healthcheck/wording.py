@@ -7,6 +7,8 @@ from datetime import datetime
 
 #: Names of receivers that one sentence lists.
 MAX_NAMES = 5
+#: Characters that a sentence quotes of an error or a reason, and of a key.
+MAX_CLAUSE, MAX_KEY = 200, 60
 #: The command that the sentences name.
 COMMAND = "manage.py signal_tasks"
 
@@ -37,5 +39,10 @@ def length_text(seconds: float) -> str:
 
 
 def clause(text: str) -> str:
-    """Return what somebody wrote so that a sentence can go on behind it."""
-    return text.strip().rstrip(".")
+    """Return what somebody wrote so that a sentence can go on behind it, if short."""
+    return shortly(text.strip().rstrip("."), MAX_CLAUSE)
+
+
+def shortly(text: str, most: int = MAX_KEY) -> str:
+    """Return the beginning of a text that is long."""
+    return text if len(text) <= most else f"{text[: most - 1]}\u2026"

@@ -310,7 +310,7 @@ class Migration(migrations.Migration):
                 'verbose_name_plural': 'failed attempts',
                 'ordering': ('pk',),
                 'default_permissions': ('view',),
-                'indexes': [models.Index(fields=['fingerprint', 'consequence', 'delivery', 'run'], name='signal_tasks_group'), models.Index(fields=['consequence', 'delivery'], name='signal_tasks_consequence')],
+                'indexes': [models.Index(fields=['fingerprint', 'consequence', 'id', 'delivery', 'run'], name='signal_tasks_group'), models.Index(fields=['consequence', 'delivery'], name='signal_tasks_consequence')],
             },
         ),
         migrations.CreateModel(
@@ -519,6 +519,21 @@ class Migration(migrations.Migration):
                 'verbose_name_plural': 'turns',
                 'default_permissions': (),
                 'constraints': [models.UniqueConstraint(fields=('sequence_id', 'position'), name='signal_tasks_one_turn')],
+            },
+        ),
+        migrations.CreateModel(
+            name='UnsettledEvent',
+            fields=[
+                ('event_id', models.UUIDField(editable=False, primary_key=True, serialize=False)),
+                ('signal', models.CharField(max_length=255)),
+                ('check_at', models.DateTimeField()),
+                ('checks', models.SmallIntegerField(default=0)),
+            ],
+            options={
+                'verbose_name': 'unsettled event',
+                'verbose_name_plural': 'unsettled events',
+                'default_permissions': (),
+                'indexes': [models.Index(fields=['signal', 'check_at'], name='signal_tasks_unsettled')],
             },
         ),
         migrations.AddIndex(

@@ -13,6 +13,7 @@ from signal_tasks.models.deliveries import (
 from signal_tasks.models.history import History
 from signal_tasks.models.operations import AuditEntry, Operation, OperationItem
 from signal_tasks.models.ordering import Coalesced, DedupeKey, Sequence, Turn
+from signal_tasks.models.settling import UnsettledEvent
 from signal_tasks.models.steering import (
     Control,
     FailureGroup,
@@ -42,5 +43,6 @@ __all__ = [
     "Sequence",
     "Slot",
     "Turn",
+    "UnsettledEvent",
     "Worker",
 ]

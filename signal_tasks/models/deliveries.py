@@ -212,7 +212,7 @@ class Attempt(models.Model):
         indexes = [
             # The dead letters of a group, the latest first, without reading attempts.
             models.Index(
-                fields=["fingerprint", "consequence", "delivery", "run"],
+                fields=["fingerprint", "consequence", "id", "delivery", "run"],
                 name="signal_tasks_group",
             ),
             # Dead letters are counted by it: see docs/decisions/metrics.md.

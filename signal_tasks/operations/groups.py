@@ -64,9 +64,8 @@ def failure_groups(
     Raises:
         ImproperlyConfigured: the database holds no outbox.
     """
-    names = [alias_for(database, None)] if database else outbox_aliases()
     found: dict[str, FailureGroup] = {}
-    for name in names:
+    for name in [alias_for(database, None)] if database else outbox_aliases():
         for group in _groups(receiver, name):
             other = found.get(group.fingerprint)
             found[group.fingerprint] = _sum(other, group) if other else group

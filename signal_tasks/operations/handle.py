@@ -20,6 +20,7 @@ from signal_tasks.relay import operating
 from signal_tasks.relay.changes import selection_of
 from signal_tasks.selection import Selection
 from signal_tasks.states import OPEN, OperationState
+from signal_tasks.validation import as_id
 
 #: Times between two looks of ``wait`` (seconds); the last one is repeated.
 LOOKS = (0.05, 0.1, 0.2, 0.5, 1.0)
@@ -208,9 +209,9 @@ class Operation:
         self.finished_at = max(ends) if len(ends) == len(rows) else None
 
 
-def find(pk: uuid.UUID) -> Operation | None:
-    """Return the operation of that id, or None."""
-    found = _rows(pk, outbox_aliases())
+def find(pk: uuid.UUID | str) -> Operation | None:
+    """Return the operation of that id, or None; raise ``ValueError`` for no id."""
+    found = _rows(as_id(pk, "find(): pk"), outbox_aliases())
     return Operation.of(found) if found else None
 
 

@@ -13,6 +13,7 @@ from signal_tasks.models import Attempt, Delivery, Event
 from signal_tasks.redaction import redacted
 from signal_tasks.steering.keys import place_of
 from signal_tasks.stored_json import shown
+from signal_tasks.validation import as_id
 
 
 def describe_signals() -> dict[str, list[dict[str, Any]]]:
@@ -39,11 +40,15 @@ def plain(value: Any) -> Any:
     return getattr(value, "__qualname__", value)
 
 
-def describe(pk: uuid.UUID) -> dict[str, Any] | None:
+def describe(pk: uuid.UUID | str) -> dict[str, Any] | None:
     """Return an event with its deliveries and failed attempts, ready for JSON.
 
     ``pk`` is the id of the event or of one of its deliveries; None if there is none.
+
+    Raises:
+        ValueError: it is no id.
     """
+    pk = as_id(pk, "describe(): pk")
     for database in outbox_aliases():
         events = Event.objects.using(database)
         for found in ({"pk": pk}, {"deliveries": pk}):

@@ -9,10 +9,12 @@ from signal_tasks.models import Control
 from signal_tasks.operations.steering import Until, drop, expiry, put, shown
 from signal_tasks.registry.options import per_second
 from signal_tasks.steering.targets import resolve
-from signal_tasks.validation import COUNT
+from signal_tasks.validation import COUNT, Rule
 
 #: Longest text of a rate, in characters.
 MAX_RATE = 32
+#: The largest number of deliveries at a time that a row can hold.
+MAX_PLACES = 2**31 - 1
 
 
 def limit(
@@ -87,5 +89,12 @@ def _refuse_senseless(rate: str | float | None, max_concurrency: object) -> None
         per_second(rate)
     if len(str(rate)) > MAX_RATE:
         raise ValueError(f"rate is {rate!r}; give at most {MAX_RATE} characters")
-    if max_concurrency is not None and not COUNT.accepts(max_concurrency):
-        raise ValueError(f"max_concurrency is {max_concurrency!r}; give {COUNT.wanted}")
+    if max_concurrency is not None and not _PLACES.accepts(max_concurrency):
+        wanted = _PLACES.wanted
+        raise ValueError(f"max_concurrency is {max_concurrency!r}; give {wanted}")
+
+
+_PLACES = Rule(
+    lambda value: COUNT.accepts(value) and value <= MAX_PLACES,
+    f"{COUNT.wanted} up to {MAX_PLACES}",
+)

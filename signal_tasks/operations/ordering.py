@@ -11,6 +11,7 @@ from signal_tasks.audit import Act, record
 from signal_tasks.db.aliases import outbox_aliases
 from signal_tasks.models import Delivery, Turn
 from signal_tasks.states import State
+from signal_tasks.validation import as_id
 
 
 def skip(delivery_id: uuid.UUID | str, *, by: Any = None, reason: str = "") -> None:
@@ -25,10 +26,10 @@ def skip(delivery_id: uuid.UUID | str, *, by: Any = None, reason: str = "") -> N
         reason: why; for the audit trail.
 
     Raises:
-        ValueError: there is no such delivery, it is not dead, or nothing can wait
-            behind it.
+        ValueError: it is no id, there is no such delivery, it is not dead, or nothing
+            can wait behind it.
     """
-    pk = uuid.UUID(str(delivery_id))
+    pk = as_id(delivery_id, "skip(): delivery_id")
     act = Act.on("skip", str(pk), by=by, reason=reason)
     for database in outbox_aliases():
         with transaction.atomic(using=database):

@@ -15,6 +15,7 @@ well end it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 
 from signal_tasks import context
 from signal_tasks.conf import settings
@@ -27,6 +28,12 @@ WAYS_OUT = (
     "update_fields=, or of an object that needs no more work; or exclude from what is "
     "sent what it need not hear of, with sender=."
 )
+OR_DEEPER = (
+    "If they go round, let one of them send only when there is something to do; if not, "
+    "raise MAX_DEPTH."
+)
+#: Causes that are told first of a chain that does not seem to go round.
+MAX_STEPS = 3
 
 
 def causes() -> Sequence[Step]:
@@ -35,8 +42,11 @@ def causes() -> Sequence[Step]:
     Empty outside of receivers.
     """
     current = context.running()
-    if current is None:
-        return ()
+    return () if current is None else _chain(current)
+
+
+def _chain(current: context.Running) -> Sequence[Step]:
+    """Return the causes of a delivery, and the one that it would be itself."""
     payload = current.payload
     subject = ""
     if payload is not None:
@@ -56,10 +66,16 @@ def check_depth(signal: str) -> None:
     if current is not None and len(current.causes) >= most:
         why = (
             f"{signal} is sent by a receiver {most} causes deep, and "
-            f"SIGNAL_TASKS['MAX_DEPTH'] allows no more. If they go round, let one of "
-            "them send only when there is something to do; if not, raise MAX_DEPTH."
+            "SIGNAL_TASKS['MAX_DEPTH'] allows no more."
         )
-        raise SignalLoop(signal, causes(), why)
+        chain = causes()
+        raise SignalLoop(signal, chain, why, OR_DEEPER, _last_round(signal, chain))
+
+
+def _last_round(signal: str, chain: Sequence[Step]) -> int:
+    """Return where the end of a chain begins that may go round: at the same signal."""
+    same = [place for place, step in enumerate(chain) if step.signal == signal]
+    return same[-1] if same else max(0, len(chain) - MAX_STEPS)
 
 
 def check_repetition(signal: str, subject: str, receivers: Sequence[str]) -> None:
@@ -68,13 +84,13 @@ def check_repetition(signal: str, subject: str, receivers: Sequence[str]) -> Non
     Raises:
         SignalLoop: a receiver would be called for the same object once more.
     """
-    if not subject or context.running() is None:
+    if not subject:
         return
-    chain = causes()
-    for name in receivers:
+    for chain, name in product(map(_chain, context.running_all()), receivers):
         if Step(signal, name, subject) in chain:
             why = (
-                f"{name} would be called for {subject} once more, because of what it "
-                f"did when {signal} called it for that. {WAYS_OUT}"
+                f"{name} would be called for the same object once more, because of "
+                f"what it did when {signal} called it for that."
             )
-            raise SignalLoop(signal, chain, why)
+            first = chain.index(Step(signal, name, subject))
+            raise SignalLoop(signal, chain, why, WAYS_OUT, first)

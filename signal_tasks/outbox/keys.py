@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import uuid
+from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 from django.db.models import Model
+
+T = TypeVar("T")
 
 #: Longest key that is stored as it is, in characters.
 MAX_KEY = 255
@@ -27,6 +31,40 @@ def key_text(key: Any, label: str) -> str:
     if not text:
         raise ValueError(f"{label} is empty; give a key, or none")
     return stored(text)
+
+
+def ask(
+    function: Callable[..., T], label: str, sender: object, named: Mapping[str, Any]
+) -> T:
+    """Call a project's function for a send; raise whatever it raises.
+
+    Raises:
+        TypeError: the function does not take what is sent. ``label`` says whose it is.
+    """
+    try:
+        return function(sender, **named)
+    except TypeError as error:
+        if _takes(function, sender, named):
+            raise
+        raise TypeError(
+            f"{label} cannot be called for this send: {error}. Send what it needs, or let "
+            "it take sender and **kwargs, and do without."
+        ) from error
+
+
+def _takes(
+    function: Callable[..., Any], sender: object, named: Mapping[str, Any]
+) -> bool:
+    """Return True if a function can be called so, or nobody knows."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # of some functions that are not written in Python
+        return True
+    try:
+        signature.bind(sender, **named)
+    except TypeError:
+        return False
+    return True
 
 
 def stored(text: str) -> str:

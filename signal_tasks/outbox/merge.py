@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import threading
+import uuid
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
 
-from signal_tasks.db.coalesce import Left, Send, delete_left, merge
+from signal_tasks.db.coalesce import Send, merge
 from signal_tasks.db.insert import NewEvent
-from signal_tasks.outbox.keys import key_text
-from signal_tasks.registry.registry import Receiver
+from signal_tasks.db.left import Left, delete_left
+from signal_tasks.outbox.keys import ask, key_text
+from signal_tasks.registry.registry import Receiver, registry
+from signal_tasks.registry.settled import settled_signals
 
 if TYPE_CHECKING:
     from signal_tasks.outbox.write import EncodedEvent
@@ -32,7 +37,7 @@ def coalesce_keys(
         coalesce = receiver.options.coalesce
         if coalesce is not None:
             label = f"{receiver.name}: the key of its coalesce="
-            key = key_text(coalesce.key(sender, **named), label)
+            key = key_text(ask(coalesce.key, label, sender, named), label)
             found = {**found, receiver.name: key}
     return found
 
@@ -65,7 +70,9 @@ def merge_events(
     }
     left = {result.left for result in results if result.left is not None}
     if left:
-        _delete_after_commit(batch, delete_left(left, database=database), database)
+        settles = _may_settle(batch)
+        still = delete_left(left, database=database, settles=settles)
+        _look_after_commit(batch, still, database, settles=settles)
     merged = MergedEvents()
     for encoded, event in zip(batch, events, strict=True):
         _add(merged, encoded, event, targets)
@@ -107,21 +114,91 @@ def _add(
         merged.written.append(event._replace(deliveries=all_of_them))
 
 
-def _delete_after_commit(
-    batch: Sequence[EncodedEvent], still: Left, database: str
-) -> None:
-    """Look again after the commit for events that two transactions have left.
+def _may_settle(batch: Sequence[EncodedEvent]) -> bool:
+    """Return True if ``settled`` is heard of an event that a delivery is taken from.
 
-    Each of them still sees the delivery that the other one takes away. An event that
-    has plain deliveries is pruned with them.
+    That of any signal to which its receiver is connected.
     """
-    again = set(still.locked)
+    if not settled_signals:
+        return False
+    names = {
+        name
+        for each in batch
+        for receiver in each.receivers
+        if receiver.options.coalesce is not None
+        for name in registry.names_of_signals(receiver)
+    }
+    return any(settled_signals.find(name) is not None for name in names)
+
+
+def _look_after_commit(
+    batch: Sequence[EncodedEvent], still: Left, database: str, *, settles: bool
+) -> None:
+    """Look again after the commit for events that have lost a delivery.
+
+    Each of two transactions still sees the delivery that the other one takes away. An
+    event that has plain deliveries is pruned with them; it has settled if all of these
+    have finished.
+    """
+    look = _Look(database, settles=settles)
+    look.again |= still.locked
     if any(len(each.coalesced) == len(each.receivers) > 1 for each in batch):
-        again |= still.used
+        look.again |= still.used
+    if settles:
+        look.settling |= still.used | still.locked
+    if look.again or look.settling:
+        _looks.all.add(look)
+        transaction.on_commit(look.look, using=database, robust=True)
 
-    def look_again() -> None:  # a partial has no name, which Django wants for its log
-        with transaction.atomic(using=database):
-            delete_left(again, database=database, waits=True)
 
-    if again:
-        transaction.on_commit(look_again, using=database, robust=True)
+class _Looks(threading.local):
+    """The looks of this thread that are not made yet.
+
+    Django holds them until the commit; those of a rollback are gone with it.
+    """
+
+    def __init__(self) -> None:
+        self.all: weakref.WeakSet[_Look] = weakref.WeakSet()
+
+
+_looks = _Looks()
+
+
+class _Look:
+    """A look after the commit; the first of a transaction is made for all of them."""
+
+    def __init__(self, database: str, *, settles: bool) -> None:
+        self.database = database
+        self.settles = settles
+        self.again: set[uuid.UUID] = set()
+        self.settling: set[uuid.UUID] = set()
+
+    def look(self) -> None:
+        """Delete what has no delivery any more, and settle what has settled."""
+        self._take_over()
+        settling, again = self.settling, self.again
+        self.settling, self.again = set(), set()
+        if settling:
+            _settle(settling, self.database)
+        if again:
+            with transaction.atomic(using=self.database):
+                delete_left(
+                    again, database=self.database, waits=True, settles=self.settles
+                )
+
+    def _take_over(self) -> None:
+        """Take over what the other looks of this transaction are for."""
+        for other in [*_looks.all]:
+            if other is not self and other.database == self.database:
+                self.settles |= other.settles
+                self.again |= other.again
+                self.settling |= other.settling
+                other.again, other.settling = set(), set()
+                _looks.all.discard(other)
+        _looks.all.discard(self)
+
+
+def _settle(ids: set[uuid.UUID], database: str) -> None:
+    from signal_tasks.settling import settle  # has models, which are not loaded yet
+
+    settle(ids, database=database)

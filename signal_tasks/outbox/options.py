@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from signal_tasks.outbox import subjects
 from signal_tasks.outbox.keys import key_text
-from signal_tasks.validation import MAX_SECONDS, is_duration
+from signal_tasks.validation import MAX_SECONDS, is_duration, is_number
 
 OnDuplicate = Literal["skip", "raise"]
 DAY = timedelta(days=1)
@@ -40,6 +40,8 @@ class Dedupe:
         if key is not None:
             text = key_text(key, "using(): dedupe_key")
             return cls(key, text, float(seconds), answer)
+        if within != DAY:
+            raise ValueError("using(): dedupe_for means nothing without dedupe_key")
         if answer == "raise":
             raise ValueError("using(): on_duplicate means nothing without dedupe_key")
         return None
@@ -49,8 +51,9 @@ class Dedupe:
 class SendOptions:
     """The options of a send; ``delay`` is in seconds, ``key`` empty if there is none.
 
-    ``sensitive`` and ``snapshot`` (of all model instances) are those of the signal and
-    of its receivers, and not of ``using()``.
+    ``sensitive``, ``snapshot`` (of all model instances) and ``settles`` (somebody hears
+    when all has finished) are those of the signal and of its receivers, and not of
+    ``using()``.
     """
 
     delay: float = 0.0
@@ -62,6 +65,7 @@ class SendOptions:
     dedupe: Dedupe | None = None
     sensitive: tuple[str, ...] = ()
     snapshot: bool = False
+    settles: bool = False
 
     @classmethod
     def checked(  # noqa: PLR0913 - one keyword per option
@@ -105,10 +109,15 @@ PLAIN = SendOptions()
 
 
 def _seconds(delay: float | timedelta | None) -> float:
-    seconds = delay.total_seconds() if isinstance(delay, timedelta) else delay or 0.0
-    if not 0 <= seconds <= MAX_SECONDS:
-        raise ValueError(f"using(): delay is {delay!r}; give 0 to {MAX_SECONDS:.0f}")
-    return seconds
+    if delay is None:
+        return 0.0
+    seconds = delay.total_seconds() if isinstance(delay, timedelta) else delay
+    wanted = f"give 0 to {MAX_SECONDS:.0f} seconds, or a timedelta"
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        raise TypeError(f"using(): delay is {delay!r}; {wanted}")
+    if not (is_number(seconds) and 0 <= seconds <= MAX_SECONDS):
+        raise ValueError(f"using(): delay is {delay!r}; {wanted}")
+    return float(seconds)
 
 
 def _moment(at: object) -> datetime | None:
@@ -127,6 +136,10 @@ def _moment(at: object) -> datetime | None:
 def _json_headers(headers: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
     if headers is None:
         return None
+    if not isinstance(headers, Mapping):
+        raise TypeError(
+            f"using(): headers is {headers!r}; give a mapping of JSON values"
+        )
     try:
         copy = dict(headers)
         json.dumps(copy, allow_nan=False)

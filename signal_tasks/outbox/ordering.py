@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from signal_tasks.db.insert import NewEvent, NewRows
 from signal_tasks.db.sequences import NewTurn
-from signal_tasks.outbox.keys import key_text, stored
+from signal_tasks.outbox.keys import ask, key_text, stored
 from signal_tasks.outbox.options import SendOptions
 from signal_tasks.registry.registry import Receiver
 
@@ -21,6 +21,7 @@ KeyFunction = Callable[..., Any]
 def with_key(
     options: SendOptions,
     function: KeyFunction | None,
+    signal: str,
     receivers: Sequence[Receiver],
     sender: object,
     named: Mapping[str, Any],
@@ -30,12 +31,13 @@ def with_key(
     It is called only for an ordered receiver of a send that has no key.
 
     Raises:
-        TypeError, ValueError: the key is of a wrong type, or empty, or not saved.
+        TypeError, ValueError: the key is of a wrong type, or empty, or not saved; or the
+            function does not take what is sent.
     """
     ordered = _ordered(receivers)
     if function is None or ordered is None or options.key:
         return options
-    key = function(sender, **named)
+    key = ask(function, f"The key= of {signal}", sender, named)
     if key is None:
         return options
     return replace(options, key=key_text(key, f"the key for {ordered.name}"))

@@ -28,6 +28,7 @@ from signal_tasks.db.dedupe import Key, claim
 from signal_tasks.db.insert import NewEvent, NewRows, insert, insert_once
 from signal_tasks.db.sequences import NewTurn
 from signal_tasks.db.session import DropIfLost
+from signal_tasks.db.settling import insert_unsettled
 from signal_tasks.outbox import subjects
 from signal_tasks.outbox.causes import causes, check_depth
 from signal_tasks.outbox.merge import NOTHING, merge_events
@@ -178,6 +179,7 @@ def _write_once(event: EncodedEvent, dedupe: Dedupe) -> NewEvent | uuid.UUID:
             holder = insert_once(rows, key, database=database)
             written = [new] if holder == new.id else []
             turns += turns_of([event], written, rows)
+            _note_unsettled(written, event, rows)
             _publish_after_commit(written, event)
         sequences.join(turns, database=database)
     if holder is None:  # as above
@@ -219,6 +221,7 @@ def _insert(
     if not insert(rows, database=database):
         return []
     turns += turns_of(batch, rows.events, all_of_them)
+    _note_unsettled(written, batch[0], rows)
     _publish_after_commit(rows.events, batch[0])
     return written
 
@@ -246,6 +249,15 @@ def _rows(batch: Sequence[EncodedEvent], stored: context.StoredContext) -> NewRo
         anywhere=context.carries_schemas(),
         events=events,
     )
+
+
+def _note_unsettled(
+    events: Sequence[NewEvent], first: EncodedEvent, rows: NewRows
+) -> None:
+    """Have ``settled`` sent when the deliveries of these events have finished."""
+    if first.options.settles and events:
+        ids = [event.id for event in events]
+        insert_unsettled(ids, first.signal, rows.available, database=first.database)
 
 
 def _publish_after_commit(events: Iterable[NewEvent], first: EncodedEvent) -> None:

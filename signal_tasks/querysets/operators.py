@@ -9,7 +9,6 @@ from typing import Any, Self
 from django.db import connections, transaction
 from django.db.models import Exists, F, OuterRef, Q
 
-from signal_tasks.db import turns
 from signal_tasks.db.clock import DatabaseNow
 from signal_tasks.querysets.rows import D, DeliveryRows, batches, rows_of
 from signal_tasks.states import State
@@ -74,24 +73,14 @@ class OperatorVerbs(DeliveryRows[D]):
 
         Return the number of rows updated.
         """
-        moved: list[int] = []
-        changed = self._change(
+        return self._change(
             DISCARDABLE,
-            then=lambda ids: moved.extend(turns.give_up(ids, self.unfiltered())),
+            then=self.give_up_turns,
             state=State.DISCARDED,
             orphaned=False,
             next_check_at=None,
             finished_at=DatabaseNow(),
         )
-        # A worker that finished at the same time has left these rows to us. It has
-        # committed meanwhile, or else looks for what comes next itself.
-        if moved:
-            rows = self.unfiltered()
-            places = dict.fromkeys(moved, 0)
-            transaction.on_commit(
-                lambda: turns.wake(places, rows), self.db, robust=True
-            )
-        return changed
 
     def undo_success(self) -> int:
         """Make succeeded deliveries pending again, as if their outcome was not written.

@@ -53,13 +53,20 @@ class WorkerVerbs(DeliveryRows[D]):
         rows = self.unfiltered().filter(due, pk__in=ids)
         return turns.startable(list(rows.values_list("pk", flat=True)), self.db)
 
-    def wake_behind(self, positions: Mapping[int, int], *, after: float) -> None:
+    def wake_behind(
+        self,
+        positions: Mapping[int, int],
+        *,
+        after: float,
+        heads: turns.Heads | None = None,
+    ) -> Collection[int]:
         """Have relays see to what comes next in these sequences ``after`` seconds.
 
         For deliveries that give up their turns in the same transaction. They stand at
-        these positions, and nothing waits before them.
+        these positions, and nothing waits before them. ``heads`` come next, if they are
+        known. Return the sequences in which a delivery comes next.
         """
-        turns.wake(positions, self.unfiltered(), after=after)
+        return turns.wake(positions, self.unfiltered(), after=after, heads=heads)
 
     def finish(
         self, ids: Collection[uuid.UUID], lease: int, state: State, reason: str = ""
@@ -118,16 +125,18 @@ class WorkerVerbs(DeliveryRows[D]):
         """
         return self.leased(ids, lease).update(next_check_at=from_now(seconds))
 
-    def extend_beside(self, pk: uuid.UUID, lease: int, seconds: float) -> int:
-        """Do the same for one delivery, without changing its row: Note [Extensions].
+    def extend_beside(
+        self, ids: Collection[uuid.UUID], lease: int, seconds: float
+    ) -> int:
+        """Do the same without changing the rows of deliveries: Note [Extensions].
 
         For a transaction beside that of the receiver.
         """
         extensions = rows_of("Extension", self.db)
         with transaction.atomic(using=self.db):
-            locked = self.leased([pk], lease).select_for_update()
-            ends = list(locked.values_list("next_check_at", flat=True))
-            if ends:
-                longer = {"lease_end": ends[0], "until": from_now(seconds)}
+            locked = self.leased(ids, lease).select_for_update()
+            ends = list(locked.values_list("pk", "next_check_at"))
+            for pk, end in ends:
+                longer = {"lease_end": end, "until": from_now(seconds)}
                 extensions.update_or_create(delivery_id=pk, defaults=longer)
         return len(ends)

@@ -48,19 +48,32 @@ def name_of(code: object) -> str:
     return code.__name__ if isinstance(code, types.ModuleType) else origin(code)
 
 
+def is_storable(name: object) -> bool:
+    """Return True for a name that a row can hold."""
+    is_text = isinstance(name, str) and name.isprintable() and name == name.strip()
+    return is_text and 0 < len(cast("str", name)) <= MAX_NAME_LENGTH
+
+
 def check_name(name: object) -> None:
     """Raise ``ImproperlyConfigured`` for a name that a row cannot hold."""
-    is_text = isinstance(name, str) and name.isprintable() and name == name.strip()
-    if not is_text or not 0 < len(cast("str", name)) <= MAX_NAME_LENGTH:
+    if not is_storable(name):
         raise ImproperlyConfigured(
             f"{name!r} cannot be the name of a signal or receiver; give a string of "
             f"1 to {MAX_NAME_LENGTH} printable characters, without spaces around it."
         )
 
 
-def as_names(aliases: str | Iterable[str]) -> tuple[str, ...]:
-    """Return former names as a tuple; a single one may be given as a string."""
-    return (aliases,) if isinstance(aliases, str) else tuple(aliases)
+def as_names(given: object, label: str = "aliases") -> tuple[str, ...]:
+    """Return names as a tuple; a single one may be given as a string.
+
+    Raises:
+        TypeError: these are no names. ``label`` is the option that holds them.
+    """
+    if isinstance(given, str):
+        return (given,)
+    if isinstance(given, bytes) or not isinstance(given, Iterable):
+        raise TypeError(f"{label} is {given!r}; give a name, or several")
+    return tuple(given)
 
 
 def as_arguments(names: str | Iterable[str]) -> tuple[str, ...]:
@@ -69,7 +82,7 @@ def as_arguments(names: str | Iterable[str]) -> tuple[str, ...]:
     Raises:
         TypeError: one of them is no name of an argument.
     """
-    found = as_names(names)
+    found = as_names(names, "AsyncSignal: sensitive")
     for name in found:
         if not isinstance(name, str) or not name.isidentifier():
             raise TypeError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
@@ -21,6 +22,9 @@ from signal_tasks.validation import (
 
 OnMissing = Literal["reject", "skip", "none"]
 OnDead = Literal["block", "skip"]
+
+#: Most deliveries that one call of a batch receiver gets: as many as a message brings.
+MAX_BATCH = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,15 +92,31 @@ class Options:
     ordered: bool = False
     on_dead: OnDead = "block"
     coalesce: Coalesce | None = None
+    batch: int | None = None
 
     def errors(self) -> Iterator[str]:
         """Yield a sentence for each option that makes no sense."""
         given = {name: getattr(self, name) for name in _RULES}
         yield from errors(_RULES, given)
+        if not self.ordered and self.on_dead == "skip":
+            yield (
+                "on_dead='skip' lets those run that wait behind a dead letter, and nothing "
+                "waits behind one without ordered=True; give both, or neither"
+            )
         if self.ordered and self.coalesce is not None:
             yield (
                 "ordered=True runs each send in its turn, and coalesce= drops all but "
                 "the newest; use one of them"
+            )
+        if self.ordered and self.batch is not None:
+            yield (
+                "ordered=True runs the deliveries of a key one after the other, and "
+                "batch= many at a time; use one of them"
+            )
+        if not self.group_commit and self.batch is not None:
+            yield (
+                "group_commit=False gives each delivery a transaction of its own, and "
+                "batch= gives many of them one call; use one of them"
             )
 
     def non_default(self) -> dict[str, Any]:
@@ -128,6 +148,7 @@ class DurableOptions(TypedDict, total=False):
     ordered: bool
     on_dead: OnDead
     coalesce: Coalesce | None
+    batch: int | None
 
 
 class ConnectOptions(DurableOptions, total=False):
@@ -147,12 +168,12 @@ def per_second(rate: str | int | float) -> float:
     """Return a rate as a number per second: 2, "2", "100/m", "5000/h".
 
     Raises:
-        ValueError: it is none, or zero.
+        ValueError: it is none, or zero, or no float can hold it.
     """
     text = str(rate)
-    if _RATE.fullmatch(text) is None:
-        raise ValueError(f'rate is {rate!r}; give a number per second, or "100/m"')
     number, _, unit = text.partition("/")
+    if _RATE.fullmatch(text) is None or not math.isfinite(float(number)):
+        raise ValueError(f'rate is {rate!r}; give a number per second, or "100/m"')
     found = float(number) / _SECONDS[unit or "s"]
     if not found:
         raise ValueError(f"rate is {rate!r}; nothing would ever be done")
@@ -192,4 +213,10 @@ _RULES: dict[str, Rule] = {
     "ordered": BOOL,
     "on_dead": Rule(lambda on_dead: on_dead in get_args(OnDead), "'block' or 'skip'"),
     "coalesce": optional(a(Coalesce)),
+    "batch": optional(
+        Rule(
+            lambda most: COUNT.accepts(most) and most <= MAX_BATCH,
+            f"a whole number from 1 to {MAX_BATCH}",
+        )
+    ),
 }

@@ -1,1 +1,1 @@
-"""The safety net: publish what is due, recover what was lost, prune, report."""
+"""The safety net: publish what is due, recover what was lost, settle, prune, report."""

@@ -13,8 +13,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -25,9 +24,10 @@ from django.utils import timezone
 from signal_tasks import codec, context
 from signal_tasks.conf import settings
 from signal_tasks.db.clock import DatabaseNow, id_at, uuid7
-from signal_tasks.db.errors import is_retryable
-from signal_tasks.error_text import line_of
-from signal_tasks.exceptions import DecodeError, MissingInstance
+from signal_tasks.db.errors import fault_of
+from signal_tasks.db.leftovers import Watch
+from signal_tasks.error_text import chain_of, line_of
+from signal_tasks.interrupt import is_stop
 from signal_tasks.models import Delivery, Event, Operation, OperationItem
 from signal_tasks.registry.registry import DurableSignal, Receiver, registry
 from signal_tasks.relay.changes import Batch, selection_of
@@ -41,6 +41,13 @@ DECODE_SECONDS = 0.5
 #: What is asked for may be older than what is kept by this much, as time goes by.
 SLACK = timedelta(minutes=1)
 KEPT = ("KEEP_SUCCEEDED", "KEEP_DISCARDED", "KEEP_DEAD")
+
+
+class ConnectionSpoilt(transaction.TransactionManagementError):
+    """Code of the project that was asked about an event has spoilt our connection.
+
+    It is to be dropped once the transaction is rolled back.
+    """
 
 
 def check(receiver: Receiver, selection: Selection) -> None:
@@ -203,51 +210,56 @@ def _hear(
     for seen, pk in enumerate(ids, 1):
         event = found.get(pk)
         if event is not None:
-            try:
-                with transaction.atomic(using=database):
-                    if _is_heard(event, receiver, signals):
-                        heard.append(event)
-            # The payload is data of any age, and ``when`` a project's own code.
-            except Exception as error:
-                if is_retryable(error):
-                    raise
-                errors.append(f"event {pk}: {line_of(error)}")
+            answer = _answer(event, receiver, signals, database)
+            if isinstance(answer, BaseException):
+                errors.append(f"event {pk}: {line_of(answer)}")
+            elif answer:
+                heard.append(event)
         if time.monotonic() > until:
             return heard, errors, seen
     return heard, errors, len(ids)
 
 
+def _answer(
+    event: Event, receiver: Receiver, signals: Sequence[DurableSignal], database: str
+) -> bool | BaseException:
+    """Return True if the receiver hears an event, or the error that keeps us from asking.
+
+    Raises what loses our transaction, or is to end the process. A fault of another
+    database concerns that event alone.
+    """
+    watch = Watch(connections[database])
+    answer: bool | BaseException
+    try:
+        with transaction.atomic(using=database):
+            answer = _is_heard(event, receiver, signals)
+    # The payload is data of any age, and ``when`` a project's own code.
+    except BaseException as error:  # noqa: BLE001 - raised below, if it is not its own
+        answer = error
+    left = watch.close()
+    own = answer if isinstance(answer, BaseException) else None
+    if own is not None and is_stop(own):
+        raise own
+    if left:
+        sentence = left.replace("the receiver", "when=", 1)
+        raise ConnectionSpoilt(sentence) from own
+    if own is not None and (fault := watch.fault_behind(own)):
+        raise next(each for each in chain_of(own) if fault_of(each) is fault)
+    return answer
+
+
 def _is_heard(
     event: Event, receiver: Receiver, signals: Sequence[DurableSignal]
 ) -> bool:
-    on_missing = receiver.options.on_missing
-    try:
-        with _context_of(event):
-            payload = codec.decode(event.payload, on_missing=on_missing)
-            return any(
-                each.would_deliver(receiver.name, payload.sender, payload.kwargs)
-                for each in signals
-                if event.signal in each.names
-            )
-    except MissingInstance:
-        if on_missing == "skip":
-            return False
-        raise
-
-
-@contextmanager
-def _context_of(event: Event) -> Iterator[None]:
-    """Decode, and call the project's code, in the context of the sender."""
-    carried = event.context_mapping()
-    hooks = context.hooks()
-    unknown = carried.keys() - {hook.name for hook in hooks} - context.OWN_NAMES
-    if unknown:
-        raise DecodeError(f"this relay restores no context {sorted(unknown)}")
-    with ExitStack() as stack:
-        for hook in hooks:
-            if hook.name in carried:
-                stack.enter_context(hook.restore(carried[hook.name]))
-        yield
+    with context.restored(event.context_mapping()):
+        payload = codec.decode_unless_skipped(
+            event.payload, on_missing=receiver.options.on_missing
+        )
+        return payload is not None and any(
+            each.would_deliver(receiver.name, payload.sender, payload.kwargs)
+            for each in signals
+            if event.signal in each.names
+        )
 
 
 def insert(

@@ -15,6 +15,7 @@ from signal_tasks.error_text import line_of
 from signal_tasks.models import Delivery, Event, Operation, OperationItem
 from signal_tasks.querysets import DISCARDABLE, REPLAYABLE
 from signal_tasks.selection import Selection
+from signal_tasks.settling import settle_of, unsettle
 from signal_tasks.states import State
 
 #: Deliveries that are collected in one transaction: many, since each looks through the
@@ -191,7 +192,23 @@ def _change(
     is_replay = operation.kind == Operation.Kind.REPLAY
     with transaction.atomic(using=database):
         count = rows.replay() if is_replay else rows.discard()
-    if count == len(ids):
-        return list(ids)
-    _, state = EDGES[Operation.Kind(operation.kind)]
-    return list(rows.filter(state=state).values_list("pk", flat=True))
+        changed = list(ids)
+        if count != len(ids):
+            _, state = EDGES[Operation.Kind(operation.kind)]
+            changed = list(rows.filter(state=state).values_list("pk", flat=True))
+        _settle_again(changed, database, is_replay=is_replay)
+    return changed
+
+
+def _settle_again(
+    ids: Collection[uuid.UUID], database: str, *, is_replay: bool
+) -> None:
+    """Have events settle again after a replay, or with what was discarded last."""
+    if is_replay:
+        unsettle(ids, database=database)
+        return
+
+    def settle() -> None:  # a partial has no name, which Django wants for its log
+        settle_of(ids, database=database)
+
+    transaction.on_commit(settle, using=database, robust=True)

@@ -31,8 +31,9 @@ from signal_tasks.db.clock import DatabaseNow
 from signal_tasks.models import Delivery, Worker
 
 #: Fractions of WORKER_TTL: between two reports; the latest that the next look of a
-#: relay may come; until the predecessor of the same name counts as gone.
-INTERVAL, MAX_GAP, SAME_NAME = 0.25, 0.5, 0.7
+#: relay may come; until a worker is missed, and looked for in each pass; until the
+#: predecessor of the same name counts as gone.
+INTERVAL, MAX_GAP, MISSED, SAME_NAME = 0.25, 0.5, 0.5, 0.7
 
 
 class Report(NamedTuple):
@@ -83,6 +84,7 @@ class Heartbeat:
 class Watch:
     """A relay's watch over the reports on one database; see Note [Silence]."""
 
+    misses_somebody: bool = False  # a report has not come that was due
     _looked_at: float = 0.0
     _unchanged: dict[uuid.UUID, tuple[datetime, float]] = field(default_factory=dict)
 
@@ -96,13 +98,17 @@ class Watch:
             self._unchanged, gap = {}, 0.0
         self._looked_at = now
         before, self._unchanged, silent = self._unchanged, {}, []
+        self.misses_somebody = False
         for report in reports:
             seen_at, since = before.get(report.id, (None, now))
             if seen_at != report.seen_at:  # it came since the last look
                 since = now - min(report.age, gap)
             self._unchanged[report.id] = (report.seen_at, since)
             patience = ttl * (SAME_NAME if report.name == me.name else 1.0)
-            if report.id != me.id and now - since >= patience:
+            if report.id == me.id or now - since < ttl * MISSED:
+                continue
+            self.misses_somebody = True
+            if now - since >= patience:
                 silent.append(report)
         return silent
 

@@ -34,6 +34,7 @@ from django.db.models import BooleanField, ExpressionWrapper, Q
 from signal_tasks import signals
 from signal_tasks.db.clock import DatabaseNow
 from signal_tasks.db.errors import Fault, fault_of
+from signal_tasks.db.session import drop
 from signal_tasks.db.sql import skip_locked
 from signal_tasks.error_text import line_of
 from signal_tasks.models import Operation
@@ -121,6 +122,8 @@ def run_batch(pk: uuid.UUID, database: str) -> bool:
             return False  # another transaction was in the way: the next pass
         if isinstance(error, Error) and fault_of(error) is Fault.CONNECTION:
             raise
+        if isinstance(error, backfilling.ConnectionSpoilt):
+            drop(database)
         with transaction.atomic(using=database):
             operation = _lock(pk, database)
             if operation is not None:

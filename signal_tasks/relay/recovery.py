@@ -25,6 +25,7 @@ from signal_tasks.fingerprints import Fingerprint, fingerprint
 from signal_tasks.models import Attempt, Delivery, Event
 from signal_tasks.registry.registry import registry
 from signal_tasks.retry import RetryDecision, RetryPolicy, decide
+from signal_tasks.settling import settle_of
 from signal_tasks.states import Reason, State
 
 #: Leases that one transaction recovers, and transactions in one pass of the relay.
@@ -36,7 +37,8 @@ ISOLATED = WorkerLost(
 )
 AMONG_OTHERS = WorkerLost(
     "The lease was over while the worker held several deliveries: it died or hung in "
-    "one of them. This one is run again, isolated, without having lost an attempt."
+    "one of them. This one is run again, isolated. The attempt counts only if its worker "
+    "dies again meanwhile: then for both times."
 )
 
 _rng = random.Random()  # noqa: S311 - spreads retries; not a secret
@@ -56,6 +58,8 @@ def recover(database: str) -> int:
             _record([*released, *counted], database)
         for details in dead:
             signals.delivery_dead.send_robust(Delivery, details=details)
+        if dead:
+            settle_of([details.delivery_id for details in dead], database=database)
         recovered += len(lost)
         if len(lost) < BATCH:
             break

@@ -25,7 +25,7 @@ from signal_tasks.db.errors import Fault, fault_of
 from signal_tasks.db.session import drop, leave_pool
 from signal_tasks.models import Delivery
 from signal_tasks.registry.registry import registry
-from signal_tasks.relay import operating, pruning
+from signal_tasks.relay import operating, pruning, settling
 from signal_tasks.relay.heartbeat import (
     Heartbeat,
     Watch,
@@ -58,6 +58,7 @@ class DatabaseState:
     recover_at: float = 0.0
     operate_at: float = 0.0
     adopted: bool = False
+    forgotten: bool = False  # no row of a deleted event waits to be settled
     hurried: bool = False  # something is held that may start before long
     held_up_to: uuid.UUID | None = None  # pruning of held deliveries goes on behind it
     watch: Watch = field(default_factory=Watch)
@@ -152,7 +153,7 @@ class Relay:
         if not connections[database].in_atomic_block:
             leave_pool(database)  # those who take from it may wait for this relay
             connections[database].close_if_unusable_or_obsolete()
-        if self._heartbeat.is_due(database):
+        if self._heartbeat.is_due(database) or state.watch.misses_somebody:
             self._heartbeat.report(database, **state.publishing.rescues.facts(now=now))
             expire_leases_of_silent_workers(
                 database, state.watch, self._heartbeat, now=now
@@ -164,16 +165,23 @@ class Relay:
         state.hurried = is_hurried(database)
         self._operate(database, state, now)
         if Delivery.objects.using(database).has_due(early=ORPHAN_AFTER):
-            if now >= state.recover_at:
-                result.recovered = recover(database)
-            if self._broker is None:
-                pause = min(settings().RELAY_INTERVAL, settings().BREAKER_SECONDS)
-                self._broker = BrokerConnection(pause=pause)
-            publish_due(database, self._broker, state.publishing, result)
+            self._publish(database, state, result, now)
+        settling.sweep(database)
         if now >= state.prune_at:
             self._prune(database, state, result, now)
         self._send_signal(database, result)
         return result
+
+    def _publish(
+        self, database: str, state: DatabaseState, result: PassResult, now: float
+    ) -> None:
+        """Recover leases that are over, and publish what is due."""
+        if now >= state.recover_at:
+            result.recovered = recover(database)
+        if self._broker is None:
+            pause = min(settings().RELAY_INTERVAL, settings().BREAKER_SECONDS)
+            self._broker = BrokerConnection(pause=pause)
+        publish_due(database, self._broker, state.publishing, result)
 
     def _operate(self, database: str, state: DatabaseState, now: float) -> None:
         """Work off operations in each pass; look for one not more often than needed."""
@@ -190,6 +198,7 @@ class Relay:
         pruning.prune_groups(database)
         Delivery.objects.using(database).forget_extensions()
         pruning.prune_history(database)
+        state.forgotten = state.forgotten or settling.forget_deleted(database)
         state.held_up_to = prune_held(state.held_up_to, database=database)
         sweep(state.turns, database=database)
         more = max(result.pruned, forgotten) >= pruning.BATCH

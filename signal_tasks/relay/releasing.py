@@ -19,7 +19,8 @@ LIMITED_AGE = 0.9
 def release_due(database: str) -> int:
     """Make held deliveries that may start due again; return how many.
 
-    No query while nothing is held. Note [Snapshots] says why the look is a fresh one.
+    No query while nothing is held. Note [Snapshots] in ``steering.snapshot`` says why
+    the look is a fresh one.
     """
     if not _look(database).holding:
         return 0

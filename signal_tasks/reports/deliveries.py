@@ -12,8 +12,10 @@ from django.db.models import Q
 from django.utils import timezone
 
 from signal_tasks.db.clock import DatabaseNow
+from signal_tasks.healthcheck.wording import shortly
 from signal_tasks.models import (
     Attempt,
+    AuditEntry,
     Control,
     Delivery,
     FailureGroup,
@@ -114,7 +116,11 @@ def delivery(database: str, pk: uuid.UUID) -> DeliveryReport | None:
     found = list(siblings[: MAX_SIBLINGS + 1])
     worker = _worker(database, row)
     group, others = _group(database, row, attempts)
-    steps = _steps(row, attempts[:MAX_ATTEMPTS], _operation(database, pk), worker)
+    place = place_of(pk, database)
+    steps = [
+        *_steps(row, attempts[:MAX_ATTEMPTS], _operation(database, pk), worker),
+        *(() if place else _skips(database, row)),
+    ]
     return DeliveryReport(
         row=row,
         payload=show(row.event.signal, row.event.payload),
@@ -125,7 +131,7 @@ def delivery(database: str, pk: uuid.UUID) -> DeliveryReport | None:
         group=group,
         others=others,
         waiting=_waiting(database, row),
-        place=place_of(pk, database),
+        place=place,
         worker=worker,
     )
 
@@ -150,6 +156,17 @@ def _steps(
         yield _running(row, worker)
     elif row.available_at > timezone.now():
         yield Step(at=row.available_at, title="due", tone="busy", text="not before")
+
+
+def _skips(database: str, row: Delivery) -> Iterator[Step]:
+    """Yield when an ordered delivery was skipped; looked for if it has no turn."""
+    receiver = registry.receiver(row.receiver)
+    if receiver is None or not receiver.options.ordered:
+        return
+    acts = AuditEntry.objects.using(database).filter(at__gte=row.event.sent_at)
+    for act in acts.filter(verb="skip", target=str(row.pk)).order_by("pk"):
+        title = f"skipped by {act.by or 'nobody named'}: the others of its key may run"
+        yield Step(at=act.at, title=title, text=act.reason)
 
 
 def _is_told(row: Delivery, attempts: list[Attempt]) -> bool:
@@ -249,7 +266,7 @@ def _behind(database: str, row: Delivery) -> Waiting | None:
     state = f"{first['state']} {first['reason']}".rstrip()
     return Waiting(
         text=f"It waits behind {first['delivery']} ({state}), "
-        f"which is the first of the key {place['key']!r}."
+        f"which is the first of the key {shortly(place['key'])!r}."
     )
 
 

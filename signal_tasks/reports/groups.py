@@ -8,11 +8,12 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
-from django.db.models import Exists, F, OuterRef
+from django.db.models import Exists, F, OuterRef, Subquery
 from django.utils import timezone
 
 from signal_tasks.models import Attempt, Delivery, FailureGroup
 from signal_tasks.reports import bounds
+from signal_tasks.reports.keyed import key_of
 from signal_tasks.reports.moments import moment, word
 from signal_tasks.states import State
 
@@ -25,7 +26,7 @@ class GroupFilter:
     """The filters of the list, as the URL has them.
 
     Attributes:
-        receiver: name of the receiver, or empty.
+        receiver: name of a receiver, a part of one, or empty.
         every: also groups of which nothing is dead.
         before: only groups that were last seen earlier.
     """
@@ -77,14 +78,17 @@ class GroupReport:
     sample: Attempt | None
 
 
-def groups(database: str, wanted: GroupFilter) -> GroupPage:
+def groups(
+    database: str, wanted: GroupFilter, receivers: Sequence[str] = ()
+) -> GroupPage:
     """Return the groups that were seen last; most dead letters first.
 
-    At most two statements, and one for each group of the page.
+    Those of some receivers, which ``wanted.receiver`` stands for, or of all. At most two
+    statements, and one for each group of the page.
     """
     rows: Any = FailureGroup.objects.using(database).order_by("-last_seen_at", "pk")
-    if wanted.receiver:
-        rows = rows.filter(receiver=wanted.receiver)
+    if receivers:
+        rows = rows.filter(receiver__in=receivers)
     if wanted.before is not None:
         rows = rows.filter(last_seen_at__lt=wanted.before)
     if not wanted.every:
@@ -98,8 +102,8 @@ def groups(database: str, wanted: GroupFilter) -> GroupPage:
     # What has died may have been replayed since.
     lines = [line for line in counted if line.dead or wanted.every]
     letters = Delivery.objects.using(database).dead()
-    if wanted.receiver:
-        letters = letters.filter(receiver=wanted.receiver)
+    if receivers:
+        letters = letters.filter(receiver__in=receivers)
     return GroupPage(
         lines=sorted(lines, key=lambda line: line.dead.number, reverse=True),
         dead=bounds.count(letters),
@@ -119,7 +123,9 @@ def row_of(database: str, fingerprint: str) -> FailureGroup | None:
 
 def group(database: str, fingerprint: str) -> GroupReport | None:
     """Return one group; None if there is none. Four statements."""
-    row = row_of(database, fingerprint)
+    lasts = _last_of_each(database, fingerprint)
+    rows = FailureGroup.objects.using(database).annotate(**lasts)
+    row = rows.filter(pk=fingerprint).first()
     if row is None:
         return None
     letters = _letters(database, fingerprint)
@@ -127,29 +133,52 @@ def group(database: str, fingerprint: str) -> GroupReport | None:
         row=row,
         dead=bounds.count(Delivery.objects.using(database).of_group(fingerprint)),
         letters=sorted(letters, key=_died_at, reverse=True),
-        sample=_sample(database, fingerprint),
+        sample=_latest(database, [getattr(row, name) for name in lasts]),
     )
 
 
 def _letters(database: str, fingerprint: str) -> list[Delivery]:
-    """Return the dead letters of a group that were sent last, from its index."""
+    """Return the dead letters of a group that died last, from its index.
+
+    Each has its ``turn_key``, None if it is in no order.
+    """
     last = Attempt.objects.using(database).filter(
         fingerprint=fingerprint,
         consequence=Attempt.Consequence.DEAD,
         delivery__state=State.DEAD,
         delivery__run=F("run"),
     )
-    ordered = last.order_by("-delivery_id", "-run").select_related("delivery__event")
-    return [attempt.delivery for attempt in ordered[:MAX_LETTERS]]
+    ordered = last.order_by("-pk").select_related("delivery__event")
+    rows = ordered.annotate(turn_key=key_of(database, "delivery_id"))[:MAX_LETTERS]
+    return [_keyed(attempt.delivery, attempt.turn_key) for attempt in rows]
+
+
+def _keyed(letter: Any, key: str | None) -> Delivery:
+    letter.turn_key = key
+    kept: Delivery = letter
+    return kept
 
 
 def _died_at(letter: Delivery) -> datetime:
     return letter.finished_at or timezone.now()
 
 
-def _sample(database: str, fingerprint: str) -> Attempt | None:
-    """Return an attempt of the delivery that was sent last, one that died if any did."""
-    found = Attempt.objects.using(database).filter(fingerprint=fingerprint)
-    ordered = found.order_by("-consequence", "-delivery_id", "-run")
-    dead = ordered.filter(consequence=Attempt.Consequence.DEAD)
-    return dead.first() or ordered.first()
+def _last_of_each(database: str, fingerprint: str) -> Mapping[str, Subquery]:
+    """Return the id of the last attempt of each consequence, each from the index."""
+    attempts = Attempt.objects.using(database).filter(fingerprint=fingerprint)
+    return {
+        f"last_{each}": Subquery(
+            attempts.filter(consequence=each).order_by("-pk").values("pk")[:1]
+        )
+        for each in Attempt.Consequence.values
+    }
+
+
+def _latest(database: str, ids: Sequence[int | None]) -> Attempt | None:
+    """Return the attempt of these that failed last.
+
+    By its id: MariaDB reads all attempts if the ids are subqueries of a condition.
+    """
+    known = [pk for pk in ids if pk is not None]
+    found = Attempt.objects.using(database).in_bulk(known).values()
+    return max(found, key=lambda each: (each.failed_at, each.pk), default=None)

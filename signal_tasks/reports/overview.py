@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -13,7 +13,7 @@ from signal_tasks import counting
 from signal_tasks.conf import settings
 from signal_tasks.db.clock import from_now
 from signal_tasks.healthcheck.notices import notices
-from signal_tasks.healthcheck.problem import Problem
+from signal_tasks.healthcheck.problem import Kind, Problem
 from signal_tasks.healthcheck.problems import problems
 from signal_tasks.healthcheck.shortening import shortened
 from signal_tasks.models import Gate, Worker
@@ -28,10 +28,17 @@ NO_FIGURES = history.Figures()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReceiverLine:
-    """One receiver in the overview; counts are of what is live, and of dead letters."""
+    """One receiver in the overview; counts are of what is live, and of dead letters.
+
+    ``kept`` are due as well, and may not start; ``why_kept`` says so in words, and
+    ``is_blocked`` that some wait behind a dead letter.
+    """
 
     name: str
-    due: int = 0
+    due: int = 0  # and may start
+    kept: int = 0
+    why_kept: str = ""
+    is_blocked: bool = False
     waiting: int = 0  # for their time
     running: int = 0
     retrying: int = 0
@@ -46,12 +53,13 @@ class ReceiverLine:
     def severity(self) -> tuple[int, int, int]:
         """The sort key of the receivers, the worst first."""
         broken = self.breaker != Breaker.CLOSED
-        return (-int(broken), -self.dead.number, -self.due)
+        return (-int(broken), -self.dead.number, -self.due - self.kept)
 
     @property
     def is_idle(self) -> bool:
         """True if nothing is live or dead."""
-        return not (self.due or self.waiting or self.running or self.dead)
+        live = self.due or self.kept or self.waiting or self.running
+        return not (live or self.dead)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +87,9 @@ class Overview:
         return ReceiverLine(
             name="",
             due=sum(line.due for line in lines),
+            kept=sum(line.kept for line in lines),
+            why_kept=next((line.why_kept for line in lines if line.kept), ""),
+            is_blocked=any(line.is_blocked for line in lines),
             running=sum(line.running for line in lines),
             retrying=sum(line.retrying for line in lines),
             dead=bounds.Count(
@@ -96,7 +107,8 @@ def overview(database: str, span: history.Span = history.SPANS["1h"]) -> Overvie
     loads = counting.loads(database)
     found = list(problems(database, workers, loads))
     figures = history.figures(database, span)
-    lines = _lines(database, loads, figures)
+    blocked = {each.subject for each in found if each.kind == Kind.BLOCKED}
+    lines = _lines(database, loads, figures, blocked)
     return Overview(
         wrong=len(found),
         problems=list(shortened(found)),
@@ -111,11 +123,17 @@ def overview(database: str, span: history.Span = history.SPANS["1h"]) -> Overvie
 
 
 def _lines(
-    database: str, loads: counting.Loads, figures: Mapping[str, history.Figures]
+    database: str,
+    loads: counting.Loads,
+    figures: Mapping[str, history.Figures],
+    blocked: Collection[str],
 ) -> list[ReceiverLine]:
     facts: dict[str, dict[str, Any]] = {
         name: {
-            "due": load.due,
+            "due": load.startable,
+            "kept": load.kept,
+            "why_kept": loads.why_kept,
+            "is_blocked": name in blocked,
             "waiting": load.waiting,
             "retrying": load.retrying,
             "running": load.running,

@@ -13,6 +13,8 @@ from signal_tasks import counting
 from signal_tasks.models import Delivery, Event, Gate
 from signal_tasks.registry.registry import Receiver, registry
 from signal_tasks.reports import bounds
+from signal_tasks.reports.keyed import key_of
+from signal_tasks.steering.keys import is_blocked
 
 #: Deliveries of each list of a receiver's page.
 MAX_ROWS = 20
@@ -23,6 +25,8 @@ class ReceiverReport:
     """Everything about one receiver in one outbox.
 
     ``load`` counts its live deliveries; ``is_capped``: not all live ones were read.
+    ``why_kept`` says in words why some that are due may not start, and ``is_blocked``
+    that some wait behind a dead letter.
     """
 
     name: str
@@ -30,6 +34,8 @@ class ReceiverReport:
     source: str
     signals: Sequence[str]
     load: counting.Load
+    why_kept: str
+    is_blocked: bool
     is_capped: bool
     dead: bounds.Count
     live: Sequence[Delivery]
@@ -43,7 +49,7 @@ class ReceiverReport:
 
 
 def receiver(database: str, name: str) -> ReceiverReport:
-    """Return everything about a receiver, known here or not; at most six statements."""
+    """Return everything about a receiver, known here or not; at most seven statements."""
     known = registry.receiver(name)
     dead = Delivery.objects.using(database).filter(receiver=name).dead()
     loads = counting.loads(database)
@@ -51,13 +57,15 @@ def receiver(database: str, name: str) -> ReceiverReport:
     live = counting.first_live(database, name, limit=MAX_ROWS) if load.number else []
     subjects = Event.objects.using(database).only("subject")
     prefetch_related_objects(live, Prefetch("event", subjects))
-    last = dead.order_by("-finished_at")
+    last = dead.order_by("-finished_at").annotate(turn_key=key_of(database))
     return ReceiverReport(
         name=name,
         receiver=known,
         source=source_of(name),
         signals=sorted(registry.names_of_signals(known)) if known else [],
         load=load,
+        why_kept=loads.why_kept,
+        is_blocked=bool(load.kept and loads.has_turns) and is_blocked(database, name),
         is_capped=loads.is_capped,
         dead=bounds.count(dead),
         live=live,

@@ -1,1 +1,1 @@
-"""Pauses, limits and breakers, which hold for all workers together."""
+"""Pauses, limits, breakers and the order of keys, for all workers together."""

@@ -47,7 +47,8 @@ class Permit:
 def permit(receiver: Receiver, database: str, wanted: int) -> Permit:
     """Return how many of the wanted deliveries may start now.
 
-    See Note [Snapshots]. Those of paused signals are found by ``at_gates_of_signals``.
+    See Note [Snapshots] in ``snapshot``. Those of paused signals are found by
+    ``at_gates_of_signals``.
     """
     current = snapshot(database)
     if not current.is_empty:
@@ -142,7 +143,7 @@ def at_gates_of_signals(
 ) -> Mapping[str, list[uuid.UUID]]:
     """Return those of ``ids`` that wait for their signal, by the gate to hold them at.
 
-    See Note [Snapshots]. No query while no signal is paused.
+    See Note [Snapshots] in ``snapshot``. No query while no signal is paused.
     """
     found = of_paused_signals(ids, snapshot(database), database)
     if not found:

@@ -7,10 +7,12 @@ sequence waits until it is replayed, discarded or skipped.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+
+from django.db.models import OuterRef, Subquery
 
 from signal_tasks.db.aliases import alias_for, outbox_aliases
 from signal_tasks.db.sql import from_now_sql
@@ -110,25 +112,32 @@ class Blockade:
 
 
 def blocked_keys(
-    *, receiver: str | None = None, limit: int = 100, database: str | None = None
+    *,
+    receiver: str | Collection[str] | None = None,
+    limit: int = 100,
+    database: str | None = None,
 ) -> list[BlockedKey]:
-    """Return keys whose first delivery is dead, or is not due; dead ones first.
+    """Return keys whose first delivery is dead, or delayed; dead ones first.
 
-    Of every outbox, up to ``limit`` in all; a delivery that nothing waits behind is
-    shown only if it is dead.
+    Those after the dead ones are delayed, retried, parked or orphans, which ``skip()``
+    refuses. Of every outbox, up to ``limit`` in all; a delivery that nothing waits
+    behind is shown only if it is dead.
 
     Args:
-        receiver: only those of this receiver.
+        receiver: only those of this receiver, or of these.
         limit: the most keys that are returned.
         database: only those of this outbox; ask so while another one is down.
 
     Raises:
         ImproperlyConfigured: the database holds no outbox.
     """
+    names = [receiver] if isinstance(receiver, str) else receiver
     found: list[BlockedKey] = []
+    if names is not None and not names:
+        return found
     for alias in [alias_for(database, None)] if database else outbox_aliases():
         if len(found) < limit:
-            found += _blocked(alias, receiver, limit - len(found))
+            found += _blocked(alias, names, limit - len(found))
     return found
 
 
@@ -161,10 +170,21 @@ def _blockades(
         )
 
 
-def _blocked(database: str, receiver: str | None, limit: int) -> list[BlockedKey]:
+def is_blocked(database: str, receiver: str) -> bool:
+    """Return True if deliveries of a receiver wait behind a dead letter; one statement."""
+    stopping = STOPPING.format(stops=DEAD, is_enough=HAS_MORE)
+    of_receiver = "AND delivery.receiver = %s"
+    sql = FIRST.format(stopping=stopping, of_receiver=of_receiver, limit=1)
+    return bool(list(Delivery.objects.using(database).raw(sql, [receiver])))
+
+
+def _blocked(
+    database: str, receivers: Collection[str] | None, limit: int
+) -> list[BlockedKey]:
     now, _ = from_now_sql(0.0, database)
-    of_receiver = "" if receiver is None else "AND delivery.receiver = %s"
-    params = [] if receiver is None else [receiver]
+    params = list(receivers or ())
+    marks = ", ".join(["%s"] * len(params))
+    of_receiver = f"AND delivery.receiver IN ({marks})" if params else ""
     found: list[Any] = []
     for stops, is_enough in ((DEAD, "1 = 1"), (LATE.format(now=now), HAS_MORE)):
         sql = FIRST.format(
@@ -211,6 +231,20 @@ def _described(found: Sequence[Any], database: str) -> Iterator[BlockedKey]:
 def _since(delivery: Any, last: Attempt | None) -> datetime:
     since: datetime = delivery.available_at if last is None else last.failed_at
     return delivery.finished_at or since
+
+
+def blocked_by(pk: uuid.UUID, database: str) -> BlockedKey | None:
+    """Return the key of a dead letter that has kept its turn; None if this is none.
+
+    Four statements.
+    """
+    turns = Turn.objects.using(database).filter(pk=OuterRef("pk"))
+    rows = Delivery.objects.using(database).dead().filter(pk=pk)
+    found = rows.annotate(
+        sequence_id=Subquery(turns.values("sequence_id")),
+        position=Subquery(turns.values("position")),
+    ).filter(sequence_id__isnull=False)
+    return next(_described(list(found), database), None) if found else None
 
 
 def place_of(pk: uuid.UUID, database: str) -> Mapping[str, Any]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from django.dispatch import Signal
 
 from signal_tasks.broker.config import queue_of
+from signal_tasks.registry.naming import is_storable
 from signal_tasks.registry.registry import Receiver, registry
 
 #: The target that is everything.
@@ -76,7 +77,7 @@ def _of_text(text: str) -> str:
     kind, colon, name = text.partition(":")
     if text == EVERYTHING:
         return text
-    if colon and kind in KINDS and name:
+    if colon and kind in KINDS and is_storable(name):
         return f"{kind}:{_main_name(kind, name)}"
     for kind in KINDS:
         if text in _known(kind):

@@ -8,8 +8,8 @@ makes the next delivery of the sequence due, in the same transaction.
 
 So neither may miss the other. The worker locks the first turn of the sequence before it
 moves what waits behind it; it leaves alone what waits behind a turn that somebody else
-has locked. Whoever deletes that turn thus either comes first, or waits, and then sees
-everything that was moved away.
+has locked, and looks again in a moment. Whoever deletes that turn thus either comes
+first, or waits, and then sees everything that was moved away.
 
 A turn whose delivery is done, or was deleted by hand, keeps nobody: the worker that finds
 it deletes it. So does a relay, for turns that no worker meets.
@@ -20,6 +20,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from django.db import connections, transaction
 
@@ -41,23 +42,35 @@ DONE = (State.SUCCEEDED, State.DISCARDED)
 NOW = DatabaseNow()
 
 
-def keep_waiting(ids: Collection[uuid.UUID], *, database: str) -> list[Next]:
-    """Move away what waits for its turn; see Note [Waiting].
+class Kept(NamedTuple):
+    """The result for deliveries that could not be claimed, or not be run.
 
-    One transaction. Return those of ``ids`` whose turn may have come by now.
+    Those that are ``due``, whose turn may have come by now, and those that are
+    ``undecided``, because somebody else has locked the first turn of their sequence.
+    What is due ``are_first`` of their sequences, unless others were just deleted there.
     """
+
+    due: list[Next]
+    undecided: list[uuid.UUID]
+    are_first: bool = True
+
+
+def keep_waiting(ids: Collection[uuid.UUID], *, database: str) -> Kept:
+    """Move away what waits for its turn; see Note [Waiting]. One transaction."""
     if connections[database].vendor != "postgresql":
         return _keep_waiting(ids, database)
     heads = aside.move_away(ids, database, after=WAIT_AFTER, longest=WAIT_MAX)
-    if any(_is_over(head.state, head.receiver) for head in heads):
+    locked = [head for head in heads if not head.is_undecided]
+    if any(_is_over(head.state, head.receiver) for head in locked):
         return _keep_waiting(ids, database)
     named = set(ids)
-    due = [h for h in heads if h.id in named and h.is_due and h.state == State.PENDING]
+    due = [h for h in locked if h.id in named and h.is_due and h.state == State.PENDING]
     due.sort(key=lambda head: head.position)
-    return [Next(head.id, head.isolated) for head in due]
+    undecided = [head.id for head in heads if head.is_undecided]
+    return Kept([Next(head.id, head.isolated) for head in due], undecided)
 
 
-def _keep_waiting(ids: Collection[uuid.UUID], database: str) -> list[Next]:
+def _keep_waiting(ids: Collection[uuid.UUID], database: str) -> Kept:
     """Do the same in several statements, and delete turns that nobody needs."""
     with transaction.atomic(using=database):
         places = Turn.objects.using(database).in_bulk(list(ids))
@@ -65,7 +78,7 @@ def _keep_waiting(ids: Collection[uuid.UUID], database: str) -> list[Next]:
         stale = _stale(heads, database)
         if stale:
             Delivery.objects.using(database).give_up_turns(stale)
-            return _due(places, database)
+            return Kept(_due(places, database), [], are_first=False)
         first = {turn.sequence_id: turn.position for turn in heads.values()}
         behind = [
             pk
@@ -74,7 +87,8 @@ def _keep_waiting(ids: Collection[uuid.UUID], database: str) -> list[Next]:
         ]
         _move_away(behind, database)
         at_head = {pk: turn for pk, turn in places.items() if pk in heads}
-        return _due(at_head, database)
+        undecided = [pk for pk, t in places.items() if t.sequence_id not in first]
+        return Kept(_due(at_head, database), undecided)
 
 
 def _locked_heads(

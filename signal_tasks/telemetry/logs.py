@@ -165,7 +165,32 @@ def _commit_hook_failed(details: signals.CommitHookFailed, **_: object) -> None:
         receiver=details.receiver,
         database=details.database,
         error=details.error,
-        next="its delivery has succeeded; the hook is not run again",
+        next="the commit stands; the hook is not run again",
+    )
+
+
+def _batch_failed(details: signals.BatchFailed, **_: object) -> None:
+    _log(
+        logging.WARNING,
+        "batch_failed",
+        receiver=details.receiver,
+        database=details.database,
+        count=details.count,
+        error=details.error,
+        next="each of its deliveries is run alone",
+    )
+
+
+def _settling_failed(details: signals.SettlingFailed, **_: object) -> None:
+    _log(
+        logging.ERROR,
+        "settling_failed",
+        signal=details.signal,
+        event_id=details.event_id,
+        receiver=details.receiver or None,
+        database=details.database,
+        error=details.error,
+        next="given up" if details.given_up else "tried again by a relay",
     )
 
 
@@ -263,6 +288,8 @@ LISTENERS = (
     (signals.delivery_dead, _delivery_dead),
     (signals.delivery_fenced, _delivery_fenced),
     (signals.commit_hook_failed, _commit_hook_failed),
+    (signals.batch_failed, _batch_failed),
+    (signals.settling_failed, _settling_failed),
     (signals.deliveries_released, _deliveries_released),
     (signals.publication_failed, _publication_failed),
     (signals.pass_finished, _pass_finished),

@@ -143,14 +143,17 @@ class Recorder:
         thread.join(seconds)
 
     def _start(self) -> None:
-        with self._starting:
+        if not (starting := self._starting).acquire(blocking=False):
+            return  # another thread does it: see ``Publisher._start``
+        try:
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(
                     target=self._run, name="signal_tasks-history", daemon=True
                 )
-                # No threads are to be had, or the interpreter is ending.
-                with suppress(RuntimeError):
+                with suppress(RuntimeError):  # no threads are to be had, or at the end
                     self._thread.start()
+        finally:
+            starting.release()
 
     def _run(self) -> None:
         while not self._closing.is_set():

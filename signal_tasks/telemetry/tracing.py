@@ -6,8 +6,8 @@ exporter; without them nothing is recorded, and nothing is stored with events.
 # Note [Traces]
 The trace of a send travels with the event, if it is recorded. The first attempt of a
 delivery is a child of the send. Retries come minutes or days later, so each is a trace
-of its own with a link to the send. A publication or a claim is for many events at once:
-it is a child if all of them belong to one trace, and has links to them otherwise.
+of its own with a link to the send. A publication, a claim or a call of a batch receiver
+is for many events at once: it is a child if all of them belong to one trace, and has links to them otherwise.
 """
 
 from __future__ import annotations
@@ -123,6 +123,25 @@ class OpenTelemetry:
             links=[self._trace.Link(each) for each in contexts if _is_valid(each)],
             record_exception=False,
             set_status_on_exception=False,
+        ) as span:
+            try:
+                yield span
+            except BaseException as error:
+                self._note(span, error)
+                raise
+
+    @contextmanager
+    def run_batch(
+        self, receiver: str, traces: Collection[str], facts: Facts
+    ) -> Iterator[Any]:
+        """Span a call of a batch receiver, and record what it raises."""
+        with self._tracer.start_as_current_span(
+            f"run {receiver}",
+            kind=self._trace.SpanKind.CONSUMER,
+            attributes=_attributes("process", receiver, facts),
+            record_exception=False,
+            set_status_on_exception=False,
+            **self._place(traces),
         ) as span:
             try:
                 yield span

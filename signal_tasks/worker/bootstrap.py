@@ -78,7 +78,13 @@ def _worker_init(sender: Any) -> None:
     announce(sender)
     if settings().RELAY_IN_WORKER and forks(sender):
         process.leases = LeaseTable()
+    _load_what_runs_messages()
     _share_memory()
+
+
+def _load_what_runs_messages() -> None:
+    """Load it once, not in each process of the pool at its first message."""
+    from signal_tasks.delivery import message  # noqa: F401
 
 
 def _share_memory() -> None:

@@ -73,12 +73,15 @@ class ResilientConsumer(Consumer):  # type: ignore[misc]
         """Connect; then close what is left of connections that broke.
 
         Their channels give back the messages that they hold, and close their sockets.
-        Nothing else would: they are referenced until the process ends. A receiver that
-        was running acknowledges its message later, over a channel that connects again
-        for that; so each is closed once more after the next outage.
+        Nothing else would: they are referenced until the process ends. To give back,
+        and later to acknowledge what a receiver was running, a channel connects again;
+        these sockets are closed after the next outage. It cannot be closed twice.
         """
         connection = super().connect()
-        for channel in (*self._broken, *self._closed):
+        for channel in self._closed:
+            with suppress(AttributeError):  # it has not connected again
+                channel.pool.disconnect()
+        for channel in self._broken:
             channel.closed = False
             with suppress(Exception):  # what is broken may fail to close in any way
                 channel.close()

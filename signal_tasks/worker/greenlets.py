@@ -27,8 +27,8 @@ from asgiref import sync
 from celery.concurrency.gevent import TaskPool
 
 from signal_tasks.broker.publisher import publisher
-from signal_tasks.delivery.interrupt import ReleaseRequested, in_receiver
 from signal_tasks.delivery.tasks import owns_task
+from signal_tasks.interrupt import ReleaseRequested, in_receiver
 
 gevent: Any = import_module("gevent")
 monkey: Any = import_module("gevent.monkey")

@@ -16,12 +16,12 @@ from celery import signals as celery_signals
 from celery.concurrency import solo
 
 from signal_tasks.broker.publisher import publisher
-from signal_tasks.delivery.interrupt import (
+from signal_tasks.delivery.process import process
+from signal_tasks.interrupt import (
     HardLimitReached,
     ReleaseRequested,
     in_receiver,
 )
-from signal_tasks.delivery.process import process
 from signal_tasks.telemetry.recording import recorder
 
 #: Signals that stop a child of the prefork pool; Celery ignores one of them when

@@ -59,18 +59,19 @@ def _exhaust(deliveries: QuerySet[Delivery]) -> None:
         run_pending()
 
 
-def block_a_key() -> None:
-    """Have a dead letter block its key for a receiver that no other process knows."""
+def block_keys() -> None:
+    """Have dead letters block keys of a receiver that no other process knows."""
     moved = AsyncSignal(name="warehouse.signals.goods_moved")
 
     def book(sender: object, **kwargs: object) -> None:
-        raise Reject("There is no shelf 7.")
+        raise Reject("There is no such shelf.")
 
     moved.connect(
         book, weak=False, name="warehouse.receivers.book_movement", ordered=True
     )
-    for number in range(3):
-        moved.using(key="shelf-7").send(sender=None, number=number)
+    for key in [f"shelf-{number}" for number in range(4)]:  # a test replays one
+        for number in range(3):
+            moved.using(key=key).send(sender=None, number=number)
     run_pending()
 
 
@@ -91,5 +92,5 @@ def happen() -> None:
     """Do all of it."""
     hire()
     refuse_emails(confirmations=12, cancellations=3)
-    block_a_key()
+    block_keys()
     steer()

@@ -139,6 +139,18 @@ def test_a_newcomer_reads_the_link_in_the_inbox_that_the_order_names(
     person.see(f"{person.address} is yours")
 
 
+def test_a_newcomer_follows_the_link_in_the_html_of_an_email(person: Person) -> None:
+    person.order("Hand-thrown teapot")
+    person.wait_for_the_end()
+    person.page.get_by_role("main").get_by_role("link", name="inbox").click()
+    person.page.get_by_role("link", name="Is this your email address?").click()
+    letter = person.page.frame_locator("iframe.email")
+    with person.page.expect_popup() as opened:
+        letter.get_by_role("link").click()
+    opened.value.get_by_role("button", name="Yes, it is mine").click()
+    opened.value.get_by_text(f"{person.address} is yours").wait_for()
+
+
 def test_the_tour_of_an_incident_needs_no_javascript(plain_person: Person) -> None:
     page = plain_person.page
     page.goto("/incident/")

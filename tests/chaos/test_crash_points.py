@@ -53,6 +53,8 @@ def test_there_is_a_crash_point_in_each_window_from_commit_to_acknowledgement() 
         "FINISHED",
         "TURN_GIVEN_UP",
         "FINISH_COMMITTED",
+        "SETTLING",
+        "SETTLED",
         "NEXT_FOUND",
         "NOT_RUN",
         "MOVED_AWAY",

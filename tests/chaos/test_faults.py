@@ -14,7 +14,7 @@ from chaos.crash_points import CrashPoint
 Run = dict[str, dict[str, Any]]
 
 #: The first test to ask for it waits for the whole run.
-pytestmark = pytest.mark.timeout(400)
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.mark.parametrize("point", CrashPoint)

@@ -44,13 +44,15 @@ def deliveries_of(receiver: str) -> list[DeliveryHandle]:
     return [handle for handle in run_pending() if handle.receiver == receiver]
 
 
-def test_a_webhook_that_is_called_twice_writes_one_receipt(load: Load) -> None:
+def test_a_webhook_that_is_called_twice_writes_one_receipt(
+    load: Load, capsys: pytest.CaptureFixture[str]
+) -> None:
     example = load("send_once")
     for _ in range(2):
         example.webhook({"id": "pay_1", "amount": 5})
     example.webhook({"id": "pay_2", "amount": 7})
     run_pending()
-    assert example.receipts == [5, 7]
+    assert capsys.readouterr().out == "a receipt for 5\na receipt for 7\n"
 
 
 def test_a_webhook_can_tell_the_second_call(load: Load) -> None:
@@ -62,8 +64,10 @@ def test_a_webhook_can_tell_the_second_call(load: Load) -> None:
     assert example.webhook_that_answers(payment) == expected
 
 
-def test_many_saves_of_a_user_are_one_write_of_the_index(load: Load) -> None:
-    example = load("coalesce_saves")
+def test_many_saves_of_a_user_are_one_write_of_the_index(
+    load: Load, capsys: pytest.CaptureFixture[str]
+) -> None:
+    load("coalesce_saves")
     user = User.objects.create(username="0")
     for n in range(1, 20):
         user.username = str(n)
@@ -72,7 +76,7 @@ def test_many_saves_of_a_user_are_one_write_of_the_index(load: Load) -> None:
     assert delivery.get().merged == 19
     delivery.update(available_at=F("available_at") - timedelta(seconds=5))
     run_pending()
-    assert example.index == {user.pk: "19"}
+    assert capsys.readouterr().out == f"index user {user.pk} as 19\n"
 
 
 def test_the_receiver_that_goes_round_is_dead_and_says_why(load: Load) -> None:
@@ -95,3 +99,25 @@ def test_the_receiver_that_ends_is_called_once_for_each_save(load: Load) -> None
     assert delivery.state == "succeeded"
     user.refresh_from_db()
     assert user.email == "u@example.com"
+
+
+def test_it_is_told_once_how_an_import_has_ended(
+    load: Load, capsys: pytest.CaptureFixture[str]
+) -> None:
+    example = load("after_all")
+    example.catalogue_imported.send(sender=None, file="march.csv")
+    example.catalogue_imported.send(sender=None, file="april.csv")
+    run_pending()
+    lines = sorted(capsys.readouterr().out.splitlines())
+    assert lines == ["april.csv: done", "march.csv: done"]
+
+
+def test_it_is_told_what_has_failed(
+    load: Load, capsys: pytest.CaptureFixture[str]
+) -> None:
+    example = load("after_all")
+    example.catalogue_imported.send(sender=None, file="march.csv")
+    Delivery.objects.filter(receiver="catalogue.write_index").discard()
+    run_pending()
+    printed = capsys.readouterr().out
+    assert printed == "march.csv: failed: catalogue.write_index\n"

@@ -49,10 +49,10 @@ def redis(redis_process: RedisServer) -> Iterator[RedisServer]:
     if redis_process.process is None:
         redis_process.start()
     flush(redis_process)
-    _use_broker(redis_process.url)
+    use_broker(redis_process.url)
     yield redis_process
     publisher.flush(5)
-    _use_broker(None)
+    use_broker(None)
 
 
 def flush(server: RedisServer) -> None:
@@ -61,8 +61,8 @@ def flush(server: RedisServer) -> None:
         client.flushall()
 
 
-def _use_broker(url: str | None) -> None:
-    """Use this broker instead of that of the settings; with None, go back to it."""
+def use_broker(url: str | list[str] | None) -> None:
+    """Use this broker, or these, instead of that of the settings; None goes back."""
     current_app.conf.get("broker_url")  # loads the settings, so that they can change
     for key in ("broker_url", "broker_write_url", "broker_read_url"):
         current_app.conf.changes.pop(key, None)

@@ -13,6 +13,7 @@ from signal_tasks import AsyncSignal
 from signal_tasks.models import Attempt, Delivery, Worker
 from tests.integration.conftest import StartWorker
 from tests.integration.workers import (
+    Run,
     all_finished,
     effects,
     eventually,
@@ -61,8 +62,7 @@ def test_a_killed_pool_process_loses_nothing(
 ) -> None:
     start_worker(TEST_LEASE="1")
     sent.send(sender=None, key="k", task="nap", seconds=0.7)
-    (run,) = eventually(runs)
-    os.kill(run.pid, signal.SIGKILL)
+    os.kill(begun(sent).pid, signal.SIGKILL)
     eventually(all_finished)
     check_finish("k", sent)
 
@@ -73,8 +73,7 @@ def test_what_a_killed_pool_process_held_does_not_wait_for_its_lease(
 ) -> None:
     start_worker(TEST_LEASE="300")
     sent.send(sender=None, key="k", task="nap", seconds=0.7)
-    (run,) = eventually(runs)
-    os.kill(run.pid, signal.SIGKILL)
+    os.kill(begun(sent).pid, signal.SIGKILL)
     eventually(all_finished, seconds=15)
     check_finish("k", sent)
 
@@ -97,11 +96,20 @@ def test_a_killed_worker_loses_nothing(
 ) -> None:
     first = start_worker(TEST_LEASE="1")
     sent.send(sender=None, key="k", task="nap", seconds=0.7)
-    eventually(runs)
+    begun(sent)
     first.kill()
     start_worker(TEST_LEASE="1")
     eventually(all_finished)
     check_finish("k", sent)
+
+
+def begun(sent: AsyncSignal) -> Run:
+    """Wait until its receiver has left all that a kill leaves there."""
+    if sent is outside:
+        eventually(lambda: effects("outside"))
+    (run,) = eventually(runs)
+    assert isinstance(run, Run)
+    return run
 
 
 def check_finish(key: str, sent: AsyncSignal) -> None:

@@ -44,7 +44,7 @@ def test_several_workers_share_the_work_and_run_nothing_twice(
     start_worker()
     for number in range(150):
         happened.send(sender=None, key=number)
-    eventually(all_finished)
+    eventually(all_finished, seconds=120)
     assert effects("atomic") == keys(150)
     assert effects("outside") == keys(150)
     assert len({run.pid for run in runs()}) > 2

@@ -82,15 +82,18 @@ def test_a_failure_after_the_commit_neither_undoes_nor_repeats(
 
 
 def test_a_refused_delivery_is_dead_at_once(worker: CeleryWorker) -> None:
+    told = len(worker.output)
     inside.send(sender=None, key="r", task="reject")
     eventually(all_finished)
     assert (len(runs("inside")), reasons()) == (1, ["rejected"])
+    eventually(lambda: "raised expected: Reject('on purpose')" in worker.output[told:])
+    assert "Traceback" not in worker.output[told:]
 
 
 def test_asking_to_run_later_may_cost_no_attempt(worker: CeleryWorker) -> None:
     inside.send(sender=None, key="w", task="wait", seconds=1.2)
     eventually(all_finished)
-    assert len(runs("inside")) > 3
+    assert len(runs("inside")) > 1
     assert effects("inside") == ["w"]
     assert Delivery.objects.get().attempts == 1
 

@@ -1,21 +1,35 @@
-"""Outages of the broker and forks leave no socket, file or thread behind."""
+"""Outages of the broker and forks leave no socket, file or thread behind, little memory.
+
+``TEST_FORKS=10000`` and ``TEST_OUTAGES=50`` are the long forms.
+"""
 
 from __future__ import annotations
 
 import gc
+import os
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import psutil
+import pytest
 
 from signal_tasks.broker.publisher import publisher
 from tests.integration.conftest import StartWorker
-from tests.integration.workers import CeleryWorker, all_finished, eventually, python
+from tests.integration.workers import (
+    CeleryWorker,
+    all_finished,
+    eventually,
+    python,
+    runs,
+)
 from tests.servers import RedisServer
 from tests.testapp.signals import noted, outside
 
-OUTAGES = 10
-POOL, RECYCLED = 4, 30
+OUTAGES = int(os.environ.get("TEST_OUTAGES", "10"))
+FORKS_OF_A_POOL = int(os.environ.get("TEST_FORKS", "160"))
+#: Celery replaces processes that have ended together, so more of them fork sooner.
+POOL = 16
 
 
 @dataclass(frozen=True)
@@ -24,14 +38,20 @@ class Usage:
 
     files: int
     threads: int
+    mebibytes: float
 
     @classmethod
     def of(cls, pid: int) -> Usage:
         process = psutil.Process(pid)
-        return cls(process.num_fds(), process.num_threads())
+        memory = round(process.memory_info().rss / 2**20, 1)
+        return cls(process.num_fds(), process.num_threads(), memory)
 
-    def exceeds(self, other: Usage, *, by: int) -> bool:
-        return self.files > other.files + by or self.threads > other.threads + by
+    def exceeds(self, other: Usage, *, by: int, mebibytes: float) -> bool:
+        return (
+            self.files > other.files + by
+            or self.threads > other.threads + by
+            or self.mebibytes > other.mebibytes + mebibytes
+        )
 
 
 def usage_of(worker_pid: int) -> list[Usage]:
@@ -54,6 +74,7 @@ def send_and_wait(key: str) -> None:
         publisher.flush(2)
 
 
+@pytest.mark.timeout(180 + 10 * OUTAGES)
 def test_a_busy_worker_and_its_senders_leak_nothing_over_outages_of_the_broker(
     redis: RedisServer, start_worker: StartWorker
 ) -> None:
@@ -67,30 +88,48 @@ def test_a_busy_worker_and_its_senders_leak_nothing_over_outages_of_the_broker(
         eventually(all_finished, seconds=60)
         assert worker.is_running()
         seen.append(usage_of(worker.pid))
+        print(number + 1, "outages:", *seen[-1])
+    # Each outage leaves about a tenth of a mebibyte, as docs/reliability.md tells.
+    allowed = 6 + OUTAGES / 5
     for early, late in zip(seen[2], seen[-1], strict=True):
-        assert not late.exceeds(early, by=4), seen
+        assert not late.exceeds(early, by=4, mebibytes=allowed), seen
 
 
 def recycle(worker: CeleryWorker, number: int) -> None:
-    """Have so many pool processes end and be replaced."""
-    for key in range(number):
-        noted.send(sender=None, key=key)
-        publisher.flush(2)
-    eventually(all_finished, seconds=120)
+    """Have pool processes end until this test has had so many."""
+    while (missing := number - pool_processes()) > 0:
+        for key in range(missing):
+            noted.send(sender=None, key=key)
+            publisher.flush(2)  # so each has a message, and a process, of its own
+        eventually(all_finished, seconds=60 + missing)
     eventually(lambda: len(worker.children()) == POOL)
 
 
+def pool_processes() -> int:
+    """Return how many processes have run something, each of them once."""
+    return len({run.pid for run in runs("note")})
+
+
+@pytest.mark.timeout(180 + FORKS_OF_A_POOL)
 def test_a_main_process_leaks_nothing_over_forks_of_its_pool(
-    redis: RedisServer, start_worker: StartWorker
+    redis: RedisServer, start_worker: StartWorker, settings: Any
 ) -> None:
-    """A pool process inherits the pipes of the others, so only later ones compare."""
-    worker = start_worker("-c", str(POOL), "--max-tasks-per-child=1")
-    recycle(worker, RECYCLED)
-    before = usage_besides_pool(worker.pid)
-    recycle(worker, 3 * RECYCLED)
-    after = usage_besides_pool(worker.pid)
-    for early, late in zip(before, after, strict=True):
-        assert not late.exceeds(early, by=3), (before, after)
+    """A pool process inherits the pipes of the others, so only later ones compare.
+
+    A message that was published again runs nothing, and costs a process as well.
+    """
+    patient = {"REPUBLISH_AFTER": 60}
+    settings.SIGNAL_TASKS = {**settings.SIGNAL_TASKS, **patient}
+    worker = start_worker(
+        "-c", str(POOL), "--max-tasks-per-child=1", SIGNAL_TASKS=patient
+    )
+    seen = []
+    for tenth in range(1, 11):
+        recycle(worker, tenth * FORKS_OF_A_POOL // 10)
+        seen.append(usage_besides_pool(worker.pid))
+        print(pool_processes(), "pool processes:", *seen[-1])
+    for early, late in zip(seen[1], seen[-1], strict=True):
+        assert not late.exceeds(early, by=4, mebibytes=8), seen
 
 
 def test_a_process_that_forks_a_thousand_times_leaks_nothing(

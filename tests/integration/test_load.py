@@ -15,7 +15,7 @@ EVENTS = 2000
 #: After so many events, a worker has loaded all that it needs.
 WARM_UP = 600
 #: Far more than is needed, far less than with a message for each delivery.
-SECONDS = 30
+SECONDS = 90
 
 
 def send(number: int) -> None:

@@ -25,7 +25,7 @@ from tests.testapp.models import Effect
 
 ROOT = Path(__file__).resolve().parents[2]
 APP = "tests.signal_tasks.celery_app"
-CELERY = (sys.executable, "-m", "celery", "-A", APP, "worker", "-l", "INFO")
+CELERY = (sys.executable, "-m", "chaos.worker", "-A", APP, "worker", "-l", "INFO")
 #: Without these parts, a worker starts a second sooner.
 LEAN = ("--without-mingle", "--without-gossip")
 

@@ -45,13 +45,17 @@ def test_a_message_leads_to_its_delivery(admin_client, mail):
     assert admin_client.get(delivery).status_code == 200
 
 
-def test_the_html_of_a_message_is_a_document_that_can_do_nothing(admin_client, mail):
+def test_the_html_of_a_message_is_a_document_that_can_only_open_its_links(
+    admin_client, mail
+):
     page = text(admin_client.get(f"/inbox/{mail.pk}/"))
-    assert f'src="/inbox/{mail.pk}/html/" sandbox' in page
+    sandbox = "allow-popups allow-popups-to-escape-sandbox"
+    assert f'src="/inbox/{mail.pk}/html/" sandbox="{sandbox}"' in page
     response = admin_client.get(f"/inbox/{mail.pk}/html/")
     assert text(response) == mail.html
     assert "default-src 'none'" in response["Content-Security-Policy"]
-    assert "sandbox" in response["Content-Security-Policy"]
+    assert response["Content-Security-Policy"].endswith(f"; sandbox {sandbox}")
+    assert '<base target="_blank">' in mail.html
     assert response["X-Frame-Options"] == "SAMEORIGIN"
 
 

@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.dispatch import Signal
 
 from signal_tasks import AsyncSignal, DeliveryHandle, RetryPolicy
 from signal_tasks.db.clock import DatabaseNow
+from signal_tasks.registry.settled import settled_signals
 from signal_tasks.steering import snapshot
 
 
@@ -22,8 +24,8 @@ def signal() -> Iterator[AsyncSignal]:
     """
     signal = AsyncSignal(name=f"tests.signal_{uuid.uuid4().hex}")
     yield signal
-    for connection in signal.durable_connections:
-        signal.disconnect(connection.receiver.function(), connection.sender())
+    for each in signal.durable_connections:
+        signal.disconnect(each.receiver.function(), each.sender())
 
 
 @pytest.fixture
@@ -73,10 +75,30 @@ def _no_snapshots() -> None:
     snapshot.forget()
 
 
+@pytest.fixture(autouse=True)
+def _nothing_settles() -> Iterator[None]:
+    """Let nobody hear of settling any more: the next test's relays would look for it.
+
+    A signal lives on in cycles, or in a traceback that pytest keeps.
+    """
+    yield
+    for name in settled_signals.names():
+        settled: Any = settled_signals.find(name)
+        for each in settled.durable_connections:
+            settled.disconnect(each.receiver.function(), each.sender())
+        settled.receivers.clear()
+
+
 @pytest.fixture
 def _no_hurry(settings: Any) -> None:
     """Let a batch take its time: on a busy machine, its limit would cut it short."""
     settings.SIGNAL_TASKS = {**settings.SIGNAL_TASKS, "GROUP_SECONDS": 60.0}
+
+
+@pytest.fixture
+def _no_reports(settings: Any) -> None:
+    """Let no second report of a relay come due: on a busy machine, one would."""
+    settings.SIGNAL_TASKS = {**settings.SIGNAL_TASKS, "WORKER_TTL": 3600.0}
 
 
 @pytest.fixture
@@ -97,3 +119,17 @@ def connected() -> Iterator[Callable[..., None]]:
 def finish(rows: Any, state: str) -> None:
     """Finish deliveries as nobody does outside of tests: without running them."""
     rows.update(state=state, next_check_at=None, finished_at=DatabaseNow())
+
+
+@pytest.fixture
+def repeatable_read(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Run transactions under this level, on all connections that are opened now."""
+    level: Any = "repeatable read"
+    if connection.vendor == "postgresql":
+        from django.db.backends.postgresql.psycopg_any import IsolationLevel
+
+        level = IsolationLevel.REPEATABLE_READ
+    monkeypatch.setitem(connection.settings_dict["OPTIONS"], "isolation_level", level)
+    connection.close()
+    yield
+    connection.close()

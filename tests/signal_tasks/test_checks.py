@@ -56,7 +56,7 @@ def test_the_set_up_of_the_tests_is_in_order() -> None:
 
 def test_each_check_is_registered_under_one_id_that_it_tells() -> None:
     told = [(check.__doc__ or "").partition(":")[0] for check in checks.ALL]
-    assert len(set(told)) == len(told) == 23
+    assert len(set(told)) == len(told) == 24
 
 
 # -- E001: settings ---------------------------------------------------------------
@@ -419,6 +419,27 @@ def test_two_signals_of_one_name_are_told() -> None:
     assert "2 signals have the name 't.twin'" in message.msg
     twins.pop()
     assert list(checks.receivers.signals_own_their_names()) == []
+
+
+# -- E009: autocommit -------------------------------------------------------------
+
+
+def test_e009_an_outbox_in_a_database_that_commits_nothing(
+    database: Callable[..., None],
+) -> None:
+    database(AUTOCOMMIT=False)
+    (message,) = checks.databases.transactions_are_committed()
+    assert message.id == "signal_tasks.E009"
+    assert "'default'" in message.msg
+    assert message.is_serious()
+
+
+def test_e009_is_silent_about_databases_without_an_outbox(
+    database: Callable[..., None], settings: Any
+) -> None:
+    database(AUTOCOMMIT=False)
+    settings.SIGNAL_TASKS = {**settings.SIGNAL_TASKS, "DATABASES": ["other"]}
+    assert "E009" not in ids()
 
 
 # -- E005: times in a zone: see db/test_zones.py ------------------------------------

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError
+from django.db import OperationalError, connection
 from django.db.models import F
 
 from signal_tasks import AsyncSignal, RetryPolicy, health, signals
@@ -36,6 +37,17 @@ def test_status_without_a_worker_is_unhealthy() -> None:
     text = command("status", status=1)
     assert "workers: none" in text
     assert "nothing is due" in text
+
+
+def test_status_tells_that_what_is_due_waits_for_its_turn(signal: AsyncSignal) -> None:
+    listen(signal, name="t.ordered", ordered=True)
+    for _ in range(2):
+        signal.using(key="k").send(sender=None)
+    first = Delivery.objects.order_by("pk")[0]
+    finish(Delivery.objects.filter(pk=first.pk), "dead")
+    text = command("status", status=1)
+    assert "nothing is due" not in text
+    assert "nothing may start now; 1 pending wait for their time or turn" in text
 
 
 def test_status_with_a_worker_is_healthy() -> None:
@@ -152,6 +164,18 @@ def test_a_reader_who_has_seen_enough_gets_no_traceback() -> None:
     process.stdout = None
     _, complaints = process.communicate(timeout=60)
     assert (process.returncode, complaints) == (1, b"")
+
+
+@pytest.mark.parametrize("verb", ["blocked", "pause", "limit", "dead", "operations"])
+def test_a_database_that_is_down_is_a_line_and_no_traceback(verb: str) -> None:
+    def is_down(*args: Any) -> Any:
+        raise OperationalError("the server\nis down")
+
+    with (
+        connection.execute_wrapper(is_down),
+        pytest.raises(CommandError, match=r"does not answer.*: the server\\nis down"),
+    ):
+        command(verb)
 
 
 def test_list_knows_the_signals_of_every_app() -> None:

@@ -50,7 +50,7 @@ def test_everything_that_is_promised_is_there() -> None:
 def test_every_error_is_one_of_ours() -> None:
     found = [getattr(signal_tasks, name) for name in signal_tasks.__all__]
     errors = [e for e in found if isinstance(e, type) and issubclass(e, Exception)]
-    assert len(errors) == 10
+    assert len(errors) == 11
     assert all(issubclass(error, SignalTasksError) for error in errors)
     assert issubclass(signal_tasks.PayloadError, TypeError)
 
@@ -66,7 +66,7 @@ SIGNATURES: dict[str, tuple[Callable[..., Any], str]] = {
         "name=None, aliases=(), queue=None, atomic=True, retry=None, timeout=None, "
         "rate_limit=None, on_missing='reject', when=None, group_commit=True, "
         "max_concurrency=None, breaker=None, ordered=False, on_dead='block', "
-        "coalesce=None",
+        "coalesce=None, batch=None",
     ),
     "using": (
         AsyncSignal.using,

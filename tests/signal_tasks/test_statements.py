@@ -71,7 +71,7 @@ def send_for_the_relay(signal: AsyncSignal, events: int) -> None:
 
 
 @pytest.fixture
-def relay() -> Iterator[Relay]:
+def relay(_no_reports: None) -> Iterator[Relay]:
     """Make a relay that has already sent its heartbeat, and pruned."""
     relay = Relay("relay@test")
     relay.run_once()
@@ -169,7 +169,7 @@ def test_pruning_takes_the_same_statements_whatever_their_number(
         long_ago = F("finished_at") - timedelta(days=30)
         Delivery.objects.update(finished_at=long_ago)
         made.append(len(statements(lambda: prune_batch("default"))))
-    assert made[0] == made[1] <= 12
+    assert made[0] == made[1] <= 15
 
 
 @pytest.mark.django_db(transaction=True)

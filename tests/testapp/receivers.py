@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from asgiref.sync import async_to_sync
@@ -16,6 +16,7 @@ from django.db.models.signals import post_save
 from django.dispatch import receiver
 
 from signal_tasks import (
+    BatchItem,
     Breaker,
     Coalesce,
     Reject,
@@ -31,6 +32,9 @@ from tests.testapp.signals import (
     async_inside,
     awaited,
     bridged,
+    bundled_briefly,
+    bundled_inside,
+    bundled_outside,
     chained,
     failed,
     happened,
@@ -372,6 +376,35 @@ def save_again(sender: object, instance: Draft, **kwargs: Any) -> None:
     """Save what it was called for, which calls it again."""
     leave("saved again", instance.pk)
     instance.save()
+
+
+def work_off(what: str, batch: Sequence[BatchItem]) -> Sequence[BatchItem]:
+    """Leave the size of the batch, and an effect for each item; do their tasks."""
+    mark(f"{what} sizes", len(batch))
+    for item in batch:
+        mark(what, item["key"])
+        Effect.objects.create(what=what, key=str(item["key"]), worker=os.getpid())
+    for item in batch:
+        TASKS[item.arguments.get("task", "")](item.arguments.get("seconds", 0.0))
+    return batch
+
+
+@receiver(bundled_inside, retry=SOON, batch=100)
+def work_off_inside(batch: Sequence[BatchItem], **_: Any) -> Sequence[BatchItem]:
+    """Work off a batch in the transaction of its deliveries."""
+    return work_off("bundled inside", batch)
+
+
+@receiver(bundled_outside, retry=SOON, batch=100, atomic=False)
+def work_off_outside(batch: Sequence[BatchItem], **_: Any) -> Sequence[BatchItem]:
+    """Work off a batch outside of any transaction."""
+    return work_off("bundled outside", batch)
+
+
+@receiver(bundled_briefly, retry=SOON, batch=100, timeout=1)
+def work_off_briefly(batch: Sequence[BatchItem], **_: Any) -> Sequence[BatchItem]:
+    """Work off a batch in the transaction of its deliveries, in a second."""
+    return work_off("bundled briefly", batch)
 
 
 def note_novelty(sender: object, key: object = "", **kwargs: Any) -> None:

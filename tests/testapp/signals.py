@@ -22,6 +22,9 @@ paced = AsyncSignal()  # heard by a receiver with a rate for all workers togethe
 narrow = AsyncSignal()  # by one with places for two
 mailed = AsyncSignal()  # by one with a breaker
 novel = AsyncSignal()  # heard only where TEST_KNOWS_NOVEL is set
+bundled_inside = AsyncSignal()  # heard by an atomic batch receiver
+bundled_outside = AsyncSignal()  # by one that is not atomic
+bundled_briefly = AsyncSignal()  # by one with a time limit
 typed = AsyncSignal()  # heard by a receiver that coalesces
 #: Heard by an ordered receiver, atomic or not, that does the task of the event; the key is
 #: the line that it names.

@@ -25,6 +25,8 @@ stock_saved = AsyncSignal()
 #: All orders under one key, and each under one of KEYS.
 order_placed_hot = AsyncSignal(key=lambda sender, **kwargs: "hot")
 order_placed_hot_outside = AsyncSignal(key=lambda sender, **kwargs: "hot")
+order_placed_light = AsyncSignal()
+order_placed_hot_light = AsyncSignal(key=lambda sender, **kwargs: "hot")
 order_placed_keyed = AsyncSignal(key=lambda sender, order_id, **_: order_id % KEYS)
 
 
@@ -68,6 +70,16 @@ def tell_hot(sender: object, order_id: int, **kwargs: Any) -> None:
     work.tell_outside(order_id)
 
 
+@receiver(order_placed_light)
+def note_light(sender: object, order_id: int, **kwargs: Any) -> None:
+    work.tell_outside(order_id)
+
+
+@receiver(order_placed_hot_light, ordered=True)
+def note_hot(sender: object, order_id: int, **kwargs: Any) -> None:
+    work.tell_outside(order_id)
+
+
 @receiver(order_placed_keyed, ordered=True)
 def take_keyed(sender: object, order_id: int, stock_id: int, **kwargs: Any) -> None:
     work.take_stock(order_id, stock_id)
@@ -90,6 +102,8 @@ SIGNALS = {
     "thrice": order_placed_thrice,
     "hot": order_placed_hot,
     "hot_outside": order_placed_hot_outside,
+    "light": order_placed_light,
+    "hot_light": order_placed_hot_light,
     "keyed": order_placed_keyed,
     "storm": stock_saved,
 }

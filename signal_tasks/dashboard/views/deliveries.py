@@ -10,14 +10,16 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
 from signal_tasks import operations
-from signal_tasks.dashboard.access import changing, demand, page
-from signal_tasks.dashboard.forms import ReasonForm
+from signal_tasks.dashboard.access import asking, demand, page
+from signal_tasks.dashboard.forms import ExplainedForm
 from signal_tasks.dashboard.objects import page_of, with_pages
 from signal_tasks.dashboard.rendering import address, refused, show
 from signal_tasks.reports import deliveries as reports
 from signal_tasks.reports import lines
 from signal_tasks.reports.moments import word
+from signal_tasks.reports.naming import receivers_with
 from signal_tasks.selection import Selection
+from signal_tasks.steering.keys import blocked_by
 
 
 @page
@@ -52,32 +54,46 @@ MAX_KEYS = 20
 @page
 def blocked(request: HttpRequest) -> HttpResponse:
     """Show the keys of ordered receivers in which nothing runs."""
-    name = word(request.GET.get("receiver"))
+    text = word(request.GET.get("receiver"))
 
     def read(database: str) -> Mapping[str, Any]:
+        named = receivers_with(database, text)
         keys = operations.blocked_keys(
-            receiver=name or None, limit=MAX_KEYS + 1, database=database
+            receiver=named.names or None, limit=MAX_KEYS + 1, database=database
         )
         return {
             "section": "blocked",
             "keys": keys[:MAX_KEYS],
             "is_cut": len(keys) > MAX_KEYS,
-            "receiver": name,
+            "named": named,
         }
 
     return show(request, "blocked.html", read)
 
 
-@changing
+@asking
 def skip(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
-    """Let those run that wait behind a dead letter."""
+    """Ask, then let those run that wait behind a dead letter."""
     demand(request, "skip")
-    back = address(request, "delivery", pk)
-    form = ReasonForm(request.POST)
+    form = ExplainedForm(request.POST or None, label_suffix="")
     if not form.is_valid():
-        return refused(request, form, back)
+        return _ask(request, pk, form)
+    back = address(request, "delivery", pk)
     try:
         operations.skip(pk, by=request.user, reason=form.cleaned_data["reason"])
     except ValueError as error:
         return refused(request, error, back)
     return redirect(back)
+
+
+def _ask(request: HttpRequest, pk: uuid.UUID, form: ExplainedForm) -> HttpResponse:
+    def read(database: str) -> Mapping[str, Any]:
+        return {
+            "section": "blocked",
+            "pk": pk,
+            "key": blocked_by(pk, database),
+            "form": form,
+            "command": lines.skipping(pk),
+        }
+
+    return show(request, "skip.html", read, live=False)

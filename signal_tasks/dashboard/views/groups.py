@@ -14,6 +14,7 @@ from signal_tasks.dashboard.forms import NoteForm, ReasonForm
 from signal_tasks.dashboard.rendering import address, refused, show
 from signal_tasks.reports import groups as reports
 from signal_tasks.reports import lines
+from signal_tasks.reports.naming import receivers_with
 from signal_tasks.selection import Selection
 
 
@@ -23,10 +24,11 @@ def groups(request: HttpRequest) -> HttpResponse:
     wanted = reports.GroupFilter.from_query(request.GET)
 
     def read(database: str) -> Mapping[str, Any]:
-        found = reports.groups(database, wanted)
+        named = receivers_with(database, wanted.receiver)
         return {
             "section": "groups",
-            "page": found,
+            "page": reports.groups(database, wanted, named.names),
+            "named": named,
             "filter": wanted,
             "acknowledge": lines.acknowledging(),
         }
@@ -52,11 +54,15 @@ def group(request: HttpRequest, fingerprint: str) -> HttpResponse:
     return show(request, "group.html", read)
 
 
-@changing
+def _page_of(request: HttpRequest, fingerprint: str) -> str:
+    return address(request, "group", fingerprint)
+
+
+@changing(_page_of)
 def note(request: HttpRequest, fingerprint: str) -> HttpResponse:
     """Write a note on a failure group, in place of an earlier one."""
     demand(request, "note")
-    back = address(request, "group", fingerprint)
+    back = _page_of(request, fingerprint)
     form = NoteForm(request.POST)
     if not form.is_valid():
         return refused(request, form, back)
@@ -67,11 +73,15 @@ def note(request: HttpRequest, fingerprint: str) -> HttpResponse:
     return redirect(back)
 
 
-@changing
+def _list(request: HttpRequest) -> str:
+    return address(request, "groups")
+
+
+@changing(_list)
 def acknowledge(request: HttpRequest) -> HttpResponse:
     """Say that the dead letters of now, in all outboxes, were seen."""
     demand(request, "acknowledge")
-    back = address(request, "groups")
+    back = _list(request)
     form = ReasonForm(request.POST)
     if not form.is_valid():
         return refused(request, form, back)

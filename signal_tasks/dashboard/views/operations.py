@@ -181,13 +181,17 @@ def operation(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     return show(request, "operation.html", read)
 
 
-@changing
+def _page_of(request: HttpRequest, pk: uuid.UUID) -> str:
+    return address(request, "operation", pk)
+
+
+@changing(_page_of)
 def cancel(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     """Leave what the operation has not reached as it is."""
     return _steer(request, pk, Operation.cancel)
 
 
-@changing
+@changing(_page_of)
 def resume(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     """Go on with an operation that was stopped."""
     return _steer(request, pk, Operation.resume)
@@ -197,7 +201,7 @@ def _steer(
     request: HttpRequest, pk: uuid.UUID, act: Callable[..., Any]
 ) -> HttpResponse:
     demand(request, "cancel")
-    back = address(request, "operation", pk)
+    back = _page_of(request, pk)
     form = ReasonForm(request.POST)
     if not form.is_valid():
         return refused(request, form, back)

@@ -13,8 +13,10 @@ from signal_tasks.dashboard.access import changing, demand, page
 from signal_tasks.dashboard.forms import ControlForm
 from signal_tasks.dashboard.rendering import address, refused, show
 from signal_tasks.operations import ControlInForce
+from signal_tasks.registry.naming import is_storable
 from signal_tasks.reports import groups, history, lines
 from signal_tasks.reports import receivers as reports
+from signal_tasks.reports.moments import word
 from signal_tasks.selection import Selection
 from signal_tasks.steering.targets import targets_of
 
@@ -85,12 +87,12 @@ def receiver(request: HttpRequest, name: str) -> HttpResponse:
 
     def read(database: str) -> Mapping[str, Any]:
         found = reports.receiver(database, name)
-        wanted = groups.GroupFilter(receiver=name)
         span = history.span_of(request.GET)
         return {
             "section": "receivers",
             "receiver": found,
-            "groups": groups.groups(database, wanted),
+            "options": _options_of(name),
+            "groups": groups.groups(database, groups.GroupFilter(), [name]),
             "chart": history.chart(database, span, name),
             "figures": history.figures_of(database, name, span),
             "spans": list(history.SPANS),
@@ -100,6 +102,24 @@ def receiver(request: HttpRequest, name: str) -> HttpResponse:
         }
 
     return show(request, "receiver.html", read)
+
+
+def _options_of(name: str) -> Mapping[str, str]:
+    """Return the options that differ from the usual, and the retry policy."""
+    for receivers in operations.describe_signals().values():
+        for each in receivers:
+            if each["name"] == name:
+                line = _line(each)
+                retry = _said(line["retry"]).items()
+                policy = ", ".join(f"{option} {value}" for option, value in retry)
+                return _said({**line["options"], "retry": policy})
+    return {}
+
+
+def _said(options: Mapping[str, str]) -> dict[str, str]:
+    """Leave out what is not set."""
+    unset = ("", "None")
+    return {name: value for name, value in options.items() if value not in unset}
 
 
 def _controls_of(
@@ -124,29 +144,30 @@ def _commands(name: str) -> Mapping[str, str]:
     return commands
 
 
-@changing
+def _page_of(request: HttpRequest) -> str:
+    """Return the page of the target, which the address of the form names, too."""
+    given = request.POST or request.GET
+    kind, _, name = word(given.get("target")).partition(":")
+    if kind == "receiver" and is_storable(name):
+        return address(request, "receiver", name)
+    return address(request, "receivers")
+
+
+@changing(_page_of)
 def control(request: HttpRequest) -> HttpResponse:
     """Pause, resume, limit or clear a target."""
     form = ControlForm(request.POST)
     is_valid = form.is_valid()
     verb = form.cleaned_data.get("verb") or "pause"
     demand(request, NEEDS[verb])
-    target = str(form.cleaned_data.get("target", ""))
-    back = _back(request, target)
+    back = _page_of(request)
     if not is_valid:
         return refused(request, form, back)
     try:
-        ACTS[verb](target, form.cleaned_data, request.user)
+        ACTS[verb](form.cleaned_data["target"], form.cleaned_data, request.user)
     except (ValueError, TypeError, LookupError, operations.NotInForce) as error:
         return refused(request, error, back)
     return redirect(back)
-
-
-def _back(request: HttpRequest, target: str) -> str:
-    kind, _, name = target.partition(":")
-    if kind == "receiver" and name:
-        return address(request, "receiver", name)
-    return address(request, "receivers")
 
 
 def _pause(target: str, given: Mapping[str, Any], user: Any) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import InterfaceError, OperationalError
 
 from signal_tasks.commands import VERBS, Output
 from signal_tasks.commands.output import until_the_reader_leaves
+from signal_tasks.error_text import one_line, text_of
 
 
 class Command(BaseCommand):
@@ -28,7 +30,13 @@ class Command(BaseCommand):
         return super().execute(*args, **options)
 
     def handle(self, *args: Any, verb: str, **options: Any) -> None:
-        """Run the verb."""
-        VERBS[verb].run(Output(self), options)
+        """Run the verb. A database that is down is a line, not a traceback."""
+        try:
+            VERBS[verb].run(Output(self), options)
+        except (InterfaceError, OperationalError) as error:
+            raise CommandError(
+                "a database does not answer, or has given up: "
+                f"{one_line(text_of(error))} (--traceback tells more)"
+            ) from error
         with until_the_reader_leaves():
             self.stdout.flush()

@@ -284,7 +284,22 @@ def test_what_waits_says_what_holds_it_back(
     behind = f'key order 5, <a href="{link}">waits behind a delivery that is dead</a>'
     assert behind in page
     assert "<div>Paused</div>" in page
-    assert "key order 5, the first one" in text(admin_client.get(link))
+    head = text(admin_client.get(link))
+    assert "nothing; it holds back the others of the key order 5" in head
+
+
+def test_what_is_first_in_line_and_held_is_not_held_back_by_nothing(
+    admin_client: Client, signal: AsyncSignal
+) -> None:
+    listen(signal, name="t.first_in_line", ordered=True)
+    signal.using(key="order 5").send(sender=None)
+    first = Delivery.objects.get()
+    address = url("delivery", "change", first.pk)
+    words = "it is the next one of the key order 5"
+    assert f"<div>nothing; {words}</div>" in text(admin_client.get(address))
+    HeldDelivery.objects.create(pk=first.pk, receiver="t.first_in_line", why="paused")
+    page = text(admin_client.get(address))
+    assert f"<div>{words}</div><div>Paused</div>" in page
 
 
 def test_runs_are_told_apart(admin_client: Client, dead: Delivery) -> None:

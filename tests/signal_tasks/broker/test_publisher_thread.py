@@ -1,4 +1,4 @@
-"""The thread of the publisher is replaced when it has died."""
+"""The thread of the publisher: it lives on, and keeps nothing open."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from celery.signals import before_task_publish
+from django.db import connection, connections
 
 from signal_tasks import AsyncSignal, signals
 from signal_tasks.broker.messages import PublishRequest
@@ -100,7 +102,7 @@ def test_an_error_that_nobody_thought_of_does_not_end_the_thread(
 ) -> None:
     given, url = settings.SIGNAL_TASKS, settings.CELERY_BROKER_URL
     settings.CELERY_BROKER_URL = "redis://127.0.0.1:1/0"
-    settings.SIGNAL_TASKS = {**given, "PUBLISH_TIMEOUT": "not a number"}
+    settings.SIGNAL_TASKS = {**given, "BREAKER_SECONDS": "not a number"}
     publisher.submit(request("lost"))
     thread = the_thread()
     assert publisher.flush(5)
@@ -109,3 +111,47 @@ def test_an_error_that_nobody_thought_of_does_not_end_the_thread(
     assert publisher.flush(5)
     assert thread.is_alive()
     assert ids_received() == ["one"]
+
+
+@pytest.fixture
+def queries() -> Iterator[list[Any]]:
+    """Have Celery call a listener that asks the database before each message.
+
+    Its connection is lost after the first one. Gives the connection of each query.
+    """
+    used: list[Any] = []
+
+    def ask(**_: Any) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+        used.append(connections["default"])
+        if len(used) == 1:
+            connection.connection.close()  # as the server does
+
+    before_task_publish.connect(ask)
+    yield used
+    before_task_publish.disconnect(ask)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("_receiver")
+def test_a_listener_of_the_project_has_a_new_connection_after_a_loss(
+    publisher: Publisher, queries: list[Any]
+) -> None:
+    for key in ("one", "two", "three"):
+        publisher.submit(request(key))
+        assert publisher.flush(5)
+    assert len(queries) == 3
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("_receiver")
+def test_no_connection_of_the_projects_own_is_left_open(
+    publisher: Publisher, queries: list[Any]
+) -> None:
+    connection.ensure_connection()
+    for key in ("one", "two"):
+        publisher.submit(request(key))
+        assert publisher.flush(5)
+    assert [each.connection for each in queries] == [None, None]
+    assert connection.connection is not None  # that of the thread of the test

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -265,6 +266,7 @@ def test_a_receiver_is_limited_and_cleared(
     [
         {"verb": "pause", "target": "receiver:t", "until": "yesterday"},
         {"verb": "pause", "target": "no such name"},
+        {"verb": "pause", "target": "receiver:a\nb"},
         {"verb": "limit", "target": "receiver:t"},
         {"verb": "limit", "target": "receiver:t", "rate": "often"},
         {"verb": "limit", "target": "receiver:t", "max_concurrency": "-1"},
@@ -278,6 +280,33 @@ def test_a_control_that_makes_no_sense_is_refused(
 ) -> None:
     assert "Nothing was changed" in text(operator.post(CONTROL, given), 400)
     assert not Control.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({}, "<li>Fill in Rate or At a time, or both. To end a limit, press Clear."),
+        ({"rate": "often"}, "<li>Rate: Type a number of deliveries a second"),
+        ({"max_concurrency": "0"}, "<li>At a time: Type a number above 0."),
+        ({"max_concurrency": "many"}, "<li>At a time: Type a whole number"),
+        ({"max_concurrency": "9" * 20}, "<li>At a time: Type a smaller number."),
+        ({"rate": "1/s", "until": "yesterday"}, "<li>Until: "),
+    ],
+)
+def test_a_limit_that_is_refused_names_the_labels_of_its_form(
+    operator: Client, given: dict[str, str], said: str
+) -> None:
+    wanted = {"verb": "limit", "target": "receiver:t", **given}
+    seen = text(operator.post(CONTROL, wanted), 400)
+    assert said in seen
+    assert "max_concurrency" not in seen
+
+
+def test_a_target_that_no_page_can_have_leads_to_the_catalogue(
+    operator: Client,
+) -> None:
+    answer = operator.get(CONTROL, {"target": "receiver:a\nb"})
+    assert answer.headers["Location"] == "/signals/receivers/"
 
 
 @pytest.mark.parametrize("verb", ["pause", "resume", "limit", "clear"])
@@ -324,24 +353,60 @@ def test_forms_are_refused_without_their_token(
     run_pending()
 
 
-def test_a_dead_letter_is_skipped_for_those_behind_it(
-    operator: Client, pages: Client, signal: AsyncSignal
-) -> None:
+@dataclass
+class Blocking:
+    """A dead letter of t.ordered, behind which another delivery waits."""
+
+    page: str
+    calls: list[Any]
+
+
+@pytest.fixture
+def blocking(signal: AsyncSignal) -> Blocking:
     calls = listen(signal, name="t.ordered", ordered=True)
     for number in range(2):
         signal.using(key="k").send(sender=None, number=number)
     first = Delivery.objects.order_by("pk")[0]
     finish(Delivery.objects.filter(pk=first.pk), "dead")
-    page = f"/signals/deliveries/{first.pk}/"
-    assert "let the others of its key run" in text(operator.get(page))
-    assert pages.post(f"{page}skip/").status_code == 403
-    operator.post(f"{page}skip/", {"reason": "a duplicate"})
+    return Blocking(f"/signals/deliveries/{first.pk}/", calls)
+
+
+def test_a_dead_letter_is_skipped_for_those_behind_it(
+    operator: Client, pages: Client, blocking: Blocking
+) -> None:
+    skip = f"{blocking.page}skip/"
+    assert f'href="{skip}"' in text(operator.get(blocking.page))
+    assert pages.post(skip).status_code == 403
+    asked = text(operator.get(skip))
+    assert "1 delivery waits behind it" in asked
+    operator.post(skip, {**Fields(asked).found, "reason": "a duplicate"})
     run_pending()
-    assert [call["number"] for call in calls] == [1]
+    assert [call["number"] for call in blocking.calls] == [1]
+
+
+def test_a_skip_without_a_reason_is_asked_for_it(
+    operator: Client, blocking: Blocking
+) -> None:
+    answer = operator.post(f"{blocking.page}skip/", {"reason": " "})
+    assert "This field is required." in text(answer)
+    assert not AuditEntry.objects.exists()
+
+
+def test_a_delivery_says_that_it_was_skipped_by_whom_and_why(
+    operator: Client, pages: Client, blocking: Blocking
+) -> None:
+    assert "skipped by" not in text(pages.get(blocking.page))
+    operator.post(f"{blocking.page}skip/", {"reason": "a duplicate"})
+    seen = text(pages.get(blocking.page))
+    assert "skipped by operator" in seen
+    assert "a duplicate" in seen
+    assert "Nothing to skip" in text(operator.get(f"{blocking.page}skip/"))
 
 
 def test_what_blocks_nothing_is_not_skipped(operator: Client, dead: Delivery) -> None:
-    answer = operator.post(f"/signals/deliveries/{dead.pk}/skip/")
+    page = f"/signals/deliveries/{dead.pk}/skip/"
+    assert "Nothing to skip" in text(operator.get(page))
+    answer = operator.post(page, {"reason": "a duplicate"})
     assert "nothing waits behind it" in text(answer, 400)
 
 

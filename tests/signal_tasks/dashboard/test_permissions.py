@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from django.contrib.auth.models import User
@@ -124,6 +125,28 @@ def test_a_viewer_sees_everything_and_changes_nothing(
         address = reverse(f"signal_tasks:{name}", args=things.get(name, ()))
         assert pages.post(address, filled).status_code == 403, name
     assert state() == before
+
+
+def test_who_logs_in_after_a_form_was_sent_gets_a_page(
+    things: dict[str, list[Any]], forms: list[Form], client: Client
+) -> None:
+    able = logged_in(user("able", "view_delivery", *EVERY))
+    for name, filled, _ in forms:
+        if name == "new_operation":  # its address says what was asked
+            continue
+        address = reverse(f"signal_tasks:{name}", args=things.get(name, ()))
+        (after,) = parse_qs(
+            urlsplit(client.post(address, filled).headers["Location"]).query
+        )["next"]
+        answer = able.get(after, follow=True)
+        assert answer.status_code == 200, name
+
+
+def test_who_logs_in_after_a_control_was_sent_gets_the_page_of_its_receiver(
+    pages: Client,
+) -> None:
+    answer = pages.get("/signals/control/", {"target": "receiver:t.r"})
+    assert answer.headers["Location"] == "/signals/receivers/t.r/"
 
 
 def test_every_address_that_takes_a_form_is_tried_here(

@@ -13,7 +13,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
 
-from signal_tasks import AsyncSignal, operations
+from signal_tasks import AsyncSignal, RetryPolicy, operations
 from signal_tasks.dashboard.templatetags.signal_tasks_dashboard import link
 from signal_tasks.models import (
     Attempt,
@@ -26,7 +26,7 @@ from signal_tasks.models import (
     Worker,
 )
 from signal_tasks.operations import Selection
-from signal_tasks.reports import bounds
+from signal_tasks.reports import bounds, naming
 from signal_tasks.states import Hold
 from signal_tasks.testing import run_pending
 from tests.signal_tasks.conftest import finish, listen, send
@@ -270,9 +270,6 @@ def test_a_blocked_delivery_names_the_one_before_it(
     assert "waits behind" in seen
     assert f"/signals/deliveries/{first.pk}/" in seen
     assert "1 behind it" in text(pages.get("/signals/blocked/"))
-    assert "No key is blocked." in text(
-        pages.get("/signals/blocked/", {"receiver": "t.other"})
-    )
 
 
 # -- the other pages ----------------------------------------------------------------
@@ -287,6 +284,72 @@ def test_dead_letters_are_listed_by_their_error(
     assert "on purpose" in seen
     other = text(pages.get("/signals/dead/", {"receiver": "t.other"}))
     assert "No group has dead letters." in other
+
+
+def test_dead_letters_are_found_by_a_part_of_their_receiver(
+    pages: Client, failing: AsyncSignal
+) -> None:
+    die(failing, 2)
+    seen = text(pages.get("/signals/dead/", {"receiver": "T.FAILI"}))
+    assert "2 dead letters of t.<wbr>failing" in seen
+    assert "on purpose" in seen
+
+
+def test_the_name_of_a_receiver_is_not_a_part_of_another(
+    pages: Client, failing: AsyncSignal, signal: AsyncSignal
+) -> None:
+    listen(signal, name="t.fail")
+    die(failing, 1)
+    seen = text(pages.get("/signals/dead/", {"receiver": "t.fail"}))
+    assert "0 dead letters of t.<wbr>fail<" in seen
+
+
+def test_dead_letters_of_a_receiver_of_other_code_are_found_by_its_name(
+    pages: Client, failing: AsyncSignal
+) -> None:
+    die(failing, 1)
+    Delivery.objects.update(receiver="t.fail")
+    seen = text(pages.get("/signals/dead/", {"receiver": "t.fail"}))
+    assert "1 dead letter of t.<wbr>fail<" in seen
+
+
+@pytest.mark.parametrize("page", ["dead", "blocked"])
+def test_a_part_that_too_many_receivers_have_is_told(
+    pages: Client, dead: Delivery, page: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(naming, "MAX_NAMES", 1)
+    told = "More than 1 receivers have t.<wbr> in their name"
+    assert told not in text(pages.get(f"/signals/{page}/", {"receiver": "t."}))
+    FailureGroup.objects.create(pk="0" * 16, receiver="t.two", error_type="KeyError")
+    seen = text(pages.get(f"/signals/{page}/", {"receiver": "t."}))
+    assert told in seen
+    assert "use a longer part" in seen
+
+
+def test_the_page_of_a_receiver_of_other_code_shows_no_failures_of_others(
+    pages: Client, dead: Delivery
+) -> None:
+    assert "on purpose" in text(pages.get("/signals/receivers/t.failing/"))
+    assert "on purpose" not in text(pages.get("/signals/receivers/t.fail/"))
+
+
+def test_blocked_keys_of_a_receiver_of_other_code_are_found_by_its_name(
+    pages: Client, behind: Delivery, signal: AsyncSignal
+) -> None:
+    listen(signal, name="t.ship_v2")
+    Delivery.objects.update(receiver="t.ship")
+    for given in ("t.ship", "SHIP"):
+        seen = text(pages.get("/signals/blocked/", {"receiver": given}))
+        assert "1 behind it" in seen
+
+
+def test_blocked_keys_are_found_by_a_part_of_their_receiver(
+    pages: Client, behind: Delivery
+) -> None:
+    seen = text(pages.get("/signals/blocked/", {"receiver": "order"}))
+    assert "1 behind it" in seen
+    other = text(pages.get("/signals/blocked/", {"receiver": "other"}))
+    assert "No key of other is blocked." in other
 
 
 def test_a_group_shows_a_sample_and_its_note(
@@ -323,6 +386,127 @@ def test_a_receiver_tells_what_it_has_to_do(
     assert "<b>2</b> dead" in seen
     assert "calm" in seen
     assert "manage.py signal_tasks pause receiver:t.failing" in seen
+
+
+@pytest.fixture
+def behind(signal: AsyncSignal) -> Delivery:
+    """A delivery of t.ordered that waits behind a dead letter of its key."""
+    listen(signal, name="t.ordered", ordered=True)
+    for _ in range(2):
+        signal.using(key="the key").send(sender=None)
+    first, second = Delivery.objects.order_by("pk")
+    finish(Delivery.objects.filter(pk=first.pk), "dead")
+    second.refresh_from_db()
+    waits: Delivery = second
+    return waits
+
+
+def test_the_overview_does_not_call_due_what_waits_for_its_turn(
+    pages: Client, behind: Delivery
+) -> None:
+    seen = text(pages.get("/signals/"))
+    assert "<b>0</b> due" in seen
+    assert '<b>1</b> <a href="/signals/blocked/">wait for their turn</a>' in seen
+    assert '"/signals/blocked/?receiver=t.ordered">1 wait for their turn</a>' in seen
+
+
+@pytest.fixture
+def held(signal: AsyncSignal) -> Delivery:
+    """A delivery of the ordered t.paused that is held, and has nothing before it."""
+    listen(signal, name="t.paused", ordered=True)
+    signal.using(key="the key").send(sender=None)
+    row: Delivery = Delivery.objects.get()
+    operations.pause("receiver:t.paused", reason="stocktaking", by="ada")
+    HeldDelivery.objects.create(pk=row.pk, receiver="t.paused", why=Hold.PAUSED)
+    return row
+
+
+def test_the_overview_leads_from_what_is_held_to_what_holds_it(
+    pages: Client, held: Delivery
+) -> None:
+    seen = text(pages.get("/signals/"))
+    words = "are held, or wait for their turn</a>"
+    assert f'<b>1</b> <a href="/signals/receivers/">{words}' in seen
+    assert f'"/signals/receivers/t.paused/">1 {words}' in seen
+    for page in ("receivers/", "receivers/t.paused/"):
+        assert "stocktaking" in text(pages.get(f"/signals/{page}"))
+
+
+def test_a_receiver_leads_to_blocked_keys_only_if_it_has_some(
+    pages: Client, held: Delivery, signal: AsyncSignal
+) -> None:
+    link = "/signals/blocked/?receiver=t.paused"
+    signal.using(key="the key").send(sender=None)
+    seen = text(pages.get("/signals/receivers/t.paused/"))
+    assert "<b>2</b> are held, or wait for their turn" in seen
+    assert ">waits for its turn</span>" in seen
+    assert link not in seen
+    finish(Delivery.objects.filter(pk=held.pk), "dead")
+    seen = text(pages.get("/signals/receivers/t.paused/"))
+    assert seen.count(link) == 2
+
+
+@pytest.mark.parametrize("state", ["pending", "dead"])
+def test_a_long_key_is_cut_where_it_is_shown_and_not_where_it_was_escaped(
+    pages: Client, signal: AsyncSignal, state: str
+) -> None:
+    listen(signal, name="t.ordered", ordered=True)
+    key = f"customers/O'Brien & Sons 'Limited' <main> {'x' * 20}"
+    signal.using(key=key).send(sender=None)
+    if state == "dead":
+        finish(Delivery.objects.all(), state)
+    seen = text(pages.get("/signals/receivers/t.ordered/"))
+    assert len(html.escape(key)) > 80
+    assert f">{html.escape(key)}" in seen
+    assert "…</a>" not in seen
+
+
+def test_a_receiver_does_not_call_due_what_waits_for_its_turn(
+    pages: Client, behind: Delivery
+) -> None:
+    seen = text(pages.get("/signals/receivers/t.ordered/"))
+    assert "<b>0</b> due" in seen
+    assert "wait for their turn</a>" in seen
+    assert "waits for its turn</a>" in seen
+    assert ", due 2" not in seen
+
+
+def test_a_delivery_without_a_subject_is_listed_by_its_key(
+    pages: Client, behind: Delivery
+) -> None:
+    seen = text(pages.get("/signals/receivers/t.ordered/"))
+    assert f'href="/signals/deliveries/{behind.pk}/">the key</a>' in seen
+    dead = Delivery.objects.dead().get()
+    assert f'href="/signals/deliveries/{dead.pk}/">the key</a>' in seen
+
+
+def test_a_dead_letter_of_a_group_is_listed_by_its_key(
+    pages: Client, signal: AsyncSignal
+) -> None:
+    def fail(sender: object, **kwargs: Any) -> None:
+        raise ValueError("on purpose")
+
+    once = RetryPolicy(max_attempts=1)
+    signal.connect(fail, name="t.in_order", weak=False, ordered=True, retry=once)
+    signal.using(key="the key").send(sender=None)
+    run_pending()
+    group = FailureGroup.objects.get()
+    assert ">the key</a>" in text(pages.get(f"/signals/dead/{group.pk}/"))
+
+
+def test_a_receiver_has_its_options_and_its_actions_before_its_rows(
+    pages: Client, signal: AsyncSignal
+) -> None:
+    once = RetryPolicy(max_attempts=1)
+    options: dict[str, Any] = {"ordered": True, "rate_limit": "100/m", "retry": once}
+    listen(signal, name="t.chosen", **options)
+    signal.using(key="k").send(sender=None)
+    finish(Delivery.objects.all(), "dead")
+    seen = text(pages.get("/signals/receivers/t.chosen/"))
+    assert "ordered: True" in seen
+    assert "rate_limit: 100/m" in seen
+    assert "max_attempts 1" in seen
+    assert seen.index("<h2>Actions</h2>") < seen.index("<h2>Pending and running</h2>")
 
 
 def test_a_receiver_of_other_code_is_shown(pages: Client, dead: Delivery) -> None:

@@ -33,6 +33,7 @@ PAGES = {
     "events": ("events/", 2),
     "event": ("events/{event}/", 4),
     "delivery": ("deliveries/{delivery}/", 8),
+    "skip": ("deliveries/{delivery}/skip/", 1),
     "blocked": ("blocked/", 2),
     "groups": ("dead/", 3),
     "group": ("dead/{group}/", 4),
@@ -45,7 +46,7 @@ PAGES = {
     "log": ("log/", 1),
 }
 #: Patterns that forms are sent to.
-POSTED = {"skip", "acknowledge", "note", "cancel", "resume", "control"}
+POSTED = {"acknowledge", "note", "cancel", "resume", "control"}
 
 
 def test_the_statements_of_every_page_are_pinned() -> None:
@@ -138,6 +139,8 @@ ASKED = (
     "events/?subject=tests.thing:3",
     "events/?since=2020-01-01T00:00&until=2030-01-01T00:00&signal=tests.of_3",
     "dead/?receiver=t.of_3",
+    "dead/?receiver=of_",
+    "blocked/?receiver=of_",
     "dead/?every=1",
     "receivers/t.of_3/",
     "receivers/no.such/",

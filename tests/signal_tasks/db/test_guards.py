@@ -6,6 +6,8 @@ the verb writes: the verb has to lose.
 
 from __future__ import annotations
 
+import inspect
+import re
 import uuid
 from collections.abc import Callable
 from datetime import timedelta
@@ -16,7 +18,7 @@ from typing import Any
 
 import pytest
 from django.db import connection, transaction
-from django.db.models import F
+from django.db.models import F, QuerySet
 
 from signal_tasks import AsyncSignal
 from signal_tasks.db.clock import DatabaseNow, from_now
@@ -31,6 +33,8 @@ from tests.signal_tasks.conftest import listen
 pytestmark = pytest.mark.django_db(transaction=True)
 
 OURS, THEIRS = 7, 8  # leases
+WORKER = uuid.uuid4()
+WRITES = re.compile(r"\.update\(|_change\(|_delete")
 LONG_AGO = timedelta(days=9)
 Verb = Callable[[DeliveryQuerySet[Delivery], Delivery, int], Any]
 
@@ -95,6 +99,15 @@ VERBS: dict[str, tuple[dict[str, Any], Verb]] = {
         {**PENDING, "orphaned": True},
         lambda rows, row, lease: rows.adopt([row.receiver]),
     ),
+    "park": (PENDING, lambda rows, row, lease: rows.park([row.pk], "why", after=9)),
+    "unpark": (
+        {**PENDING, "parked": "why"},
+        lambda rows, row, lease: rows.unpark([row.pk]),
+    ),
+    "expire_leases_of": (
+        {**RUNNING, "claimed_by": WORKER, "next_check_at": from_now(60)},
+        lambda rows, row, lease: rows.expire_leases_of(WORKER),
+    ),
     "make_due": (
         {**PENDING, "next_check_at": from_now(60)},
         lambda rows, row, lease: make_due(rows, row),
@@ -125,7 +138,7 @@ VERBS: dict[str, tuple[dict[str, Any], Verb]] = {
 
 #: What another actor makes of the row meanwhile.
 CHANGES: dict[str, dict[str, Any]] = {
-    "claimed by another": {**RUNNING, "lease": THEIRS},
+    "claimed by another": {**RUNNING, "lease": THEIRS, "claimed_by": uuid.uuid4()},
     "finished by another": {
         **SUCCEEDED,
         "lease": THEIRS,
@@ -192,6 +205,18 @@ def someone_waits() -> bool:
     with connection.cursor() as cursor:
         cursor.execute(ask)
         return bool(cursor.fetchone()[0])
+
+
+def test_no_verb_of_the_queryset_is_left_out() -> None:
+    ours = set(dir(DeliveryQuerySet)) - set(dir(QuerySet)) - {"forget_extensions"}
+    writing = {
+        name
+        for name in ours
+        if not name.startswith("_")
+        and WRITES.search(inspect.getsource(getattr(DeliveryQuerySet, name)))
+    }
+    assert writing - {name.removesuffix(" dead") for name in VERBS} == set()
+    assert {"finish", "replay", "expire_leases_of", "prune"} <= writing
 
 
 @pytest.mark.parametrize("filtered", FILTERS)

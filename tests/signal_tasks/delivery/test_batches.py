@@ -12,9 +12,9 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from signal_tasks import AsyncSignal, RetryPolicy
-from signal_tasks.delivery import batch
-from signal_tasks.delivery.batch import SAVEPOINT_TRANSACTIONS
+from signal_tasks.delivery import outside
 from signal_tasks.delivery.message import process_message
+from signal_tasks.delivery.process import SAVEPOINT_TRANSACTIONS
 from signal_tasks.models import Delivery
 from signal_tasks.steering.snapshot import snapshot
 from tests.testapp.models import Thing
@@ -127,7 +127,9 @@ def test_finishes_of_receivers_that_are_not_atomic_are_written_together(
     calls: Counter[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(batch, "BUFFER_SECONDS", 60.0)  # longer than any machine takes
+    monkeypatch.setattr(
+        outside, "BUFFER_SECONDS", 60.0
+    )  # longer than any machine takes
     connect(retry=ONCE, atomic=False)
     done = deliver(signal, *(f"k{n}" for n in range(8)))
     claims = 0 if connection.vendor == "postgresql" else 1

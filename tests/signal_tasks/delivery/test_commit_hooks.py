@@ -5,16 +5,18 @@ from __future__ import annotations
 import logging
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from celery import current_app
-from django.db import IntegrityError, OperationalError, transaction
+from django.db import IntegrityError, OperationalError, connection, transaction
+from django.test.utils import CaptureQueriesContext
 
 from signal_tasks import AsyncSignal, signals
 from signal_tasks.broker.messages import PublishRequest
 from signal_tasks.broker.publisher import publisher
+from signal_tasks.db.leftovers import AUTOCOMMIT, LEFT_OPEN
 from signal_tasks.delivery.message import process_message
 from signal_tasks.models import Delivery
 from signal_tasks.testing import run_pending
@@ -236,3 +238,214 @@ def test_run_pending_shows_the_error_of_a_hook(
     with pytest.raises(ValueError, match="hook"):
         run_pending()
     assert states() == {"succeeded": 1}
+
+
+# -- what a hook leaves behind on the connection ----------------------------------
+
+each_way = pytest.mark.parametrize("options", [{}, {"group_commit": False}])
+with_settings = pytest.mark.skipif(
+    connection.vendor == "sqlite", reason="SQLite has no settings that matter to others"
+)
+
+
+def execute(statement: str) -> Any:
+    with connection.cursor() as cursor:
+        cursor.execute(statement)
+        return cursor.fetchone()[0] if cursor.description else None
+
+
+def no_autocommit() -> None:
+    transaction.set_autocommit(False)
+    Thing.objects.create(name="never committed")
+
+
+def enter() -> None:
+    transaction.atomic().__enter__()
+
+
+def begin() -> None:
+    execute("BEGIN")
+
+
+def enter_and_close() -> None:
+    enter()
+    connection.close()
+
+
+LEFT = {
+    "autocommit off": (no_autocommit, AUTOCOMMIT),
+    "an open block": (enter, LEFT_OPEN),
+    "an open block without a connection": (enter_and_close, LEFT_OPEN),
+    "a transaction that Django does not know": (begin, LEFT_OPEN),
+}
+each_left = pytest.mark.parametrize("what", LEFT)
+
+
+def leaves(leave: Callable[[], object]) -> Callable[..., None]:
+    """Make a receiver whose hook leaves something, for the first delivery."""
+
+    def receive(sender: object, number: int, **kwargs: Any) -> None:
+        Thing.objects.create(name=str(number))
+        if number == 0:
+            transaction.on_commit(leave)
+
+    return receive
+
+
+def deliver_to(
+    signal: AsyncSignal, receive: Callable[..., None], **options: Any
+) -> Any:
+    connect(signal, receive, name=signal.name, **options)
+    signal.send_many(sender=None, items=[{"number": n} for n in range(3)])
+    ids = ids_of(signal, signal.name)
+    return process_message(signal.name, ids, "default", seconds=math.inf)
+
+
+def sentence_of(left: str) -> str:
+    return left.replace("the receiver", "the hook")
+
+
+@each_way
+@each_left
+def test_what_a_hook_leaves_is_told_and_loses_nothing_that_follows(
+    what: str, signal: AsyncSignal, told: list[Any], options: dict[str, Any]
+) -> None:
+    leave, left = LEFT[what]
+    result = deliver_to(signal, leaves(leave), **options)
+    assert connection.get_autocommit()
+    connection.close()
+    assert states() == {"succeeded": 3}
+    assert set(Thing.objects.values_list("name", flat=True)) == {"0", "1", "2"}
+    (failed,) = (each for each in told if isinstance(each, signals.CommitHookFailed))
+    assert failed.receiver == signal.name
+    assert str(failed.error) == sentence_of(left)
+    assert result.hook_errors == [failed.error]
+
+
+@each_left
+def test_the_error_of_a_hook_is_told_although_it_leaves_a_transaction(
+    what: str, signal: AsyncSignal
+) -> None:
+    leave, _ = LEFT[what]
+    error = LookupError("on the way")
+
+    def fail() -> None:
+        leave()
+        raise error
+
+    result = deliver_to(signal, leaves(fail), group_commit=False)
+    connection.close()
+    assert result.hook_errors == [error]
+    assert states() == {"succeeded": 3}
+
+
+@each_left
+def test_what_the_hook_of_an_inline_receiver_leaves_is_told(
+    what: str, signal: AsyncSignal, told: list[Any]
+) -> None:
+    leave, left = LEFT[what]
+    signal.settled.connect(leaves(leave), weak=False, inline=True)
+    deliver_to(signal, lambda sender, **kwargs: None)
+    assert connection.get_autocommit()
+    connection.close()
+    assert states() == {"succeeded": 3}
+    assert set(Thing.objects.values_list("name", flat=True)) == {"0", "1", "2"}
+    (failed,) = (each for each in told if isinstance(each, signals.CommitHookFailed))
+    assert failed.receiver == signal.settled.name
+    assert str(failed.error) == sentence_of(left)
+
+
+def look_and_change() -> tuple[str, str]:
+    if connection.vendor == "postgresql":
+        change = "SET search_path = pg_catalog, public"
+        return "SELECT current_setting('search_path')", change
+    return "SELECT @@time_zone", "SET time_zone = '+09:00'"
+
+
+@with_settings
+@pytest.mark.parametrize("robust", [False, True])
+@each_way
+def test_settings_that_a_hook_changes_do_not_reach_what_runs_next(
+    signal: AsyncSignal, options: dict[str, Any], robust: bool
+) -> None:
+    look, change = look_and_change()
+    seen = [execute(look)]
+
+    def receive(sender: object, number: int, **kwargs: Any) -> None:
+        seen.append(execute(look))
+        if number == 0:
+            transaction.on_commit(lambda: execute(change), robust=robust)
+        transaction.on_commit(lambda: seen.append(execute(look)))
+
+    (error,) = deliver_to(signal, receive, **options).hook_errors
+    seen.append(execute(look))
+    assert len(seen) == 8
+    assert len(set(seen)) == 1
+    assert str(error).startswith("the hook changed ")
+
+
+@with_settings
+def test_a_hook_may_set_back_what_it_has_changed(signal: AsyncSignal) -> None:
+    look, change = look_and_change()
+    name = "search_path" if connection.vendor == "postgresql" else "time_zone"
+    before = execute(look)
+
+    def hook() -> None:
+        execute(change)
+        execute(f"SET {name} = {before if name == 'search_path' else repr(before)}")
+
+    assert deliver_to(signal, leaves(hook)).hook_errors == []
+    assert execute(look) == before
+
+
+def test_a_hook_may_have_transactions_of_its_own_and_close_its_connection(
+    signal: AsyncSignal,
+) -> None:
+    def hook() -> None:
+        with transaction.atomic():
+            Thing.objects.create(name="one")
+            transaction.on_commit(lambda: Thing.objects.create(name="after one"))
+        transaction.set_autocommit(False)
+        Thing.objects.create(name="two")
+        transaction.commit()
+        transaction.set_autocommit(True)
+        connection.close()
+
+    def receive(sender: object, **kwargs: Any) -> None:
+        transaction.on_commit(hook)
+
+    result = deliver_to(signal, receive)
+    connection.close()
+    assert result.hook_errors == []
+    assert states() == {"succeeded": 3}
+    written = Counter(Thing.objects.values_list("name", flat=True))
+    assert written == {"one": 3, "after one": 3, "two": 3}
+
+
+def test_a_hook_that_leaves_nothing_costs_no_statement(
+    signal: AsyncSignal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("signal_tasks.steering.snapshot.MAX_AGE", 60.0)
+
+    def statements(number: int) -> int:
+        name = f"{signal.name}.{number}"
+        connect(signal, register(number), name=name)
+        signal.send_many(sender=None, items=[{}, {}])
+        ids = ids_of(signal, name)
+        with CaptureQueriesContext(connection) as captured:
+            process_message(name, ids, "default", seconds=math.inf)
+        assert states().pop("succeeded") >= 2
+        return len(captured)
+
+    statements(0)  # looks at what is paused, once for this minute
+    assert statements(5) == statements(0)
+
+
+def register(number: int) -> Callable[..., None]:
+    """Make a receiver that registers so many hooks."""
+
+    def receive(sender: object, **kwargs: Any) -> None:
+        for _ in range(number):
+            transaction.on_commit(lambda: None)
+
+    return receive

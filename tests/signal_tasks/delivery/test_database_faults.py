@@ -12,9 +12,9 @@ import pytest
 from django.db import Error, OperationalError, connection, connections, transaction
 
 from signal_tasks import AsyncSignal, RetryPolicy, current_delivery
-from signal_tasks.delivery.batch import RUN_AGAIN
 from signal_tasks.delivery.failures import FREE_RUNS
 from signal_tasks.delivery.message import process_message
+from signal_tasks.delivery.singly import RUN_AGAIN
 from signal_tasks.models import Attempt, Delivery
 from signal_tasks.testing import run_pending
 from tests.signal_tasks.delivery.steps import (

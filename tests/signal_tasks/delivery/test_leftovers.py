@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.db import connection, transaction
+from django.db import Error, connection, connections, transaction
 
 from signal_tasks import AsyncSignal
-from signal_tasks.delivery.leftovers import AUTOCOMMIT, CLOSED, ISOLATION, LEFT_OPEN
+from signal_tasks.db.leftovers import AUTOCOMMIT, CLOSED, ENDS, ISOLATION, LEFT_OPEN
 from signal_tasks.delivery.message import process_message
 from signal_tasks.models import Attempt, Delivery
 from signal_tasks.testing import run_pending
@@ -33,7 +33,7 @@ on_mysql = pytest.mark.skipif(connection.vendor != "mysql", reason="settings of 
 Leave = Callable[[], object]
 
 
-def execute(statement: str) -> Any:
+def execute(statement: Any) -> Any:
     with connection.cursor() as cursor:
         cursor.execute(statement)
         return cursor.fetchone()[0] if cursor.description else None
@@ -284,3 +284,136 @@ def test_a_receiver_is_told_which_variables_it_leaves(
     before = execute("SELECT CONNECTION_ID()")
     assert name in told(run(send(signal)))
     assert execute("SELECT CONNECTION_ID()") != before
+
+
+@on_postgres
+@atomic_or_not
+def test_settings_that_come_with_a_library_are_no_failure(
+    atomic: bool, signal: AsyncSignal
+) -> None:
+    statements = (
+        "SET statement_timeout = '5s'",
+        "DO $$ BEGIN PERFORM 1; END $$",
+        "RESET statement_timeout",
+    )
+    connect(signal, leaves(executes(*statements)), atomic=atomic, retry=AT_ONCE)
+    handle = send(signal)
+    connection.close()
+    assert run(handle).state == "succeeded"
+
+
+@on_postgres
+@atomic_or_not
+def test_a_connection_found_lost_by_a_setting_spends_no_attempt(
+    atomic: bool, signal: AsyncSignal
+) -> None:
+    calls: list[int] = []
+
+    def lose_it(sender: object, **kwargs: Any) -> None:
+        calls.append(1)
+        if len(calls) == 1:
+            other = connections["default"].copy()
+            pid = execute("SELECT pg_backend_pid()")
+            with other.cursor() as cursor:
+                cursor.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
+            other.close()
+        execute("SET statement_timeout = '5s'")
+        execute("RESET statement_timeout")
+
+    connect(signal, lose_it, atomic=atomic, retry=AT_ONCE)
+    handle = send(signal)
+    for _ in range(2):
+        run_pending()
+    assert (handle.refresh().state, handle.attempts) == ("succeeded", 1)
+
+
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="has no server to lose")
+def test_a_fault_of_another_database_is_not_ours_after_an_error_that_was_caught(
+    signal: AsyncSignal,
+) -> None:
+    def catch_and_lose_another(sender: object, **kwargs: Any) -> None:
+        try:
+            with transaction.atomic():
+                execute("SELECT * FROM no_such_table")
+        except Error:
+            pass
+        other = connections["default"].copy("gone")
+        other.settings_dict = other.settings_dict | {"HOST": "127.0.0.1", "PORT": "1"}
+        other.cursor()
+
+    connect(signal, catch_and_lose_another, retry=AT_ONCE)
+    assert run(send(signal)).attempts == 1
+
+
+@on_mysql
+def test_a_variable_changed_before_an_error_does_not_outlive_the_connection(
+    signal: AsyncSignal,
+) -> None:
+    def change_and_fail() -> None:
+        execute("SET foreign_key_checks = 0")
+        Effect.objects.create(pk=1, what="twice")
+        Effect(pk=1, what="twice").save(force_insert=True)
+
+    connect(signal, leaves(change_and_fail), retry=AT_ONCE)
+    before = execute("SELECT CONNECTION_ID()")
+    assert "1062" in told(run(send(signal)))
+    assert execute("SELECT CONNECTION_ID()") != before
+
+
+SIGNS: dict[str, Any] = {
+    "bytes": b"SET search_path = pg_catalog, public",
+    "comment": "/* shop */ -- web\n SET search_path = pg_catalog, public",
+    "second": "SELECT 1; SET search_path = pg_catalog, public",
+    "upper case": "SELECT SET_CONFIG('search_path', 'pg_catalog, public', false)",
+    "nested": "SELECT set_config('search_path', concat('pg_catalog', ', public'), false)",
+}
+
+
+@on_postgres
+@pytest.mark.parametrize("how", SIGNS)
+def test_a_setting_is_noticed_however_it_is_written(
+    how: str, signal: AsyncSignal
+) -> None:
+    def change() -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(SIGNS[how])
+
+    connect(signal, leaves(change), retry=AT_ONCE)
+    assert "changed search_path" in told(run(send(signal)))
+
+
+@pytest.mark.parametrize("statement", ["COMMIT", "ROLLBACK", "/* now */ commit"])
+def test_a_statement_that_ends_the_transaction_of_a_receiver_is_not_sent(
+    statement: str, signal: AsyncSignal
+) -> None:
+    connect(signal, leaves(executes(statement)), retry=AT_ONCE)
+    assert told(run(send(signal))) == ENDS
+    assert not Effect.objects.exists()
+
+
+def test_a_receiver_may_go_on_over_a_new_connection(signal: AsyncSignal) -> None:
+    """Django sets up the new session by statements of its own."""
+
+    def tidying(sender: object, **kwargs: Any) -> None:
+        connection.close()
+        Effect.objects.create(what="over a new connection")
+
+    connect(signal, tidying, atomic=False, retry=AT_ONCE)
+    assert run(send(signal)).state == "succeeded"
+
+
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="has no settings")
+def test_what_it_changes_over_a_new_connection_is_told(signal: AsyncSignal) -> None:
+    on_server = {
+        "postgresql": "statement_timeout = '17s'",
+        "mysql": "time_zone = '+09:00'",
+    }
+    setting = on_server[connection.vendor]
+
+    def changing(sender: object, **kwargs: Any) -> None:
+        connection.close()
+        execute(f"SET {setting}")
+
+    connect(signal, changing, atomic=False, retry=AT_ONCE)
+    assert run(send(signal)).state == "pending"
+    assert setting.split()[0] in Attempt.objects.get().error

@@ -164,3 +164,76 @@ def test_a_row_that_is_gone_is_no_failure_of_the_task(signal: AsyncSignal) -> No
     done = task.apply((ids_of(signal, "t.about_things"), "default"))
     assert done.state == "SUCCESS"
     assert "1 succeeded" in done.result
+
+
+def fail_with(error: Exception | None) -> None:
+    if error is not None:
+        raise error
+
+
+def connect_failing(signal: AsyncSignal, *errors: Exception | None) -> Any:
+    """Send once for each error that the receiver is to raise; return its task."""
+    name = f"t.failing_{uuid.uuid4().hex}"
+
+    def failing(sender: object, number: int, **kwargs: Any) -> None:
+        fail_with(errors[number])
+
+    connect(signal, failing, name=name, retry=RetryPolicy(max_attempts=1))
+    signal.send_many(sender=None, items=[{"number": n} for n in range(len(errors))])
+    current_app.tasks[name].apply((ids_of(signal, name), "default"))
+    return current_app.tasks[name]
+
+
+def logged_by_celery(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str, bool]]:
+    """Return the level, the text and whether there is a traceback, of each record."""
+    return [
+        (record.levelname, record.getMessage(), bool(record.exc_info))
+        for record in caplog.records
+        if record.name == "celery.app.trace"
+    ]
+
+
+def test_a_delivery_that_was_rejected_is_a_line_of_celery_without_a_traceback(
+    signal: AsyncSignal, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    connect_failing(signal, None, Reject("no such shop"))
+    ((level, text, has_traceback),) = logged_by_celery(caplog)
+    assert level == "INFO"
+    assert "raised expected: Reject('no such shop')" in text
+    assert not has_traceback
+    assert "Traceback" not in text
+
+
+def test_a_rejection_that_says_a_lot_is_one_too(
+    signal: AsyncSignal, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    connect_failing(signal, Reject("a lot " * 1000))
+    ((_, text, has_traceback),) = logged_by_celery(caplog)
+    assert "raised expected: Reject" in text
+    assert not has_traceback
+
+
+def test_what_was_not_rejected_is_shown_before_what_was(
+    signal: AsyncSignal, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    connect_failing(signal, Reject("no such shop"), ValueError("a surprise"))
+    ((level, text, has_traceback),) = logged_by_celery(caplog)
+    assert (level, has_traceback) == ("ERROR", True)
+    assert "raised unexpected: ValueError('a surprise')" in text
+
+
+class Expecting(celery.Task):  # type: ignore[misc]
+    """A project's task class that expects an error of its own."""
+
+    throws = (LookupError,)
+
+
+def test_what_the_apps_task_class_expects_is_expected_of_receivers_too(
+    app_of: Any, signal: AsyncSignal
+) -> None:
+    task = task_of(app_of(Expecting), signal)
+    assert task.throws == (Reject, LookupError)
+    assert list(task_class_leaves_receivers_alone()) == []

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from signal_tasks import AsyncSignal, RetryPolicy
-from signal_tasks.delivery.interrupt import (
+from signal_tasks.delivery.process import process
+from signal_tasks.interrupt import (
     SoftTimeLimitExceeded,
     in_receiver,
     interruptible,
 )
-from signal_tasks.delivery.process import process
 from signal_tasks.models import Delivery
 from signal_tasks.testing import run_pending
 from tests.signal_tasks.delivery.steps import connect

@@ -17,7 +17,7 @@ from django.db import connections
 from django.db.migrations.recorder import MigrationRecorder
 
 from signal_tasks import AsyncSignal, RetryPolicy, operations
-from signal_tasks.doctor import setup
+from signal_tasks.doctor import setup, workers
 from signal_tasks.doctor.findings import within
 from signal_tasks.management.commands.signal_tasks import Command
 from signal_tasks.models import Delivery, Event, Worker
@@ -48,6 +48,13 @@ def one(found: Found, step: str) -> str:
     """Return the only finding of a step in one line."""
     (finding,) = found[step]
     return "{verdict}: {text} -> {remedy}".format(**finding)
+
+
+@pytest.fixture(autouse=True)
+def _nobody_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait but shortly for processes and answers: no process is started here."""
+    monkeypatch.setattr(workers, "START_SECONDS", 0.2)
+    monkeypatch.setattr(workers, "ANSWER_SECONDS", 0.2)
 
 
 @pytest.fixture

@@ -232,6 +232,21 @@ def test_a_dead_letter_that_others_wait_behind_is_a_problem(
     assert f"skip {dead.pk}" in only_problem()
 
 
+def test_a_problem_quotes_the_beginning_of_a_long_key_and_error(
+    signal: AsyncSignal,
+) -> None:
+    def refuse(sender: object, **kwargs: object) -> None:
+        raise Reject("why " * 500)
+
+    signal.connect(refuse, name="t.ordered", ordered=True)
+    for _ in range(2):
+        signal.using(key="k" * 200).send(sender=None)
+    run_pending()
+    (told,) = [each for each in health()["problems"] if "behind a dead" in each]
+    assert f"'{'k' * 59}\u2026' wait behind a dead letter: Reject: why why" in told
+    assert len(told) < 600
+
+
 def test_what_waits_for_its_turn_is_not_late(signal: AsyncSignal) -> None:
     def fail(sender: object, **kwargs: object) -> None:
         raise ValueError("to be tried again in an hour")

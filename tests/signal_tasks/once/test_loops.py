@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group, User
+from django.contrib.sessions.models import Session
 from django.core.management import call_command
 from django.db.models.signals import m2m_changed, post_delete, post_save
+from django.utils import timezone
 
 from signal_tasks import AsyncSignal, SignalLoop, async_receiver, checks
-from signal_tasks.models import Attempt, Delivery, Event
+from signal_tasks.error_text import MAX_CHARS
+from signal_tasks.models import Attempt, Delivery, Event, FailureGroup
 from signal_tasks.testing import run_pending
 from tests.signal_tasks.conftest import listen
 from tests.testapp.models import Thing
@@ -45,6 +49,12 @@ def last_error() -> str:
     return failure.error
 
 
+def session(key: str) -> Session:
+    """Make a row whose primary key is a text."""
+    made: Session = Session.objects.create(pk=key, expire_date=timezone.now())
+    return made
+
+
 def send_on(signal: AsyncSignal, name: str = "tests.loops.again") -> list[int]:
     """Connect a receiver that sends the signal it is called for, for ever."""
     calls: list[int] = []
@@ -73,6 +83,36 @@ def test_an_event_too_many_causes_deep_is_refused_in_the_receiver_that_sends_it(
     assert "SIGNAL_TASKS['MAX_DEPTH'] allows no more" in last_error()
     step = f"{signal.name} -> tests.loops.again"
     assert f"The chain of causes: {step}; {step}; {step}; {step};" in last_error()
+
+
+def test_the_causes_that_go_round_are_told_before_a_text_is_cut(
+    signal: AsyncSignal,
+) -> None:
+    """A page shows the first 500 characters, and a long chain has thousands."""
+    send_on(signal, name=f"tests.loops.{'again' * 20}")
+    signal.send(sender=None, n=0)
+    run_pending()
+    step = f"{signal.name} -> tests.loops.{'again' * 20}"
+    told = f"The end of its chain of causes: {step}; {signal.name}. If they go round"
+    assert told in last_error()[:500]
+    assert len(last_error()) == MAX_CHARS
+
+
+def test_a_chain_that_only_grows_tells_its_last_causes(settings: Any) -> None:
+    settings.SIGNAL_TASKS = {**settings.SIGNAL_TASKS, "MAX_DEPTH": 4}
+    names = [f"tests.loops.row_{number}" for number in range(6)]
+    row = [AsyncSignal(name=name) for name in names]
+
+    def passing_on(after: AsyncSignal) -> Callable[..., object]:
+        return lambda sender, **kwargs: after.send(sender=None)
+
+    for each, after in pairwise(row):
+        each.connect(passing_on(after), name=f"{each.name}.ears", weak=False)
+    listen(row[-1], name="tests.loops.last")
+    row[0].send(sender=None)
+    run_pending()
+    last = "; ".join(f"{name} -> {name}.ears" for name in names[2:5])
+    assert f"The end of its chain of causes: {last}; {names[5]}." in last_error()
 
 
 def test_the_bound_is_sixteen_causes_by_default(signal: AsyncSignal) -> None:
@@ -140,6 +180,22 @@ def test_a_replay_does_not_lengthen_the_chain(signal: AsyncSignal) -> None:
     assert list(Event.objects.order_by("pk").values_list("headers", flat=True)) == (
         headers
     )
+
+
+@pytest.mark.usefixtures("_depth_of_three")
+def test_loops_of_different_objects_are_failures_of_one_cause(
+    signal: AsyncSignal,
+) -> None:
+    def again(sender: object, session: Session, **kwargs: Any) -> None:
+        signal.send(sender=None, session=session)
+
+    signal.connect(again, name="tests.loops.again", weak=False)
+    for key in ("first key", "another"):
+        signal.send(sender=None, session=session(key))
+    run_pending()
+    group = FailureGroup.objects.get()
+    assert group.failures == 2
+    assert "first key" in group.sample
 
 
 # -- what is stored ---------------------------------------------------------------
@@ -210,10 +266,23 @@ def test_a_receiver_that_saves_its_own_instance_is_caught_at_the_first_repetitio
     assert thing.name == "x"
     error = last_error()
     about = f"testapp.thing:{thing.pk}"
-    assert f"tests.loops.rename would be called for {about} once more" in error
+    assert "tests.loops.rename would be called for the same object once more" in error
     assert f"post_save of {about} -> tests.loops.rename" in error
     for way in ("queryset.update()", "when=", "update_fields=", "exclude"):
         assert way in error
+
+
+def test_repetitions_of_different_objects_are_failures_of_one_cause(saved: Any) -> None:
+    def save(sender: object, instance: Session, **kwargs: Any) -> None:
+        instance.save()
+
+    saved(post_save, Session, save)
+    for key in ("first key", "another"):
+        session(key)
+    run_pending()
+    group = FailureGroup.objects.get()
+    assert group.failures == 2
+    assert "post_save of sessions.session:first key -> tests.loops.save" in group.sample
 
 
 def test_a_loop_through_another_receiver_is_caught_when_it_closes(saved: Any) -> None:

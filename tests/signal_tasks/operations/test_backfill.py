@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from django.db import connection, transaction
 from django.db.models import F
 from django.db.models.signals import post_save
 from django.utils import timezone
@@ -189,6 +190,67 @@ def test_what_when_raises_fails_that_event_only(signal: AsyncSignal) -> None:
     assert counts(operation) == (3, 2, 1, 0)
     assert "ZeroDivisionError" in operation.note
     assert heard(machine) == [0, 2]
+
+
+def enter() -> None:
+    transaction.atomic().__enter__()
+
+
+def execute(statement: str) -> Any:
+    with connection.cursor() as cursor:
+        cursor.execute(statement)
+        return cursor.fetchone()[0] if cursor.description else None
+
+
+LEFT = {
+    "sqlite": (enter, "inside of a transaction", "SELECT 1"),
+    "postgresql": (
+        lambda: execute("SET TIME ZONE 'Asia/Tokyo'"),
+        "changed TimeZone",
+        "SELECT current_setting('TimeZone')",
+    ),
+    "mysql": (
+        lambda: execute("SET time_zone = '+09:00'"),
+        "changed time_zone",
+        "SELECT @@time_zone",
+    ),
+}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_when_leaves_on_the_connection_stops_the_backfill_and_goes_with_it(
+    signal: AsyncSignal,
+) -> None:
+    leave, told, look = LEFT[connection.vendor]
+    listen(signal)
+    send(signal, 3)
+    before = execute(look)
+    machine = connect(signal, when=lambda sender, **kwargs: not leave())
+    operation = operations.backfill(machine.name, since=DAY)
+    run_pass()
+    assert operation.refresh().state == "stopped"
+    assert "when= " in operation.note
+    assert told in operation.note
+    assert not Delivery.objects.filter(receiver=machine.name).exists()
+    assert execute(look) == before
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_transaction_that_a_failing_when_leaves_open_stops_the_backfill(
+    signal: AsyncSignal,
+) -> None:
+    def when(sender: object, **kwargs: Any) -> bool:
+        enter()
+        raise LookupError("on the way")
+
+    listen(signal)
+    send(signal, 3)
+    machine = connect(signal, when=when)
+    operation = operations.backfill(machine.name, since=DAY)
+    run_pass()
+    assert operation.refresh().state == "stopped"
+    assert "when= returned inside of a transaction" in operation.note
+    assert not connection.in_atomic_block
 
 
 @pytest.mark.parametrize("kind", ["class", "text", "row"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -386,8 +387,10 @@ def test_a_relay_that_comes_late_makes_up_for_a_few_seconds_of_a_rate(
     operation = operations.replay(Selection(signal=signal.name), rate=2, canary=False)
     operating.run_batch(operation.id, "default")  # which collects
     Operation.objects.update(next_step_at=F("next_step_at") - DAY)
+    began = time.monotonic()
     operating.work_off("default", seconds=60)
-    assert 10 <= counts(operation)[1] <= 12
+    took = time.monotonic() - began
+    assert 10 <= counts(operation)[1] <= 12 + 2 * took
 
 
 @pytest.mark.django_db(transaction=True)
@@ -607,6 +610,7 @@ def test_a_cancelled_operation_is_told(
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("_no_reports")
 def test_without_an_open_operation_relays_look_only_every_two_seconds(
     django_assert_num_queries: Any,
 ) -> None:

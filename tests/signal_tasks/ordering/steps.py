@@ -12,7 +12,8 @@ from typing import Any
 from django.db import connections, transaction
 
 from signal_tasks import AsyncSignal, DeliveryHandle, Reject, RetryPolicy
-from signal_tasks.delivery.message import MessageResult, process_message
+from signal_tasks.delivery.message import process_message
+from signal_tasks.delivery.result import MessageResult
 from signal_tasks.models import Delivery, Turn
 from signal_tasks.models import Sequence as Counter
 
@@ -78,6 +79,17 @@ def counter(key: str, name: str) -> Counter:
 
 def row(handle: DeliveryHandle) -> Delivery:
     return Delivery.objects.get(pk=handle.id)
+
+
+def lose(ordered: Ordered, *handles: DeliveryHandle) -> None:
+    """Claim deliveries as a worker does that dies then."""
+    rows = Delivery.objects.claim(
+        [handle.id for handle in handles],
+        names=[ordered.name],
+        lease=-1,
+        ordered=True,
+    )
+    assert len(rows) == len(handles)
 
 
 @contextmanager

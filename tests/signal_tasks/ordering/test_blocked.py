@@ -62,6 +62,21 @@ def test_blocked_keys_of_one_receiver_up_to_a_limit() -> None:
     assert len(operations.blocked_keys(limit=1)) == 1
 
 
+def test_a_receiver_that_nobody_knows_has_no_blocked_keys() -> None:
+    ordered, _ = blocked()
+    assert operations.blocked_keys(receiver=ordered.name[:-1]) == []
+
+
+def test_a_receiver_of_which_only_rows_are_left_has_keys() -> None:
+    ordered, _ = blocked()
+    Delivery.objects.update(receiver="t.gone_since")
+    (key,) = operations.blocked_keys(receiver="t.gone_since")
+    assert key.receiver == "t.gone_since"
+    Delivery.objects.all().discard()
+    assert operations.blocked_keys(receiver="t.gone_since") == []
+    assert operations.blocked_keys(receiver=ordered.name) == []
+
+
 def test_what_waits_is_counted_up_to_a_limit(monkeypatch: Any) -> None:
     monkeypatch.setattr(keys, "MAX_WAITING", 2)
     blocked(5)

@@ -6,22 +6,34 @@ import random
 import threading
 import time
 from collections import defaultdict
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
 import pytest
 from django.db import connection, transaction
 
+from signal_tasks import DeliveryHandle, operations
+from signal_tasks.db.clock import from_now
+from signal_tasks.delivery.writing import FOLLOW_AFTER
 from signal_tasks.models import Delivery, Event, Sequence, Turn
+from signal_tasks.relay.recovery import recover
+from signal_tasks.states import State
 from tests.signal_tasks.ordering.steps import (
     AT_ONCE,
+    ONCE,
     Ordered,
     in_thread,
+    lose,
     positions,
 )
 
 pytestmark = pytest.mark.django_db(transaction=True)
+on_postgres = pytest.mark.skipif(
+    connection.vendor != "postgresql", reason="others send each statement by itself"
+)
 needs_writers = pytest.mark.skipif(
     connection.vendor == "sqlite", reason="SQLite has one writer at a time"
 )
@@ -193,3 +205,182 @@ def test_a_sender_and_a_pruned_sequence_do_not_meet() -> None:
         done.set()
     assert ordered.calls == list(range(100))
     assert not Turn.objects.exists()
+
+
+@needs_writers
+def test_what_is_sent_while_the_one_before_it_finishes_runs_without_a_relay() -> None:
+    """The finishing worker does not see it, so its own message looks again."""
+    ordered = Ordered()
+    first = ordered.send(1)
+    finishing = SlowCommit()
+
+    def finish() -> None:
+        with connection.execute_wrapper(finishing):
+            ordered.run(first)
+
+    with in_thread(finish):
+        assert finishing.has_looked.wait(30)
+        second = ordered.send(2)
+        ordered.run(second)
+    assert ordered.calls == [1, 2]
+    assert ordered.states() == ["succeeded", "succeeded"]
+
+
+@on_postgres
+def test_so_it_does_where_the_look_is_sent_along_with_the_finish() -> None:
+    ordered = Ordered()
+    first = ordered.send(1)
+    with slow_commits(), in_thread(lambda: ordered.run(first)):
+        until = time.monotonic() + 30
+        while not is_locked(first) and time.monotonic() < until:
+            time.sleep(0.001)
+        second = ordered.send(2)
+        ordered.run(second)
+    assert ordered.calls == [1, 2]
+    assert ordered.states() == ["succeeded", "succeeded"]
+
+
+@contextmanager
+def slow_commits() -> Iterator[None]:
+    """Let each transaction that gives up a turn take its time to commit."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS "
+            "$$ BEGIN PERFORM pg_sleep(0.2); RETURN NULL; END $$; "
+            "CREATE CONSTRAINT TRIGGER wait AFTER DELETE ON signal_tasks_turn "
+            "DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION wait()"
+        )
+        try:
+            yield
+        finally:
+            cursor.execute("DROP FUNCTION wait CASCADE")
+
+
+def is_locked(handle: DeliveryHandle) -> bool:
+    turns = Turn.objects.filter(pk=handle.id)
+    with transaction.atomic():
+        return not turns.select_for_update(skip_locked=True).exists()
+
+
+class SlowCommit:
+    """Waits once turns were given up and it is known what comes next."""
+
+    def __init__(self) -> None:
+        self.has_looked = threading.Event()
+        self._gave_up = False
+
+    def __call__(
+        self, execute: Any, sql: str, params: Any, many: Any, context: Any
+    ) -> Any:
+        result = execute(sql, params, many, context)
+        gives_up = "DELETE FROM signal_tasks_turn" in sql
+        looks = "AND turn.position >" in sql or "AND position >" in sql
+        if (self._gave_up or gives_up) and looks:
+            self.has_looked.set()
+            time.sleep(0.2)
+        self._gave_up = self._gave_up or gives_up
+        return result
+
+
+class SentMeanwhile:
+    """The second delivery is sent, and moved away, while the first one runs."""
+
+    def __init__(self, **options: Any) -> None:
+        self.ordered = Ordered(**options)
+        self.first = self.ordered.send(1)
+        self.ordered.during = self._send
+
+    def _send(self, n: Any) -> None:
+        if n == 1:
+            assert Event.objects.count() == 1  # from now on this is what it sees
+            with in_thread(lambda: self.ordered.run(self.ordered.send(2))):
+                pass
+
+
+@needs_writers
+@pytest.mark.usefixtures("repeatable_read")
+@pytest.mark.parametrize("atomic", [True, False])
+def test_what_was_sent_since_the_snapshot_of_the_one_before_it_runs_without_a_relay(
+    atomic: bool,
+) -> None:
+    sent = SentMeanwhile(atomic=atomic)
+    sent.ordered.run(sent.first)
+    assert sent.ordered.calls == [1, 2]
+    assert sent.ordered.states() == ["succeeded", "succeeded"]
+
+
+@needs_writers
+@pytest.mark.usefixtures("repeatable_read")
+def test_a_worker_that_does_not_go_on_wakes_what_was_sent_since_its_snapshot() -> None:
+    sent = SentMeanwhile()
+    sent.ordered.run(sent.first, follows=False)
+    soon = Delivery.objects.filter(next_check_at__lte=from_now(FOLLOW_AFTER))
+    assert soon.get().state == "pending"
+
+
+def skip(first: DeliveryHandle) -> None:
+    operations.skip(first.id, by="somebody")
+
+
+def discard(first: DeliveryHandle) -> None:
+    Delivery.objects.filter(pk=first.id).discard()
+
+
+def prune(first: DeliveryHandle) -> None:
+    Delivery.objects.prune(State.DEAD, older_than=timedelta(0), limit=10)
+
+
+class TwoGiveUp:
+    """The first delivery gives up its turn while the second one is discarded.
+
+    Each has locked its own row before, and the discard is the first to commit. The turn
+    of the first is still there for it, as that of the second is for the other.
+    """
+
+    def __init__(
+        self,
+        give_up: Callable[[], object],
+        first: DeliveryHandle,
+        second: DeliveryHandle,
+    ) -> None:
+        self._second = second
+        self._is_discarded, self._is_given_up = threading.Event(), threading.Event()
+        with transaction.atomic():
+            Delivery.objects.select_for_update().get(pk=first.id)
+            with in_thread(self._discard):
+                try:
+                    assert self._is_discarded.wait(30)
+                    give_up()
+                finally:
+                    self._is_given_up.set()
+
+    def _discard(self) -> None:
+        with transaction.atomic():
+            discard(self._second)
+            self._is_discarded.set()
+            assert self._is_given_up.wait(30)
+
+
+@needs_writers
+@pytest.mark.parametrize("give_up", [skip, discard, prune])
+def test_what_is_behind_two_that_are_given_up_at_the_same_time_is_due(
+    give_up: Callable[[DeliveryHandle], None],
+) -> None:
+    ordered = Ordered(retry=ONCE)
+    ordered.rejected = {0}
+    first, second, third = ordered.send_all(range(3))
+    ordered.run(first, second, third)
+    TwoGiveUp(partial(give_up, first), first, second)
+    due = Delivery.objects.filter(next_check_at__lte=from_now(0))
+    assert [each.pk for each in due] == [third.id]
+
+
+@needs_writers
+def test_so_is_what_is_behind_one_that_relays_give_up_as_lost() -> None:
+    ordered = Ordered(on_dead="skip", retry=ONCE)
+    first, second, third = ordered.send_all(range(3))
+    lose(ordered, first)
+    ordered.run(second, third)
+    TwoGiveUp(partial(recover, "default"), first, second)
+    due = Delivery.objects.filter(next_check_at__lte=from_now(0))
+    assert [each.pk for each in due] == [third.id]

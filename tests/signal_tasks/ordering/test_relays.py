@@ -14,20 +14,17 @@ from signal_tasks.relay.recovery import recover
 from signal_tasks.states import State
 from signal_tasks.steering.turns import Sweep, sweep
 from signal_tasks.testing import run_pending
-from tests.signal_tasks.ordering.steps import AT_ONCE, ONCE, Ordered, positions, row
+from tests.signal_tasks.conftest import finish
+from tests.signal_tasks.ordering.steps import (
+    AT_ONCE,
+    ONCE,
+    Ordered,
+    lose,
+    positions,
+    row,
+)
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-def lose(ordered: Ordered, *handles: Any) -> None:
-    """Claim deliveries as a worker does that dies then."""
-    rows = Delivery.objects.claim(
-        [handle.id for handle in handles],
-        names=[ordered.name],
-        lease=-1,
-        ordered=True,
-    )
-    assert len(rows) == len(handles)
 
 
 def swept(times: int = 1) -> None:
@@ -87,6 +84,16 @@ def test_turns_that_older_code_has_left_behind_are_deleted() -> None:
     Delivery.objects.filter(pk=first.id).update(**done)
     ordered.run(second)
     assert ordered.calls == [1]
+    assert not Turn.objects.exists()
+
+
+def test_a_message_deletes_what_older_code_has_left_one_after_the_other() -> None:
+    ordered = Ordered()
+    *done, last = ordered.send_all(range(4))
+    for handle in done:
+        finish(Delivery.objects.filter(pk=handle.id), State.SUCCEEDED)
+    ordered.run(last)
+    assert ordered.calls == [3]
     assert not Turn.objects.exists()
 
 

@@ -88,12 +88,79 @@ CLAIM = (
 )
 
 
-def test_a_batch_finishes_by_one_statement_more_and_looks_once_what_is_next() -> None:
+#: On PostgreSQL the look at what comes next is sent with the finish.
+FINISH = ["WITH"] if postgres else ["UPDATE", "DELETE", "SELECT"]
+
+
+def test_a_batch_finishes_with_a_look_at_what_comes_next() -> None:
     ordered = Ordered()
     handles = ordered.send_all(range(8))
     statements = made(lambda: ordered.run(*handles))
-    finish = ["WITH", "WITH"] if postgres else ["UPDATE", "DELETE", "SELECT"]
-    assert statements == [*CLAIM, "BEGIN", *finish, "COMMIT", "SELECT"]
+    assert statements == [*CLAIM, "BEGIN", *FINISH, "COMMIT"]
+
+
+def test_a_batch_that_others_wait_behind_has_the_next_one_seen_to() -> None:
+    ordered = Ordered()
+    first, _second = ordered.send_all(range(2))
+    process.size_of(ordered.name).deliveries = 100
+    statements = made(lambda: ordered.run(first))
+    wake = {
+        "postgresql": ["WITH"],
+        "sqlite": ["SELECT", "UPDATE"],
+        "mysql": ["SELECT", "UPDATE"],
+    }[connection.vendor]
+    batch = [*CLAIM, "BEGIN", *FINISH]
+    assert statements == [*batch, *wake, "COMMIT", "SELECT", *batch, "COMMIT"]
+
+
+@on_postgres
+def test_a_cursor_that_takes_one_statement_at_a_time_is_asked_twice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(
+        connection.settings_dict["OPTIONS"], "server_side_binding", True
+    )
+    connection.close()
+    ordered = Ordered()
+    first, _second = ordered.send_all(range(2))
+    statements = made(lambda: ordered.run(first))
+    assert statements[:5] == [*CLAIM, "BEGIN", "WITH", "SELECT", "WITH"]
+    assert ordered.states() == ["succeeded", "succeeded"]
+    connection.close()
+
+
+@on_postgres
+def test_statements_may_be_wrapped_in_others_of_which_the_last_result_counts() -> None:
+    """As some libraries do to hand a context to their triggers."""
+
+    def wrap(execute: Any, sql: Any, params: Any, many: Any, context: Any) -> Any:
+        result = execute(
+            f"SELECT set_config('app.by', 'me', true);{sql}", params, many, context
+        )
+        while context["cursor"].nextset():
+            pass
+        return result
+
+    ordered = Ordered()
+    first, _second = ordered.send_all(range(2))
+    with connection.execute_wrapper(wrap):
+        ordered.run(first)
+    assert ordered.calls == [0, 1]
+    assert ordered.states() == ["succeeded", "succeeded"]
+
+
+@on_postgres
+def test_what_waits_for_others_is_not_even_locked_by_a_claim() -> None:
+    """Who goes on with it would pass it over."""
+    ordered = Ordered()
+    first, *others = ordered.send_all(range(4))
+    names: dict[str, Any] = {"names": [ordered.name], "lease": 60.0, "ordered": True}
+    assert Delivery.objects.claim([first.id], **names)
+    assert not Delivery.objects.claim([each.id for each in others], **names)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT xmax::text FROM signal_tasks_delivery WHERE run = 1")
+        lockers = [locker for (locker,) in cursor.fetchall()]
+    assert lockers.count("0") == 3
 
 
 def test_without_a_transaction_each_of_a_key_finishes_by_one_statement() -> None:
@@ -101,8 +168,7 @@ def test_without_a_transaction_each_of_a_key_finishes_by_one_statement() -> None
     handles = ordered.send_all(range(4))
     statements = made(lambda: ordered.run(*handles))
     each = ["WITH"] if postgres else ["BEGIN", "UPDATE", "DELETE", "COMMIT"]
-    last = ["WITH", "WITH"] if postgres else ["UPDATE", "DELETE", "SELECT"]
-    assert statements == [*CLAIM, *each * 3, "BEGIN", *last, "COMMIT", "SELECT"]
+    assert statements == [*CLAIM, *each * 3, "BEGIN", *FINISH, "COMMIT"]
 
 
 def test_what_waits_is_moved_away_by_one_statement_on_postgresql() -> None:

@@ -30,6 +30,7 @@ WRONG: dict[str, Any] = {
     "ordered": "by id",
     "on_dead": "ignore",
     "coalesce": 5.0,
+    "batch": 101,
 }
 
 
@@ -51,6 +52,12 @@ def test_a_timeout_is_a_positive_number(timeout: Any, signal: AsyncSignal) -> No
 @pytest.mark.parametrize("rate", [10, "10", "10/s", "0.5/m", "2/h"])
 def test_a_rate_limit_is_what_celery_takes(rate: Any, signal: AsyncSignal) -> None:
     assert listen(signal, rate_limit=rate) == []
+
+
+@pytest.mark.parametrize("rate", [0, "often", 10**400, "9" * 400])
+def test_a_rate_limit_is_a_number_above_zero(rate: Any, signal: AsyncSignal) -> None:
+    with pytest.raises(ImproperlyConfigured, match=r"rate_limit is .* positive number"):
+        listen(signal, rate_limit=rate)
 
 
 def test_an_unknown_option_is_a_type_error(signal: AsyncSignal) -> None:

@@ -7,10 +7,11 @@ from threading import Thread
 from typing import Any
 
 import pytest
-from django.db import connection, transaction
+from django.db import connection
 from django.db.models import F
 
 from signal_tasks import AsyncSignal, RetryPolicy, health, operations
+from signal_tasks.db.sql import seeing_commits
 from signal_tasks.models import Attempt, AuditEntry, Delivery, Event, Worker
 from signal_tasks.relay import pruning
 from signal_tasks.relay.pruning import prune, prune_batch
@@ -147,14 +148,30 @@ def test_after_a_full_batch_the_relay_rests_from_pruning(
     assert [run_pass(relay).pruned, run_pass(relay).pruned] == [3, 0]
 
 
-@pytest.mark.django_db(transaction=True)
-@pytest.mark.skipif(
+several_writers = pytest.mark.skipif(
     not connection.features.has_select_for_update, reason="one writer at a time"
 )
+
+
+@pytest.mark.django_db(transaction=True)
+@several_writers
 @pytest.mark.usefixtures("_kept_for_a_day")
 def test_two_that_prune_an_event_together_leave_nothing_of_it(
     signal: AsyncSignal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    _prune_together(signal, monkeypatch)
+
+
+@pytest.mark.django_db(transaction=True)
+@several_writers
+@pytest.mark.usefixtures("_kept_for_a_day", "repeatable_read")
+def test_nor_where_transactions_see_nothing_that_commits_after_they_began(
+    signal: AsyncSignal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _prune_together(signal, monkeypatch)
+
+
+def _prune_together(signal: AsyncSignal, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pruning, "BATCH", 1)
     listen(signal)
     listen(signal)
@@ -162,7 +179,7 @@ def test_two_that_prune_an_event_together_leave_nothing_of_it(
     finish(Delivery.objects.all(), "succeeded")
     Delivery.objects.update(finished_at=F("finished_at") - timedelta(days=2))
     other = Thread(target=_prune_elsewhere)
-    with transaction.atomic():
+    with seeing_commits("default"):
         assert prune_batch("default") == 1
         other.start()
         other.join(0.5)  # it waits for this transaction

@@ -123,6 +123,18 @@ def test_nobody_is_gone_after_a_pause_of_the_relay_or_an_outage_of_the_database(
     assert looks(watch, me, (72,)) == 1
 
 
+def test_a_worker_that_is_missed_is_looked_for_in_each_pass(
+    me: Heartbeat, worker: Worker
+) -> None:
+    watch = Watch()
+    missed = []
+    for now in (0, 3, 6, 7):
+        looks(watch, me, (now,))
+        missed.append(watch.misses_somebody)
+    looks(watch, me, (8,), alive=worker)
+    assert (missed, watch.misses_somebody) == ([False, False, True, True], False)
+
+
 def test_a_relay_that_has_just_started_watches_first(
     signal: AsyncSignal, me: Heartbeat, worker: Worker
 ) -> None:

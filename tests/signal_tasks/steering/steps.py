@@ -13,7 +13,8 @@ from typing import Any
 from django.db.models import F
 
 from signal_tasks import AsyncSignal, RetryPolicy, signals
-from signal_tasks.delivery.message import MessageResult, process_message
+from signal_tasks.delivery.message import process_message
+from signal_tasks.delivery.result import MessageResult
 from signal_tasks.models import Delivery, Event, Gate, HeldDelivery
 from signal_tasks.signals import BreakerChanged
 from signal_tasks.steering import snapshot

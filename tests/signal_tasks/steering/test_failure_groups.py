@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 from django.db import connection, connections, transaction
 from django.test.utils import CaptureQueriesContext
 
-from signal_tasks import AsyncSignal, Retry, RetryPolicy
+from signal_tasks import AsyncSignal, BatchItem, Reject, Retry, RetryPolicy
 from signal_tasks.db import failures
 from signal_tasks.db.failures import Failure
 from signal_tasks.delivery.message import process_message
@@ -75,6 +75,25 @@ def test_the_sample_is_of_the_first_failure(signal: AsyncSignal) -> None:
     send(signal, error="order 6 is gone")
     run_pending()
     assert groups() == {"order 5 is gone": 3}
+
+
+@pytest.mark.parametrize(
+    "answer", [None, True, "yes", [], Reject("it is of no use")], ids=repr
+)
+def test_a_batch_receiver_makes_one_group_of_many_deliveries_and_of_single_ones(
+    answer: object, signal: AsyncSignal
+) -> None:
+    def answering(batch: Sequence[BatchItem], **kwargs: Any) -> object:
+        is_error = isinstance(answer, Exception)
+        return dict.fromkeys(batch, answer) if is_error else answer
+
+    connect(signal, answering, batch=9, retry=RetryPolicy(max_attempts=1))
+    signal.send_many(sender=None, items=[{}] * 3)
+    run_pending()
+    send(signal)
+    run_pending()
+    assert FailureGroup.objects.get().location == ""
+    assert list(groups().values()) == [4]
 
 
 def test_a_success_writes_no_group(signal: AsyncSignal) -> None:

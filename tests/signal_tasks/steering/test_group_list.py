@@ -16,6 +16,7 @@ from signal_tasks.models import Attempt, AuditEntry, Delivery, FailureGroup
 from signal_tasks.operations import groups
 from signal_tasks.relay.pruning import prune
 from signal_tasks.testing import run_pending
+from tests.signal_tasks.conftest import listen
 from tests.signal_tasks.delivery.steps import connect
 
 pytestmark = pytest.mark.django_db
@@ -102,7 +103,13 @@ def test_dead_letters_are_counted_up_to_a_limit_which_is_told(
 def test_the_groups_of_one_receiver_are_found(signal: AsyncSignal) -> None:
     die(signal, "no answer")
     assert len(operations.failure_groups(receiver="t.grouped")) == 1
+    listen(signal, name="t.another")
     assert operations.failure_groups(receiver="t.another") == []
+
+
+def test_a_receiver_that_nobody_knows_has_no_groups(signal: AsyncSignal) -> None:
+    die(signal, "no answer")
+    assert operations.failure_groups(receiver="t.groped") == []
 
 
 @pytest.mark.django_db(databases=["default", "other"])

@@ -352,6 +352,7 @@ def test_what_is_not_limited_cannot_be_cleared(signal: AsyncSignal) -> None:
         ({"rate": "1" * 40}, "rate is"),
         ({"max_concurrency": 0}, "max_concurrency is 0"),
         ({"max_concurrency": "4"}, "positive whole number"),
+        ({"max_concurrency": 10**20}, "positive whole number up to 2147483647"),
         ({"rate": 1, "until": timedelta(0)}, "until is"),
     ],
 )

@@ -15,7 +15,8 @@ from django.db.models import F
 
 from signal_tasks import AsyncSignal, health
 from signal_tasks.broker.publisher import publisher
-from signal_tasks.delivery.message import MessageResult, process_message
+from signal_tasks.delivery.message import process_message
+from signal_tasks.delivery.result import MessageResult
 from signal_tasks.models import (
     Control,
     Delivery,

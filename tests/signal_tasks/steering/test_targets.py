@@ -77,7 +77,11 @@ def test_a_name_that_nothing_has_is_an_error_with_what_is_similar() -> None:
 
 
 @pytest.mark.parametrize(
-    "target", ["", "signal:", "no such thing", steered, Signal(), None, 7]
+    "target",
+    [
+        *("", "signal:", "no such thing", steered, Signal(), None, 7),
+        *("receiver:a\nb", "signal: a", "queue:a\0b", f"receiver:{'a' * 256}"),
+    ],
 )
 def test_what_is_no_target_is_an_error(target: object) -> None:
     with pytest.raises(ValueError, match=r"is no (receiver|signal)"):

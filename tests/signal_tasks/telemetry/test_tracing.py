@@ -325,3 +325,25 @@ def test_a_send_with_a_dedupe_key_is_traced_too(
     run_pending()
     (send,), (run,) = recorded.named("send"), recorded.named("run")
     assert parent(run) == place_of(send)
+
+
+def test_a_call_for_several_has_links_to_their_sends(
+    signal: AsyncSignal, recorded: Recorded
+) -> None:
+    def work_off(batch: Any, **kwargs: Any) -> Any:
+        if len(batch) > 1:
+            raise ValueError("too many")
+        return batch
+
+    signal.connect(work_off, name="t.batched", weak=False, batch=10)
+    for _ in range(2):
+        signal.send(sender=None)
+    run_pending()
+    sends = [place_of(send) for send in recorded.named("send")]
+    together, *alone = recorded.named("run")
+    assert together.name == "run t.batched"
+    assert sorted(links(together)) == sorted(sends)
+    assert together.attributes is not None
+    assert together.attributes["messaging.batch.message_count"] == 2
+    assert together.attributes["error.type"] == "ValueError"
+    assert {parent(each) for each in alone} == set(sends)

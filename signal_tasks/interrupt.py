@@ -18,6 +18,7 @@ __all__ = [
     "in_receiver",
     "interruptible",
     "is_from_outside",
+    "is_stop",
 ]
 
 
@@ -94,3 +95,11 @@ def is_from_outside(error: BaseException) -> bool:
     if isinstance(error, KeyboardInterrupt):
         return handler is default_int_handler
     return handler is not SIG_IGN
+
+
+def is_stop(error: BaseException) -> bool:
+    """Return True if an error has come from outside, to stop this process.
+
+    Whoever calls a project's code takes anything else that it raises for its failure.
+    """
+    return isinstance(error, STOPS) and is_from_outside(error)

@@ -8,11 +8,21 @@ docs/decisions/what-receivers-leave-behind.md.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
+from weakref import WeakSet
 
 from django.db import Error
+from django.db.backends.signals import connection_created
+from django.db.transaction import TransactionManagementError
 
 from signal_tasks.db.errors import Fault, worst_fault
+from signal_tasks.db.session_statements import (
+    changes_session,
+    ends_transaction,
+    text_of,
+)
 from signal_tasks.error_text import chain_of
 
 CLOSED = (
@@ -20,6 +30,10 @@ CLOSED = (
     "are undone"
 )
 LEFT_OPEN = "the receiver returned inside of a transaction that it had begun itself"
+SPOILT = (
+    "the receiver went on after a database error without an atomic() block of its "
+    "own around the statement, or called set_rollback(True); its writes are undone"
+)
 AUTOCOMMIT = "the receiver changed autocommit and did not change it back"
 ISOLATION = (
     "the receiver changed the isolation level of the database connection and did not "
@@ -30,31 +44,37 @@ SETTINGS = (
     "SET LOCAL ends with the transaction"
 )
 
-#: Statements that change a session for longer than their transaction. Whether
-#: ``set_config`` does is known if it says so in its text.
-CHANGES_SESSION = re.compile(
-    r"\s*(?:SET\s+(?!LOCAL\b|TRANSACTION\b|CONSTRAINTS\b)|RESET\b|DISCARD\b)",
-    re.IGNORECASE,
+ENDS = (
+    "the receiver is atomic and must not end its transaction itself; the statement "
+    "was not sent"
 )
-SET_CONFIG = re.compile(r"\bset_config\s*\([^)]*,\s*'?f(?:alse)?'?\s*\)", re.IGNORECASE)
+
+#: A true value of ``errors_occurred`` for errors that the watch has seen as those of a
+#: statement; Django's own is True.
+OF_STATEMENT = 1
 #: Settings of a project's own, which no list of settings shows, have such names.
 OWN_NAME = re.compile(r"\b[a-z_]\w*(?:\.\w+)+\b", re.IGNORECASE)
 OWN = "SELECT name, current_setting(name, TRUE) FROM unnest(%s::text[]) AS name"
 #: The settings of a session, but those that change by themselves or harm nobody.
 SESSION = {
-    "postgresql": """
+    "postgresql": (
+        """
         SELECT name, setting FROM pg_settings
         WHERE name NOT LIKE 'transaction_%'
             AND name NOT IN ('application_name', 'in_hot_standby')
         UNION ALL SELECT 'role', current_setting('role')
         UNION ALL SELECT 'session_authorization', CAST(session_user AS text)
         """,
-    "mysql": """
+    ),
+    "mysql": (
+        """
         SHOW SESSION VARIABLES WHERE variable_name IN ('autocommit', 'time_zone',
             'tx_isolation', 'transaction_isolation', 'tx_read_only',
             'transaction_read_only', 'sql_mode', 'foreign_key_checks',
             'unique_checks', 'character_set_client', 'collation_connection')
         """,
+        "SELECT 'database', DATABASE()",
+    ),
 }
 
 
@@ -80,20 +100,24 @@ class Watch:
         self._savepoints = len(connection.savepoint_ids)
         self._settings: dict[str, str | None] | None = None
         self._own: set[str] = set()
-        self._error: Error | None = None
+        self._errors: WeakSet[BaseException] = WeakSet()
+        self._had_errors = connection.errors_occurred
+        self._has_errors = connection.errors_occurred = False
         connection.execute_wrappers.append(self)
 
     def __call__(
         self, execute: Any, sql: Any, params: Any, many: bool, context: Any
     ) -> Any:
-        if _changes_session(sql):
-            # The driver's cursor: this may be called from within Django's.
-            with self._connection.connection.cursor() as cursor:
-                self._look_before(cursor, f"{sql} {params}")
+        connection = self._connection
+        had_errors = connection.errors_occurred
         try:
+            if connection.connection is not None:  # else the cursor is a lost one's
+                self._look_at(text_of(sql, connection.connection), params)
             return execute(sql, params, many, context)
         except Error as error:
-            self._error = error
+            self._errors.add(error)
+            if connection.errors_occurred and had_errors is not True:
+                connection.errors_occurred = OF_STATEMENT
             raise
 
     def close(self) -> str:
@@ -104,6 +128,9 @@ class Watch:
         """
         connection = self._connection
         connection.execute_wrappers.remove(self)
+        self._has_errors = connection.errors_occurred is True
+        if self._had_errors is True or not connection.errors_occurred:
+            connection.errors_occurred = self._had_errors
         if self._has_left_blocks():
             return LEFT_OPEN
         if connection.closed_in_transaction:
@@ -116,15 +143,18 @@ class Watch:
     def fault_behind(self, error: BaseException) -> Fault | None:
         """Return the fault of this connection that has led to an error, if one has.
 
-        The error may be another one, raised because of it. An error of another
-        connection says nothing about this one.
+        To be called after ``close``. The error may be another one, raised because of
+        it. An error of another connection says nothing about this one.
         """
         ours = [
-            each
-            for each in chain_of(error)
-            if each is self._error or self._connection.errors_occurred
+            each for each in chain_of(error) if self._has_errors or each in self._errors
         ]
         return worst_fault(ours)
+
+    def begin_anew(self) -> None:
+        """Forget the settings of a session that is over; Django has set up a new one."""
+        self._settings = None
+        self._own = set()
 
     def _has_left_blocks(self) -> bool:
         connection = self._connection
@@ -148,6 +178,15 @@ class Watch:
         changed = before is not None and before.isolation != now.isolation
         return ISOLATION if changed else ""
 
+    def _look_at(self, text: str, params: Any) -> None:
+        """Refuse a statement that ends our transaction; note what one changes."""
+        connection = self._connection
+        if connection.in_atomic_block and ends_transaction(text):
+            raise TransactionManagementError(ENDS)
+        if changes_session(text, connection.vendor):
+            with self._driver_cursor() as cursor:
+                self._look_before(cursor, f"{text} {params}")
+
     def _look_before(self, cursor: Any, statement: str) -> None:
         """Note the settings before the first statement that changes one."""
         vendor = self._connection.vendor
@@ -158,38 +197,62 @@ class Watch:
             self._settings |= _own_settings(cursor, names)
             self._own |= names
 
+    @contextmanager
+    def _driver_cursor(self) -> Iterator[Any]:
+        """Open the driver's cursor: Django's may be the caller, or refuse."""
+        connection = self._connection
+        with connection.wrap_database_errors, connection.connection.cursor() as cursor:
+            yield cursor
+
+    def _cursor_after(self) -> Any:
+        """Open a cursor that asks even if Django wants a rollback first.
+
+        PostgreSQL undoes settings by the rollback, so that nothing is to be asked.
+        """
+        connection = self._connection
+        is_open = connection.connection is not None
+        if is_open and connection.vendor != "postgresql":
+            return self._driver_cursor()
+        return connection.cursor()
+
     def _changed_settings(self) -> str:
         before = self._settings or {}
         try:
-            with self._connection.cursor() as cursor:
+            with self._cursor_after() as cursor:
                 now = _session(cursor, self._connection.vendor)
                 now |= _own_settings(cursor, self._own) if self._own else {}
         except Error:  # the transaction, or the connection, is lost in any case
             return ""
-        # After RESET a custom setting of PostgreSQL remains as an empty string.
+        # After RESET a custom setting of PostgreSQL remains as an empty string. Names
+        # that are new came with a library that the server has loaded meanwhile.
         changed = [
-            name for name in now if (before.get(name) or "") != (now[name] or "")
+            name
+            for name in before.keys() & now.keys()
+            if (before[name] or "") != (now[name] or "")
         ]
         return SETTINGS.format(", ".join(sorted(changed))) if changed else ""
 
 
+def _begin_anew(connection: Any, **_: object) -> None:
+    for each in connection.execute_wrappers:
+        if isinstance(each, Watch):
+            each.begin_anew()
+
+
+connection_created.connect(_begin_anew, dispatch_uid="signal_tasks.leftovers")
+
+
 def _session(cursor: Any, vendor: str) -> dict[str, str | None]:
-    if vendor not in SESSION:
-        return {}
-    cursor.execute(SESSION[vendor])
-    return dict(cursor.fetchall())
+    settings: dict[str, str | None] = {}
+    for question in SESSION.get(vendor, ()):
+        cursor.execute(question)
+        settings |= dict(cursor.fetchall())
+    return settings
 
 
 def _own_settings(cursor: Any, names: set[str]) -> dict[str, str | None]:
     cursor.execute(OWN, [list(names)])
     return dict(cursor.fetchall())
-
-
-def _changes_session(sql: Any) -> bool:
-    text = sql if isinstance(sql, str) else str(getattr(sql, "as_string", str)(None))
-    if CHANGES_SESSION.match(text):
-        return True
-    return "set_config" in text and SET_CONFIG.search(text) is not None
 
 
 def _facts(connection: Any) -> Facts | None:
