@@ -49,12 +49,14 @@ _rng = random.Random()  # noqa: S311 - spreads retries; not a secret
 class TransactionLost(Exception):
     """An atomic receiver has met a fault of the database; see Note [Faults ...].
 
-    Its cause is what the receiver raised.
+    Its cause is what the receiver raised. The connection cannot be used any more if
+    it is ``spoilt``.
     """
 
-    def __init__(self, fault: Fault) -> None:
+    def __init__(self, fault: Fault, *, spoilt: bool = False) -> None:
         super().__init__(fault)
         self.fault = fault
+        self.spoilt = spoilt or fault is Fault.CONNECTION
 
 
 def attempt(job: Job) -> Outcome | None:
@@ -73,11 +75,11 @@ def attempt(job: Job) -> Outcome | None:
     seconds = time.monotonic() - started
     if isinstance(error, STOPS):
         return _stopped(job, error, seconds)
-    if left:
-        error = error or transaction.TransactionManagementError(left)
-        return failed(job, error, seconds, spoilt=True)
     if error is not None:
-        return _failed(job, error, watch.fault_behind(error), seconds)
+        return _failed(job, error, watch.fault_behind(error), seconds, left=bool(left))
+    if left:
+        error = transaction.TransactionManagementError(left)
+        return failed(job, error, seconds, spoilt=True)
     return Outcome(claimed=job.claimed, state=State.SUCCEEDED, seconds=seconds)
 
 
@@ -97,10 +99,17 @@ def _error_of(job: Job) -> BaseException | None:
 
 
 def _failed(
-    job: Job, error: BaseException, fault: Fault | None, seconds: float
+    job: Job, error: BaseException, fault: Fault | None, seconds: float, *, left: bool
 ) -> Outcome:
-    if fault is not None and job.receiver.options.atomic:
-        raise TransactionLost(fault) from error
+    """Decide what follows an error; the receiver has ``left`` a spoilt connection.
+
+    Then the connection was not lost: whoever closes it causes what comes of that.
+    """
+    atomic = job.receiver.options.atomic
+    if left and not (atomic and fault is Fault.TRANSACTION):
+        return failed(job, error, seconds, spoilt=True)
+    if atomic and fault is not None:
+        raise TransactionLost(fault, spoilt=left) from error
     if fault is Fault.CONNECTION:
         return connection_lost(job, error, seconds)
     return outcome_of(job, error, seconds)

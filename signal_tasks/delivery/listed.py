@@ -22,7 +22,6 @@ from typing import Any
 from django.db import Error, connections, transaction
 
 from signal_tasks import context, signals
-from signal_tasks.db.errors import Fault
 from signal_tasks.db.leftovers import SPOILT
 from signal_tasks.delivery.attempt import TransactionLost
 from signal_tasks.delivery.call import Job
@@ -30,7 +29,7 @@ from signal_tasks.delivery.joint import Answered, CallFailed, attempt_jointly
 from signal_tasks.delivery.lists import LoneJob, Part, alone, part_of
 from signal_tasks.delivery.outcome import Outcome
 from signal_tasks.delivery.progress import Progress
-from signal_tasks.delivery.singly import fault_in
+from signal_tasks.delivery.singly import drop_if_spoilt
 from signal_tasks.exceptions import LeaseLost
 from signal_tasks.models import Delivery
 from signal_tasks.states import State
@@ -138,8 +137,7 @@ def _run_inside(progress: Progress, parts: Sequence[Part], jobs: Sequence[Job]) 
     except CallFailed:
         raise
     except (LeaseLost, TransactionLost, Error) as error:
-        if fault_in(error) is Fault.CONNECTION:
-            progress.drop_connection()
+        drop_if_spoilt(progress, error)
         _fall_back(progress, jobs, _cause_of(error))
     except BaseException:
         progress.put_back(jobs)

@@ -77,6 +77,13 @@ def fault_in(error: BaseException) -> Fault | None:
     return error.fault if isinstance(error, TransactionLost) else fault_of(error)
 
 
+def drop_if_spoilt(progress: Progress, error: BaseException) -> None:
+    """Drop the connection if a transaction was lost with it, or has left it spoilt."""
+    spoilt = isinstance(error, TransactionLost) and error.spoilt
+    if spoilt or fault_of(error) is Fault.CONNECTION:
+        progress.drop_connection()
+
+
 def _run_until_kept(progress: Progress, job: Job) -> _Run:
     """Run a job; again, a few times, when others made it lose its transaction."""
     started = time.monotonic()
@@ -84,6 +91,7 @@ def _run_until_kept(progress: Progress, job: Job) -> _Run:
         try:
             return _run_in_transaction(progress, job)
         except (TransactionLost, Error) as error:
+            drop_if_spoilt(progress, error)
             lost = fault_in(error) is Fault.TRANSACTION
             if wait is None or not lost or not _has_time(job, started):
                 return _of_fault(job, error), ()

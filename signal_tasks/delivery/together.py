@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from django.db import Error, transaction
 
 from signal_tasks.conf import settings
-from signal_tasks.db.errors import Fault
 from signal_tasks.delivery.attempt import (
     TransactionLost,
     attempt_in_savepoint,
@@ -20,7 +19,7 @@ from signal_tasks.delivery.call import Job
 from signal_tasks.delivery.process import process
 from signal_tasks.delivery.progress import Progress
 from signal_tasks.delivery.series import Run, Series
-from signal_tasks.delivery.singly import fault_in, run_each_singly
+from signal_tasks.delivery.singly import drop_if_spoilt, run_each_singly
 from signal_tasks.exceptions import LeaseLost
 from signal_tasks.hooks import Hook
 
@@ -69,8 +68,7 @@ def _attempt_for(progress: Progress) -> Run:
 
 def _lost(progress: Progress, ran: Sequence[Job], error: BaseException) -> None:
     """Run the deliveries of a lost transaction again, each in one of its own."""
-    if fault_in(error) is Fault.CONNECTION:
-        progress.drop_connection()
+    drop_if_spoilt(progress, error)
     if not ran:
         raise error  # it had not begun
     run_each_singly(progress, ran)

@@ -158,6 +158,43 @@ def test_a_lost_transaction_is_run_again_at_once(signal: AsyncSignal) -> None:
     assert records() == []
 
 
+SET_TIME_ZONE = {
+    "postgresql": "SET TIME ZONE 'Asia/Tokyo'",
+    "mysql": "SET time_zone = '+09:00'",
+}
+TIME_ZONE = {"postgresql": "SHOW TIME ZONE", "mysql": "SELECT @@time_zone"}
+
+
+def time_zone() -> str:
+    with connection.cursor() as cursor:
+        cursor.execute(TIME_ZONE[connection.vendor])
+        return str(cursor.fetchone()[0])
+
+
+@pytest.mark.parametrize("others", [0, 3])
+@pytest.mark.parametrize("fault", [DEADLOCK, END_SESSION])
+def test_a_fault_in_a_changed_session_spends_no_attempt_and_leaves_no_change(
+    others: int, fault: dict[str, str], signal: AsyncSignal
+) -> None:
+    usual, seen = time_zone(), []
+
+    def fragile(sender: object, key: int, **kwargs: Any) -> None:
+        seen.append((key, time_zone()))
+        if key == others and len(seen) == others + 1:
+            execute(SET_TIME_ZONE)
+            execute(fault)
+
+    connect(signal, fragile, name="t.changes", retry=PICKY)
+    signal.send_many(sender=None, items=[{"key": key} for key in range(others + 1)])
+    while run_pending():
+        pass
+    states = Delivery.objects.values_list("state", "attempts")
+    assert set(states) == {("succeeded", 1)}
+    assert {zone for _, zone in seen} == {usual}
+    assert len(seen) > others + 1
+    assert time_zone() == usual
+
+
 def test_a_transaction_that_is_always_lost_is_retried_and_never_rejected(
     signal: AsyncSignal,
 ) -> None:
