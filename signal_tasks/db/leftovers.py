@@ -7,7 +7,6 @@ docs/decisions/what-receivers-leave-behind.md.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -18,9 +17,15 @@ from django.db.backends.signals import connection_created
 from django.db.transaction import TransactionManagementError
 
 from signal_tasks.db.errors import Fault, worst_fault
+from signal_tasks.db.session_settings import (
+    IN_TRANSACTION,
+    OWN_NAME,
+    own_settings,
+    settings_of,
+)
 from signal_tasks.db.session_statements import (
     changes_session,
-    ends_transaction,
+    end_of_transaction,
     text_of,
 )
 from signal_tasks.error_text import chain_of
@@ -45,37 +50,13 @@ SETTINGS = (
 )
 
 ENDS = (
-    "the receiver is atomic and must not end its transaction itself; the statement "
-    "was not sent"
+    "the receiver is atomic, and {} would end its transaction, so it was not sent; "
+    "what has to be outside of a transaction needs atomic=False"
 )
 
 #: A true value of ``errors_occurred`` for errors that the watch has seen as those of a
 #: statement; Django's own is True.
 OF_STATEMENT = 1
-#: Settings of a project's own, which no list of settings shows, have such names.
-OWN_NAME = re.compile(r"\b[a-z_]\w*(?:\.\w+)+\b", re.IGNORECASE)
-OWN = "SELECT name, current_setting(name, TRUE) FROM unnest(%s::text[]) AS name"
-#: The settings of a session, but those that change by themselves or harm nobody.
-SESSION = {
-    "postgresql": (
-        """
-        SELECT name, setting FROM pg_settings
-        WHERE name NOT LIKE 'transaction_%'
-            AND name NOT IN ('application_name', 'in_hot_standby')
-        UNION ALL SELECT 'role', current_setting('role')
-        UNION ALL SELECT 'session_authorization', CAST(session_user AS text)
-        """,
-    ),
-    "mysql": (
-        """
-        SHOW SESSION VARIABLES WHERE variable_name IN ('autocommit', 'time_zone',
-            'tx_isolation', 'transaction_isolation', 'tx_read_only',
-            'transaction_read_only', 'sql_mode', 'foreign_key_checks',
-            'unique_checks', 'character_set_client', 'collation_connection')
-        """,
-        "SELECT 'database', DATABASE()",
-    ),
-}
 
 
 class Facts(NamedTuple):
@@ -181,9 +162,10 @@ class Watch:
     def _look_at(self, text: str, params: Any) -> None:
         """Refuse a statement that ends our transaction; note what one changes."""
         connection = self._connection
-        if connection.in_atomic_block and ends_transaction(text):
-            raise TransactionManagementError(ENDS)
-        if changes_session(text, connection.vendor):
+        vendor = connection.vendor
+        if connection.in_atomic_block and (end := end_of_transaction(text, vendor)):
+            raise TransactionManagementError(ENDS.format(end))
+        if changes_session(text, vendor):
             with self._driver_cursor() as cursor:
                 self._look_before(cursor, f"{text} {params}")
 
@@ -191,10 +173,10 @@ class Watch:
         """Note the settings before the first statement that changes one."""
         vendor = self._connection.vendor
         if self._settings is None:
-            self._settings = _session(cursor, vendor)
+            self._settings = settings_of(cursor, vendor)
         names = set(OWN_NAME.findall(statement)) - self._own
         if names and vendor == "postgresql":
-            self._settings |= _own_settings(cursor, names)
+            self._settings |= own_settings(cursor, names)
             self._own |= names
 
     @contextmanager
@@ -219,10 +201,14 @@ class Watch:
         before = self._settings or {}
         try:
             with self._cursor_after() as cursor:
-                now = _session(cursor, self._connection.vendor)
-                now |= _own_settings(cursor, self._own) if self._own else {}
+                now = settings_of(cursor, self._connection.vendor)
+                now |= own_settings(cursor, self._own) if self._own else {}
         except Error:  # the transaction, or the connection, is lost in any case
             return ""
+        if self._connection.in_atomic_block:
+            now.pop(IN_TRANSACTION, None)  # it begins with the first row that is read
+        elif now.get(IN_TRANSACTION) == "1":
+            return LEFT_OPEN
         # After RESET a custom setting of PostgreSQL remains as an empty string. Names
         # that are new came with a library that the server has loaded meanwhile.
         changed = [
@@ -240,19 +226,6 @@ def _begin_anew(connection: Any, **_: object) -> None:
 
 
 connection_created.connect(_begin_anew, dispatch_uid="signal_tasks.leftovers")
-
-
-def _session(cursor: Any, vendor: str) -> dict[str, str | None]:
-    settings: dict[str, str | None] = {}
-    for question in SESSION.get(vendor, ()):
-        cursor.execute(question)
-        settings |= dict(cursor.fetchall())
-    return settings
-
-
-def _own_settings(cursor: Any, names: set[str]) -> dict[str, str | None]:
-    cursor.execute(OWN, [list(names)])
-    return dict(cursor.fetchall())
 
 
 def _facts(connection: Any) -> Facts | None:

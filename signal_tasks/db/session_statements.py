@@ -8,7 +8,8 @@ from typing import Any
 #: Space and comments before a statement.
 SPACE = r"(?>\s|--[^\n]*|/\*.*?\*/)*+"
 #: Statements that change a session for longer than their transaction, also behind
-#: another statement. To MySQL, LOCAL is another word for SESSION.
+#: another statement. To MySQL, LOCAL is another word for SESSION, and mysqlclient cannot
+#: tell of a transaction that has begun.
 CHANGES_SESSION = {
     vendor: re.compile(
         rf"(?:\A|;){SPACE}(?:SET\s+(?!(?:{but})\b)|(?:{others})\b)",
@@ -16,17 +17,30 @@ CHANGES_SESSION = {
     )
     for vendor, but, others in (
         ("postgresql", "LOCAL|TRANSACTION|CONSTRAINTS", "RESET|DISCARD"),
-        ("mysql", "TRANSACTION", "USE"),
+        ("mysql", "TRANSACTION", r"USE|BEGIN|START\s+TRANSACTION"),
     )
 }
 #: ``set_config``, unless it says in its text that it ends with the transaction.
 SET_CONFIG = re.compile(
     r"\bset_config\s*\((?![^()]*,\s*'?t(?:rue)?'?\s*\))", re.IGNORECASE
 )
-ENDS_TRANSACTION = re.compile(
-    rf"{SPACE}(?:COMMIT|END|ABORT|ROLLBACK(?!\s+(?:(?:WORK|TRANSACTION)\s+)?TO\b))\b",
-    re.IGNORECASE | re.DOTALL,
-)
+#: Statements that end the transaction that is open, whether it is asked for or not.
+ENDS_TRANSACTION = {
+    vendor: re.compile(
+        rf"{SPACE}(COMMIT|END|ABORT|ROLLBACK(?!\s+(?:(?:WORK|TRANSACTION)\s+)?TO\b)"
+        rf"{others})\b",
+        re.IGNORECASE | re.DOTALL,
+    )
+    for vendor, others in (
+        ("postgresql", ""),
+        ("sqlite", ""),
+        (
+            "mysql",
+            r"|BEGIN(?!\s+NOT\b)|START\s+TRANSACTION|LOCK\s+TABLES?|ALTER|RENAME|TRUNCATE"
+            r"|(?:CREATE(?:\s+OR\s+REPLACE)?|DROP)(?!\s+(?:OR|TEMPORARY)\b)",
+        ),
+    )
+}
 
 
 def text_of(sql: Any, driver: Any) -> str:
@@ -45,6 +59,8 @@ def changes_session(text: str, vendor: str) -> bool:
     return "set_config" in text.lower() and SET_CONFIG.search(text) is not None
 
 
-def ends_transaction(text: str) -> bool:
-    """Return True if a statement ends the transaction that is open."""
-    return ENDS_TRANSACTION.match(text) is not None
+def end_of_transaction(text: str, vendor: str) -> str:
+    """Return the words by which a statement ends the transaction that is open, or ""."""
+    pattern = ENDS_TRANSACTION.get(vendor)
+    found = pattern.match(text) if pattern is not None else None
+    return " ".join(found[1].upper().split()) if found else ""

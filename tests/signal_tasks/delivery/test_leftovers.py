@@ -10,6 +10,7 @@ import pytest
 from django.db import Error, connection, connections, transaction
 
 from signal_tasks import AsyncSignal
+from signal_tasks.db import leftovers
 from signal_tasks.db.leftovers import AUTOCOMMIT, CLOSED, ENDS, ISOLATION, LEFT_OPEN
 from signal_tasks.delivery.message import process_message
 from signal_tasks.models import Attempt, Delivery
@@ -382,13 +383,63 @@ def test_a_setting_is_noticed_however_it_is_written(
     assert "changed search_path" in told(run(send(signal)))
 
 
-@pytest.mark.parametrize("statement", ["COMMIT", "ROLLBACK", "/* now */ commit"])
+@pytest.mark.parametrize(
+    ("statement", "end"),
+    [("COMMIT", "COMMIT"), ("ROLLBACK", "ROLLBACK"), ("/* now */ commit", "COMMIT")],
+)
 def test_a_statement_that_ends_the_transaction_of_a_receiver_is_not_sent(
-    statement: str, signal: AsyncSignal
+    statement: str, end: str, signal: AsyncSignal
 ) -> None:
     connect(signal, leaves(executes(statement)), retry=AT_ONCE)
-    assert told(run(send(signal))) == ENDS
+    assert told(run(send(signal))) == ENDS.format(end)
     assert not Effect.objects.exists()
+
+
+@on_mysql
+@pytest.mark.parametrize(
+    ("statement", "end"),
+    [
+        ("begin", "BEGIN"),
+        ("START  TRANSACTION READ ONLY", "START TRANSACTION"),
+        ("CREATE TABLE of_a_receiver (id int)", "CREATE"),
+        ("CREATE OR REPLACE TABLE of_a_receiver (id int)", "CREATE OR REPLACE"),
+        ("TRUNCATE TABLE testapp_effect", "TRUNCATE"),
+    ],
+)
+def test_a_statement_that_commits_by_itself_is_not_sent_in_a_transaction(
+    statement: str, end: str, signal: AsyncSignal
+) -> None:
+    connect(signal, leaves(executes(statement)), retry=AT_ONCE)
+    assert told(run(send(signal))) == ENDS.format(end)
+    assert not Effect.objects.exists()
+
+
+@on_mysql
+@pytest.mark.parametrize("kind", ["TEMPORARY", "OR REPLACE TEMPORARY"])
+def test_a_temporary_table_ends_no_transaction(kind: str, signal: AsyncSignal) -> None:
+    create = f"CREATE {kind} TABLE of_a_receiver (id int)"
+    drop = "DROP TEMPORARY TABLE of_a_receiver"
+    connect(signal, leaves(executes(create, drop)), retry=AT_ONCE)
+    assert run(send(signal)).state == "succeeded"
+
+
+@on_mysql
+@pytest.mark.parametrize("begin", ["BEGIN", "START TRANSACTION"])
+def test_a_transaction_that_the_driver_does_not_tell_of_is_found(
+    begin: str, signal: AsyncSignal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = leftovers.READERS["mysql"]
+    silent = lambda *known: reader(*known)._replace(in_transaction=False)  # noqa: E731
+    monkeypatch.setitem(leftovers.READERS, "mysql", silent)
+    connect(signal, leaves(executes(begin)), retry=AT_ONCE, atomic=False)
+    assert told(run(send(signal))) == LEFT_OPEN
+
+
+@on_mysql
+def test_a_transaction_that_is_over_again_is_no_fault(signal: AsyncSignal) -> None:
+    ends = executes("BEGIN", "COMMIT")
+    connect(signal, leaves(ends), retry=AT_ONCE, atomic=False)
+    assert run(send(signal)).state == "succeeded"
 
 
 def test_a_receiver_may_go_on_over_a_new_connection(signal: AsyncSignal) -> None:
