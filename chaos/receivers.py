@@ -159,11 +159,16 @@ def act_at_a_rate(sender: object, key: str, **_: Any) -> None:
     leave_effect("limited", key)
 
 
+def service_is_away() -> Path:
+    """Return the path of a file that is there as long as a service does not answer."""
+    return Path(os.environ["CHAOS_FOLDER"]) / "service_is_away"
+
+
 @receiver(guarded, retry=PATIENT, breaker=Breaker(failures=2, pause=0.3))
-def act_behind_a_breaker(sender: object, key: str, until: float, **_: Any) -> None:
-    """Leave an effect that must exist exactly once; fail until a moment of the journal."""
+def act_behind_a_breaker(sender: object, key: str, **_: Any) -> None:
+    """Leave an effect that must exist exactly once; fail while its service is away."""
     leave_effect("guarded", key)
-    if journal.now() < until:
+    if service_is_away().exists():
         raise RuntimeError("the service is away")
 
 
