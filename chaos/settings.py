@@ -35,8 +35,8 @@ CELERY_TASK_DEFAULT_QUEUE_TYPE = os.environ.get("CHAOS_QUEUE_TYPE", "classic")
 CELERY_WORKER_ENABLE_PREFETCH_COUNT_REDUCTION = False
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 
-#: Longer on SQLite: a process may wait for its only lock for more than 1.5 s.
-LEASE = 3.0 if DATABASES["default"]["ENGINE"].endswith("sqlite3") else 1.5
+#: Longer on SQLite: on a busy machine a process waits for its only lock for seconds.
+LEASE = 5.0 if DATABASES["default"]["ENGINE"].endswith("sqlite3") else 1.5
 
 SIGNAL_TASKS: dict[str, Any] = {
     "LEASE": LEASE,
