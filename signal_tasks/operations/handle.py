@@ -176,7 +176,9 @@ class Operation:
             ValueError: it is not stopped, or the same operation was opened meanwhile.
         """
         if self.refresh().state != OperationState.STOPPED:
-            raise ValueError(f"{self} is not stopped")
+            raise ValueError(
+                f"the {self.kind} {self.id} is not stopped: it is {self.state}"
+            )
         for database in self._databases:
             with transaction.atomic(using=database):
                 row = _lock(self.id, database)

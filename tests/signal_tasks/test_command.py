@@ -47,7 +47,7 @@ def test_status_tells_that_what_is_due_waits_for_its_turn(signal: AsyncSignal) -
     finish(Delivery.objects.filter(pk=first.pk), "dead")
     text = command("status", status=1)
     assert "nothing is due" not in text
-    assert "nothing may start now; 1 pending wait for their time or turn" in text
+    assert "nothing may start now; what is pending waits for its time or turn" in text
 
 
 def test_status_with_a_worker_is_healthy() -> None:
