@@ -287,7 +287,7 @@ def test_prune_deletes_what_finished_longer_ago_than_it_is_kept(
     run_pending()
     assert command("prune") == "0 deliveries pruned\n"
     Delivery.objects.update(finished_at=F("finished_at") - timedelta(days=2))
-    assert command("prune") == "1 deliveries pruned\n"
+    assert command("prune") == "1 delivery pruned\n"
     assert Delivery.objects.get().receiver == "t.failing"  # the dead are kept
     assert Event.objects.count() == 1
 
