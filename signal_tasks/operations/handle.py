@@ -134,7 +134,10 @@ class Operation:
             if until is not None and time.monotonic() + pause > until:
                 break
             time.sleep(pause)
-        raise TimeoutError(f"{self} is not finished after {timeout} seconds")
+        raise TimeoutError(
+            f"the {self.kind} {self.id} is {self.state} after {timeout} seconds; relays "
+            "go on with it, if one is alive"
+        )
 
     def work_off(self, seconds: float = 2.0) -> Self:
         """Work at it here and now, as a relay does; return the operation itself.
