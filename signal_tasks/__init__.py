@@ -73,6 +73,9 @@ def deliveries_of(
 
     One statement; on the first outbox, unless ``database`` names another. An event
     that was rolled back or pruned has none.
+
+    Raises:
+        ValueError: ``event_id`` is no id.
     """
     from signal_tasks.outbox import handles  # needs the app registry to be ready
 

@@ -9,11 +9,13 @@ import sys
 from dataclasses import fields
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from django.dispatch import Signal
 
-from signal_tasks import checks
+import signal_tasks
+from signal_tasks import checks, operations
 from signal_tasks import signals as lifecycle
 from signal_tasks.conf import Settings
 from signal_tasks.db.coalesce import merge
@@ -56,6 +58,18 @@ def test_every_python_example_is_python(document: Path) -> None:
         compile(block, str(document), "exec")
 
 
+def test_each_note_of_the_code_has_a_name_of_its_own() -> None:
+    """References name a note, and not the module that it stands in."""
+    sources = [path.read_text() for path in (ROOT / "signal_tasks").rglob("*.py")]
+    notes = [
+        name
+        for text in sources
+        for name in re.findall(r"^(?:# )?# Note \[(.+)\]$", text, re.MULTILINE)
+    ]
+    assert notes
+    assert sorted(notes) == sorted(set(notes))
+
+
 def test_every_setting_is_documented() -> None:
     page = (REFERENCE / "settings.md").read_text()
     documented = set(re.findall(r"^\| `([A-Z_]+)` \|", page, re.MULTILINE))
@@ -76,6 +90,14 @@ def test_every_command_is_documented() -> None:
     verbs = re.search(r"{([a-z]+,[a-z,]+)}", usage)
     assert verbs is not None
     assert set(documented) == set(verbs[1].split(","))
+
+
+@pytest.mark.parametrize("module", [signal_tasks, operations], ids=lambda m: m.__name__)
+def test_every_public_name_is_in_the_reference(module: ModuleType) -> None:
+    page = (REFERENCE / "api.md").read_text()
+    home = re.escape(module.__name__)
+    documented = re.findall(rf"^::: {home}\.(\w+)$", page, re.MULTILINE)
+    assert sorted(documented) == sorted(module.__all__)
 
 
 def test_every_lifecycle_signal_is_documented_with_each_field() -> None:

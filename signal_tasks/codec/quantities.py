@@ -14,7 +14,7 @@ from signal_tasks.codec.classes import name_of
 from signal_tasks.codec.dates import write_date, write_datetime
 from signal_tasks.codec.externals import External, derived_class, is_a
 from signal_tasks.codec.protocols import Read, Reader, Write, Writer
-from signal_tasks.codec.refusal import Refused, title
+from signal_tasks.codec.refusal import Refused, one
 
 DTYPE = External("numpy", "dtype")
 INT64 = External("numpy", "int64")
@@ -62,7 +62,7 @@ def write_numpy(value: Any, writer: Writer) -> object:
     is_known = kind is getattr(sys.modules["numpy"], kind.__name__, None)
     if not is_known or type(item) not in (bool, int, float, str, bytes):
         raise Refused(
-            f"a {title(kind)} cannot travel; send value.item() if that can, "
+            f"{one(kind)} cannot travel; send value.item() if that can, "
             "or teach its type with signal_tasks.register_type()"
         )
     return {"$numpy": [kind.__name__, writer.write(item)]}

@@ -87,18 +87,24 @@ def title(kind: type) -> str:
     return f"{kind.__module__}.{kind.__qualname__}"
 
 
+def one(kind: type) -> str:
+    """Return "a" or "an" and the name of a class: of a value that is refused."""
+    name = title(kind)
+    return f"{'an' if name[0] in 'aeioAEIO' else 'a'} {name}"
+
+
 def unknown(kind: type) -> Refused:
     """Return the error for a class that the codec does not know."""
     for classes, hint in HINTS:
         if issubclass(kind, classes):
-            return Refused(f"a {title(kind)} cannot travel; {hint}")
+            return Refused(f"{one(kind)} cannot travel; {hint}")
     for builtin in BUILTINS:
         if issubclass(kind, builtin):
             return _subclass(kind, builtin)
     if hasattr(kind, "tolist"):  # arrays of numpy and of libraries that follow it
-        return Refused(f"a {title(kind)} cannot travel; send value.tolist()")
+        return Refused(f"{one(kind)} cannot travel; send value.tolist()")
     return Refused(
-        f"a {title(kind)} cannot travel; send its data instead, leave it out, "
+        f"{one(kind)} cannot travel; send its data instead, leave it out, "
         "or teach its type with signal_tasks.register_type()"
     )
 
@@ -106,7 +112,7 @@ def unknown(kind: type) -> Refused:
 def _subclass(kind: type, builtin: type) -> Refused:
     name = builtin.__name__
     return Refused(
-        f"a {title(kind)} would arrive as a plain {name}; send {name}(value), "
+        f"{one(kind)} would arrive as a plain {name}; send {name}(value), "
         "or teach its type with signal_tasks.register_type()"
     )
 

@@ -91,7 +91,7 @@ def _how_to_go_on(operation: Operation) -> str:
         those = "It was" if operation.failed == 1 else "They were"
         return (
             f"{deliveries(operation.failed)} failed. {those} not changed, or failed "
-            "again: once the cause is mended, give the same command again"
+            f"again: once the cause is mended, give the same {operation.kind} again"
         )
     return ""
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 
 from signal_tasks.commands.arguments import as_json
-from signal_tasks.commands.output import Output
+from signal_tasks.commands.output import Output, deliveries
 from signal_tasks.commands.verb import Given, verb
 from signal_tasks.db.aliases import outbox_aliases
 from signal_tasks.relay.pruning import prune as prune_database
@@ -63,7 +63,7 @@ def prune(out: Output, given: Given) -> None:
     if given["json"]:
         out.json({"pruned": total})
     else:
-        out.say(f"{total} deliveries pruned")
+        out.say(f"{deliveries(total)} pruned")
 
 
 VERBS = (relay, prune)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from typing import Any, Protocol
 
 from django.core.management.base import OutputWrapper
 
-#: Columns of a terminal that lines fit into.
+#: Columns that lines fit into where there is no terminal, or a narrower one.
 WIDTH = 80
 
 
@@ -54,8 +55,9 @@ class Output:
 
     def details(self, *texts: str) -> None:
         """Print lines that belong to the line before, cut to the terminal."""
+        columns = shutil.get_terminal_size().columns if self.is_terminal else WIDTH
         for text in filter(None, texts):
-            self.say(f"  {cut(text, WIDTH - 2)}")
+            self.say(f"  {cut(text, max(columns, WIDTH) - 2)}")
 
 
 @contextmanager

@@ -101,7 +101,7 @@ def _wait(seconds: float | None, pending: int) -> str:
     if not pending:
         return "nothing is due"
     return (
-        f"nothing may start now; {pending} pending wait for their time or turn, or are "
+        "nothing may start now; what is pending waits for its time or turn, or is "
         "paused or held: see manage.py signal_tasks blocked, pause and limit"
     )
 

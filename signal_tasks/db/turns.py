@@ -6,7 +6,7 @@ transaction has not committed, comes after all those that it does see.
 Each of these looks at the index of sequence and position, at one place for each delivery
 or sequence: how many wait behind them does not matter.
 
-# Note [Snapshots]
+# Note [Turns not seen]
 Under REPEATABLE READ and SERIALIZABLE a transaction does not see a turn that was added since
 it began, behind the one that it gives up, though that delivery may be moved away already.
 So it looks again after its commit, and until then says that a delivery may come next.
@@ -102,7 +102,7 @@ NOWHERE = Place()
 class Heads(NamedTuple):
     """The next delivery of each sequence that has one.
 
-    They ``are_old`` if one may have come since this transaction began: Note [Snapshots].
+    They ``are_old`` if one may have come since this transaction began: Note [Turns not seen].
     """
 
     ids: Mapping[int, uuid.UUID]
@@ -190,7 +190,7 @@ def wake(
 
     One that is locked is left out: whoever holds that lock wakes the sequence too.
     ``heads`` were read in this transaction, after the turns were given up. Return the
-    sequences in which a delivery comes next, or may do so: Note [Snapshots].
+    sequences in which a delivery comes next, or may do so: Note [Turns not seen].
     """
     if not positions:
         return []

@@ -42,7 +42,8 @@ def unsettled(alias: str) -> Iterator[Finding]:
     if number := _left_over(alias):
         yield advice(
             "deliveries",
-            f"{alias}: {number} events have settled, and settled was not sent",
+            f"{alias}: events that have settled, and of which settled was not sent: "
+            f"{number}",
             "If the log has settling_failed, mend what it tells: it is tried for seven "
             "days; if not, run a worker whose code connects the receivers of settled.",
         )

@@ -31,14 +31,17 @@ def live_when_started(alias: str, timeout: float) -> list[Worker]:
     """Return the live workers and relays, once one of them consumes queues.
 
     A worker that was started a moment ago reports soon, and reports its queues with
-    its second report.
+    its second report, which is waited for from when the first one is seen.
     """
-    began = time.monotonic()
+    until = time.monotonic() + min(timeout, START_SECONDS)
+    is_seen = False
     while True:
         live = live_workers(alias)
-        wait = settings().WORKER_TTL * REPORTS if live else START_SECONDS
-        is_over = time.monotonic() >= began + min(timeout, wait)
-        if is_over or any(worker.queues for worker in live):
+        now = time.monotonic()
+        if live and not is_seen:
+            is_seen = True
+            until = now + min(timeout, settings().WORKER_TTL * REPORTS)
+        if now >= until or any(worker.queues for worker in live):
             return live
         time.sleep(LOOK_SECONDS)
 

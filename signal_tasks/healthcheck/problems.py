@@ -147,7 +147,7 @@ def _parked(loads: Loads) -> Iterator[Problem]:
             kind=Kind.PARKED,
             subject=receiver,
             page=f"receivers/{receiver}/",
-            text=f"{number} deliveries of {receiver} cannot be published: "
+            text=f"{number} {deliveries(number)} of {receiver} cannot be published: "
             f"{loads.of(receiver).why_parked}",
         )
 
@@ -163,7 +163,8 @@ def _breakers(database: str) -> Iterator[Problem]:
             page=f"receivers/{gate.receiver}/",
             latest=gate.failing_since,
             text=f"the breaker of {gate.receiver} is {state}{since}, after "
-            f"{gate.failures} failures; it closes by itself once a delivery succeeds. "
+            f"{gate.failures} {'failure' if gate.failures == 1 else 'failures'}; it "
+            "closes by itself once a delivery succeeds. "
             f"See why: {COMMAND} dead --group --all --receiver {gate.receiver}",
         )
 
@@ -201,7 +202,8 @@ def _one_blocked(key: BlockedKey) -> str:
     more = "or more " if key.waiting >= MAX_COUNTED else ""
     return (
         f"{key.waiting} {more}{deliveries(key.waiting)} of {key.receiver} for the key "
-        f"{shortly(key.key)!r} wait behind a dead letter: {clause(key.error)}. "
+        f"{shortly(key.key)!r} {'waits' if key.waiting == 1 else 'wait'} behind a dead "
+        f"letter: {clause(key.error)}. "
         f"Have it run again: {COMMAND} replay {key.delivery_id}; "
         f"or let the others run: {COMMAND} skip {key.delivery_id}"
     )

@@ -44,6 +44,7 @@ def replay(  # noqa: PLR0913 - one keyword per option
         everything: the selection may be one that restricts nothing.
 
     Raises:
+        TypeError: the selection is no ``Selection``.
         ValueError: the selection restricts nothing, or the rate is none.
         OperationalError: the caller's transaction cannot see the same operation, which
             was opened since it began: only under REPEATABLE READ or higher.
@@ -75,6 +76,7 @@ def discard(
     pending delivery that was sent after this call is not meant.
 
     Raises:
+        TypeError: the selection is no ``Selection``.
         ValueError: the selection restricts nothing, or the rate is none.
     """
     _refuse_everything(selection, everything=everything)
@@ -141,7 +143,10 @@ def backfill(  # noqa: PLR0913 - one keyword per option
     )
 
 
-def _refuse_everything(selection: Selection, *, everything: bool) -> None:
+def _refuse_everything(selection: object, *, everything: bool) -> None:
+    if not isinstance(selection, Selection):
+        wanted = "give a Selection, such as Selection(ids=[delivery_id])"
+        raise TypeError(f"selection is {selection!r}; {wanted}")
     if selection.is_empty and not everything:
         raise ValueError(
             "This selection restricts nothing: it would change the deliveries of all "

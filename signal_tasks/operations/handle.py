@@ -134,7 +134,10 @@ class Operation:
             if until is not None and time.monotonic() + pause > until:
                 break
             time.sleep(pause)
-        raise TimeoutError(f"{self} is not finished after {timeout} seconds")
+        raise TimeoutError(
+            f"the {self.kind} {self.id} is {self.state} after {timeout} seconds; relays "
+            "go on with it, if one is alive"
+        )
 
     def work_off(self, seconds: float = 2.0) -> Self:
         """Work at it here and now, as a relay does; return the operation itself.
@@ -176,7 +179,9 @@ class Operation:
             ValueError: it is not stopped, or the same operation was opened meanwhile.
         """
         if self.refresh().state != OperationState.STOPPED:
-            raise ValueError(f"{self} is not stopped")
+            raise ValueError(
+                f"the {self.kind} {self.id} is not stopped: it is {self.state}"
+            )
         for database in self._databases:
             with transaction.atomic(using=database):
                 row = _lock(self.id, database)

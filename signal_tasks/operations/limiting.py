@@ -84,7 +84,7 @@ def clear(target: object, *, reason: str = "", by: Any = None) -> str:
 
 def _refuse_senseless(rate: str | float | None, max_concurrency: object) -> None:
     if rate is None and max_concurrency is None:
-        raise ValueError("give a rate or a max_concurrency; clear() ends a limit")
+        raise ValueError("give a rate or a max_concurrency; clear ends a limit")
     if rate is not None:
         per_second(rate)
     if len(str(rate)) > MAX_RATE:

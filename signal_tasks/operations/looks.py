@@ -45,7 +45,7 @@ def _acknowledge(database: str, by: str, reason: str) -> int:
         number: int = rows.order_by()[:MAX_COUNTED].count()
         act = audit.Act(
             verb=ACKNOWLEDGE,
-            target=f"{number} dead letters",
+            target=f"{number} dead {'letter' if number == 1 else 'letters'}",
             by=by,
             reason=reason,
             command=audit.command_line(ACKNOWLEDGE, because=reason, by=by),

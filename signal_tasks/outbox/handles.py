@@ -15,6 +15,7 @@ from signal_tasks.outbox.options import Dedupe
 from signal_tasks.outbox.write import EncodedEvent
 from signal_tasks.registry.registry import registry
 from signal_tasks.states import State
+from signal_tasks.validation import as_id
 
 if TYPE_CHECKING:
     from signal_tasks.models import Delivery
@@ -129,7 +130,11 @@ def deliveries_of(
     """Return the deliveries of an event as they stand, ordered by receiver.
 
     One statement; on the first outbox, unless ``database`` names another.
+
+    Raises:
+        ValueError: ``event_id`` is no id.
     """
+    event_id = as_id(event_id, "deliveries_of(): event_id")
     alias = alias_for(database, None) if database else outbox_aliases()[0]
     rows = _deliveries(alias).filter(event_id=event_id).order_by("receiver")
     return [DeliveryHandle.of(row, alias) for row in rows]

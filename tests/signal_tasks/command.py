@@ -9,6 +9,13 @@ from typing import Any
 from django.core.management import call_command
 
 
+class Terminal(io.StringIO):
+    """Where somebody looks at what is printed."""
+
+    def isatty(self) -> bool:
+        return True
+
+
 def command(*args: object, status: int = 0) -> str:
     """Run the command, expect that exit status, and return what it printed."""
     return both(*args, status=status)[0]

@@ -47,7 +47,7 @@ def test_status_tells_that_what_is_due_waits_for_its_turn(signal: AsyncSignal) -
     finish(Delivery.objects.filter(pk=first.pk), "dead")
     text = command("status", status=1)
     assert "nothing is due" not in text
-    assert "nothing may start now; 1 pending wait for their time or turn" in text
+    assert "nothing may start now; what is pending waits for its time or turn" in text
 
 
 def test_status_with_a_worker_is_healthy() -> None:
@@ -287,7 +287,7 @@ def test_prune_deletes_what_finished_longer_ago_than_it_is_kept(
     run_pending()
     assert command("prune") == "0 deliveries pruned\n"
     Delivery.objects.update(finished_at=F("finished_at") - timedelta(days=2))
-    assert command("prune") == "1 deliveries pruned\n"
+    assert command("prune") == "1 delivery pruned\n"
     assert Delivery.objects.get().receiver == "t.failing"  # the dead are kept
     assert Event.objects.count() == 1
 

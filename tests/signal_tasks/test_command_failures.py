@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from django.core.management import CommandError
+from django.core.management import CommandError, call_command
 
 from signal_tasks import AsyncSignal, health
 from signal_tasks.models import Attempt, AuditEntry, Delivery, FailureGroup, Worker
 from signal_tasks.testing import run_pending
-from tests.signal_tasks.command import command, told
+from tests.signal_tasks.command import Terminal, command, told
 from tests.signal_tasks.conftest import listen, send
 
 pytestmark = pytest.mark.django_db
@@ -68,6 +68,19 @@ def test_what_an_error_says_does_not_steer_the_terminal(dead: Delivery) -> None:
     lines = command("dead").splitlines()
     assert len(lines) == 4
     assert all(line.isprintable() and len(line) <= 80 for line in lines)
+
+
+def test_what_an_error_says_is_cut_to_the_terminal(
+    dead: Delivery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Attempt.objects.update(error="x" * 500)
+    monkeypatch.setenv("COLUMNS", "200")
+    assert max(map(len, command("dead").splitlines())) == 80
+    for columns, width in ("200", 200), ("40", 80):
+        monkeypatch.setenv("COLUMNS", columns)
+        out = Terminal()
+        call_command("signal_tasks", "dead", stdout=out)
+        assert max(map(len, out.getvalue().splitlines())) == width
 
 
 # -- groups -----------------------------------------------------------------------
@@ -152,6 +165,7 @@ def test_seen_dead_letters_are_no_problem_any_more(
     assert health()["healthy"]
     entry = AuditEntry.objects.get()
     assert (entry.verb, entry.by, entry.reason) == ("acknowledge", "ada", "ticket 7")
+    assert entry.target == "1 dead letter"
     send(failing)
     run_pending()
     assert not health()["healthy"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import io
 import threading
 import uuid
 from collections.abc import Iterator
@@ -22,7 +21,7 @@ from signal_tasks.models import AuditEntry, Delivery, Operation, Worker
 from signal_tasks.operations import Selection
 from signal_tasks.relay.relay import Relay
 from signal_tasks.testing import run_pending
-from tests.signal_tasks.command import both, command, told
+from tests.signal_tasks.command import Terminal, both, command, told
 from tests.signal_tasks.conftest import finish, listen, send
 
 pytestmark = pytest.mark.django_db
@@ -205,13 +204,6 @@ def running_relay() -> Iterator[None]:
         thread.join()
 
 
-class Terminal(io.StringIO):
-    """Where somebody looks at what is printed."""
-
-    def isatty(self) -> bool:
-        return True
-
-
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("rich", [True, False])
 def test_in_a_terminal_the_progress_is_a_bar_if_rich_is_installed(
@@ -259,7 +251,7 @@ def test_what_failed_though_all_was_done_is_told_with_what_to_do(
     said, warned = both("operations", operation.pk, "--wait", status=1)
     assert said == "100 deliveries replayed, 1 failed\n"
     assert "1 delivery failed. It was not changed, or failed again" in warned
-    assert "give the same command again" in warned
+    assert "give the same replay again" in warned
 
 
 # -- listing and steering ---------------------------------------------------------
@@ -300,8 +292,9 @@ def test_a_stopped_operation_is_resumed(many: AsyncSignal) -> None:
 
 def test_what_is_not_stopped_is_not_resumed(many: AsyncSignal) -> None:
     pk = told("replay", "--all")["id"]
-    with pytest.raises(CommandError, match="is not stopped"):
+    with pytest.raises(CommandError) as refused:
         command("operations", pk, "--resume")
+    assert str(refused.value) == f"the replay {pk} is not stopped: it is pending"
 
 
 def test_an_unknown_operation_is_an_error_that_names_the_last_one(

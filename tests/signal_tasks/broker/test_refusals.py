@@ -247,4 +247,4 @@ def test_the_command_shows_it(
         call_command("signal_tasks", "status")
     shown = capsys.readouterr()
     assert shown.out.splitlines()[0].split()[-1] == "parked"
-    assert f"1 deliveries of {BAD} cannot be published" in shown.err
+    assert f"1 delivery of {BAD} cannot be published" in shown.err

@@ -126,6 +126,7 @@ REFUSED: list[tuple[Callable[[], object], str]] = [
     (lambda: Loud("x"), r"as a plain str; send str\(value\), or teach"),
     (lambda: Mapped(), "dataclass with a builtin type as its base"),
     (Opaque, r"Opaque cannot travel; .*register_type\(\)"),
+    (object, "an object cannot travel; send its data instead"),
     (lambda: 1j, r"complex cannot travel; .*register_type\(\)"),
     (lambda: lazy(int, int)("1"), "cannot travel"),
     (_local_dataclass, "define it at the top level of a module"),

@@ -96,6 +96,10 @@ def test_the_deliveries_of_an_event_are_found_by_its_id(signal: AsyncSignal) -> 
     assert [handle.receiver for handle in found] == ["t.a", "t.b"]
     assert set(found) == set(handles)
     assert deliveries_of(uuid.uuid4()) == []
+    wrong: Any
+    for wrong in ("5", 5, handles[0]):
+        with pytest.raises(ValueError, match="give a UUID"):
+            deliveries_of(wrong)
 
 
 # -- what arrives -----------------------------------------------------------------

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -224,6 +225,30 @@ def test_a_worker_that_consumes_nothing_is_not_enough() -> None:
     Worker.objects.create(name="celery@here", broker_error="ConnectionError: refused")
     text = one(examined(status=1), "workers")
     assert "celery@here is alive, and consumes no queue: ConnectionError" in text
+
+
+def test_the_second_report_of_a_worker_is_waited_for_from_its_first_one(
+    monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    """It comes when the first one was looked for almost as long as that may take."""
+    clock = 0.0
+
+    def sleep(seconds: float) -> None:
+        nonlocal clock
+        clock += seconds
+
+    def live_workers(alias: str) -> list[Worker]:
+        first = 1.0
+        queues = "celery" if clock > first + 4.5 else ""
+        return [Worker(name="celery@new", queues=queues)] if clock > first else []
+
+    settings.SIGNAL_TASKS = {**settings.SIGNAL_TASKS, "WORKER_TTL": 10.0}
+    monkeypatch.setattr(workers, "START_SECONDS", 1.5)
+    fake = SimpleNamespace(monotonic=lambda: clock, sleep=sleep)
+    monkeypatch.setattr(workers, "time", fake)
+    monkeypatch.setattr(workers, "live_workers", live_workers)
+    (worker,) = workers.live_when_started("default", timeout=15)
+    assert worker.queues == "celery"
 
 
 def test_a_queue_that_no_worker_consumes_is_named_with_its_receivers(

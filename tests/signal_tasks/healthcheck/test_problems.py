@@ -160,6 +160,9 @@ def test_a_breaker_that_is_not_closed_is_a_problem(state: Breaker) -> None:
     Gate.objects.create(receiver="t.mail", breaker=state, failures=5)
     assert health()["healthy"] is False
     assert f"the breaker of t.mail is {state.label.lower()}" in only_problem()
+    assert "after 5 failures; it closes" in only_problem()
+    Gate.objects.update(failures=1)
+    assert "after 1 failure; it closes" in only_problem()
     Gate.objects.update(breaker=Breaker.CLOSED)
     assert health()["healthy"] is True
 
@@ -243,7 +246,7 @@ def test_a_problem_quotes_the_beginning_of_a_long_key_and_error(
         signal.using(key="k" * 200).send(sender=None)
     run_pending()
     (told,) = [each for each in health()["problems"] if "behind a dead" in each]
-    assert f"'{'k' * 59}\u2026' wait behind a dead letter: Reject: why why" in told
+    assert f"'{'k' * 59}\u2026' waits behind a dead letter: Reject: why why" in told
     assert len(told) < 600
 
 
@@ -360,7 +363,7 @@ def test_the_blocked_keys_of_one_outbox_hide_none_of_another(
     run_pending()
     of_one, of_another = health()["problems"]
     assert "t.ordered wait behind a dead letter in 6 keys" in of_one
-    assert "of t.ordered for the key 'g' wait behind a dead letter" in of_another
+    assert "of t.ordered for the key 'g' waits behind a dead letter" in of_another
 
 
 def test_an_operation_that_does_not_move_is_a_problem() -> None:

@@ -225,6 +225,12 @@ def test_it_is_told_in_words(given: dict[str, Any], words: str) -> None:
 
 
 @pytest.mark.parametrize("verb", [operations.replay, operations.discard])
+def test_what_is_no_selection_is_refused(verb: Any) -> None:
+    with pytest.raises(TypeError, match="selection is '5'; give a Selection"):
+        verb("5")
+
+
+@pytest.mark.parametrize("verb", [operations.replay, operations.discard])
 def test_a_selection_that_restricts_nothing_is_refused(
     verb: Any, signal: AsyncSignal
 ) -> None:
