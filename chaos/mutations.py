@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
+from unittest.mock import patch
 
 from chaos.hooks import Function, Target
 from signal_tasks.db import sequences, turns
@@ -29,18 +30,22 @@ from signal_tasks.querysets import DeliveryQuerySet
 from signal_tasks.relay import publishing, relay
 from signal_tasks.relay.recovery import recover
 
+claim_at_random = DeliveryQuerySet.claim
+
 
 @dataclass(frozen=True, slots=True)
 class Mutation:
     """The function to replace, its replacement, and the fault that reveals it.
 
-    ``also`` are further ones, which would heal what the first one breaks.
+    ``also`` are further ones, which would heal what the first one breaks. ``database``
+    is the only one that has the fault, if it is the only one.
     """
 
     target: Target
     replacement: Function
     fault: str
     also: tuple[tuple[Target, Function], ...] = ()
+    database: str = ""
 
 
 def schedule_nothing(*_: object) -> tuple[list[Any], int]:
@@ -129,6 +134,12 @@ def finish_and_keep_the_turn(
     return complete(ids, lease=lease, database=database), None
 
 
+def claim_under_one_token(rows: Any, *args: Any, **options: Any) -> list[Claimed]:
+    """Claim under a token that is given out again and again."""
+    with patch(f"{claim.__module__}.secrets.randbits", return_value=1):
+        return claim_at_random(rows, *args, **options)
+
+
 def make_nothing_due(*_: object) -> None:
     """Leave the next delivery of a sequence where it was moved away."""
 
@@ -149,6 +160,12 @@ MUTATIONS = {
         finish_without_lease,
         "worker-paused",
         also=((Target(writing, complete_and_look), finish_in_order_without_lease),),
+    ),
+    "no-random": Mutation(
+        Target(DeliveryQuerySet, claim_at_random),
+        claim_under_one_token,
+        "claim-forgotten",
+        database="postgres",
     ),
     "no-turns": Mutation(
         Target(DeliveryQuerySet, DeliveryQuerySet.claim),

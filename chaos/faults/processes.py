@@ -6,13 +6,16 @@ import signal
 from functools import partial
 from typing import Any
 
+from django.db import connection
+
+from chaos import journal
 from chaos.environment import Environment, FaultNotInjected, PromiseBroken
-from chaos.faults.catalogue import SQLITE, fault
+from chaos.faults.catalogue import POSTGRES, SQLITE, fault
 from chaos.models import Effect
 from chaos.processes import ManagedProcess, send_to, with_children
 from chaos.runs import Run, begin_run, interrupt
 from chaos.signals import instructed
-from signal_tasks.models import Delivery
+from signal_tasks.models import Attempt, Delivery
 
 #: The receiver to pause may have returned before it is paused: try again.
 TRIES = 3
@@ -114,6 +117,76 @@ def _to_pause(env: Environment, pid: int) -> list[int]:
         return [pid]
     worker = _owner(env, pid)
     return with_children(worker.pid)
+
+
+@fault(
+    "a killed database forgets the claim of a paused worker, which then goes on",
+    needs=("database",),
+    databases=[POSTGRES],
+    while_busy=False,  # what others commit would keep the claim
+    mixed=False,
+)
+def claim_forgotten(env: Environment) -> None:
+    """Have two workers run a delivery of which the database knows one claim."""
+    env.wait_for_deliveries()
+    _configure("SET wal_writer_delay = '10s'")
+    try:
+        _try_to_claim_twice(env)
+    finally:
+        env.query(lambda: _configure("RESET wal_writer_delay"))
+
+
+def _configure(change: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(f"ALTER SYSTEM {change}")
+        cursor.execute("SELECT pg_reload_conf()")
+
+
+def _try_to_claim_twice(env: Environment) -> None:
+    for remaining in reversed(range(TRIES)):
+        key = f"forgotten-{env.rng.getrandbits(64)}"
+        instructed.send(None, key=key, fault="sleep longer")
+        try:
+            _have_claimed_twice(env, key)
+        except FaultNotInjected:  # somebody has committed, and the claim with it
+            if not remaining:
+                raise
+        else:
+            return
+
+
+def _have_claimed_twice(env: Environment, key: str) -> None:
+    """Let the first worker go on while the second one runs the delivery."""
+    runs = partial(env.run_pids, key, "entered")
+    (pid, *_) = env.wait_until(runs, "run to be paused", 10)
+    paused = with_children(_owner(env, pid).pid)
+    send_to(paused, signal.SIGSTOP)
+    try:
+        _forget_claim(env, key)
+        env.wait_until(lambda: len(runs()) > 1, "second run", 8)
+        held = _rows(key)
+    finally:
+        send_to(paused, signal.SIGCONT)
+    env.wait_until(lambda: _is_fenced(env, held) or len(runs()) > 2, "late end", 15)
+    env.expect(lambda: _all_succeeded(key), "end of the delivery", 15)
+    lost = Attempt.objects.filter(error_type="WorkerLost")
+    if lost.filter(delivery__in=_deliveries(key)).exists():
+        raise FaultNotInjected("the second lease was over, too")
+    if len(runs()) > 2:
+        raise PromiseBroken(f"{key}: a forgotten claim has ended a later one")
+
+
+def _forget_claim(env: Environment, key: str) -> None:
+    if env.database is None:
+        raise FaultNotInjected("the database is given by URL")
+    journal.write("database killed")
+    env.database.kill()
+    env.database.start()
+    (remembered,) = env.wait_until(
+        lambda: [_deliveries(key).exclude(attempts=0).exists()], "database"
+    )
+    if remembered:
+        raise FaultNotInjected("the database remembers the claim")
 
 
 @fault(

@@ -1,7 +1,15 @@
-"""The hooks that carry the context of a sender to its receivers."""
+"""The hooks that carry the context of a sender to its receivers.
+
+# Note [Keys]
+Rows of different tenants have equal primary keys, so keys that are made of them say
+nothing without the tenant: two sends under one key would be merged, one would be taken
+for a duplicate of the other, or wait behind its dead letter. So what a hook with
+``carries_schemas`` has captured is a part of each key under which something is sent.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import lru_cache
@@ -25,8 +33,8 @@ class ContextHook(Protocol):
     """Carries one part of the sender's context to the receivers.
 
     The class is made once in a process, without arguments. One that carries the
-    PostgreSQL schemas of the sender says so with ``carries_schemas = True``; one whose
-    value tells one event from another, as the id of a request, with
+    PostgreSQL schemas of the sender says so with ``carries_schemas = True``: Note [Keys].
+    One whose value tells one event from another, as the id of a request, says
     ``splits_batches = False``: it is not restored around a call for several deliveries.
 
     Attributes:
@@ -125,6 +133,24 @@ def restored(carried: Mapping[str, Any]) -> Iterator[None]:
         for hook in hooks_for(carried):
             stack.enter_context(hook.restore(carried[hook.name]))
         yield
+
+
+def key_scope(carried: Mapping[str, Any], database: str) -> str:
+    """Return the tenant whose keys are meant, as text; often nothing: Note [Keys].
+
+    A hook may have a function ``key_scope`` that tells it from its value. Without,
+    each of its values is a tenant.
+    """
+    found = []
+    for hook in hooks():
+        if getattr(hook, "carries_schemas", False) and hook.name in carried:
+            tell = getattr(hook, "key_scope", _whole)
+            found.append(tell(carried[hook.name], database))
+    return " ".join(filter(None, found))
+
+
+def _whole(value: Any, database: str) -> str:
+    return json.dumps(value, sort_keys=True)
 
 
 def carries_schemas() -> bool:

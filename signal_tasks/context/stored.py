@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from signal_tasks import spans, stored_json
-from signal_tasks.context.carrying import CAUSES, hooks
+from signal_tasks.context.carrying import CAUSES, hooks, key_scope
 from signal_tasks.context.current import CORRELATION, MAX_CORRELATION, correlation
 from signal_tasks.error_text import printable
 from signal_tasks.exceptions import DecodeError
@@ -23,16 +23,23 @@ class StoredContext(NamedTuple):
     Attributes:
         headers: the headers together with the captured context and causes, as text.
         correlation: the correlation id, to search by; None if it is the event's id.
+        scope: the tenant whose keys are meant, or nothing; see Note [Keys].
     """
 
     headers: str
     correlation: str | None
+    scope: str = ""
 
 
 def stored_context(
-    headers: Mapping[str, Any] | None, causes: Sequence[Sequence[str]] = ()
+    headers: Mapping[str, Any] | None,
+    causes: Sequence[Sequence[str]] = (),
+    *,
+    database: str,
 ) -> StoredContext:
     """Return the headers, and whatever is carried with them, as they are stored.
+
+    ``database`` is that of the event.
 
     Raises:
         TypeError: a hook captures something else than a JSON value.
@@ -43,12 +50,13 @@ def stored_context(
             _check_json(hook.name, value)
             carried[hook.name] = value
     headers = headers or {}
+    scope = key_scope(carried, database)
     carried |= _own_context(headers, carried)
     if not headers and not carried:
         return StoredContext("", None)
     text = json.dumps([headers, carried] if carried else headers)
     found = headers.get(CORRELATION) or carried_correlation(carried)
-    return StoredContext(text, stored_correlation(found) if found else None)
+    return StoredContext(text, stored_correlation(found) if found else None, scope)
 
 
 def stored_correlation(text: object) -> str:

@@ -34,6 +34,11 @@ class SearchPath:
             if (found := _capture(connections[alias])) is not None
         } or None
 
+    def key_scope(self, value: Mapping[str, Any], database: str) -> str:
+        """Return the schemas, or the tenant, whose rows the keys of a send name."""
+        found = value.get(database, "")
+        return found["schema"] if isinstance(found, dict) else ",".join(found)
+
     @contextmanager
     def restore(self, value: Mapping[str, Any]) -> Iterator[None]:
         """Set the schemas, and put back those that the connections had.

@@ -30,10 +30,11 @@ from signal_tasks.db.sequences import NewTurn
 from signal_tasks.db.session import DropIfLost
 from signal_tasks.db.settling import insert_unsettled
 from signal_tasks.outbox import subjects
-from signal_tasks.outbox.causes import causes, check_depth
+from signal_tasks.outbox.causes import check_depth
 from signal_tasks.outbox.merge import NOTHING, merge_events
 from signal_tasks.outbox.options import Dedupe, SendOptions
 from signal_tasks.outbox.ordering import ordering_key, turns_of
+from signal_tasks.outbox.scopes import capture, key_in, scoped
 from signal_tasks.registry.registry import Receiver
 
 #: Events that one statement of ``send_many`` writes.
@@ -139,10 +140,13 @@ def _write_all(remaining: Iterator[EncodedEvent]) -> list[NewEvent]:
     if not (batch := list(islice(remaining, BATCH))):
         return written
     database = batch[0].database
-    stored = context.stored_context(batch[0].options.headers, causes())
+    stored = capture(batch[0])
     with DropIfLost(database), transaction.atomic(using=database, savepoint=False):
         turns: list[NewTurn] = []
-        while batch and (new := _insert(batch, _rows(batch, stored), turns)):
+        while batch:
+            batch = [scoped(each, stored.scope) for each in batch]
+            if not (new := _insert(batch, _rows(batch, stored), turns)):
+                break
             written += new
             batch = list(islice(remaining, BATCH))
         sequences.join(turns, database=database)
@@ -165,13 +169,15 @@ def write_once(event: EncodedEvent, dedupe: Dedupe) -> NewEvent | uuid.UUID:
 
 
 def _write_once(event: EncodedEvent, dedupe: Dedupe) -> NewEvent | uuid.UUID:
-    stored = context.stored_context(event.options.headers, causes())
+    stored = capture(event)
+    event = scoped(event, stored.scope)
     database = event.database
     with DropIfLost(database), transaction.atomic(using=database, savepoint=False):
         rows = _rows([event], stored)
         turns: list[NewTurn] = []
         (new,) = rows.events
-        key = Key(event.signal, dedupe.key, dedupe.seconds, rows.anywhere)
+        once = key_in(stored.scope, dedupe.key)
+        key = Key(event.signal, once, dedupe.seconds, rows.anywhere)
         if event.coalesced:
             holder = claim(key, new.id, database=database)
             written = _insert([event], rows, turns) if holder == new.id else []

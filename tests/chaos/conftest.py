@@ -19,7 +19,7 @@ def short_run(*options: str, **env: str) -> subprocess.CompletedProcess[str]:
     """Run the short form with these options and environment variables."""
     ours = {k: v for k, v in os.environ.items() if k != "DJANGO_SETTINGS_MODULE"}
     return subprocess.run(
-        [*CHAOS, _database(), *options],
+        [*CHAOS, database(), *options],
         cwd=ROOT,
         env={**ours, **env},
         capture_output=True,
@@ -28,7 +28,7 @@ def short_run(*options: str, **env: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def _database() -> str:
+def database() -> str:
     """Return the database of this test run; a private PostgreSQL if it is a URL."""
     chosen = os.environ.get("TEST_DATABASE", "sqlite")
     return chosen if chosen in ("sqlite", "postgres", "mariadb") else "postgres"

@@ -65,7 +65,8 @@ def test_a_broker_that_fails_costs_neither_events_nor_attempts(
 
 
 @pytest.mark.parametrize(
-    "fault", ["database-killed", "connections-terminated", "failover"]
+    "fault",
+    ["database-killed", "claim-forgotten", "connections-terminated", "failover"],
 )
 def test_a_database_that_fails_loses_nothing(fault: str, run: Run) -> None:
     _expect(run, fault)

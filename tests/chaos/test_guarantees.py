@@ -16,7 +16,7 @@ DOCUMENT = (ROOT / "docs" / "guarantees.md").read_text()
 OTHERS = [
     (ROOT / "docs" / name).read_text() for name in ("security.md", "reliability.md")
 ]
-PROMISES = ("P1", "P2", "P3", "P4", "P5", "P6", "P7", "P8", "P9", "P11", "P13")
+PROMISES = [f"P{number}" for number in range(1, 17)]
 
 
 def named_in(document: str) -> Iterator[tuple[str, str]]:

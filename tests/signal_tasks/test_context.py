@@ -61,6 +61,20 @@ class Shade:
         yield
 
 
+class Shop:
+    """Carries a tenant of the project's own: the colour is its name."""
+
+    name = "shop"
+    carries_schemas = True
+
+    def capture(self) -> str | None:
+        return color.get()
+
+    @contextmanager
+    def restore(self, value: str) -> Iterator[None]:
+        yield
+
+
 class Nameless:
     def capture(self) -> None: ...
 
@@ -325,3 +339,22 @@ def test_a_path_that_leads_to_no_hook_is_an_error(
     settings.SIGNAL_TASKS = {"CONTEXT": paths}
     with pytest.raises(ImproperlyConfigured, match=problem):
         hooks()
+
+
+def test_keys_are_those_of_a_tenant_and_of_no_other_context(
+    signal: AsyncSignal, carried: Any
+) -> None:
+    calls = listen(signal)
+
+    def send_each_twice(hook: type) -> int:
+        carried(hook)
+        calls.clear()
+        for value in ("red", "blue", "red", "blue"):
+            with colored(value):
+                signal.using(dedupe_key=hook.__name__).send(sender=None)
+        signal.using(dedupe_key=hook.__name__).send(sender=None)
+        run_pending()
+        return len(calls)
+
+    assert send_each_twice(Shop) == 3  # red, blue and none
+    assert send_each_twice(Color) == 1

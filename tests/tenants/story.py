@@ -98,6 +98,25 @@ def answers(tenants: list[Any]) -> dict[str, list[str]]:
     return found
 
 
+def send_under_one_key(tenants: list[Any]) -> int:
+    """Send twice for each tenant, of which the row or only the name is known."""
+    from signal_tasks import AsyncSignal
+    from signal_tasks.models import Delivery
+
+    told = AsyncSignal(name="tenants.told")
+    told.connect(lambda sender, **kwargs: None, name="tenants.tell", weak=False)
+    for tenant in tenants:
+        connection.set_tenant(tenant)
+        told.using(dedupe_key="note 1").send(sender=None)
+        connection.set_schema(tenant.schema_name)
+        told.using(dedupe_key="note 1").send(sender=None)
+    connection.set_schema_to_public()
+    sent = Delivery.objects.filter(receiver="tenants.tell")
+    number = int(sent.count())
+    sent.discard()
+    return number
+
+
 def main() -> dict[str, Any]:
     set_up()
     from signal_tasks.models import Attempt, Delivery
@@ -112,6 +131,7 @@ def main() -> dict[str, Any]:
         "seen": list(seen),
         "answers": answers(tenants),
         "schema": connection.schema_name,
+        "under one key": 0 if errors else send_under_one_key(tenants),
     }
     write_notes(tenants, ["late"])
     tenants[0].delete(force_drop=True)

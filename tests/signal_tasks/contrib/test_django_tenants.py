@@ -49,8 +49,13 @@ def test_each_delivery_runs_as_the_tenant_that_sent_it(limited: dict[str, str]) 
         name: [f"to hello of {name}", f"to bye of {name}"] for name in ("one", "two")
     }
     assert saw["schema"] == "public"
+    assert saw["under one key"] == 2
     assert {schema for _, schema, *_ in saw["late"]} == {"two"}
-    assert saw["states"] == [["dead", "undecodable"], ["succeeded", ""]]
+    assert saw["states"] == [
+        ["dead", "undecodable"],
+        ["discarded", ""],
+        ["succeeded", ""],
+    ]
     (parked,) = saw["parked"]
     assert "no schema 'one' any more" in parked
 

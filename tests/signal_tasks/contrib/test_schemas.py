@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -13,7 +14,7 @@ from django.db import Error, connection, connections, transaction
 from django.db.backends.signals import connection_created
 from django.utils import timezone
 
-from signal_tasks import AsyncSignal, RetryPolicy
+from signal_tasks import AsyncSignal, Coalesce, RetryPolicy
 from signal_tasks.models import Attempt, Delivery, Event
 from signal_tasks.testing import run_pending
 from tests.signal_tasks.conftest import listen
@@ -281,3 +282,68 @@ def test_an_outbox_that_no_worker_reads_is_refused(signal: AsyncSignal) -> None:
     with tenant("two"):
         signal.send(sender=None)
     assert len(run_pending()) == 1
+
+
+# -- keys -------------------------------------------------------------------------
+
+
+def row_of(sender: object, thing: Thing, **named: Any) -> Thing:
+    return thing
+
+
+@pytest.mark.usefixtures("carried")
+def test_sends_of_different_tenants_are_not_merged(signal: AsyncSignal) -> None:
+    seen = []
+
+    def look(sender: object, thing: Thing, **kwargs: Any) -> None:
+        seen.append(thing.name)
+
+    connect(signal, look, coalesce=Coalesce(key=row_of, within=0.001))
+    send_in_each(signal)
+    time.sleep(0.01)
+    run_pending()
+    assert sorted(seen) == ["of one", "of public", "of two"]
+
+
+@pytest.mark.usefixtures("carried")
+def test_a_dedupe_key_of_one_tenant_keeps_back_no_send_of_another(
+    signal: AsyncSignal,
+) -> None:
+    calls = listen(signal)
+    for name in TENANTS:
+        with tenant(name):
+            for _ in range(2):
+                signal.using(dedupe_key="order 1").send(sender=None, of=name)
+    run_pending()
+    assert [call["of"] for call in calls] == list(TENANTS)
+
+
+@pytest.mark.usefixtures("carried")
+def test_a_dead_letter_of_one_tenant_blocks_no_row_of_another(
+    signal: AsyncSignal,
+) -> None:
+    seen = []
+
+    def fail_for_one(sender: object, thing: Thing, **kwargs: Any) -> None:
+        seen.append(thing.name)
+        if thing.name == "of one":
+            raise ValueError
+
+    retry = RetryPolicy(max_attempts=1)
+    connect(signal, fail_for_one, ordered=True, retry=retry)
+    send_in_each(signal)
+    run_pending()
+    assert sorted(seen) == ["of one", "of public", "of two"]
+
+
+@pytest.mark.usefixtures("carried")
+def test_a_connection_that_is_not_open_yet_is_no_other_tenant(
+    signal: AsyncSignal,
+) -> None:
+    calls = listen(signal)
+    for _ in range(2):
+        signal.using(dedupe_key="order 1").send(sender=None)
+        connection.close()
+        signal.using(dedupe_key="order 1").send(sender=None)
+    run_pending()
+    assert len(calls) == 1
