@@ -28,8 +28,6 @@ def capture(event: EncodedEvent) -> context.StoredContext:
 
 def scoped(event: EncodedEvent, scope: str) -> EncodedEvent:
     """Return an event with the keys of this tenant."""
-    if not scope:
-        return event
     coalesced = {name: key_in(scope, key) for name, key in event.coalesced.items()}
     return replace(event, key=key_in(scope, event.key), coalesced=coalesced)
 

@@ -144,7 +144,8 @@ def _write_all(remaining: Iterator[EncodedEvent]) -> list[NewEvent]:
     with DropIfLost(database), transaction.atomic(using=database, savepoint=False):
         turns: list[NewTurn] = []
         while batch:
-            batch = [scoped(each, stored.scope) for each in batch]
+            if stored.scope:
+                batch = [scoped(each, stored.scope) for each in batch]
             if not (new := _insert(batch, _rows(batch, stored), turns)):
                 break
             written += new
@@ -170,7 +171,8 @@ def write_once(event: EncodedEvent, dedupe: Dedupe) -> NewEvent | uuid.UUID:
 
 def _write_once(event: EncodedEvent, dedupe: Dedupe) -> NewEvent | uuid.UUID:
     stored = capture(event)
-    event = scoped(event, stored.scope)
+    if stored.scope:
+        event = scoped(event, stored.scope)
     database = event.database
     with DropIfLost(database), transaction.atomic(using=database, savepoint=False):
         rows = _rows([event], stored)
