@@ -91,7 +91,8 @@ def _unapplied(alias: str) -> list[str]:
 
 def celery_app() -> Finding:
     """Return whether this process, as every web process, has the project's app."""
-    package = str(getattr(django_settings, "SETTINGS_MODULE", "")).partition(".")[0]
+    module = getattr(django_settings, "SETTINGS_MODULE", None) or ""
+    package = str(module).partition(".")[0]
     if config.app_is_missing():
         has_one = package and importlib.util.find_spec(f"{package}.celery") is not None
         remedy = IMPORT_THE_APP if has_one else WRITE_AN_APP

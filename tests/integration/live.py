@@ -6,11 +6,12 @@ import json
 import os
 
 from tests.signal_tasks.settings import *  # noqa: F403
-from tests.signal_tasks.settings import DATABASES
+from tests.signal_tasks.settings import DATABASES, NO_HURRY
 from tests.signal_tasks.settings import SIGNAL_TASKS as COMMON
 
 DATABASES["default"] |= json.loads(os.environ.get("DEFAULT_DATABASE", "{}"))
-SIGNAL_TASKS = {**COMMON, **json.loads(os.environ.get("SIGNAL_TASKS", "{}"))}
+SIGNAL_TASKS = {name: value for name, value in COMMON.items() if name not in NO_HURRY}
+SIGNAL_TASKS |= json.loads(os.environ.get("SIGNAL_TASKS", "{}"))
 for _name, _value in json.loads(os.environ.get("CELERY", "{}")).items():
     globals()[f"CELERY_{_name}"] = _value
 

@@ -90,12 +90,6 @@ def _nothing_settles() -> Iterator[None]:
 
 
 @pytest.fixture
-def _no_hurry(settings: Any) -> None:
-    """Let a batch take its time: on a busy machine, its limit would cut it short."""
-    settings.SIGNAL_TASKS = {**settings.SIGNAL_TASKS, "GROUP_SECONDS": 60.0}
-
-
-@pytest.fixture
 def _no_reports(settings: Any) -> None:
     """Let no second report of a relay come due: on a busy machine, one would."""
     settings.SIGNAL_TASKS = {**settings.SIGNAL_TASKS, "WORKER_TTL": 3600.0}

@@ -74,7 +74,10 @@ CELERY_WORKER_ENABLE_PREFETCH_COUNT_REDUCTION = False
 CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False
 CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 10
 
+#: Batches and messages take their time: a busy machine would cut them short.
+NO_HURRY = {"GROUP_SECONDS": 60.0, "MESSAGE_SECONDS": 60.0}
 SIGNAL_TASKS = {
+    **NO_HURRY,
     "DATABASES": ["default"],  # tests of several databases say so themselves
     "LEASE": float(os.environ.get("TEST_LEASE", "60")),
     "REPUBLISH_AFTER": float(os.environ.get("TEST_REPUBLISH_AFTER", "5")),

@@ -102,7 +102,6 @@ def statements(
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.usefixtures("_no_hurry")
 def test_a_batch_is_claimed_and_finished_by_one_statement_each(
     signal: AsyncSignal, statements: Any
 ) -> None:

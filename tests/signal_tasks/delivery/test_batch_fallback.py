@@ -34,10 +34,7 @@ from tests.signal_tasks.delivery.test_batch_receivers import (
 from tests.signal_tasks.delivery.test_database_faults import DEADLOCK, END_SESSION
 from tests.testapp.models import Effect
 
-pytestmark = [
-    pytest.mark.django_db(transaction=True),
-    pytest.mark.usefixtures("_no_hurry"),
-]
+pytestmark = pytest.mark.django_db(transaction=True)
 server = pytest.mark.skipif(connection.vendor == "sqlite", reason="needs a server")
 
 Batch = Sequence[BatchItem]

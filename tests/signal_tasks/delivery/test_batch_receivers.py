@@ -36,10 +36,7 @@ from signal_tasks.testing import run_pending
 from tests.signal_tasks.delivery.steps import AT_ONCE, atomic_or_not, connect, ids_of
 from tests.testapp.models import Draft, Effect, Thing
 
-pytestmark = [
-    pytest.mark.django_db(transaction=True),
-    pytest.mark.usefixtures("_no_hurry"),
-]
+pytestmark = pytest.mark.django_db(transaction=True)
 
 ONCE = RetryPolicy(max_attempts=1)
 Batch = Sequence[BatchItem]

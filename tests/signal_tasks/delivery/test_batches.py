@@ -19,10 +19,7 @@ from signal_tasks.models import Delivery
 from signal_tasks.steering.snapshot import snapshot
 from tests.testapp.models import Thing
 
-pytestmark = [
-    pytest.mark.django_db(transaction=True),
-    pytest.mark.usefixtures("_no_hurry"),
-]
+pytestmark = pytest.mark.django_db(transaction=True)
 
 ONCE = RetryPolicy(max_attempts=1)
 

@@ -23,10 +23,7 @@ from signal_tasks.testing import run_pending
 from tests.signal_tasks.delivery.steps import connect, ids_of
 from tests.testapp.models import Thing
 
-pytestmark = [
-    pytest.mark.django_db(transaction=True),
-    pytest.mark.usefixtures("_no_hurry"),
-]
+pytestmark = pytest.mark.django_db(transaction=True)
 
 each_error = pytest.mark.parametrize(
     "error",

@@ -24,12 +24,12 @@ def test_what_waits_for_its_turn_takes_no_token(atomic: bool) -> None:
 
 
 @pytest.fixture
-def _no_hurry(monkeypatch: Any) -> None:
+def _keep_tokens(monkeypatch: Any) -> None:
     """Keep tokens however busy the machine is."""
     monkeypatch.setattr(rates, "KEEP_SECONDS", 60.0)
 
 
-@pytest.mark.usefixtures("_no_hurry")
+@pytest.mark.usefixtures("_keep_tokens")
 def test_what_waits_behind_a_retry_takes_no_token() -> None:
     ordered = Ordered(rate_limit="2/h", retry=LATER)
     ordered.failing = {0}
@@ -42,7 +42,7 @@ def test_what_waits_behind_a_retry_takes_no_token() -> None:
 
 
 @both
-@pytest.mark.usefixtures("_no_hurry")
+@pytest.mark.usefixtures("_keep_tokens")
 def test_what_is_behind_a_failure_gives_its_tokens_back(
     atomic: bool, django_assert_num_queries: Any
 ) -> None:

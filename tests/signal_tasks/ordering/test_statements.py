@@ -18,10 +18,7 @@ from signal_tasks.testing import run_pending
 from tests.signal_tasks.ordering.steps import LATER, ONCE, Ordered
 from tests.signal_tasks.test_statements import Plans, explained, on_postgres, postgres
 
-pytestmark = [
-    pytest.mark.django_db(transaction=True),
-    pytest.mark.usefixtures("_no_hurry"),
-]
+pytestmark = pytest.mark.django_db(transaction=True)
 sqlite = connection.vendor == "sqlite"
 
 #: Deliveries that wait behind the first one of a key.

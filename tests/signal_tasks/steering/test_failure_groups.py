@@ -145,7 +145,6 @@ def test_an_error_that_no_database_can_hold_is_counted(signal: AsyncSignal) -> N
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.usefixtures("_no_hurry")
 def test_a_group_is_one_statement_the_last_before_the_commit(
     signal: AsyncSignal,
 ) -> None:

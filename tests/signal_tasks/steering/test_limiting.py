@@ -187,9 +187,7 @@ def test_relays_pass_more_often_while_something_limited_is_held(
 
 
 @pytest.fixture
-def statements(
-    monkeypatch: pytest.MonkeyPatch, _no_hurry: None
-) -> Callable[[str, list[str]], Any]:
+def statements(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, list[str]], Any]:
     """Return the first words of the statements that a message makes."""
     monkeypatch.setattr("signal_tasks.steering.snapshot.MAX_AGE", 60.0)
 

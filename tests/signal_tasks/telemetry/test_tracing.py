@@ -182,7 +182,6 @@ def test_an_async_receiver_runs_in_its_span(
     assert found == [place_of(run)[1]]
 
 
-@pytest.mark.usefixtures("_no_hurry")
 def test_one_claim_is_a_child_and_several_have_links(
     signal: AsyncSignal, recorded: Recorded
 ) -> None:
