@@ -9,6 +9,7 @@ hook fails has succeeded: the hook is not run again, and its error is told. So i
 with an inline receiver of ``settled``, whose event has settled then. A hook that leaves
 something behind on the connection has failed, too, and the connection is dropped: the
 next deliveries would run under its settings, or in a transaction that nobody commits.
+Each runs in the surroundings of its receiver: Note [Surroundings] in ``context``.
 """
 
 from __future__ import annotations

@@ -44,6 +44,7 @@ from signal_tasks.context.stored import (
     stored_context,
     stored_correlation,
 )
+from signal_tasks.context.surroundings import surrounding
 
 __all__ = [
     "CAUSES",
@@ -68,5 +69,6 @@ __all__ = [
     "split_headers",
     "stored_context",
     "stored_correlation",
+    "surrounding",
     "unshared",
 ]

@@ -13,6 +13,9 @@ SAVEPOINT_TRANSACTIONS. So a failure costs its neighbours a second run now and t
 never an attempt, and no effect in the database. When the transaction itself is lost
 (deadlock, serialization failure, broken connection, a lease that was over), each is
 run again in a transaction of its own (``singly``); see Note [Faults of the database].
+So are the next SINGLE_DELIVERIES if a concurrent transaction was the cause: a shared one
+holds the locks of all its deliveries, rows of keys among them, in whatever order they come,
+and would be in a deadlock again and again.
 
 Deliveries of one key run in the order in which they were claimed, and those behind one
 that has not succeeded do not run at all: they are given back without an attempt.
@@ -68,14 +71,15 @@ class Batch:
 
 def _run_next(progress: Progress) -> None:
     """Run the first of the jobs, or the first few; they leave the queue."""
-    options = progress.receiver.options
+    options, size = progress.receiver.options, progress.size
     if progress.jobs[0].is_late:
         progress.fence(progress.jobs.popleft())
     elif options.batch is not None and not isinstance(progress.jobs[0], LoneJob):
         run_listed(progress)
     elif not options.atomic:
         run_outside(progress)
-    elif options.group_commit and len(progress.jobs) > 1:
+    elif options.group_commit and len(progress.jobs) > 1 and not size.singly_for:
         run_together(progress)
     else:
+        size.singly_for = max(size.singly_for - 1, 0)
         run_singly(progress, progress.jobs)

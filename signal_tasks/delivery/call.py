@@ -6,9 +6,10 @@ import asyncio
 import inspect
 import time
 import uuid
-from collections.abc import Awaitable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from threading import Thread
 from typing import Any
 
@@ -78,16 +79,22 @@ def _call_in_context(
     if not carried:
         _call(job, headers, causes)
         return
-    with ExitStack() as stack:
-        restore(carried, stack)
+    with context.surrounding(job.claimed.database, partial(restored, carried)):
         correlation = context.carried_correlation(carried)
         _call(job, headers, causes, correlation)
 
 
-def restore(carried: Mapping[str, Any], stack: ExitStack) -> None:
-    """Enter the context of the sender; raise ``DecodeError`` if that cannot be."""
-    for hook in context.hooks_for(carried):
-        _enter(hook, carried[hook.name], stack)
+@contextmanager
+def restored(carried: Mapping[str, Any]) -> Iterator[None]:
+    """Run a block in the context of the sender.
+
+    Raises:
+        DecodeError: that cannot be.
+    """
+    with ExitStack() as stack:
+        for hook in context.hooks_for(carried):
+            _enter(hook, carried[hook.name], stack)
+        yield
 
 
 def _enter(hook: context.ContextHook, value: object, stack: ExitStack) -> None:
@@ -119,7 +126,8 @@ def _call(
     payload = codec.decode(claimed.payload, on_missing=on_missing)
     signal = registry.signal(claimed.signal)
     current = current_of(job, headers, payload, causes, correlation)
-    with context.delivering(current), interruptible:
+    surroundings = partial(context.delivering, current)
+    with context.surrounding(claimed.database, surroundings), interruptible:
         result = function(signal=signal, sender=payload.sender, **payload.kwargs)
         if result is not None:
             finished(result)

@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -21,7 +20,7 @@ from django.dispatch import Signal
 
 from signal_tasks import codec, context, spans
 from signal_tasks.delivery.answers import Answers, answers
-from signal_tasks.delivery.call import Job, current_of, extend, finished, restore
+from signal_tasks.delivery.call import Job, current_of, extend, finished, restored
 from signal_tasks.exceptions import DecodeError, MissingInstance
 from signal_tasks.interrupt import interruptible
 from signal_tasks.registry.naming import ReceiverFunction
@@ -144,9 +143,10 @@ def call_list(parts: Sequence[Part]) -> Called:
 
 
 def _call_in_context(parts: Sequence[Part]) -> Called:
-    with ExitStack() as stack:
-        if parts[0].shared:
-            restore(parts[0].shared, stack)
+    if not (shared := parts[0].shared):
+        return _call(parts)
+    database = parts[0].job.claimed.database
+    with context.surrounding(database, partial(restored, shared)):
         return _call(parts)
 
 
@@ -192,5 +192,6 @@ def _ask(
 ) -> Answers:
     batch = tuple(items)
     deliveries = [item.delivery for item in batch]
-    with context.delivering_batch(deliveries), interruptible:
+    surroundings = partial(context.delivering_batch, deliveries)
+    with context.surrounding(deliveries[0].database, surroundings), interruptible:
         return answers(finished(function(signal=signal, batch=batch)), batch, name)

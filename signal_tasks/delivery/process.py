@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 FIRST_BATCH = 10
 #: Transactions that run with savepoints after one in which a delivery failed.
 SAVEPOINT_TRANSACTIONS = 50
+#: Deliveries that run in transactions of their own after a lost transaction of several.
+SINGLE_DELIVERIES = 500
 
 
 @dataclass(slots=True)
@@ -29,10 +31,15 @@ class BatchSize:
 
     deliveries: int = FIRST_BATCH  # as many as ran in GROUP_SECONDS the last time
     savepoints_for: int = 0  # transactions that are still to be run with savepoints
+    singly_for: int = 0  # deliveries that are still to be run singly
 
     def use_savepoints(self) -> None:
         """Run the next transactions with savepoints, for one has failed."""
         self.savepoints_for = SAVEPOINT_TRANSACTIONS
+
+    def run_singly(self) -> None:
+        """Run the next deliveries singly, for several together were in others' way."""
+        self.singly_for = SINGLE_DELIVERIES
 
 
 class _Here(threading.local):

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from django.db import Error, transaction
 
 from signal_tasks.conf import settings
+from signal_tasks.db.errors import Fault
 from signal_tasks.delivery.attempt import (
     TransactionLost,
     attempt_in_savepoint,
@@ -19,7 +20,7 @@ from signal_tasks.delivery.call import Job
 from signal_tasks.delivery.process import process
 from signal_tasks.delivery.progress import Progress
 from signal_tasks.delivery.series import Run, Series
-from signal_tasks.delivery.singly import drop_if_spoilt, run_each_singly
+from signal_tasks.delivery.singly import drop_if_spoilt, fault_in, run_each_singly
 from signal_tasks.exceptions import LeaseLost
 from signal_tasks.hooks import Hook
 
@@ -71,6 +72,8 @@ def _lost(progress: Progress, ran: Sequence[Job], error: BaseException) -> None:
     drop_if_spoilt(progress, error)
     if not ran:
         raise error  # it had not begun
+    if len(ran) > 1 and fault_in(error) is Fault.TRANSACTION:
+        progress.size.run_singly()
     run_each_singly(progress, ran)
 
 

@@ -8,6 +8,7 @@ a receiver reads it.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from django.dispatch import Signal
@@ -45,7 +46,7 @@ class PassesOn(SendPaths):
         """
         headers, carried = context.split_headers(event.headers)
         causes = carried.pop(context.CAUSES, ())
-        with context.restored(carried):
+        with context.surrounding(event.database, partial(context.restored, carried)):
             payload = StoredPayload(event.payload)
             current = context.CurrentDelivery(
                 id=event.id,
@@ -62,7 +63,8 @@ class PassesOn(SendPaths):
                 _causes=causes,
                 _correlation=context.carried_correlation(carried),
             )
-            with context.delivering(current):
+            surroundings = partial(context.delivering, current)
+            with context.surrounding(event.database, surroundings):
                 return self._pass_on(event, headers, payload)
 
     def _pass_on(

@@ -105,4 +105,7 @@ def _text(key: Any, label: str) -> str:
         return text
     if isinstance(key, bool) or not isinstance(key, str | int | uuid.UUID):
         raise TypeError(f"{label} is {key!r}; give a str, int, UUID or model instance")
-    return str(key)
+    # A member of an enum that is a str or int equals its value, whatever str() says.
+    if isinstance(key, str):
+        return str.__str__(key)
+    return int.__repr__(key) if isinstance(key, int) else str(key)

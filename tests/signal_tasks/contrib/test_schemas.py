@@ -208,6 +208,20 @@ def test_what_a_receiver_writes_is_its_own_tenants(
         assert found == (f"of {name}, renamed",)
 
 
+@pytest.mark.usefixtures("carried")
+def test_so_is_what_a_hook_of_a_receiver_writes(signal: AsyncSignal) -> None:
+    def rename(sender: object, thing: Thing, **kwargs: Any) -> None:
+        thing.name += ", renamed"
+        transaction.on_commit(thing.save)
+
+    connect(signal, rename)
+    send_in_each(signal)
+    run_pending()
+    for name in ("one", "two", "public"):
+        found = execute(f"SELECT name FROM {name}.testapp_thing")
+        assert found == (f"of {name}, renamed",)
+
+
 @atomic_or_not
 @pytest.mark.usefixtures("carried")
 def test_a_tenant_that_is_gone_parks_its_deliveries_alone(

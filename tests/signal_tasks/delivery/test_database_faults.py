@@ -12,6 +12,7 @@ import pytest
 from django.db import Error, OperationalError, connection, connections, transaction
 
 from signal_tasks import AsyncSignal, RetryPolicy, current_delivery
+from signal_tasks.delivery import process
 from signal_tasks.delivery.failures import FREE_RUNS
 from signal_tasks.delivery.message import process_message
 from signal_tasks.delivery.singly import RUN_AGAIN
@@ -155,6 +156,27 @@ def test_a_lost_transaction_is_run_again_at_once(signal: AsyncSignal) -> None:
     assert run(send(signal)).state == "succeeded"
     assert fragile.runs[""] == len(RUN_AGAIN) + 1
     assert Effect.objects.count() == 2
+    assert records() == []
+
+
+def test_after_a_lost_transaction_of_several_the_next_ones_share_none(
+    signal: AsyncSignal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "SINGLE_DELIVERIES", 4)
+    fragile = Fragile(DEADLOCK, times=1)
+    name = f"t.{uuid.uuid4().hex}"
+    connect(signal, fragile, name=name, retry=PICKY)
+    for keys in ("ab", "cd", "ef"):
+        items = [{"key": key, "broken": key in "bdf"} for key in keys]
+        signal.send_many(sender=None, items=items)
+        process_message(name, ids_of(signal, name), "default", seconds=math.inf)
+    assert fragile.runs == {"a": 2, "b": 2, "c": 1, "d": 2, "e": 1, "f": 2}
+    signal.send_many(
+        sender=None, items=[{"key": key, "broken": key == "h"} for key in "gh"]
+    )
+    process_message(name, ids_of(signal, name), "default", seconds=math.inf)
+    assert fragile.runs["g"] == 2  # together again
+    assert set(Delivery.objects.values_list("state", "attempts")) == {("succeeded", 1)}
     assert records() == []
 
 

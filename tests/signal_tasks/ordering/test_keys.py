@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import uuid
 from typing import Any
 
@@ -18,6 +19,18 @@ from tests.testapp.models import Effect
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
+class Colour(str, enum.Enum):  # noqa: UP042 - as projects have them
+    """Its members equal their values, and have a text of their own."""
+
+    RED = "red"
+
+
+class Level(int, enum.Enum):
+    """The same of numbers."""
+
+    HIGH = 5
+
+
 def keys() -> list[str]:
     """Return the keys of all sequences, without what tells them apart on MySQL."""
     found = Sequence.objects.values_list("key", flat=True)
@@ -30,6 +43,8 @@ def keys() -> list[str]:
         ("order 5", "order 5"),
         (5, "5"),
         (uuid.UUID(int=5), "00000000-0000-0000-0000-000000000005"),
+        (Colour.RED, "red"),
+        (Level.HIGH, "5"),
     ],
 )
 def test_a_key_is_text_a_number_or_a_uuid(key: Any, stored: str) -> None:

@@ -132,6 +132,52 @@ def test_a_skipped_dead_letter_that_is_replayed_runs_out_of_order() -> None:
     assert ordered.calls[-2:] == [1, 0]
 
 
+def test_it_may_run_beside_another_one_of_its_key() -> None:
+    ordered = Ordered(on_dead="skip", retry=ONCE)
+    ordered.rejected = {0}
+    first = ordered.send(0)
+    ordered.run(first)
+    ordered.rejected = set()
+    Delivery.objects.filter(pk=first.id).replay()
+    ordered.during = lambda n: ordered.run(first) if n == 1 else None
+    ordered.run(ordered.send(1))
+    assert ordered.calls == [0, 1, 0]
+    assert ordered.states() == [State.SUCCEEDED, State.SUCCEEDED]
+
+
+def connected_anew(old: Ordered, *, ordered: bool) -> Ordered:
+    """Connect a receiver of the same name, as the next deploy does."""
+    new = Ordered(name=old.name, ordered=ordered, retry=ONCE)
+    new.name, new.signal = old.name, old.signal
+    return new
+
+
+def test_what_is_pending_runs_in_any_order_once_it_is_not_ordered() -> None:
+    old = Ordered(retry=ONCE)
+    old.rejected = {0}
+    handles = old.send_all(range(3))
+    old.run(*handles)
+    new = connected_anew(old, ordered=False)
+    new.run(handles[2])
+    new.run(handles[1])
+    assert new.calls == [2, 1]
+
+
+def test_if_it_becomes_ordered_again_its_dead_letter_blocks_and_no_other() -> None:
+    old = Ordered(retry=ONCE)
+    old.rejected = {0}
+    handles = old.send_all(range(2))
+    old.run(*handles)
+    connected_anew(old, ordered=False).run(handles[1])
+    again = connected_anew(old, ordered=True)
+    later = old.send(2)
+    again.run(later)
+    assert again.calls == []
+    Delivery.objects.filter(pk=handles[0].id).replay()
+    again.run(handles[0])
+    assert again.calls == [0, 2]
+
+
 @pytest.mark.parametrize("which", [0, 1])
 def test_a_discarded_delivery_gives_its_turn_up(which: int) -> None:
     ordered = Ordered()

@@ -10,13 +10,14 @@ from django.db import connection
 from django.db.models import F
 from django.test.utils import CaptureQueriesContext
 
-from signal_tasks import AsyncSignal
+from signal_tasks import AsyncSignal, operations
 from signal_tasks.models import Delivery, Event
 from signal_tasks.relay.pruning import prune_batch
 from signal_tasks.relay.relay import Relay
 from signal_tasks.testing import run_pending
 from tests.signal_tasks.conftest import listen
 from tests.signal_tasks.settling.steps import (
+    fail,
     finish_ago,
     hear_settled,
     let_pass,
@@ -47,6 +48,25 @@ def test_an_event_that_nobody_has_looked_at_is_not_pruned_before_it_settles(
     assert look_as_a_relay() == 1
     assert prune_batch("default") == 1
     assert settlings(signal) == 1
+
+
+def test_after_a_late_replay_outcomes_are_those_of_what_is_kept(
+    signal: AsyncSignal,
+) -> None:
+    listen(signal, name="t.works")
+    fail(signal, name="t.fails")
+    calls = hear_settled(signal)
+    signal.send(sender=None)
+    run_pending()
+    works = Delivery.objects.filter(receiver="t.works")
+    works.update(finished_at=F("finished_at") - timedelta(hours=1))
+    assert prune_batch("default") == 1
+    operations.replay(operations.Selection(receiver="t.fails", state="dead"))
+    run_pending()
+    assert [call["outcomes"] for call in calls] == [
+        {"t.works": "succeeded", "t.fails": "dead"},
+        {"t.fails": "dead"},
+    ]
 
 
 def test_outcomes_of_what_took_long_are_complete(signal: AsyncSignal) -> None:
