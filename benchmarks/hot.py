@@ -106,8 +106,9 @@ def _options() -> argparse.Namespace:
 
 
 def _seat(stand: Stand, processes: int) -> Seat:
-    workers = (celery(processes=processes),)
-    seat = stand.seat(replace(OURS, workers=workers), f"_{processes}")
+    # A broker for each: a frozen worker that waits for a message still gets the next one.
+    ours = replace(OURS, workers=(celery(processes=processes),), redis=10 + processes)
+    seat = stand.seat(ours, f"_{processes}")
     seat.start()
     seat.warm_up({case.kind for case in CASES if case.processes == processes})
     return seat
