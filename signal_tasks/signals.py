@@ -209,7 +209,8 @@ class PassFinished:
         database: alias of the outbox.
         published: deliveries whose ids went to the broker.
         recovered: deliveries whose lease was over.
-        orphaned: deliveries whose receiver this process does not know.
+        orphaned: deliveries whose receiver this process does not know, and that were no
+            orphans before.
         pruned: deliveries that were deleted.
         parked: deliveries that cannot be published, for a reason of their receiver's.
         rescued: deliveries that were published late, as their sender did not do it or

@@ -13,11 +13,13 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError
+from django.utils import timezone
 
 from signal_tasks.commands import names, times
 from signal_tasks.commands.verb import Given
 from signal_tasks.operations import Selection
 from signal_tasks.registry.naming import check_name
+from signal_tasks.selection import moment
 from signal_tasks.states import Reason, State
 from signal_tasks.validation import MAX_SECONDS
 
@@ -167,7 +169,16 @@ def selected(given: Given) -> Selection:
             error=given["error"],
         )
     names.check(chosen)
+    _refuse_reversed(chosen)
     return chosen
+
+
+def _refuse_reversed(chosen: Selection) -> None:
+    """Refuse a time that ends before it begins: it would select nothing, silently."""
+    now = timezone.now()
+    since, until = moment(chosen.since, now), moment(chosen.until, now)
+    if since and until and until < since:
+        raise CommandError("--until is before --since: swap them")
 
 
 def restricted(given: Given) -> Selection:

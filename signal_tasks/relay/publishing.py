@@ -52,10 +52,14 @@ class PassResult:
 
 @dataclass(frozen=True, slots=True)
 class Scheduled:
-    """A batch of what was due: what is to be published, and how many are not."""
+    """A batch of what was due: what is to be published, and how many are not.
+
+    ``new`` are the orphans that were none before.
+    """
 
     known: list[Delivery]
     orphans: int
+    new: int
     held: int
 
     @property
@@ -97,7 +101,7 @@ def publish_due(
             return
         scheduled = _schedule(database)
         known = scheduled.known
-        result.orphaned += scheduled.orphans
+        result.orphaned += scheduled.new
         result.held += scheduled.held
         if known and not _publish(known, database, broker, state, result):
             return
@@ -174,7 +178,8 @@ def _schedule(database: str) -> Scheduled:
             rows.schedule_publication(
                 some, after=ORPHAN_AFTER, longest=most, orphaned=True
             )
-    return Scheduled(known, orphans=len(orphans), held=len(to_hold))
+    new = sum(not delivery.orphaned for delivery in orphans)
+    return Scheduled(known, orphans=len(orphans), new=new, held=len(to_hold))
 
 
 def _to_hold(

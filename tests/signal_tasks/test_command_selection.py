@@ -69,6 +69,12 @@ def test_a_selection_that_matches_nothing_is_said_to(
     assert dead.state == "dead"
 
 
+def test_a_time_that_ends_before_it_begins_is_refused() -> None:
+    for verb in ("replay", "dead", "discard"):
+        with pytest.raises(CommandError, match="before --since: swap them"):
+            command(verb, "--since", "1h", "--until", "2020-01-01T00:00Z")
+
+
 def test_discarded_ones_are_replayed_if_that_state_is_asked_for(
     dead: Delivery,
 ) -> None:

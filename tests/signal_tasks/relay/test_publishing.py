@@ -176,6 +176,8 @@ def test_what_nobody_here_can_run_is_marked_and_kept(
     assert received() == []
     handle.refresh()
     assert (handle.state, handle.orphaned, handle.attempts) == ("pending", True, 0)
+    pass_time()
+    assert run_pass(relay).orphaned == 0  # so that nobody is told of it each minute
 
 
 def test_a_process_that_knows_its_receiver_publishes_it_at_once(
