@@ -14,7 +14,7 @@ from pathlib import Path
 from celery import current_app
 from django.db import connection
 
-from chaos.schedule import FaultResult
+from chaos.results import FaultResult
 
 PACKAGES = ("Django", "celery", "kombu", "redis", "psycopg", "PyMySQL", "amqp")
 HEADINGS = (

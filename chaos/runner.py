@@ -26,7 +26,7 @@ from shop.servers import Server, ServerError
 
 if TYPE_CHECKING:
     from chaos.environment import Environment
-    from chaos.schedule import FaultResult
+    from chaos.results import FaultResult
 
 #: Fewest events with faults at random, and their number in the short form.
 MIN_MIXED_EVENTS, SHORT_MIXED_EVENTS = 1000, 100

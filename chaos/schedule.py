@@ -9,15 +9,14 @@ import functools
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 
 from django.db import DatabaseError, connection
 
 from chaos import checker, observations
-from chaos.checker import CheckResult
 from chaos.environment import Environment, FaultNotInjected, PromiseBroken
 from chaos.faults import Fault
 from chaos.processes import ProcessError
+from chaos.results import FaultResult, run_until_injected
 
 #: Events that are sent around one fault, and the seconds in which they are sent.
 EVENTS, SECONDS = 40, 1.5
@@ -27,39 +26,25 @@ SHORT_EVENTS, SHORT_SECONDS = 24, 1.0
 MIXED_PAUSE, MIXED_RATE = 1.25, 18
 
 
-@dataclass(kw_only=True)
-class FaultResult:
-    """The result of one fault: a row of the report."""
-
-    fault: str
-    title: str
-    check: CheckResult
-    seconds: float
-    slowest: float = 0.0
-    refused: int = 0
-    injected: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def passed(self) -> bool:
-        """Return whether every promise was kept."""
-        return self.check.valid
-
-
 def run_each(env: Environment, faults: Iterable[Fault]) -> Iterator[FaultResult]:
     """Inject each of the faults alone."""
     for fault in faults:
-        env.rng = random.Random(f"{env.seed} {fault.name}")  # noqa: S311
-        yield _run_alone(env, fault)
-        env.wait_until_ready()
+        run = functools.partial(_run_alone, env, fault)
+        again = functools.partial(run, f"again-{fault.name}")
+        yield run_until_injected(functools.partial(run, fault.name), again)
 
 
-def _run_alone(env: Environment, fault: Fault) -> FaultResult:
+def _run_alone(env: Environment, fault: Fault, keys: str) -> FaultResult:
+    """Inject a fault while events are sent whose keys begin with this text."""
+    env.rng = random.Random(f"{env.seed} {keys}")  # noqa: S311
     events, seconds = EVENTS, SECONDS
     if env.short:
         events, seconds = SHORT_EVENTS, SHORT_SECONDS
     inject = functools.partial(_inject_one, env, fault)
-    return _run(env, fault.name, fault.title, events, seconds, inject)
+    result = _run(env, keys, fault.title, events, seconds, inject)
+    result.fault = fault.name
+    env.wait_until_ready()
+    return result
 
 
 def run_mixed(env: Environment, faults: Sequence[Fault], events: int) -> FaultResult:
@@ -124,17 +109,19 @@ def _run(
 ) -> FaultResult:
     started = time.monotonic()
     violations: list[str] = []
+    missing = ""
     with env.with_workload(name, events, seconds) as workload:
         try:
             violations = inject()
         except (PromiseBroken, ProcessError) as error:
             violations = [str(error)]
         except FaultNotInjected as error:
-            violations = [f"the fault was not injected: {error}"]
+            missing = f"the fault was not injected: {error}"
         env.restore()
     env.wait_for_deliveries()
     check = checker.check(observations.collect(name, env.folder))
-    check.violations += violations
+    came_too_late = bool(missing) and check.valid
+    check.violations += violations or ([missing] if missing else [])
     notes, env.notes = env.notes, []
     return FaultResult(
         fault=name,
@@ -143,5 +130,6 @@ def _run(
         seconds=time.monotonic() - started,
         slowest=workload.slowest,
         refused=workload.failed,
+        came_too_late=came_too_late,
         notes=notes,
     )
