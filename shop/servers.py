@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -22,15 +23,27 @@ class ServerError(Exception):
     """A server did not start, or its wheel is not installed."""
 
 
+#: Below those that the kernel gives to outgoing connections, which would take a port
+#: before somebody listens on it.
+PORTS = range(10_240, 32_768)
+
+
 def free_port(preferred: int = 0) -> int:
     """Return the preferred loopback port if nobody listens there, else a free one."""
+    port = preferred
+    while not port or not _is_free(port):
+        port = secrets.choice(PORTS)  # tests give all processes one seed
+    return port
+
+
+def _is_free(port: int) -> bool:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((HOST, preferred))
+            probe.bind((HOST, port))
         except OSError:
-            return free_port()
-        return int(probe.getsockname()[1])
+            return False
+        return True
 
 
 def claim_port(preferred: int = 0) -> tuple[int, socket.socket]:
@@ -67,7 +80,10 @@ class Server(ABC):
 
     def __init__(self, folder: Path, port: int | None = None) -> None:
         self.folder = folder
-        self.port = port or free_port()
+        self._lock: socket.socket | None = None
+        if not port:
+            port, self._lock = claim_port()
+        self.port = port
         self.process: subprocess.Popen[bytes] | None = None
 
     @property

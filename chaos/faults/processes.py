@@ -6,7 +6,7 @@ import signal
 from functools import partial
 from typing import Any
 
-from django.db import connection
+from django.db import connection, transaction
 
 from chaos import journal
 from chaos.environment import Environment, FaultNotInjected, PromiseBroken
@@ -129,26 +129,33 @@ def _to_pause(env: Environment, pid: int) -> list[int]:
 def claim_forgotten(env: Environment) -> None:
     """Have two workers run a delivery of which the database knows one claim."""
     env.wait_for_deliveries()
-    _configure("SET wal_writer_delay = '10s'")
+    _configure("SET wal_writer_delay = '10s'", "SET synchronous_commit = off")
     try:
         _try_to_claim_twice(env)
     finally:
-        env.query(lambda: _configure("RESET wal_writer_delay"))
+        env.query(
+            lambda: _configure("RESET wal_writer_delay", "RESET synchronous_commit")
+        )
 
 
-def _configure(change: str) -> None:
+def _configure(*changes: str) -> None:
+    """Change how soon the server writes to the disk what is committed."""
     with connection.cursor() as cursor:
-        cursor.execute(f"ALTER SYSTEM {change}")
+        for change in changes:
+            cursor.execute(f"ALTER SYSTEM {change}")
         cursor.execute("SELECT pg_reload_conf()")
 
 
 def _try_to_claim_twice(env: Environment) -> None:
     for remaining in reversed(range(TRIES)):
         key = f"forgotten-{env.rng.getrandbits(64)}"
-        instructed.send(None, key=key, fault="sleep longer")
+        with transaction.atomic(), connection.cursor() as cursor:
+            # This one is on the disk, and with it all that was committed before.
+            cursor.execute("SET LOCAL synchronous_commit = on")
+            instructed.send(None, key=key, fault="sleep longer")
         try:
             _have_claimed_twice(env, key)
-        except FaultNotInjected:  # somebody has committed, and the claim with it
+        except FaultNotInjected:  # the server has just written all to the disk
             if not remaining:
                 raise
         else:
