@@ -24,15 +24,18 @@ Enter = Callable[[], AbstractContextManager[Any]]
 def surrounding(database: str, enter: Enter) -> Iterator[None]:
     """Enter the surroundings of a block, and have the hooks that it leaves enter them.
 
-    See Note [Surroundings]. A block that raises leaves none.
+    See Note [Surroundings]. A block that raises may leave some, too: to a transaction
+    around it, as that of a ``TestCase``, if it is not atomic.
     """
     connection: Any = connections[database]
     before = len(connection.run_on_commit)
-    with enter():
-        yield
-    if left := connection.run_on_commit[before:]:
-        bound = [_bound(enter, *entry) for entry in left]
-        connection.run_on_commit[before:] = bound
+    try:
+        with enter():
+            yield
+    finally:
+        if left := connection.run_on_commit[before:]:
+            bound = [_bound(enter, *entry) for entry in left]
+            connection.run_on_commit[before:] = bound
 
 
 def _bound(

@@ -26,6 +26,7 @@ from signal_tasks.db.session_settings import (
 from signal_tasks.db.session_statements import (
     changes_session,
     end_of_transaction,
+    names_of_local,
     text_of,
 )
 from signal_tasks.error_text import chain_of
@@ -81,6 +82,7 @@ class Watch:
         self._savepoints = len(connection.savepoint_ids)
         self._settings: dict[str, str | None] | None = None
         self._own: set[str] = set()
+        self._local: set[str] = set()  # which end with their transaction
         self._errors: WeakSet[BaseException] = WeakSet()
         self._had_errors = connection.errors_occurred
         self._has_errors = connection.errors_occurred = False
@@ -160,11 +162,15 @@ class Watch:
         return ISOLATION if changed else ""
 
     def _look_at(self, text: str, params: Any) -> None:
-        """Refuse a statement that ends our transaction; note what one changes."""
-        connection = self._connection
-        vendor = connection.vendor
-        if connection.in_atomic_block and (end := end_of_transaction(text, vendor)):
+        """Refuse a statement that ends our transaction; note what one changes.
+
+        A block of a receiver that is not atomic is its own.
+        """
+        vendor = self._connection.vendor
+        if self._blocks and (end := end_of_transaction(text, vendor)):
             raise TransactionManagementError(ENDS.format(end))
+        if vendor == "postgresql":
+            self._local |= names_of_local(text)
         if changes_session(text, vendor):
             with self._driver_cursor() as cursor:
                 self._look_before(cursor, f"{text} {params}")
@@ -205,9 +211,8 @@ class Watch:
                 now |= own_settings(cursor, self._own) if self._own else {}
         except Error:  # the transaction, or the connection, is lost in any case
             return ""
-        if self._connection.in_atomic_block:
-            now.pop(IN_TRANSACTION, None)  # it begins with the first row that is read
-        elif now.get(IN_TRANSACTION) == "1":
+        is_open = now.pop(IN_TRANSACTION, None) == "1"  # as it may have been before
+        if is_open and not self._connection.in_atomic_block:
             return LEFT_OPEN
         # After RESET a custom setting of PostgreSQL remains as an empty string. Names
         # that are new came with a library that the server has loaded meanwhile.
@@ -215,6 +220,7 @@ class Watch:
             name
             for name in before.keys() & now.keys()
             if (before[name] or "") != (now[name] or "")
+            and name.lower() not in self._local
         ]
         return SETTINGS.format(", ".join(sorted(changed))) if changed else ""
 

@@ -8,7 +8,8 @@ from typing import Any
 #: Settings of a project's own, which no list of settings shows, have such names.
 OWN_NAME = re.compile(r"\b[a-z_]\w*(?:\.\w+)+\b", re.IGNORECASE)
 OWN = "SELECT name, current_setting(name, TRUE) FROM unnest(%s::text[]) AS name"
-#: The settings of a session, but those that change by themselves or harm nobody.
+#: The settings of a session, but those that change by themselves or harm nobody, and
+#: MySQL's ``autocommit``: Django turns it off in a block, and the driver tells of it.
 SESSION = {
     "postgresql": (
         """
@@ -21,11 +22,10 @@ SESSION = {
     ),
     "mysql": (
         """
-        SHOW SESSION VARIABLES WHERE variable_name IN ('autocommit', 'time_zone',
-            'tx_isolation', 'transaction_isolation', 'tx_read_only',
-            'transaction_read_only', 'sql_mode', 'foreign_key_checks',
-            'unique_checks', 'character_set_client', 'collation_connection',
-            'in_transaction')
+        SHOW SESSION VARIABLES WHERE variable_name IN ('time_zone', 'tx_isolation',
+            'transaction_isolation', 'tx_read_only', 'transaction_read_only',
+            'sql_mode', 'foreign_key_checks', 'unique_checks',
+            'character_set_client', 'collation_connection', 'in_transaction')
         """,
         "SELECT 'database', DATABASE()",
     ),

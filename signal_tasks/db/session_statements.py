@@ -24,6 +24,13 @@ CHANGES_SESSION = {
 SET_CONFIG = re.compile(
     r"\bset_config\s*\((?![^()]*,\s*'?t(?:rue)?'?\s*\))", re.IGNORECASE
 )
+#: Settings of PostgreSQL that end with their transaction, by the names that it has.
+LOCAL = re.compile(
+    r"\bSET\s+LOCAL\s+(\w+(?:\.\w+)*)"
+    r"|\bset_config\s*\(\s*'([^']+)'[^()]*,\s*'?t(?:rue)?'?\s*\)",
+    re.IGNORECASE,
+)
+SYNONYMS = {"time": "timezone", "session": "session_authorization"}
 #: Statements that end the transaction that is open, whether it is asked for or not.
 ENDS_TRANSACTION = {
     vendor: re.compile(
@@ -37,7 +44,11 @@ ENDS_TRANSACTION = {
         (
             "mysql",
             r"|BEGIN(?!\s+NOT\b)|START\s+TRANSACTION|LOCK\s+TABLES?|ALTER|RENAME|TRUNCATE"
-            r"|(?:CREATE(?:\s+OR\s+REPLACE)?|DROP)(?!\s+(?:OR|TEMPORARY)\b)",
+            r"|(?:CREATE(?:\s+OR\s+REPLACE)?|DROP)(?!\s+(?:OR|TEMPORARY|PREPARE)\b)"
+            r"|(?:ANALYZE|CHECK|OPTIMIZE|REPAIR)(?:\s+(?:LOCAL|NO_WRITE_TO_BINLOG))?"
+            r"\s+TABLES?|FLUSH|RESET|GRANT|REVOKE"
+            r"|SET\s+(?:(?:SESSION|LOCAL)\s+|@@(?:(?:SESSION|LOCAL)\.)?)?AUTOCOMMIT"
+            r"\s*=\s*(?:1|ON|TRUE)",
         ),
     )
 }
@@ -57,6 +68,14 @@ def changes_session(text: str, vendor: str) -> bool:
     if CHANGES_SESSION[vendor].search(text):
         return True
     return "set_config" in text.lower() and SET_CONFIG.search(text) is not None
+
+
+def names_of_local(text: str) -> set[str]:
+    """Return the settings that a statement changes until its transaction ends."""
+    if "local" not in (lower := text.lower()) and "set_config" not in lower:
+        return set()
+    names = {(found[1] or found[2]).lower() for found in LOCAL.finditer(text)}
+    return {SYNONYMS.get(name, name) for name in names}
 
 
 def end_of_transaction(text: str, vendor: str) -> str:

@@ -222,6 +222,20 @@ def test_so_is_what_a_hook_of_a_receiver_writes(signal: AsyncSignal) -> None:
         assert found == (f"of {name}, renamed",)
 
 
+@pytest.mark.usefixtures("carried")
+def test_a_receiver_of_a_tenant_may_change_what_ends_with_its_transaction(
+    signal: AsyncSignal,
+) -> None:
+    def hurry(sender: object, **kwargs: Any) -> None:
+        execute("SET LOCAL statement_timeout = '5s'")
+
+    connect(signal, hurry)
+    with tenant("one"):
+        signal.send(sender=None)
+    run_pending()
+    assert Delivery.objects.get().state == "succeeded"
+
+
 @atomic_or_not
 @pytest.mark.usefixtures("carried")
 def test_a_tenant_that_is_gone_parks_its_deliveries_alone(

@@ -109,6 +109,26 @@ def test_a_hook_runs_in_the_context_of_its_sender(
     assert colour.get() is None
 
 
+@pytest.mark.django_db(transaction=False)
+@pytest.mark.usefixtures("_carried")
+def test_so_does_one_of_a_receiver_that_fails_in_the_transaction_of_a_test(
+    signal: AsyncSignal, django_capture_on_commit_callbacks: Any
+) -> None:
+    """Which keeps what the receiver, that is not atomic, has committed before."""
+    seen: list[str | None] = []
+
+    def receive(sender: object, **kwargs: Any) -> None:
+        with transaction.atomic():
+            transaction.on_commit(lambda: seen.append(colour.get()))
+        raise ValueError
+
+    connect(signal, receive, name=signal.name, atomic=False)
+    send_coloured(signal, "red")
+    with django_capture_on_commit_callbacks(execute=True):
+        deliver(signal)
+    assert seen == ["red"]
+
+
 @pytest.mark.usefixtures("_carried")
 def test_a_hook_of_a_batch_runs_in_the_context_of_its_senders(
     signal: AsyncSignal, then: AsyncSignal

@@ -404,6 +404,10 @@ def test_a_statement_that_ends_the_transaction_of_a_receiver_is_not_sent(
         ("CREATE TABLE of_a_receiver (id int)", "CREATE"),
         ("CREATE OR REPLACE TABLE of_a_receiver (id int)", "CREATE OR REPLACE"),
         ("TRUNCATE TABLE testapp_effect", "TRUNCATE"),
+        ("ANALYZE LOCAL TABLE testapp_effect", "ANALYZE LOCAL TABLE"),
+        ("CHECK TABLE testapp_effect", "CHECK TABLE"),
+        ("FLUSH TABLES", "FLUSH"),
+        ("SET SESSION autocommit = 1", "SET SESSION AUTOCOMMIT = 1"),
     ],
 )
 def test_a_statement_that_commits_by_itself_is_not_sent_in_a_transaction(
@@ -420,6 +424,71 @@ def test_a_temporary_table_ends_no_transaction(kind: str, signal: AsyncSignal) -
     create = f"CREATE {kind} TABLE of_a_receiver (id int)"
     drop = "DROP TEMPORARY TABLE of_a_receiver"
     connect(signal, leaves(executes(create, drop)), retry=AT_ONCE)
+    assert run(send(signal)).state == "succeeded"
+
+
+@on_mysql
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DROP PREPARE of_a_receiver",
+        "ANALYZE SELECT * FROM testapp_effect",
+        "SET @autocommit = 1",
+    ],
+)
+def test_nor_does_what_only_looks_like_it(statement: str, signal: AsyncSignal) -> None:
+    prepare = "PREPARE of_a_receiver FROM 'SELECT 1'"
+    connect(signal, leaves(executes(prepare, statement)), retry=AT_ONCE)
+    assert run(send(signal)).state == "succeeded"
+
+
+@on_mysql
+def test_a_receiver_may_end_a_transaction_of_its_own(signal: AsyncSignal) -> None:
+    def reload() -> None:
+        with transaction.atomic():
+            execute("TRUNCATE TABLE testapp_effect")
+            Effect.objects.create(what="anew")
+
+    connect(signal, leaves(reload), retry=AT_ONCE, atomic=False)
+    assert run(send(signal)).state == "succeeded"
+    assert Effect.objects.filter(what="anew").exists()
+
+
+@on_mysql
+def test_a_block_of_a_receivers_own_changes_no_session(signal: AsyncSignal) -> None:
+    """In a block Django turns autocommit off, and a transaction is open."""
+
+    def count() -> None:
+        with transaction.atomic():
+            Effect.objects.create(what="in a block")
+            execute("SET @counted = 1")
+
+    connect(signal, leaves(count), retry=AT_ONCE, atomic=False)
+    assert run(send(signal)).state == "succeeded"
+
+
+@on_postgres
+@pytest.mark.parametrize(
+    "local",
+    [
+        "SET LOCAL statement_timeout = '5s'",
+        "SET LOCAL TIME ZONE 'Asia/Tokyo'",
+        "SELECT set_config('statement_timeout', '5s', true)",
+        "SELECT set_config('shop.tenant', 'one', true)",
+    ],
+)
+@atomic_or_not
+def test_what_ends_with_the_transaction_is_left_to_nobody(
+    atomic: bool, local: str, signal: AsyncSignal
+) -> None:
+    def change() -> None:
+        with transaction.atomic():
+            execute(local)
+            execute("SET search_path TO public, shop")
+            execute(local)
+            execute("RESET search_path")
+
+    connect(signal, leaves(change), retry=AT_ONCE, atomic=atomic)
     assert run(send(signal)).state == "succeeded"
 
 
