@@ -14,6 +14,7 @@ from typing import Any
 from django.db import Error, connections
 
 from signal_tasks.db.aliases import outbox_aliases
+from signal_tasks.db.session import DropIfLost
 
 
 class SearchPath:
@@ -58,7 +59,7 @@ def _capture(connection: Any) -> Any:
     if connection.vendor != "postgresql" or connection.connection is None:
         return None  # a connection that is not open yet has left nothing
     try:
-        with connection.cursor() as cursor:
+        with DropIfLost(connection.alias), connection.cursor() as cursor:
             return _schemas(cursor)
     except AssertionError:
         return None  # a test that may not touch this database has left nothing there

@@ -26,7 +26,7 @@ SET_CONFIG = re.compile(
 )
 #: Settings of PostgreSQL that end with their transaction, by the names that it has.
 LOCAL = re.compile(
-    r"\bSET\s+LOCAL\s+(\w+(?:\.\w+)*)"
+    r"\bSET\s+LOCAL\s+\"?(\w+(?:\.\w+)*)"
     r"|\bset_config\s*\(\s*'([^']+)'[^()]*,\s*'?t(?:rue)?'?\s*\)",
     re.IGNORECASE,
 )

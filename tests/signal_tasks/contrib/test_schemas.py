@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any
 
@@ -310,6 +310,20 @@ def test_an_outbox_that_no_worker_reads_is_refused(signal: AsyncSignal) -> None:
     with tenant("two"):
         signal.send(sender=None)
     assert len(run_pending()) == 1
+
+
+@pytest.mark.usefixtures("carried")
+def test_a_send_that_meets_a_lost_connection_is_in_the_way_of_no_other_one(
+    signal: AsyncSignal,
+) -> None:
+    calls = listen(signal)
+    with suppress(Error):
+        execute("SELECT pg_terminate_backend(pg_backend_pid())")
+    with pytest.raises(Error):
+        signal.send(sender=None)
+    signal.send(sender=None)
+    run_pending()
+    assert len(calls) == 1
 
 
 # -- keys -------------------------------------------------------------------------

@@ -472,6 +472,7 @@ def test_a_block_of_a_receivers_own_changes_no_session(signal: AsyncSignal) -> N
     "local",
     [
         "SET LOCAL statement_timeout = '5s'",
+        "SET LOCAL \"statement_timeout\" = '5s'",
         "SET LOCAL TIME ZONE 'Asia/Tokyo'",
         "SELECT set_config('statement_timeout', '5s', true)",
         "SELECT set_config('shop.tenant', 'one', true)",
