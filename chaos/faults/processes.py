@@ -123,53 +123,70 @@ def _to_pause(env: Environment, pid: int) -> list[int]:
     "a killed database forgets the claim of a paused worker, which then goes on",
     needs=("database",),
     databases=[POSTGRES],
-    while_busy=False,  # what others commit would keep the claim
+    while_busy=False,  # the workload is not to be forgotten
     mixed=False,
 )
 def claim_forgotten(env: Environment) -> None:
     """Have two workers run a delivery of which the database knows one claim."""
     env.wait_for_deliveries()
-    _configure("SET wal_writer_delay = '10s'", "SET synchronous_commit = off")
+    _configure("SET synchronous_commit = off")
     try:
         _try_to_claim_twice(env)
     finally:
-        env.query(
-            lambda: _configure("RESET wal_writer_delay", "RESET synchronous_commit")
-        )
+        env.query(lambda: _configure("RESET synchronous_commit"))
 
 
-def _configure(*changes: str) -> None:
-    """Change how soon the server writes to the disk what is committed."""
+def _configure(change: str) -> None:
     with connection.cursor() as cursor:
-        for change in changes:
-            cursor.execute(f"ALTER SYSTEM {change}")
+        cursor.execute(f"ALTER SYSTEM {change}")
         cursor.execute("SELECT pg_reload_conf()")
 
 
 def _try_to_claim_twice(env: Environment) -> None:
     for remaining in reversed(range(TRIES)):
         key = f"forgotten-{env.rng.getrandbits(64)}"
-        with transaction.atomic(), connection.cursor() as cursor:
-            # This one is on the disk, and with it all that was committed before.
-            cursor.execute("SET LOCAL synchronous_commit = on")
-            instructed.send(None, key=key, fault="sleep longer")
+        writers = _writers()
+        send_to(writers, signal.SIGSTOP)
         try:
-            _have_claimed_twice(env, key)
-        except FaultNotInjected:  # the server has just written all to the disk
+            _send_and_keep(key)
+            _have_claimed_twice(env, key, writers)
+        except FaultNotInjected:
             if not remaining:
                 raise
         else:
             return
+        finally:
+            send_to(writers, signal.SIGCONT)  # if the server has not been killed
 
 
-def _have_claimed_twice(env: Environment, key: str) -> None:
-    """Let the first worker go on while the second one runs the delivery."""
+def _writers() -> list[int]:
+    """Return the processes of the server that write to the disk what is committed."""
+    kinds = ["walwriter", "background writer", "checkpointer"]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pid FROM pg_stat_activity WHERE backend_type = ANY(%s)", [kinds]
+        )
+        return [pid for (pid,) in cursor.fetchall()]
+
+
+def _send_and_keep(key: str) -> None:
+    """Send, and write to the disk that and all that was committed before."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SET LOCAL synchronous_commit = on")
+        instructed.send(None, key=key, fault="sleep longer")
+
+
+def _have_claimed_twice(env: Environment, key: str, writers: list[int]) -> None:
+    """Let the first worker go on while the second one runs the delivery.
+
+    The ``writers`` of the server are paused.
+    """
     runs = partial(env.run_pids, key, "entered")
     (pid, *_) = env.wait_until(runs, "run to be paused", 10)
     paused = with_children(_owner(env, pid).pid)
     send_to(paused, signal.SIGSTOP)
     try:
-        _forget_claim(env, key)
+        _forget_claim(env, key, writers)
         env.wait_until(lambda: len(runs()) > 1, "second run", 8)
         held = _rows(key)
     finally:
@@ -183,11 +200,12 @@ def _have_claimed_twice(env: Environment, key: str) -> None:
         raise PromiseBroken(f"{key}: a forgotten claim has ended a later one")
 
 
-def _forget_claim(env: Environment, key: str) -> None:
+def _forget_claim(env: Environment, key: str, writers: list[int]) -> None:
     if env.database is None:
         raise FaultNotInjected("the database is given by URL")
     journal.write("database killed")
     env.database.kill()
+    send_to(writers, signal.SIGKILL)  # paused, they do not notice it
     env.database.start()
     (remembered,) = env.wait_until(
         lambda: [_deliveries(key).exclude(attempts=0).exists()], "database"
