@@ -30,8 +30,6 @@ SESSION = {
         "SELECT 'database', DATABASE()",
     ),
 }
-
-
 #: MariaDB's variable that tells of an open transaction.
 IN_TRANSACTION = "in_transaction"
 

@@ -47,7 +47,7 @@ _rng = random.Random()  # noqa: S311 - spreads retries; not a secret
 
 
 class TransactionLost(Exception):
-    """An atomic receiver has met a fault of the database; see Note [Faults ...].
+    """An atomic receiver has met a fault: Note [Faults of the database].
 
     Its cause is what the receiver raised. The connection cannot be used any more if
     it is ``spoilt``.

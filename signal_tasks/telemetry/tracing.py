@@ -115,33 +115,29 @@ class OpenTelemetry:
         of_message = self._trace.get_current_span().get_span_context()
         child = first and of_send is not None
         contexts = [None if child else of_send, of_message]
-        with self._tracer.start_as_current_span(
-            f"run {receiver}",
-            context=self._parent(of_send if child else None),
-            kind=self._trace.SpanKind.CONSUMER,
-            attributes=_attributes("process", receiver, facts),
-            links=[self._trace.Link(each) for each in contexts if _is_valid(each)],
-            record_exception=False,
-            set_status_on_exception=False,
-        ) as span:
-            try:
-                yield span
-            except BaseException as error:
-                self._note(span, error)
-                raise
+        links = [self._trace.Link(each) for each in contexts if _is_valid(each)]
+        parent = self._parent(of_send if child else None)
+        with self._recorded(receiver, facts, context=parent, links=links) as span:
+            yield span
 
     @contextmanager
     def run_batch(
         self, receiver: str, traces: Collection[str], facts: Facts
     ) -> Iterator[Any]:
         """Span a call of a batch receiver, and record what it raises."""
+        with self._recorded(receiver, facts, **self._place(traces)) as span:
+            yield span
+
+    @contextmanager
+    def _recorded(self, receiver: str, facts: Facts, **place: Any) -> Iterator[Any]:
+        """Span a call of a receiver at this place, and record what it raises."""
         with self._tracer.start_as_current_span(
             f"run {receiver}",
             kind=self._trace.SpanKind.CONSUMER,
             attributes=_attributes("process", receiver, facts),
             record_exception=False,
             set_status_on_exception=False,
-            **self._place(traces),
+            **place,
         ) as span:
             try:
                 yield span
